@@ -1,0 +1,32 @@
+# make demo   set up everything, drain a node of a real lab under live clients, show what happened
+# make test   set up everything, run the tests
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-full lint bench-blackout clean
+PYTHON := .venv/bin/python
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+setup:
+	@tools/setup
+
+demo: setup
+	@$(PYTHON) -m migrator.demo
+
+test: setup
+	@$(PYTHON) -m pytest -m 'not full'
+
+# make test-full   the tests that take longer than make test may
+test-full: setup
+	@$(PYTHON) -m pytest
+
+# make lint   ruff and mypy, strict
+lint:
+	@tools/setup --no-image
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+# make bench-blackout   the pause of a migration beside bare runc's own freeze, dump and restore
+bench-blackout: setup
+	@$(PYTHON) -m migrator.demo.bench

@@ -1,0 +1,37 @@
+"""What can go wrong for a person, and the exit code that says so.
+
+Every error a person or a node can cause is one of these: one line that says what happened, where, and what to
+do. `cli.main` turns them into that line and the exit code; nothing else prints them.
+"""
+
+from __future__ import annotations
+
+
+class MigratorError(Exception):
+    """Base of everything that ends a command with one line instead of a traceback."""
+
+    exit_code = 4
+
+
+class BadInput(MigratorError):
+    """The words or files given are wrong; nothing was changed."""
+
+    exit_code = 2
+
+
+class Refused(MigratorError):
+    """Understood, checked, and not done, because it would not be safe or would not fit."""
+
+    exit_code = 3
+
+
+class FailedSafe(MigratorError):
+    """Something failed; every container runs where the message says, and nothing needs an operator."""
+
+    exit_code = 4
+
+
+class NeedsOperator(MigratorError):
+    """The program may not decide alone: the message names the container and the command that settles it."""
+
+    exit_code = 5

@@ -1,0 +1,193 @@
+"""Labs: "physical hosts" made of namespaces on this machine, with real sshd, rsync, CRIU and runc in them.
+
+A lab is a directory and the kernel objects it names. Everything is found again from the two, so `up` and `down`
+may be repeated and may follow a crash of the program or of a node.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from migrator.errors import BadInput
+from migrator.lab import cgroup, network, node
+from migrator.lab.network import Subnet
+from migrator.lab.paths import LABS, LabPaths
+from migrator.lab.shell import LabError, run
+
+NODES_MAX = 50
+SUBNETS_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What a lab is: its nodes and what they declare. `None` declares nothing: the node's own facts hold."""
+
+    subnet_index: int
+    nodes: tuple[str, ...]
+    link_mbit: int | None = None
+    cpus: float | None = None
+    memory: str | None = None
+    disk: str | None = None
+
+    @property
+    def subnet(self) -> Subnet:
+        return Subnet(self.subnet_index)
+
+    def ip(self, name: str) -> str:
+        return self.subnet.node_ip(self.nodes.index(name) + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    name: str
+    ip: str
+    up: bool
+    boot_id: str
+
+
+def load(lab: LabPaths) -> Spec:
+    """The lab's spec, or an error that says how to make the lab."""
+    try:
+        raw = json.loads(lab.state.read_text())
+    except FileNotFoundError:
+        raise BadInput(f"there is no lab {lab.name!r}; make it with: migrator lab up --name {lab.name}") from None
+    return Spec(**{**raw, "nodes": tuple(raw["nodes"])})
+
+
+def up(lab: LabPaths, nodes: int, **declared: int | float | str | None) -> Spec:
+    """Makes the lab, or completes it: nodes that are down are booted, nodes that are missing are added."""
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root (namespaces, mounts); run it with sudo")
+    if not 1 <= nodes <= NODES_MAX:
+        raise BadInput(f"--nodes {nodes}: a lab has 1 to {NODES_MAX} nodes")
+    with _locked():
+        spec = _spec(lab, nodes, declared)
+        if not lab.key.exists():
+            run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", lab.key])
+        network.make_switch(lab, spec.subnet)
+        for name in spec.nodes:
+            node.prepare_disk(lab, name, spec.ip(name))
+            node.boot(lab, name, spec.ip(name), spec.link_mbit)
+        _write_cluster_file(lab, spec)
+    return spec
+
+
+def down(lab: LabPaths) -> None:
+    """Ends the lab and removes everything it made, whatever state it is in."""
+    with _locked():
+        group_root = cgroup.root()
+        cgroup.kill(lab.cgroup(group_root))
+        with contextlib.suppress(OSError):  # other labs still stand in it
+            (group_root / "migrator-lab").rmdir()
+        for name in _node_names(lab):
+            network.unplug_node(lab, name)
+        network.remove_switch(lab)
+        if lab.dir.exists():
+            shutil.rmtree(lab.dir)
+        with contextlib.suppress(OSError):
+            LABS.rmdir()
+
+
+def crash(lab: LabPaths, name: str) -> None:
+    _known(lab, name)
+    node.crash(lab, name)
+
+
+def boot(lab: LabPaths, name: str) -> None:
+    spec = _known(lab, name)
+    node.boot(lab, name, spec.ip(name), spec.link_mbit)
+
+
+def exec_argv(lab: LabPaths, name: str, command: Sequence[str]) -> list[str]:
+    """The argv that runs a command on a node; an error when the node is down."""
+    _known(lab, name)
+    if not node.is_up(lab, name):
+        raise BadInput(f"node {name} of lab {lab.name} is down; boot it with: migrator lab boot {name}")
+    return node.exec_argv(lab, name, command)
+
+
+def status(lab: LabPaths) -> list[NodeStatus]:
+    spec = load(lab)
+    return [
+        NodeStatus(
+            name=name,
+            ip=spec.ip(name),
+            up=node.is_up(lab, name),
+            boot_id=lab.node(name).boot_id.read_text().strip() if lab.node(name).boot_id.exists() else "-",
+        )
+        for name in spec.nodes
+    ]
+
+
+def _known(lab: LabPaths, name: str) -> Spec:
+    spec = load(lab)
+    if name not in spec.nodes:
+        raise BadInput(f"lab {lab.name} has no node {name!r}; it has {', '.join(spec.nodes)}")
+    return spec
+
+
+def _spec(lab: LabPaths, nodes: int, declared: dict[str, int | float | str | None]) -> Spec:
+    """The spec that is there, grown to `nodes`, or a new one on a free subnet."""
+    names = tuple(f"n{number}" for number in range(1, nodes + 1))
+    if lab.state.exists():
+        old = load(lab)
+        changed = {k: v for k, v in declared.items() if v is not None}
+        spec = replace(old, nodes=names if len(names) > len(old.nodes) else old.nodes, **changed)  # type: ignore[arg-type]
+    else:
+        lab.dir.mkdir(parents=True, mode=0o700)
+        spec = Spec(subnet_index=_free_subnet(), nodes=names, **declared)  # type: ignore[arg-type]
+    lab.state.write_text(json.dumps(asdict(spec), indent=1))
+    return spec
+
+
+def _free_subnet() -> int:
+    taken = network.taken_prefixes()
+    for path in LABS.glob("*/lab.json"):
+        taken.add(Subnet(json.loads(path.read_text())["subnet_index"]).prefix)
+    for index in range(SUBNETS_MAX):
+        if Subnet(index).prefix not in taken:
+            return index
+    raise LabError("no subnet is free for another lab; end one with: migrator lab down --name NAME")
+
+
+def _node_names(lab: LabPaths) -> list[str]:
+    """The lab's nodes by its directory and by the namespaces that stand, so that half a lab can be removed too."""
+    names = {path.name for path in (lab.dir / "nodes").glob("*")}
+    prefix = f"{lab.switch_netns}-"
+    names |= {path.name.removeprefix(prefix) for path in Path("/run/netns").glob(f"{prefix}n*")}
+    return sorted(names)
+
+
+def _write_cluster_file(lab: LabPaths, spec: Spec) -> None:
+    """Writes the lab as any fleet is written: the rest of the program knows nothing of labs."""
+    capacity = {"cpus": spec.cpus, "memory": spec.memory, "disk": spec.disk}
+    declared = {key: value for key, value in capacity.items() if value is not None}
+    nodes = []
+    for name in spec.nodes:
+        entry: dict[str, object] = {"name": name, "address": spec.ip(name)}
+        if declared:
+            entry["capacity"] = declared
+        if spec.link_mbit:
+            entry["link"] = {"up": f"{spec.link_mbit}Mbit", "down": f"{spec.link_mbit}Mbit"}
+        nodes.append(entry)
+    ssh = {"user": "root", "identity_file": str(lab.key), "known_hosts": str(lab.known_hosts)}
+    document = {"version": 1, "name": lab.name, "defaults": {"ssh": ssh, "bridge": "br0"}, "nodes": nodes}
+    lab.cluster_file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """One change of labs at a time on this machine: subnets and names are shared."""
+    LABS.parent.mkdir(parents=True, exist_ok=True)
+    with Path("/run/migrator-lab.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
