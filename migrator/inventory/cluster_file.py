@@ -1,0 +1,223 @@
+"""The cluster file: which nodes there are, how to reach them, and what is declared of them.
+
+Read with line numbers, so that each mistake is one line naming file, line and field.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from migrator.errors import BadInput
+from migrator.model.facts import Link
+from migrator.model.units import parse_bytes, parse_bytes_per_s
+from migrator.transport.ssh import SshAddress
+
+ENVIRONMENT = "MIGRATOR_CLUSTER"
+DEFAULT = "cluster.yaml"
+_NODE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+
+
+def _parsed(parse: Any) -> AfterValidator:
+    """Validates by a parser and keeps what was written."""
+
+    def validate(text: str | int) -> str | int:
+        parse(text)
+        return text
+
+    return AfterValidator(validate)
+
+
+Size = Annotated[int | str, _parsed(parse_bytes)]
+Rate = Annotated[str, _parsed(parse_bytes_per_s)]
+Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Ssh(_Strict):
+    """How to log in; what is left out follows ~/.ssh/config, the agent and ~/.ssh/known_hosts."""
+
+    user: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    identity_file: str | None = None
+    known_hosts: str | None = None
+    config: str | None = None
+    become: Literal["sudo"] | None = None
+
+
+class LinkSpeed(_Strict):
+    up: Rate | None = None
+    down: Rate | None = None
+
+
+class Capacity(_Strict):
+    """Declared in place of what the node measures."""
+
+    cpus: Annotated[float | int, Field(gt=0)] | None = None
+    memory: Size | None = None
+    disk: Size | None = None
+
+
+class NodeEntry(_Strict):
+    name: Annotated[str, Field(pattern=_NODE_NAME)]
+    address: Host | None = None
+    migration_address: Host | None = None
+    ssh: Ssh = Ssh()
+    bridge: str | None = None
+    labels: dict[str, str] = {}
+    capacity: Capacity = Capacity()
+    link: LinkSpeed = LinkSpeed()
+
+    @property
+    def host(self) -> str:
+        """What ssh connects to: an address, or a name that ~/.ssh/config may know."""
+        return self.address or self.name
+
+
+class Defaults(_Strict):
+    ssh: Ssh = Ssh()
+    bridge: str = "br0"
+
+
+class ClusterFile(_Strict):
+    version: Literal[1] = 1
+    name: str = "cluster"
+    defaults: Defaults = Defaults()
+    nodes: Annotated[list[NodeEntry], Field(min_length=1)]
+
+    def entry(self, name: str) -> NodeEntry:
+        """The node of that name, or an error that lists the names there are."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise BadInput(f"there is no node {name!r} in cluster {self.name!r}; it has {_some(self.nodes)}")
+
+    def ssh_address(self, node: NodeEntry) -> SshAddress:
+        merged = self.defaults.ssh.model_dump(exclude_none=True) | node.ssh.model_dump(exclude_none=True)
+        for key in ("identity_file", "known_hosts", "config"):
+            if key in merged:
+                merged[key] = str(Path(merged[key]).expanduser())
+        return SshAddress(host=node.host, **merged)
+
+    def bridge(self, node: NodeEntry) -> str:
+        return node.bridge or self.defaults.bridge
+
+    @staticmethod
+    def link(node: NodeEntry) -> Link:
+        up, down = node.link.up, node.link.down
+        return Link(parse_bytes_per_s(up) if up else None, parse_bytes_per_s(down) if down else None)
+
+
+def find(given: str | None) -> Path:
+    """The cluster file to use: --cluster, else the environment, else ./cluster.yaml."""
+    return Path(given or os.environ.get(ENVIRONMENT) or DEFAULT)
+
+
+def load(path: Path) -> ClusterFile:
+    """Reads and checks a cluster file; BadInput names file, line and field."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        hint = f"give one with --cluster FILE or {ENVIRONMENT}, or make a lab: migrator lab up"
+        raise BadInput(f"{path}: there is no such cluster file; {hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> ClusterFile:
+    """Checks the text of a cluster file; `source` names it in errors."""
+    try:
+        loader = yaml.SafeLoader(text)
+        root = loader.get_single_node()
+        _refuse_repeated_keys(root, source)
+        raw = loader.construct_document(root) if root is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadInput(f"{source}:{line}: not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise BadInput(f"{source}: not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(raw, dict):
+        raise BadInput(f"{source}:1: a cluster file is a mapping with 'nodes'")
+    try:
+        cluster = ClusterFile.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = [part for part in first["loc"] if not _is_branch(part)]
+        field = ".".join(str(part) for part in location) or "file"
+        raise BadInput(f"{source}:{_line_of(root, location)}: {field}: {_plain(first)}") from error
+    _refuse_repeats(cluster, root, source)
+    return cluster
+
+
+def _is_branch(part: object) -> bool:
+    """Whether a part of an error's location names a branch of a union, which is nothing in the file."""
+    return isinstance(part, str) and (part in ("int", "str", "float") or "[" in part)
+
+
+def _plain(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        return "there is no such key"
+    if error["type"] == "missing":
+        return "is missing"
+    shown = repr(error["input"])
+    return message if shown in message or len(shown) > 60 else f"{message}, not {shown}"
+
+
+def _line_of(root: yaml.Node | None, location: list[Any]) -> int:
+    """The line (from 1) of the field, or of the innermost thing around it that is there."""
+    node, line = root, 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not pairs:
+                break
+            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise BadInput(f"{source}:{key.start_mark.line + 1}: {key.value}: is there twice")
+            seen.add(key.value)
+            _refuse_repeated_keys(value, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, source)
+
+
+def _refuse_repeats(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
+    names: dict[str, int] = {}
+    addresses: dict[tuple[str, int | None], str] = {}
+    for index, node in enumerate(cluster.nodes):
+        line = _line_of(root, ["nodes", index])
+        if node.name in names:
+            raise BadInput(f"{source}:{line}: nodes.{index}.name: {node.name!r} is the name of two nodes")
+        names[node.name] = index
+        where = (node.host, node.ssh.port)
+        if where in addresses:
+            other = addresses[where]
+            raise BadInput(f"{source}:{line}: nodes.{index}.address: {node.host!r} is the address of {other!r} already")
+        addresses[where] = node.name
+
+
+def _some(nodes: list[NodeEntry]) -> str:
+    names = sorted(node.name for node in nodes)
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -1,0 +1,140 @@
+"""Asks every node at once what it is and holds. A node that does not answer is shown as such and delays nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pydantic import TypeAdapter, ValidationError
+
+from migrator.errors import MigratorError
+from migrator.inventory.cluster_file import ClusterFile, NodeEntry
+from migrator.model.container import NAME, Descriptor
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
+from migrator.model.units import parse_bytes
+from migrator.transport.base import Answer, Node, NodeFailed
+
+PROBE_TIMEOUT_S = 25
+_DESCRIPTOR = TypeAdapter(Descriptor)
+
+
+async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
+    """A fresh snapshot of the whole cluster."""
+    facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name]) for entry in cluster.nodes))
+    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)))
+
+
+async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts:
+    """One node's facts; if it cannot be asked, facts that carry the error."""
+    declared = NodeFacts(
+        name=entry.name, labels=dict(entry.labels), link=cluster.link(entry), bridge=cluster.bridge(entry)
+    )
+    try:
+        return parse(await node.call("probe", timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
+    except MigratorError as error:
+        return replace(declared, error=str(error))
+
+
+def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
+    """Turns a probe's lines into facts. The node is not believed further than its own words can reach."""
+    if answer.get("end") != "probe":
+        raise NodeFailed(answer.node, "probe", "its answer to the probe is cut short")
+    measured = Resources(
+        cpu_milli=answer.number("cpus") * 1000,
+        memory_bytes=answer.number("memory_bytes"),
+        disk_bytes=answer.number("disk_bytes"),
+    )
+    cgroup = answer.get("cgroup", "0").split()
+    return replace(
+        declared,
+        capacity=_capacity(entry, measured),
+        boot_id=answer.get("boot_id"),
+        machine_id=answer.get("machine_id"),
+        hostname=answer.get("hostname"),
+        kernel=answer.get("kernel"),
+        arch=answer.get("arch"),
+        cpu_flags=tuple(sorted(answer.get("cpu_flags").split())),
+        cgroup_version=int(cgroup[0]) if cgroup and cgroup[0].isdigit() else 0,
+        controllers=tuple(sorted(cgroup[1:])),
+        criu=answer.get("criu"),
+        runc=answer.get("runc"),
+        rsync=answer.get("rsync"),
+        bridges=tuple(sorted(answer.lines("bridge"))),
+        templates=dict(sorted(_pairs(answer, "template"))),
+        cordon=answer.get("cordon") or None,
+        cpus=answer.number("cpus"),
+        memory_bytes=answer.number("memory_bytes"),
+        memory_available_bytes=answer.number("memory_available_bytes"),
+        disk_bytes=answer.number("disk_bytes"),
+        disk_available_bytes=answer.number("disk_available_bytes"),
+        inodes_available=answer.number("inodes_available"),
+        containers=_containers(answer),
+    )
+
+
+def _capacity(entry: NodeEntry, measured: Resources) -> Resources:
+    declared = entry.capacity
+    return Resources(
+        cpu_milli=int(declared.cpus * 1000) if declared.cpus else measured.cpu_milli,
+        memory_bytes=parse_bytes(declared.memory) if declared.memory else measured.memory_bytes,
+        disk_bytes=parse_bytes(declared.disk) if declared.disk else measured.disk_bytes,
+    )
+
+
+def _pairs(answer: Answer, key: str) -> list[tuple[str, str]]:
+    return [(parts[0], parts[1]) for line in answer.lines(key) if len(parts := line.split()) == 2]
+
+
+def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
+    holds = _by_name(answer, "holds", 3)
+    memory = _by_name(answer, "memory", 2)
+    files = _by_name(answer, "files", 1)
+    descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
+    found = []
+    for line in answer.lines("container"):
+        fields = line.split()
+        if len(fields) != 6 or not NAME.fullmatch(fields[0]):
+            raise NodeFailed(answer.node, "probe", "it tells of a container in a way nobody understands")
+        name, state, token, generation, alive, run = fields
+        memory_bytes, cpu_milli, disk_bytes = holds.get(name, [0, 0, 0])
+        rss_bytes, anon_bytes = memory.get(name, [0, 0])
+        found.append(
+            ContainerFacts(
+                name=name,
+                state=state,
+                token=_number(answer, token),
+                generation=_number(answer, generation),
+                alive=alive == "yes",
+                run=run,
+                reserved=Resources(cpu_milli=cpu_milli, memory_bytes=memory_bytes, disk_bytes=disk_bytes),
+                rss_bytes=rss_bytes,
+                anon_bytes=anon_bytes,
+                files_bytes=files.get(name, [0])[0],
+                descriptor=_descriptor(answer, name, descriptors.get(name)),
+            )
+        )
+    return tuple(sorted(found, key=lambda container: container.name))
+
+
+def _by_name(answer: Answer, key: str, count: int) -> dict[str, list[int]]:
+    rows = [line.split() for line in answer.lines(key)]
+    return {row[0]: [_number(answer, field) for field in row[1:]] for row in rows if len(row) == count + 1}
+
+
+def _number(answer: Answer, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise NodeFailed(answer.node, "probe", f"it answers {text[:40]!r} where a number should be")
+    return int(text)
+
+
+def _descriptor(answer: Answer, name: str, text: str | None) -> Descriptor | None:
+    if text is None:
+        return None
+    try:
+        descriptor = _DESCRIPTOR.validate_json(text)
+    except ValidationError as error:
+        raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is damaged") from error
+    if descriptor.name != name:
+        raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is that of another")
+    return descriptor

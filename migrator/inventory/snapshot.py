@@ -1,0 +1,55 @@
+"""Snapshots: a cluster's facts in a file, to plan and to check with no node in reach."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from migrator.errors import BadInput
+from migrator.model.facts import Cluster
+
+VERSION = 1
+_CLUSTER = TypeAdapter(Cluster)
+
+
+def digest(cluster: Cluster) -> str:
+    """Names a snapshot by its content: equal facts, equal digest."""
+    canonical = json.dumps(_CLUSTER.dump_python(cluster, mode="json"), sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def to_document(cluster: Cluster) -> dict[str, object]:
+    return {
+        "version": VERSION,
+        "digest": digest(cluster),
+        "cluster": _CLUSTER.dump_python(cluster, mode="json"),
+    }
+
+
+def save(cluster: Cluster, path: Path) -> None:
+    try:
+        path.write_text(json.dumps(to_document(cluster), indent=1, sort_keys=True) + "\n")
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def load(path: Path) -> Cluster:
+    """Reads a snapshot; BadInput names the file and what is wrong with it."""
+    try:
+        raw = json.loads(path.read_text())
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: not a snapshot: {error}") from error
+    if not isinstance(raw, dict) or raw.get("version") != VERSION:
+        raise BadInput(f"{path}: not a snapshot of version {VERSION}")
+    try:
+        cluster = _CLUSTER.validate_python(raw.get("cluster"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"{path}: {field}: {first['msg']}") from error
+    return cluster

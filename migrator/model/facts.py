@@ -1,0 +1,141 @@
+"""What was seen of nodes and containers: plain values, saved as a snapshot, planned and checked with offline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from migrator.model.container import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """An amount of each planned resource: a capacity, a demand, or a rest."""
+
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            self.cpu_milli + other.cpu_milli,
+            self.memory_bytes + other.memory_bytes,
+            self.disk_bytes + other.disk_bytes,
+        )
+
+    def __sub__(self, other: Resources) -> Resources:
+        return Resources(
+            self.cpu_milli - other.cpu_milli,
+            self.memory_bytes - other.memory_bytes,
+            self.disk_bytes - other.disk_bytes,
+        )
+
+    def fits_in(self, room: Resources) -> bool:
+        return (
+            self.cpu_milli <= room.cpu_milli
+            and self.memory_bytes <= room.memory_bytes
+            and self.disk_bytes <= room.disk_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Speed of a node's way to the others, bytes a second; `None` is not known, and taken as unshaped."""
+
+    up_bytes_per_s: int | None = None
+    down_bytes_per_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """One container as its node told of it.
+
+    `state` and `token` are the record's; `alive` is whether it has processes; `anon_bytes` is the memory that a dump
+    would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
+    """
+
+    name: str
+    state: str
+    token: int
+    generation: int
+    alive: bool
+    run: str
+    reserved: Resources
+    rss_bytes: int = 0
+    anon_bytes: int = 0
+    files_bytes: int = 0
+    descriptor: Descriptor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node: what the cluster file declares of it and, if it answered, what it is and holds.
+
+    `error` is empty for a node that answered. `capacity` is declared where declared, measured where not.
+    """
+
+    name: str
+    error: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    link: Link = Link()
+    bridge: str = "br0"
+    capacity: Resources = Resources()
+    boot_id: str = ""
+    machine_id: str = ""
+    hostname: str = ""
+    kernel: str = ""
+    arch: str = ""
+    cpu_flags: tuple[str, ...] = ()
+    cgroup_version: int = 0
+    controllers: tuple[str, ...] = ()
+    criu: str = ""
+    runc: str = ""
+    rsync: str = ""
+    bridges: tuple[str, ...] = ()
+    templates: dict[str, str] = field(default_factory=dict)
+    cordon: str | None = None
+    cpus: int = 0
+    memory_bytes: int = 0
+    memory_available_bytes: int = 0
+    disk_bytes: int = 0
+    disk_available_bytes: int = 0
+    inodes_available: int = 0
+    containers: tuple[ContainerFacts, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        return not self.error
+
+    @property
+    def reserved(self) -> Resources:
+        """What the records on the node hold, moves under way included."""
+        total = Resources()
+        for container in self.containers:
+            total = total + container.reserved
+        return total
+
+    @property
+    def room(self) -> Resources:
+        return self.capacity - self.reserved
+
+    def container(self, name: str) -> ContainerFacts | None:
+        return next((c for c in self.containers if c.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Every node of the cluster file at one moment, sorted by name."""
+
+    name: str
+    nodes: tuple[NodeFacts, ...]
+
+    def node(self, name: str) -> NodeFacts:
+        """The node of that name; KeyError when there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def owners(self, container: str) -> list[NodeFacts]:
+        """The nodes whose record says that they own the container; more than one means a move is under way."""
+        owning = ("serving", "stopped", "fenced", "sealed", "released")
+        return [n for n in self.nodes if (c := n.container(container)) is not None and c.state in owning]

@@ -1,0 +1,27 @@
+"""What one node says of one container when asked: the record it keeps, and what is really there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """`state` is the record's; `same_boot` whether the node has been up since it was written.
+
+    `processes` is none, frozen or running; `held` whether a restored copy waits for its release.
+    """
+
+    state: str = "absent"
+    token: int = 0
+    generation: int = 0
+    run: str = "-"
+    same_boot: bool = True
+    processes: str = "none"
+    gate: str = "none"
+    held: bool = False
+    jobs: tuple[str, ...] = ()
+
+    @property
+    def alive(self) -> bool:
+        return self.processes != "none"

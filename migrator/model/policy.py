@@ -1,0 +1,24 @@
+"""What an operator allows: bounds on a run, with defaults that suit a first drain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BLACKOUT_S_MAX = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Bounds on moves.
+
+    `blackout_s_max` is both the longest predicted pause that is begun and the deadline of the watchdog.
+    `moves_per_node_max` counts moves that leave or enter a node at one time.
+    """
+
+    blackout_s_max: float = BLACKOUT_S_MAX
+    moves_per_node_max: int = 2
+    seed_passes_max: int = 3
+    seed_rest_bytes_max: int = 4_000_000
+    job_timeout_s: float = 3600.0
+    recovery_timeout_s: float = 60.0
+    key_lifetime_s: int = 7200

@@ -1,0 +1,46 @@
+"""Sizes, rates and times as people write and read them."""
+
+from __future__ import annotations
+
+import re
+
+_BINARY = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)bit(?:/s|ps)?", re.IGNORECASE)
+_DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_bytes(text: str | int) -> int:
+    """ "256M", "256MiB", "1.5 GiB" or a number of bytes; prefixes are powers of 1024. Raises ValueError."""
+    if isinstance(text, int):
+        return text
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"not a size: {text!r} (write 256M, 1.5G or a number of bytes)")
+    return int(float(match[1]) * _BINARY[match[2].lower()])
+
+
+def parse_bytes_per_s(text: str) -> int:
+    """ "1Gbit" or "200Mbit" to bytes a second; prefixes are powers of 1000, as on links. Raises ValueError."""
+    match = _RATE.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"not a link speed: {text!r} (write 1Gbit or 200Mbit)")
+    return int(float(match[1]) * _DECIMAL[match[2].lower()] / 8)
+
+
+def format_bytes(count: float) -> str:
+    """A size in the unit that leaves at most four digits: 312.0 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def format_seconds(seconds: float) -> str:
+    """A time as one reads it on a watch: 0.42 s, 12.3 s, 3 min 05 s."""
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

@@ -1,0 +1,151 @@
+"""The OCI bundle of a container on a node: config.json, the network file, CRIU's configuration.
+
+The descriptor is the source of all three; they are made anew for each node, from what that node can do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import Any
+
+from migrator.model.container import ID_RANGE, Descriptor
+
+CONTAINERS = "/var/lib/migrator/containers"
+
+# A host file on stdout breaks the dump, so the log is opened inside. Static text; the command comes as arguments.
+_ENTRY = 'mkdir -p /var/log && exec </dev/null >>/var/log/console.log 2>&1 && exec "$@"'
+_CAPABILITIES = [
+    f"CAP_{name}"
+    for name in (
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_ADMIN",
+        "NET_BIND_SERVICE",
+        "NET_RAW",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    )
+]
+_DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
+_CPU_PERIOD_US = 100_000
+
+
+def files(ct: Descriptor, kit_dir: str, bridge: str, controllers: Collection[str]) -> dict[str, bytes]:
+    """Everything that describes a container on one node, by file name."""
+    return {
+        "descriptor.json": descriptor_json(ct),
+        "net": net_file(ct, bridge),
+        "criu.conf": criu_conf(kit_dir),
+        "config.json": config_json(ct, kit_dir, controllers),
+    }
+
+
+def config_json(ct: Descriptor, kit_dir: str, controllers: Collection[str]) -> bytes:
+    """The runtime's configuration. Limits whose controller the node lacks are left out: runc would refuse them."""
+    identity = {"containerID": 0, "hostID": ct.id_base, "size": ID_RANGE}
+    directory = f"{CONTAINERS}/{ct.name}"
+    capabilities = {kind: _CAPABILITIES for kind in ("bounding", "effective", "permitted")}
+    as_user = ["setpriv", "--reuid", ct.user, "--regid", ct.user, "--init-groups", "--"] if ct.user else []
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "hostname": ct.name.replace("_", "-").replace(".", "-"),
+        "root": {"path": f"{directory}/rootfs"},
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["/bin/sh", "-c", _ENTRY, "sh", *as_user, *ct.command],
+            "env": [*_DEFAULT_ENV, *ct.env],
+            "cwd": "/",
+            "capabilities": capabilities,
+            "noNewPrivileges": True,
+        },
+        "mounts": _mounts(),
+        "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
+        "annotations": {"org.criu.config": f"{directory}/criu.conf"},
+        "linux": {
+            "cgroupsPath": f"/ct/{ct.name}",
+            "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount", "user", "cgroup")],
+            "uidMappings": [identity],
+            "gidMappings": [identity],
+            "resources": _resources(ct, controllers),
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/sysrq-trigger", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
+        },
+    }
+    return json.dumps(config).encode()
+
+
+def descriptor_json(ct: Descriptor) -> bytes:
+    """The descriptor as its node keeps it: one line."""
+    return json.dumps(asdict(ct), sort_keys=True).encode()
+
+
+def net_file(ct: Descriptor, bridge: str) -> bytes:
+    """What the network hook reads: one `key value` a line."""
+    lines = [f"veth {ct.veth}", f"bridge {bridge}", f"mac {ct.mac}", f"address {ct.address}"]
+    if ct.gateway:
+        lines.append(f"gateway {ct.gateway}")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def criu_conf(kit_dir: str) -> bytes:
+    """CRIU's options that the runtime has no flag for. The gate is the network lock, so CRIU needs none of its own."""
+    return f"action-script {kit_dir}/criu-hook\nnetwork-lock skip\nskip-file-rwx-check\n".encode()
+
+
+def _resources(ct: Descriptor, controllers: Collection[str]) -> dict[str, Any]:
+    resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
+    if "memory" in controllers:
+        resources["memory"] = {"limit": ct.memory_bytes}
+    if "cpu" in controllers:
+        resources["cpu"] = {"quota": ct.cpu_milli * _CPU_PERIOD_US // 1000, "period": _CPU_PERIOD_US}
+    return resources
+
+
+def _mounts() -> list[dict[str, Any]]:
+    quiet = ["nosuid", "noexec", "nodev"]
+    return [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+        },
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        },
+        {
+            "destination": "/dev/shm",
+            "type": "tmpfs",
+            "source": "shm",
+            "options": [*quiet, "mode=1777", "size=65536k"],
+        },
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": quiet},
+        {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*quiet, "ro"]},
+        {
+            "destination": "/run",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "nodev", "mode=755"],
+        },
+        {
+            "destination": "/tmp",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "nodev", "mode=1777"],
+        },
+    ]

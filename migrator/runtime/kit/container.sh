@@ -1,0 +1,174 @@
+# Verbs about a container's life on this node: create, start, stop, remove, logs.
+
+# Makes a container's directory and its record, stopped; the files follow by ct-put.
+verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
+    ct=$1
+    check_name "$ct"
+    check_template "$2" "$3"
+    lock
+    read_record "$ct"
+    [ "$r_state" = absent ] || refuse "container $ct exists here ($r_state)"
+    check_room "$5" "$6" "$7" "$8" "$9" "${10}"
+    make_container_dir "$ct" "$2" "$4"
+    boot_id
+    r_state=stopped r_token=1 r_generation=1 r_boot=$boot_id r_role=owner
+    r_memory_bytes=$5 r_cpu_milli=$6 r_disk_bytes=$7
+    write_record "$ct"
+}
+
+check_template() { # TEMPLATE DIGEST
+    check_name "$1"
+    [ -d "$DISK/templates/$1/rootfs" ] || fail 11 "template $1 is not on this node"
+    [ "$2" = - ] && return 0
+    read -r digest < "$DISK/templates/$1/digest"
+    [ "$digest" = "$2" ] || refuse "template $1 on this node is another one (digest $digest)"
+}
+
+make_container_dir() { # CT TEMPLATE ID_BASE
+    check_number "$3"
+    mkdir -p -m 711 "$CONTAINERS/$1"
+    mkdir -p -m 711 "$CONTAINERS/$1/lower" "$CONTAINERS/$1/rootfs"
+    mkdir -p -m 755 "$CONTAINERS/$1/upper"
+    mkdir -p "$CONTAINERS/$1/work"
+    chmod 755 "$CONTAINERS/$1/upper"
+    chown "$3:$3" "$CONTAINERS/$1/upper"
+    echo "$2" > "$CONTAINERS/$1/template"
+    echo "$3" > "$CONTAINERS/$1/id_base"
+}
+
+# Writes one of the files that describe a container; its content comes on stdin.
+verb_ct_put() { # CT TOKEN FILE
+    check_name "$1"
+    case $3 in
+        descriptor.json | config.json | net | criu.conf) ;;
+        *) refuse "not a file of a container: $3" ;;
+    esac
+    read_record "$1"
+    check_token "$1" "$2"
+    head -c 1000000 > "$CONTAINERS/$1/.$3.new"
+    mv "$CONTAINERS/$1/.$3.new" "$CONTAINERS/$1/$3"
+}
+
+# Mounts the container's root: the shared template, its ids shifted to the container's, under the container's own.
+mount_root() { # CT
+    dir=$CONTAINERS/$1
+    read -r template < "$dir/template"
+    read -r base < "$dir/id_base"
+    mountpoint -q "$dir/lower" ||
+        mount --bind -o "ro,X-mount.idmap=b:0:$base:65536" "$DISK/templates/$template/rootfs" "$dir/lower"
+    mountpoint -q "$dir/rootfs" ||
+        mount -t overlay overlay -o "lowerdir=$dir/lower,upperdir=$dir/upper,workdir=$dir/work" "$dir/rootfs"
+}
+
+unmount_root() { # CT
+    for point in rootfs lower; do
+        ! mountpoint -q "$CONTAINERS/$1/$point" || umount "$CONTAINERS/$1/$point"
+    done
+}
+
+# Starts a container cold. The record decides: only its owner may, and never one that is on the move.
+verb_ct_start() { # CT
+    ct=$1
+    check_name "$ct"
+    lock
+    read_record "$ct"
+    case $r_state in
+        absent) fail 11 "container $ct is not on this node" ;;
+        serving | stopped) ;;
+        *) refuse "container $ct is $r_state: it was on the move when this node last knew; finish run $r_run first" ;;
+    esac
+    if has_processes "$ct"; then
+        echo 'started already'
+        return 0
+    fi
+    $RUNC delete -f "$ct" > /dev/null 2>&1 || :
+    mount_root "$ct"
+    boot_id
+    r_state=serving r_boot=$boot_id
+    write_record "$ct"
+    if ! start_container "$ct"; then
+        $RUNC delete -f "$ct" > /dev/null 2>&1 || :
+        stopped_record
+        fail 1 "container $ct did not start: $(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$ct" | tail -n 1)"
+    fi
+    rm -f "$RUN/start.$ct"
+    echo 'started now'
+}
+
+start_container() { # CT
+    $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 9>&- || return 1
+    read_net "$1"
+    gate_open
+    nsenter --target "$(init_pid "$1")" --net arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}" \
+        < /dev/null > /dev/null 2>&1 9>&- &
+}
+
+stopped_record() {
+    r_state=stopped
+    write_record "$ct"
+}
+
+verb_ct_stop() { # CT GRACE_S
+    ct=$1
+    check_name "$ct"
+    lock
+    read_record "$ct"
+    case $r_state in
+        absent) fail 11 "container $ct is not on this node" ;;
+        serving | stopped) ;;
+        *) refuse "container $ct is $r_state: it is on the move under run $r_run" ;;
+    esac
+    unlock
+    if has_processes "$ct"; then
+        $RUNC kill "$ct" TERM 2> /dev/null || :
+        timeout "$2" tail -f /dev/null --pid="$(init_pid "$ct")" -s 0.05 || :
+        $RUNC kill "$ct" KILL 2> /dev/null || :
+    fi
+    lock
+    read_record "$ct"
+    case $r_state in
+        serving | stopped) ;;
+        *) refuse "container $ct went on the move meanwhile (run $r_run)" ;;
+    esac
+    $RUNC delete -f "$ct" 2> /dev/null || :
+    unmount_root "$ct"
+    stopped_record
+}
+
+verb_ct_remove() { # CT
+    ct=$1
+    check_name "$ct"
+    lock
+    read_record "$ct"
+    case $r_state in
+        absent) return 0 ;;
+        stopped) ;;
+        serving) ! has_processes "$ct" || refuse "container $ct is running" ;;
+        *) refuse "container $ct is $r_state: it is on the move under run $r_run" ;;
+    esac
+    $RUNC delete -f "$ct" 2> /dev/null || :
+    remove_tree "$CONTAINERS/$ct"
+    remove_record "$ct"
+}
+
+# The container owns its log and could make it a link to anything, so a running one is asked to read it itself.
+verb_ct_log() { # CT LINES
+    check_name "$1"
+    check_number "$2"
+    if has_processes "$1"; then
+        exec $RUNC exec "$1" tail -n "$2" /var/log/console.log
+    fi
+    for part in var var/log var/log/console.log; do
+        [ ! -h "$CONTAINERS/$1/upper/$part" ] || refuse "the log of $1 is a link; not followed"
+    done
+    [ -f "$CONTAINERS/$1/upper/var/log/console.log" ] || fail 11 "container $1 has written no log here"
+    tail -n "$2" "$CONTAINERS/$1/upper/var/log/console.log"
+}
+
+verb_ct_exec() { # -t|- CT COMMAND...
+    terminal=$1 ct=$2
+    shift 2
+    check_name "$ct"
+    [ "$terminal" = -t ] || terminal=
+    exec $RUNC exec $terminal -- "$ct" "$@"
+}

@@ -1,0 +1,150 @@
+# Verbs about who may change what: leases, reservations, the record's last word, cordons.
+
+# Raises a container's token from EXPECT to NEW for a run, and ends everything that older tokens still do here.
+verb_lease() { # CT EXPECT NEW RUN
+    ct=$1
+    check_name "$ct"
+    check_number "$2"
+    check_number "$3"
+    lock
+    read_record "$ct"
+    if [ "$r_token" = "$3" ] && [ "$r_run" = "$4" ]; then
+        echo 'lease had' # the reply to the first try was lost
+        return 0
+    fi
+    [ "$r_token" = "$2" ] || refuse "container $ct is held by run $r_run with token $r_token, not $2"
+    [ "$3" -gt "$2" ] || refuse "token $3 is not above $2"
+    jobs_kill_older "$ct" "$3"
+    r_token=$3 r_run=$4
+    if [ "$r_state" = absent ]; then
+        r_state=reserved r_role=target
+        boot_id
+        r_boot=$boot_id
+    fi
+    write_record "$ct"
+    echo 'lease taken'
+}
+
+# The watchdog of a fence is the one job that stays: it is the container's way back if this orchestrator dies too.
+jobs_kill_older() { # CT TOKEN
+    for dir in "$RUN/jobs/$1".[0-9]*.*; do
+        [ -d "$dir" ] || continue
+        rest=${dir##*/}
+        rest=${rest#"$1".}
+        case $rest in
+            *.watchdog | *.restore) continue ;;
+        esac
+        [ "${rest%%.*}" -ge "$2" ] || job_kill "$dir"
+    done
+    close_links "$1"
+}
+
+# Takes room for a container that will come. The ledger is the records themselves: every one carries what it holds.
+verb_reserve() { # CT TOKEN MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    check_room "$3" "$4" "$5" "$6" "$7" "$8"
+    read_record "$ct"
+    r_memory_bytes=$3 r_cpu_milli=$4 r_disk_bytes=$5
+    write_record "$ct"
+}
+
+check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
+    used_memory=0 used_cpu=0 used_disk=0
+    for record in "$RECORDS"/*; do
+        [ -e "$record" ] || continue
+        [ "${record##*/}" != "$ct" ] || continue
+        read_record "${record##*/}"
+        used_memory=$((used_memory + r_memory_bytes))
+        used_cpu=$((used_cpu + r_cpu_milli))
+        used_disk=$((used_disk + r_disk_bytes))
+    done
+    [ $((used_memory + $1)) -le "$4" ] ||
+        refuse "no room: $ct needs $(($1 >> 20)) MiB of memory, $((($4 - used_memory) >> 20)) MiB are free"
+    [ $((used_cpu + $2)) -le "$5" ] ||
+        refuse "no room: $ct needs $2 thousandths of a CPU, $(($5 - used_cpu)) are free"
+    [ $((used_disk + $3)) -le "$6" ] ||
+        refuse "no room: $ct needs $(($3 >> 20)) MiB of disk, $((($6 - used_disk) >> 20)) MiB are free"
+    read_record "$ct"
+}
+
+# The last write of a migration on the side that keeps the container: it serves, and no run holds it.
+verb_settle() { # CT TOKEN GENERATION
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    case $r_state in
+        serving | stopped | released) ;;
+        *) refuse "container $ct is $r_state and cannot be settled" ;;
+    esac
+    [ "$r_state" != released ] || r_state=serving
+    r_generation=$3 r_role=owner r_run=- r_deadline_s=0
+    write_record "$ct"
+    clean_move "$ct" "$2"
+}
+
+# Everything about a move that dies with it: jobs, images, key, link. The record and the container stay.
+clean_move() { # CT TOKEN
+    close_links "$1"
+    jobs_kill "$1"
+    for dir in "$RUN/move/$1".[0-9]*; do
+        [ ! -d "$dir" ] || [ "${dir#"$RUN/move/$1."}" -gt "$2" ] || remove_tree "$dir"
+    done
+    rm -f "$RUN/keys/$1".[0-9]*
+    rm -rf "$DISK/templates/.part-$1".[0-9]*
+    revoke_keys "$1"
+}
+
+close_links() { # CT
+    for socket in "$RUN/links/$1".[0-9]*; do
+        [ -S "$socket" ] || continue
+        timeout 5 ssh -F /dev/null -S "$socket" -O exit peer > /dev/null 2>&1 || :
+        rm -f "$socket"
+    done
+}
+
+# What this node knows of one container, for recovery: the record, and what is really there.
+verb_inspect() { # CT
+    ct=$1
+    check_name "$ct"
+    read_record "$ct"
+    boot_id
+    for key in state token generation run role memory_bytes; do
+        eval "echo \"$key \$r_$key\""
+    done
+    [ "$r_boot" = "$boot_id" ] && echo 'same_boot yes' || echo 'same_boot no'
+    if has_processes "$ct"; then
+        is_frozen "$(cgroup_of "$ct")" 1 && echo 'processes frozen' || echo 'processes running'
+    else
+        echo 'processes none'
+    fi
+    if [ -e "$CONTAINERS/$ct/net" ]; then
+        read_net "$ct"
+        gate_is_open && echo 'gate open' || echo 'gate closed'
+    fi
+    for move in "$RUN/move/$ct".[0-9]*; do
+        [ -d "$move" ] || continue
+        echo "move ${move##*.}"
+        [ ! -e "$move/held" ] || echo "held ${move##*.}"
+        [ ! -e "$move/files-complete" ] || echo "files_complete ${move##*.}"
+    done
+    for dir in "$RUN/jobs/$ct".[0-9]*; do
+        [ -d "$dir" ] || continue
+        job_alive "$dir" && echo "job_running ${dir##*/}" || echo "job_ended ${dir##*/}"
+    done
+}
+
+# A mark on the node itself, seen by every orchestrator: nothing new is placed here.
+verb_cordon() { # RUN
+    printf '%s\n' "$1" > "$DISK/.cordon.new"
+    mv "$DISK/.cordon.new" "$DISK/cordon"
+    sync "$DISK"
+}
+
+verb_uncordon() {
+    rm -f "$DISK/cordon"
+    sync "$DISK"
+}

@@ -1,0 +1,283 @@
+# Shared by every script of the kit. POSIX sh with flock; sourced, never run.
+#
+# On persistent disk:  /var/lib/migrator/{containers,records,templates}
+# Gone with the boot:  /run/migrator/{jobs,move,keys,links}
+#
+# A record is a file of key=value lines, replaced whole and synced. Only its verbs write it, under the node's one
+# lock; whatever takes longer than a few tens of milliseconds runs outside the lock, as a job.
+#
+# Exit codes of verbs: 0 done, 10 refused (the caller may not), 11 not there, 12 impossible now, else a failure.
+
+set -eu
+umask 077
+export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+DISK=/var/lib/migrator
+RUN=/run/migrator
+CONTAINERS=$DISK/containers
+RECORDS=$DISK/records
+CGROUP=/sys/fs/cgroup
+RUNC="runc --root $RUN/runc"
+
+fail() { printf '%s\n' "$2" >&2; exit "$1"; }
+refuse() { fail 10 "$1"; }
+
+# Names come from outside; the orchestrator checks them too.
+check_name() {
+    case $1 in
+        '' | -* | .* | *[!a-z0-9._-]*) refuse "not a container's name: $1" ;;
+    esac
+    [ "${#1}" -le 63 ] || refuse "a container's name has at most 63 characters"
+}
+
+check_number() {
+    case $1 in
+        '' | *[!0-9]*) refuse "not a number: $1" ;;
+    esac
+}
+
+make_dirs() {
+    [ -d "$RUN/runc" ] && [ -d "$RECORDS" ] && return 0
+    # Mapped roots must be able to pass through to their own container's directory, and to read nothing else.
+    mkdir -p -m 711 "$DISK" "$CONTAINERS" "$RUN" "$RUN/move"
+    mkdir -p "$RECORDS" "$RUN/jobs" "$RUN/keys" "$RUN/links" "$RUN/runc" "$DISK/templates"
+    chmod 711 "$DISK" "$CONTAINERS" "$RUN" "$RUN/move" "$DISK/templates"
+}
+
+boot_id() { read -r boot_id < /proc/sys/kernel/random/boot_id; }
+
+# Milliseconds since boot by the node's own clock, without a fork; centiseconds is what the kernel tells.
+uptime_ms() {
+    read -r up _ < /proc/uptime
+    now_ms=$((${up%.*} * 1000 + 1${up#*.} * 10 - 1000))
+}
+
+now_ms() { date +%s%3N; }
+
+# --- the lock ---------------------------------------------------------------------------------------------------
+
+lock() {
+    exec 9> "$DISK/lock"
+    flock -w 20 9 || fail 12 'the node is busy: its lock was held for 20 s'
+}
+
+unlock() { exec 9>&-; }
+
+# --- records ----------------------------------------------------------------------------------------------------
+
+# Fills r_* from the record; a container without one is "absent" with token 0.
+read_record() {
+    r_state=absent r_token=0 r_generation=0 r_boot=- r_run=- r_role=- r_deadline_s=0
+    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0
+    [ -e "$RECORDS/$1" ] || return 0
+    while IFS='=' read -r key value; do
+        case $key in
+            state | token | generation | boot | run | role | deadline_s | memory_bytes | cpu_milli | disk_bytes)
+                eval "r_$key=\$value" ;;
+        esac
+    done < "$RECORDS/$1"
+}
+
+write_record() {
+    {
+        echo "state=$r_state"
+        echo "token=$r_token"
+        echo "generation=$r_generation"
+        echo "boot=$r_boot"
+        echo "run=$r_run"
+        echo "role=$r_role"
+        echo "deadline_s=$r_deadline_s"
+        echo "memory_bytes=$r_memory_bytes"
+        echo "cpu_milli=$r_cpu_milli"
+        echo "disk_bytes=$r_disk_bytes"
+    } > "$RECORDS/.$1.new"
+    sync "$RECORDS/.$1.new"
+    mv "$RECORDS/.$1.new" "$RECORDS/$1"
+    sync "$RECORDS"
+}
+
+remove_record() {
+    rm -f "$RECORDS/$1"
+    sync "$RECORDS"
+}
+
+# The rule of every command that changes something: its token is the node's, no older and no newer.
+check_token() {
+    [ "$r_token" = "$2" ] && return 0
+    [ "$r_state" = absent ] && refuse "container $1 is not known here; token $2 holds nothing"
+    refuse "container $1 is held by run $r_run with token $r_token; token $2 may change nothing"
+}
+
+# --- jobs: long work that outlives the connection that asked for it ------------------------------------------------
+#
+# A job is a directory $RUN/jobs/CT.TOKEN.NAME with lock (held as long as anything of the job lives), pid (leader of
+# its process group), out, err and status (its exit code, written last).
+
+job_alive() { ! flock -n "$1/lock" true; }
+
+job_start() { # DIR VERB ARGS...
+    dir=$1
+    shift
+    mkdir "$dir"
+    exec 8> "$dir/lock"
+    flock 8
+    setsid sh "$KIT/node" job-main "$dir" "$@" < /dev/null > "$dir/out" 2> "$dir/err" 9>&- &
+    exec 8>&-
+}
+
+verb_job_main() { # DIR VERB ARGS...   (runs in the job; fd 8 is the job's lock)
+    dir=$1
+    shift
+    echo $$ > "$dir/pid"
+    code=0
+    sh "$KIT/node" "$@" || code=$?
+    echo "$code" > "$dir/status.new"
+    mv "$dir/status.new" "$dir/status"
+}
+
+job_report() { # DIR
+    if [ -e "$1/status" ]; then
+        read -r code < "$1/status"
+        echo 'job done'
+        echo "exit $code"
+        sed 's/^/out /' "$1/out" | tail -n 200
+        [ "$code" = 0 ] || tail -c 2000 "$1/err" | tail -n 8 | sed 's/^/err /'
+    elif job_alive "$1"; then
+        echo 'job running'
+    else
+        echo 'job lost'
+    fi
+}
+
+# Ends a job and waits until nothing of it lives.
+job_kill() { # DIR
+    if job_alive "$1"; then
+        if [ -s "$1/pid" ]; then
+            read -r pid < "$1/pid"
+            kill -9 "-$pid" 2> /dev/null || :
+        fi
+        flock -w 10 "$1/lock" true || fail 12 "job ${1##*/} does not end"
+    fi
+    rm -rf "$1"
+}
+
+# Ends every job of a container: of one token, or (with a bare name) of all.
+jobs_kill() { # CT [TOKEN]
+    for dir in "$RUN/jobs/$1".${2:-[0-9]*}.*; do
+        [ ! -d "$dir" ] || job_kill "$dir"
+    done
+}
+
+# Starts the job unless it was started before, waits up to WAIT_S for its end, and says how it stands.
+verb_job() { # CT TOKEN NAME WAIT_S VERB ARGS...
+    ct=$1 token=$2 name=$3 wait_s=$4
+    shift 4
+    check_name "$ct"
+    check_number "$token"
+    dir=$RUN/jobs/$ct.$token.$name
+    if [ ! -d "$dir" ]; then
+        lock
+        read_record "$ct"
+        check_token "$ct" "$token"
+        [ -d "$dir" ] || job_start "$dir" "$@"
+        unlock
+    fi
+    [ -e "$dir/status" ] || flock -w "$wait_s" "$dir/lock" true || :
+    job_report "$dir"
+}
+
+# Forgets a finished job, so that its work may be asked for again.
+verb_job_forget() { # CT TOKEN NAME
+    check_name "$1"
+    dir=$RUN/jobs/$1.$2.$3
+    [ ! -d "$dir" ] || job_kill "$dir"
+}
+
+# --- small parts ----------------------------------------------------------------------------------------------
+
+# Reads the network file beside the bundle into n_*.
+read_net() {
+    n_veth= n_bridge= n_mac= n_address= n_gateway=
+    while read -r key value; do
+        case $key in
+            veth | bridge | mac | address | gateway) eval "n_$key=\$value" ;;
+        esac
+    done < "$CONTAINERS/$1/net"
+}
+
+gate_close() { ip link set dev "$n_veth" nomaster 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
+gate_open() { ip link set dev "$n_veth" master "$n_bridge"; }
+gate_is_open() { [ -e "/sys/class/net/$n_veth/brport" ]; }
+
+cgroup_of() { printf '%s\n' "$CGROUP/ct/$1"; }
+
+set_frozen() { # CT 0|1   waits until the kernel says so
+    group=$(cgroup_of "$1")
+    if [ ! -e "$group/cgroup.freeze" ]; then
+        [ "$2" = 1 ] && word=pause || word=resume
+        $RUNC "$word" "$1"
+        return
+    fi
+    echo "$2" > "$group/cgroup.freeze"
+    tries=0
+    until is_frozen "$group" "$2"; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 20000 ] || fail 12 "container $1 does not freeze"
+    done
+}
+
+is_frozen() { # GROUP 0|1
+    while read -r key value; do
+        [ "$key" != frozen ] || [ "$value" != "$2" ] || return 0
+    done < "$1/cgroup.events"
+    return 1
+}
+
+has_processes() { # CT
+    group=$(cgroup_of "$1")
+    [ -e "$group/cgroup.procs" ] || return 1
+    [ -n "$(head -n 1 "$group/cgroup.procs" 2> /dev/null)" ]
+}
+
+# Ends whatever runs in a container's group, frozen or not.
+kill_processes() { # CT
+    group=$(cgroup_of "$1")
+    if [ -e "$group/cgroup.kill" ]; then
+        echo 1 > "$group/cgroup.kill"
+        set -- 0
+        while [ -n "$(head -n 1 "$group/cgroup.procs" 2> /dev/null)" ] && [ "$1" -lt 2000 ]; do
+            set -- $(($1 + 1))
+        done
+    fi
+}
+
+# Removes a tree, after unmounting what is mounted in it: CRIU leaves live cgroup mounts under its work path.
+remove_tree() {
+    case $1 in
+        "$CONTAINERS"/?* | "$RUN"/move/?*) ;;
+        *) fail 1 "not a tree of ours: $1" ;;
+    esac
+    [ -e "$1" ] || return 0
+    sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .*/\1/p' /proc/self/mountinfo | sort -r | while read -r point; do
+        case $point in
+            "$1" | "$1"/*) umount "$point" || umount -l "$point" ;;
+        esac
+    done
+    rm -rf --one-file-system "$1"
+}
+
+# Lists "PID INNER" for each process of the container. CRIU and its hook stand in the same group while they restore;
+# they are not in the container's pid namespace, so their NSpid line has one number and not two.
+processes() { # CT
+    while read -r pid; do
+        while read -r key _ inner _; do
+            [ "$key" != NSpid: ] || [ -z "$inner" ] || echo "$pid $inner"
+        done < "/proc/$pid/status" || :
+    done < "$(cgroup_of "$1")/cgroup.procs"
+}
+
+init_pid() { # CT
+    processes "$1" | while read -r pid inner; do
+        [ "$inner" != 1 ] || echo "$pid"
+    done
+}

@@ -1,0 +1,66 @@
+# What this node is and has: one line a fact, nothing changed.
+verb_probe() {
+    boot_id
+    echo "boot_id $boot_id"
+    echo "machine_id $(cat /etc/machine-id 2> /dev/null || echo -)"
+    echo "hostname $(hostname)"
+    echo "kernel $(uname -r)"
+    echo "arch $(uname -m)"
+    echo "cpus $(nproc)"
+    awk '$1 == "MemTotal:" { printf "memory_bytes %.0f\n", $2 * 1024 }
+        $1 == "MemAvailable:" { printf "memory_available_bytes %.0f\n", $2 * 1024 }' /proc/meminfo
+    df -Pk "$DISK" | awk 'NR == 2 { printf "disk_bytes %.0f\ndisk_available_bytes %.0f\n", $2 * 1024, $4 * 1024 }'
+    df -Pi "$DISK" | awk 'NR == 2 { print "inodes_available", $4 }'
+    awk -F': ' '$1 ~ /^(flags|Features)/ { print "cpu_flags", $2; exit }' /proc/cpuinfo
+    if [ -e "$CGROUP/cgroup.controllers" ]; then
+        echo "cgroup 2 $(cat "$CGROUP/cgroup.controllers")"
+    else
+        echo 'cgroup 1'
+    fi
+    for tool in criu runc rsync; do
+        echo "$tool $(tool_version "$tool")"
+    done
+    for bridge in /sys/class/net/*/bridge; do
+        [ ! -d "$bridge" ] || { bridge=${bridge%/bridge}; echo "bridge ${bridge##*/}"; }
+    done
+    [ ! -e "$DISK/cordon" ] || echo "cordon $(head -n 1 "$DISK/cordon")"
+    for template in "$DISK"/templates/*/digest; do
+        [ ! -e "$template" ] || { name=${template%/digest}; echo "template ${name##*/} $(head -n 1 "$template")"; }
+    done
+    for record in "$RECORDS"/*; do
+        [ ! -e "$record" ] || probe_container "${record##*/}"
+    done
+    echo "time_ms $(now_ms)"
+    echo 'end probe'
+}
+
+tool_version() {
+    case $1 in
+        criu) criu --version 2> /dev/null | sed -n 's/^Version: *//p' ;;
+        runc) runc --version 2> /dev/null | sed -n '1s/^runc version //p' ;;
+        rsync) rsync --version 2> /dev/null | sed -n '1s/^rsync *version \([^ ]*\).*/\1/p' ;;
+    esac
+}
+
+probe_container() { # CT
+    ct=$1
+    read_record "$ct"
+    has_processes "$ct" && alive=yes || alive=no
+    echo "container $ct $r_state $r_token $r_generation $alive $r_run"
+    echo "holds $ct $r_memory_bytes $r_cpu_milli $r_disk_bytes"
+    if [ "$alive" = yes ]; then
+        while read -r pid; do
+            cat "/proc/$pid/status" 2> /dev/null || :
+        done < "$(cgroup_of "$ct")/cgroup.procs" | awk -v ct="$ct" '
+            $1 == "VmRSS:" { rss += $2 }
+            $1 == "RssAnon:" || $1 == "RssShmem:" { anon += $2 }
+            END { printf "memory %s %.0f %.0f\n", ct, rss * 1024, anon * 1024 }'
+    fi
+    used=$(timeout 5 du -sxk "$CONTAINERS/$ct/upper" 2> /dev/null | cut -f1) || used=
+    [ -z "$used" ] || echo "files $ct $((used * 1024))"
+    if [ -e "$CONTAINERS/$ct/descriptor.json" ]; then
+        printf 'descriptor %s ' "$ct"
+        head -c 100000 "$CONTAINERS/$ct/descriptor.json" | tr -d '\n'
+        echo
+    fi
+}

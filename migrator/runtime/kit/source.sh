@@ -1,0 +1,241 @@
+# Verbs of a migration's source.
+
+# Makes the key of this one migration, in memory, and prints its public half.
+verb_keygen() { # CT TOKEN
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    key=$RUN/keys/$ct.$2
+    [ -e "$key" ] || ssh-keygen -q -t ed25519 -N '' -C "migrator:$ct.$2" -f "$key"
+    cat "$key.pub"
+}
+
+# Opens the one connection that everything of this migration goes through; it ends by itself when idle.
+verb_link() { # CT TOKEN USER ADDRESS PORT SOURCE_ADDRESS HOST_KEY_TYPE HOST_KEY
+    ct=$1 token=$2
+    check_name "$ct"
+    read_record "$ct"
+    check_token "$ct" "$token"
+    socket=$RUN/links/$ct.$token
+    [ ! -S "$socket" ] || ! ssh -F /dev/null -S "$socket" -O check peer 2> /dev/null || return 0
+    rm -f "$socket"
+    known=$RUN/keys/$ct.$token.known
+    echo "peer $7 $8" > "$known"
+    bind=
+    [ "$6" = - ] || bind="-b $6"
+    # shellcheck disable=SC2086
+    answer=$(ssh -F /dev/null -i "$RUN/keys/$ct.$token" -o IdentitiesOnly=yes -o BatchMode=yes \
+        -o HostKeyAlias=peer -o UserKnownHostsFile="$known" -o StrictHostKeyChecking=yes \
+        -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
+        -o ControlMaster=yes -o ControlPath="$socket" -o ControlPersist=900 \
+        -o Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com \
+        $bind -p "$5" "$3@$4" ping < /dev/null)
+    [ "$answer" = pong ] || fail 1 "node to node: $4 answered something else than Migrator"
+}
+
+on_link() { # CT TOKEN COMMAND   (no host is looked up: the connection stands)
+    ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath="$RUN/links/$1.$2" peer "$3"
+}
+
+# One rsync pass of the container's own files (the overlay's upper layer) while it runs, or, frozen, the last one.
+# Whatever the times say, files that were open for writing or mapped shared and writable at any pass are compared
+# by content: a second write through a mapping changes no time at all.
+verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
+    ct=$1 token=$2
+    check_name "$ct"
+    move=$RUN/move/$ct.$token
+    shell="ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath=$RUN/links/$ct.$token"
+    open_files "$ct" >> "$move/open-files"
+    before=$(now_ms)
+    # trusted.overlay.origin names an inode of this node's own template: it means nothing elsewhere.
+    code=0
+    rsync -aHAXS --numeric-ids --delete --modify-window=-1 --stats --filter='-x trusted.overlay.origin' \
+        -e "$shell" "$CONTAINERS/$ct/upper/" peer:files > "$move/stats" || code=$?
+    # 24: a file vanished while the container ran; the next pass sees it gone. Frozen, nothing vanishes.
+    [ "$code" = 0 ] || { [ "$code" = 24 ] && [ "$3" != final ]; } || fail 1 "rsync ended with $code"
+    if [ "$3" = final ]; then
+        # The peer may have received some of these under an equal size and time: compare contents.
+        sort -u "$move/open-files" | while read -r name; do
+            [ ! -f "$CONTAINERS/$ct/upper/$name" ] || [ -h "$CONTAINERS/$ct/upper/$name" ] || printf '%s\0' "$name"
+        done > "$move/open-list"
+        if [ -s "$move/open-list" ]; then
+            rsync -aHAXS --numeric-ids --ignore-times --inplace --from0 --files-from="$move/open-list" --no-r \
+                --filter='-x trusted.overlay.origin' -e "$shell" "$CONTAINERS/$ct/upper/" peer:files
+        fi
+    fi
+    sed -n 's/^Total transferred file size: \([0-9,]*\).*/bytes \1/p; s/^Total bytes sent: \([0-9,]*\).*/sent \1/p' \
+        "$move/stats" | tr -d ,
+    echo "ms $(($(now_ms) - before))"
+}
+
+verb_send_template() { # CT TOKEN TEMPLATE
+    ct=$1 token=$2
+    check_name "$ct"
+    check_name "$3"
+    shell="ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath=$RUN/links/$ct.$token"
+    rsync -aHAXS --numeric-ids --delete -e "$shell" "$DISK/templates/$3/" peer:template
+}
+
+# Paths, inside the container, of files that some process has open for writing or mapped shared and writable.
+verb_open_files() { check_name "$1"; open_files "$1"; }
+
+open_files() { # CT
+    while read -r pid; do
+        # Descriptors whose flags end in 1 or 2 are O_WRONLY or O_RDWR.
+        grep -l '^flags:.*[12]$' /proc/"$pid"/fdinfo/* 2> /dev/null | while read -r info; do
+            readlink "/proc/$pid/fd/${info##*/}" || :
+        done
+        sed -n 's/^[0-9a-f-]* .w.s [0-9a-f]* [0-9a-f:]* [1-9][0-9]* *\//\//p' "/proc/$pid/maps" 2> /dev/null || :
+    done < "$(cgroup_of "$1")/cgroup.procs" | sed -n 's/^\/\(.*\)$/\1/p' | sort -u
+}
+
+# The fence: freeze, gate closed, and a watchdog on this node that undoes both at the deadline.
+verb_fence() { # CT TOKEN DEADLINE_S
+    ct=$1 token=$2
+    check_number "$3"
+    lock
+    read_record "$ct"
+    check_token "$ct" "$token"
+    case $r_state in
+        serving) ;;
+        fenced) echo 'fenced already'; return 0 ;;
+        *) refuse "container $ct is $r_state and cannot be fenced" ;;
+    esac
+    read_net "$ct"
+    boot_id
+    r_state=fenced r_boot=$boot_id r_deadline_s=$3
+    write_record "$ct"
+    dir=$RUN/jobs/$ct.$token.watchdog
+    [ ! -d "$dir" ] || job_kill "$dir"
+    job_start "$dir" watchdog "$ct" "$3"
+    uptime_ms
+    echo "frozen_at_ms $now_ms"
+    set_frozen "$ct" 1
+    gate_close
+    echo 'fenced now'
+}
+
+# Runs on the node alone: at the deadline it gives the container back to itself, unless someone sealed the fence.
+# A later lease raises the token but never takes this way back, so the watchdog asks only for the state.
+verb_watchdog() { # CT DEADLINE_S
+    sleep "$2"
+    lock
+    read_record "$1"
+    [ "$r_state" = fenced ] || return 0
+    ct=$1
+    give_back
+    echo 'watchdog fired'
+}
+
+give_back() {
+    read_net "$ct"
+    gate_open || :
+    set_frozen "$ct" 0
+    r_state=serving r_deadline_s=0
+    write_record "$ct"
+}
+
+# Dumps the frozen container into memory images; it stays frozen and whole, so that a rollback needs no restore.
+verb_dump() { # CT TOKEN
+    move=$RUN/move/$1.$2
+    before=$(now_ms)
+    $RUNC checkpoint --leave-running --tcp-established --file-locks \
+        --image-path "$move/images" --work-path "$move/work" "$1" ||
+        fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
+    dumped=$(now_ms)
+    echo "dump_ms $((dumped - before))"
+    tar -C "$move/images" -cf - . | on_link "$1" "$2" images
+    du -sk "$move/images" | sed 's/\([0-9]*\).*/image_kib \1/'
+    echo "send_ms $(($(now_ms) - dumped))"
+}
+
+# The line of a CRIU log that names the cause: the last error before CRIU sums up.
+criu_error() {
+    if [ -e "$1" ]; then
+        grep -a 'Error (' "$1" | grep -av FAILED | tail -n 1 | cut -c 1-300
+    else
+        echo 'it wrote no log'
+    fi
+}
+
+# What the container is made of, as seen inside it: processes and sockets. Equal on both sides of a restore.
+verb_census() { # CT
+    check_name "$1"
+    processes "$1" | while read -r _ inner; do
+        echo "process $inner"
+    done | sort
+    nsenter --target "$(init_pid "$1")" --net ss -Htanu state established state listening state unconnected |
+        awk '{ print "socket", $1, $2, $5, $6 }' | sort
+}
+
+# The source promises that no timer decides any more. Refused if the watchdog was first.
+verb_seal() { # CT TOKEN
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    case $r_state in
+        sealed) ;;
+        fenced)
+            r_state=sealed
+            write_record "$ct"
+            for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
+                [ ! -d "$dir" ] || job_kill "$dir"
+            done ;;
+        *) refuse "the seal is refused: container $ct is $r_state (the watchdog was first)" ;;
+    esac
+    echo 'sealed yes'
+}
+
+# Only after ABORTED: the container runs on, its network first, so that nothing it says is lost.
+verb_thaw() { # CT TOKEN
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
+        [ ! -d "$dir" ] || job_kill "$dir"
+    done
+    case $r_state in
+        serving | stopped) echo 'thawed before' ;;
+        fenced | sealed)
+            has_processes "$ct" || fail 12 "container $ct has no process to thaw: this node went down meanwhile"
+            give_back
+            echo 'thawed now' ;;
+        *) refuse "container $ct is $r_state and is not thawed" ;;
+    esac
+}
+
+# Only after ABORTED, on a source that went down while it was fenced: its memory is gone, its files may start cold.
+verb_reclaim() { # CT TOKEN
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    case $r_state in
+        stopped) ;;
+        fenced | sealed)
+            ! has_processes "$ct" || refuse "container $ct still has its processes; it is thawed, not started cold"
+            r_state=stopped
+            write_record "$ct" ;;
+        *) refuse "container $ct is $r_state and is not reclaimed" ;;
+    esac
+}
+
+# Only after COMMITTED and the target's release. The cable goes before the processes: a dying copy must not speak.
+verb_retire() { # CT TOKEN
+    ct=$1
+    lock
+    read_record "$ct"
+    [ "$r_state" != absent ] || return 0
+    check_token "$ct" "$2"
+    [ "$r_state" = sealed ] || refuse "container $ct is $r_state, not sealed; it is not removed"
+    read_net "$ct"
+    [ ! -e "/sys/class/net/$n_veth" ] || ip link del "$n_veth"
+    $RUNC delete -f "$ct" > /dev/null 2>&1 || :
+    ! has_processes "$ct" || fail 12 "container $ct still has processes"
+    clean_move "$ct" "$2"
+    remove_tree "$CONTAINERS/$ct"
+    remove_record "$ct"
+}

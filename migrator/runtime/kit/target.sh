@@ -1,0 +1,208 @@
+# Verbs of a migration's target.
+
+# Lets the source's key in: for one command, from one address, until a time.
+verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    case $3$5$6 in
+        *[!A-Za-z0-9.:/+=-]*) refuse 'not an address and a key' ;;
+    esac
+    user=${SUDO_USER:-root}
+    sudo=
+    [ -z "${SUDO_USER:-}" ] || sudo='sudo -n '
+    ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
+    [ -d "$ssh_dir" ] || install -d -m 700 -o "$user" "$ssh_dir"
+    until=$(date -d "@$(($(date +%s) + $4))" +%Y%m%d%H%M%S)
+    options="restrict,from=\"$3\",expiry-time=\"$until\",command=\"${sudo}sh $KIT/receive $ct $2\""
+    {
+        without_keys "$ssh_dir/authorized_keys" "$ct"
+        echo "$options $5 $6 migrator:$ct.$2"
+    } > "$ssh_dir/.authorized_keys.migrator"
+    replace_keys "$ssh_dir" "$user"
+    echo "user $user"
+}
+
+without_keys() { # FILE CT
+    [ ! -e "$1" ] || grep -v " migrator:$2\.[0-9]*\$" "$1" || :
+}
+
+replace_keys() { # DIR USER
+    [ ! -e "$1/authorized_keys" ] || {
+        chown --reference="$1/authorized_keys" "$1/.authorized_keys.migrator"
+        chmod --reference="$1/authorized_keys" "$1/.authorized_keys.migrator"
+    }
+    [ -e "$1/authorized_keys" ] || chown "$2" "$1/.authorized_keys.migrator"
+    mv "$1/.authorized_keys.migrator" "$1/authorized_keys"
+}
+
+revoke_keys() { # CT
+    user=${SUDO_USER:-root}
+    ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
+    [ -e "$ssh_dir/authorized_keys" ] || return 0
+    grep -q " migrator:$1\.[0-9]*\$" "$ssh_dir/authorized_keys" || return 0
+    without_keys "$ssh_dir/authorized_keys" "$1" > "$ssh_dir/.authorized_keys.migrator"
+    replace_keys "$ssh_dir" "$user"
+}
+
+# Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    check_number "$5"
+    check_number "$6"
+    move=$RUN/move/$ct.$2
+    if ! mountpoint -q "$move" 2> /dev/null; then
+        mkdir -p -m 711 "$move"
+        mount -t tmpfs -o "size=$6,mode=711" tmpfs "$move"
+        mkdir -m 700 "$move/images" "$move/work"
+        chown "$5:$5" "$move/images"
+        echo "$ct" > "$move/container"
+    fi
+    [ "$3" = target ] || return 0
+    [ -p "$move/go" ] || mkfifo "$move/go" "$move/woke"
+    [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
+    make_container_dir "$ct" "$4" "$5"
+}
+
+# Puts a template that was received for this move in its place, unless another move was first.
+verb_template_done() { # CT TOKEN TEMPLATE DIGEST
+    check_name "$1"
+    check_name "$3"
+    lock
+    read_record "$1"
+    check_token "$1" "$2"
+    part=$DISK/templates/.part-$1.$2
+    if [ ! -d "$DISK/templates/$3" ]; then
+        read -r digest < "$part/digest"
+        [ "$digest" = "$4" ] || refuse "template $3 did not arrive whole"
+        mv "$part" "$DISK/templates/$3"
+    fi
+    rm -rf "$part"
+}
+
+# Restores and holds: returns only when the container was released, or the restore failed or was called off.
+verb_restore() { # CT TOKEN
+    ct=$1
+    move=$RUN/move/$ct.$2
+    code=0
+    restore_held || code=$?
+    echo ended > "$move/ended"
+    exec 6<> "$move/woke"
+    echo ended >&6
+    [ "$code" = 0 ] || fail 1 "CRIU: $(criu_error "$move/work/restore.log")"
+}
+
+restore_held() {
+    mount_root "$ct" || return 1
+    read -r base < "$CONTAINERS/$ct/id_base"
+    chown -R "$base:$base" "$move/images"
+    $RUNC restore --detach --tcp-established --file-locks \
+        --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null
+}
+
+# Waits until the restore holds, or has failed.
+verb_await_held() { # CT TOKEN TIMEOUT_S
+    ct=$1
+    move=$RUN/move/$ct.$2
+    exec 7<> "$move/woke"
+    if [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
+        timeout "$3" head -n 1 <&7 > /dev/null || :
+    fi
+    if [ -e "$move/held" ] && [ ! -e "$move/ended" ]; then
+        lock
+        read_record "$ct"
+        check_token "$ct" "$2"
+        if [ "$r_state" = reserved ]; then
+            boot_id
+            r_state=held r_boot=$boot_id
+            write_record "$ct"
+        fi
+        echo 'held yes'
+        verb_census "$ct"
+    else
+        echo 'held no'
+    fi
+}
+
+# Only after COMMITTED: first the record, durably, then the processes.
+verb_release() { # CT TOKEN
+    ct=$1
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    case $r_state in
+        released) ;;
+        held)
+            boot_id
+            [ "$r_boot" = "$boot_id" ] || fail 12 "this node has rebooted: the held copy of $ct is gone"
+            r_state=released
+            write_record "$ct" ;;
+        *) refuse "container $ct is $r_state here and cannot be released" ;;
+    esac
+    for move in "$RUN/move/$ct".[0-9]*; do
+        [ -p "$move/go" ] || continue
+        if [ ! -e "$move/ended" ]; then
+            exec 7<> "$move/go"
+            echo go >&7
+            # The move's tmpfs holds the hook's fifos; wait until the restore has let go of them.
+            for dir in "$RUN/jobs/$ct".[0-9]*.restore; do
+                flock -w 20 "$dir/lock" true || fail 12 "the restore of $ct does not end after its release"
+            done
+        fi
+        [ ! -e "$move/gate-failed" ] || echo 'gate failed'
+    done
+    uptime_ms
+    echo "released_at_ms $now_ms"
+    has_processes "$ct" && echo 'processes running' || echo 'processes none'
+}
+
+# Takes back everything that was made here for a move that did not commit.
+verb_discard_target() { # CT TOKEN
+    ct=$1
+    lock
+    read_record "$ct"
+    [ "$r_state" != absent ] || { clean_move "$ct" "$2"; return 0; }
+    check_token "$ct" "$2"
+    case $r_state in
+        reserved | held) ;;
+        *) refuse "container $ct is $r_state here; it is not discarded" ;;
+    esac
+    for move in "$RUN/move/$ct".[0-9]*; do
+        if [ -p "$move/go" ] && [ ! -e "$move/ended" ]; then
+            exec 7<> "$move/go"
+            echo kill >&7
+            for dir in "$RUN/jobs/$ct".[0-9]*.restore; do
+                [ ! -d "$dir" ] || flock -w 10 "$dir/lock" true || :
+            done
+        fi
+    done
+    exec 7>&-
+    kill_processes "$ct" # before CRIU is killed: what it held must not be let go
+    jobs_kill "$ct"
+    $RUNC delete -f "$ct" > /dev/null 2>&1 || :
+    ! has_processes "$ct" || fail 12 "the copy of $ct does not die"
+    [ ! -e "$CONTAINERS/$ct/net" ] || {
+        read_net "$ct"
+        [ ! -e "/sys/class/net/$n_veth" ] || ip link del "$n_veth"
+    }
+    clean_move "$ct" "$2"
+    remove_tree "$CONTAINERS/$ct"
+    remove_record "$ct"
+}
+
+# The MAC address that answers for an IPv4 address on this node's own network, if any does.
+verb_arp_owner() { # BRIDGE IP
+    case $2 in
+        *[!0-9.]*) refuse "not an IPv4 address: $2" ;;
+    esac
+    arping -f -w 1 -I "$1" "$2" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u
+}
+
+# Whether CRIU can start at all on this kernel. Whether it can dump is proven by dumping.
+verb_criu_check() {
+    criu check > /dev/null 2>&1 && echo 'criu works' || echo 'criu fails'
+}

@@ -1,0 +1,49 @@
+"""The kit: the shell scripts that are a node's side of Migrator, and how they get there.
+
+They are sent as they are, to a directory named by their digest, so a node may hold several versions and every
+container's hooks stay with the version that made its bundle.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+SCRIPTS = Path(__file__).parent.parent / "runtime" / "kit"
+KITS = "/var/lib/migrator/kit"
+
+# Static text; the directory comes as an argument. The rename makes a half-sent kit invisible.
+INSTALL = """set -eu
+umask 022
+[ ! -e "$1/node" ] || exit 0
+mkdir -p "${1%/*}"
+chmod 711 "${1%/*/*}"
+part=$1.part.$$
+mkdir "$part"
+tar -C "$part" -xf -
+sync "$part"
+mv -T "$part" "$1" 2> /dev/null || { rm -rf "$part"; [ -e "$1/node" ]; }
+"""
+PRESENT = '[ -e "$1/node" ]'
+
+
+@functools.cache
+def archive() -> bytes:
+    """The kit as a tar archive, the same bytes every time."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path in sorted(SCRIPTS.iterdir()):
+            data = path.read_bytes()
+            entry = tarfile.TarInfo(path.name)
+            entry.size, entry.mode = len(data), 0o755
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@functools.cache
+def directory() -> str:
+    """Where this version of the kit lies on a node."""
+    return f"{KITS}/{hashlib.sha256(archive()).hexdigest()[:16]}"

@@ -1,0 +1,213 @@
+"""Nodes over ssh: one connection each, opened when first needed and again when it broke.
+
+Host keys are always checked. Arguments are quoted once, here, by `shlex.join`; what a command prints is bounded.
+Closing a channel does not end the remote command (sshd leaves it running), which is why everything long is a job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+import tenacity
+
+from migrator.transport import kit
+from migrator.transport.base import (
+    BUSY,
+    MISSING,
+    REFUSED,
+    Answer,
+    NodeFailed,
+    NodeMissing,
+    NodeRefused,
+    NodeUnreachable,
+    NodeUntrusted,
+)
+
+if TYPE_CHECKING:
+    import asyncssh
+
+OUTPUT_BYTES_MAX = 4_000_000
+SESSIONS_MAX = 8  # sshd's default of ten a connection, less what another program may have open on it
+CONNECT_TIMEOUT_S = 10
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
+
+
+@dataclass(frozen=True, slots=True)
+class SshAddress:
+    """How to reach a node. `None` leaves the choice to ~/.ssh/config and the agent."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+    identity_file: str | None = None
+    known_hosts: str | None = None
+    config: str | None = None
+    become: str | None = None
+
+
+class SshNode:
+    """A node reached over ssh; see `transport.base.Node`."""
+
+    def __init__(self, name: str, address: SshAddress) -> None:
+        self.name = name
+        self.address = address
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._connecting = asyncio.Lock()
+        self._sessions = asyncio.Semaphore(SESSIONS_MAX)
+
+    async def call(
+        self, verb: str, *args: str | int, stdin: bytes = b"", timeout_s: float = 30, tries: int = 3
+    ) -> Answer:
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(NodeUnreachable),
+            stop=tenacity.stop_after_attempt(tries),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await self._call_once(verb, [str(arg) for arg in args], stdin, timeout_s)
+        raise AssertionError("tenacity ends with a result or an error")
+
+    async def host_key(self) -> tuple[str, str]:
+        connection = await self._connected("host key")
+        key = connection.get_server_host_key()
+        if key is None:
+            raise NodeUntrusted(self.name, "host key", "it showed no host key")
+        kind, text, *_ = key.export_public_key("openssh").decode().split()
+        return kind, text
+
+    async def attach(
+        self, verb: str, *args: str, stdin: IO[Any], stdout: IO[Any], stderr: IO[Any], terminal: bool
+    ) -> int:
+        """Runs a verb with a person's own streams, and returns its exit code. For commands inside containers."""
+        connection = await self._connected(verb)
+        line = self.command("sh", f"{kit.directory()}/node", verb, "-t" if terminal else "-", *args)
+        done = await connection.run(
+            line,
+            stdin=stdin.fileno(),
+            stdout=stdout.fileno(),
+            stderr=stderr.fileno(),
+            term_type=os.environ.get("TERM", "linux") if terminal else None,
+            encoding=None,
+        )
+        return done.returncode if done.returncode is not None and done.returncode >= 0 else 4
+
+    async def close(self) -> None:
+        """Closes the connection. What runs on the node goes on."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(2):
+                    await connection.wait_closed()
+
+    def command(self, *argv: str) -> str:
+        """The one place where an argv becomes a line for the node's shell."""
+        prefix = ["sudo", "-n", "--"] if self.address.become == "sudo" else []
+        return shlex.join([*prefix, *argv])
+
+    async def _call_once(self, verb: str, args: list[str], stdin: bytes, timeout_s: float) -> Answer:
+        connection = await self._connected(verb)
+        line = self.command("sh", f"{kit.directory()}/node", verb, *args)
+        code, out, err = await self._run(connection, verb, line, stdin, timeout_s)
+        if code == 0:
+            return Answer(self.name, verb, out)
+        said = _one_line(err) or f"{verb} ended with {code}"
+        kinds = {REFUSED: NodeRefused, MISSING: NodeMissing, BUSY: NodeFailed}
+        raise kinds.get(code, NodeFailed)(self.name, verb, said)
+
+    async def _run(
+        self, connection: asyncssh.SSHClientConnection, verb: str, line: str, stdin: bytes, timeout_s: float
+    ) -> tuple[int, str, str]:
+        import asyncssh  # noqa: PLC0415
+
+        try:
+            async with self._sessions, asyncio.timeout(timeout_s):
+                async with connection.create_process(line, encoding=None) as process:
+                    process.stdin.write(stdin)
+                    process.stdin.write_eof()
+                    out, err = await asyncio.gather(self._read(process.stdout, verb), self._read(process.stderr, verb))
+                    await process.wait_closed()
+                    code = process.returncode
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            self._connection = None
+            connection.close()
+            what = f"no answer in {timeout_s:.0f} s" if isinstance(error, TimeoutError) else _one_line(str(error))
+            raise NodeUnreachable(self.name, verb, f"connection lost during {verb}: {what}") from error
+        if code is None or code < 0:
+            self._connection = None
+            raise NodeUnreachable(self.name, verb, f"{verb} ended without a word")
+        return code, out, err
+
+    async def _read(self, stream: asyncssh.SSHReader[bytes], verb: str) -> str:
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await stream.read(65536):
+            size += len(chunk)
+            if size > OUTPUT_BYTES_MAX:
+                raise NodeFailed(self.name, verb, f"answered more than {OUTPUT_BYTES_MAX} bytes to {verb}")
+            chunks.append(chunk)
+        return b"".join(chunks).decode(errors="replace")
+
+    async def _connected(self, verb: str) -> asyncssh.SSHClientConnection:
+        async with self._connecting:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connect(verb)
+                await self._install_kit(self._connection)
+            return self._connection
+
+    async def _connect(self, verb: str) -> asyncssh.SSHClientConnection:
+        import asyncssh  # noqa: PLC0415
+
+        address = self.address
+        options: dict[str, object] = {
+            "keepalive_interval": 5,
+            "keepalive_count_max": 3,
+            "encryption_algs": CIPHERS,
+            "port": address.port,
+            "username": address.user,
+            "client_keys": [address.identity_file] if address.identity_file else None,
+            "known_hosts": address.known_hosts,
+            "config": [address.config] if address.config else None,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                return await asyncssh.connect(address.host, **given)
+        except asyncssh.HostKeyNotVerifiable as error:
+            raise NodeUntrusted(
+                self.name,
+                verb,
+                f"host key of {address.host} is not known or has changed; check it on the node's console and put it "
+                f"into {address.known_hosts or '~/.ssh/known_hosts'}",
+            ) from error
+        except asyncssh.PermissionDenied as error:
+            raise NodeUntrusted(
+                self.name, verb, f"{address.host} does not let us in: {_one_line(str(error))}"
+            ) from error
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            said = f"no answer in {CONNECT_TIMEOUT_S} s" if isinstance(error, TimeoutError) else _one_line(str(error))
+            raise NodeUnreachable(self.name, verb, f"cannot connect to {address.host}: {said}") from error
+
+    async def _install_kit(self, connection: asyncssh.SSHClientConnection) -> None:
+        where = kit.directory()
+        code, _, _ = await self._run(connection, "kit", self.command("sh", "-c", kit.PRESENT, "sh", where), b"", 20)
+        if code == 0:
+            return
+        install = self.command("sh", "-c", kit.INSTALL, "sh", where)
+        code, _, err = await self._run(connection, "kit", install, kit.archive(), 30)
+        if code != 0:
+            raise NodeFailed(self.name, "kit", f"cannot install the kit in {where}: {_one_line(err)}")
+
+
+def _one_line(text: str) -> str:
+    """The last line of what was said, without control characters, no longer than a person reads."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    clean = "".join(char if char.isprintable() else "?" for char in lines[-1]) if lines else ""
+    return clean[:400]
