@@ -1,0 +1,212 @@
+"""migrator ct: a container's life on one node."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import click
+
+from migrator.cli.output import json_option, print_json, print_table
+from migrator.cli.session import open_fleet, run_async
+
+
+@click.group()
+def ct() -> None:
+    """Containers: create, list, run commands in, stop, start, destroy."""
+
+
+@ct.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.option("--node", required=True, help="Where it is made.")
+@click.option("--template", required=True, help="The read-only files it stands on.")
+@click.option("--ip", required=True, help="Its address, as 10.0.0.7/24 (a bare address means /24).")
+@click.option("--gateway", help="Its default route.")
+@click.option("--memory", default="256M", show_default=True, help="Memory limit.")
+@click.option("--cpus", default=1.0, show_default=True, type=click.FloatRange(min=0.01), help="CPU limit.")
+@click.option("--disk", default="1G", show_default=True, help="Disk it is planned with.")
+@click.option("--user", help="User inside that the command runs as (default: its root).")
+@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="For rules; may be repeated.")
+@click.option("--env", "env", multiple=True, metavar="KEY=VALUE", help="Environment; may be repeated.")
+@click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@json_option
+@click.pass_context
+def create(ctx: click.Context, /, name: str, node: str, no_start: bool, as_json: bool, **given: Any) -> None:
+    """Make a container and start it: ct create NAME --node N --template T --ip A -- CMD..."""
+    from migrator.executor.containers import Wanted, create_container
+
+    wanted = Wanted.parse(name=name, **given)
+
+    async def work() -> dict[str, object]:
+        async with open_fleet(ctx) as fleet:
+            return await create_container(fleet, node, wanted, start=not no_start)
+
+    made = run_async(work())
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(f"container {name} {'made' if no_start else 'runs'} on {node}, address {made['address']}")
+
+
+@ct.command("list")
+@json_option
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """List the containers of all nodes that answer."""
+    from migrator.executor.containers import rows_of
+    from migrator.model.units import format_bytes
+
+    async def work() -> Any:
+        async with open_fleet(ctx) as fleet:
+            return await fleet.probe()
+
+    cluster = run_async(work())
+    rows = rows_of(cluster)
+    silent = {node.name: node.error for node in cluster.nodes if not node.answered}
+    if as_json:
+        print_json({"containers": rows, "no_answer": silent})
+        return
+    print_table(
+        ("NAME", "NODE", "STATE", "ADDRESS", "MEMORY", "LIMIT", "CPUS", "NOT ENFORCED", "LABELS"),
+        [
+            (
+                row["name"],
+                row["node"],
+                row["state"],
+                row["address"],
+                format_bytes(row["rss_bytes"]),
+                format_bytes(row["memory_bytes"]),
+                f"{row['cpu_milli'] / 1000:g}",
+                ",".join(row["not_enforced"]) or "-",
+                ",".join(f"{k}={v}" for k, v in row["labels"].items()) or "-",
+            )
+            for row in rows
+        ],
+    )
+    for name, error in silent.items():
+        click.echo(f"no answer from {name}: {error}", err=True)
+
+
+@ct.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_context
+def exec_(ctx: click.Context, name: str, command: tuple[str, ...]) -> int:
+    """Run a command in a container: ct exec NAME -- CMD... Its exit code is the command's."""
+    from migrator.executor.containers import exec_in
+
+    async def work() -> int:
+        async with open_fleet(ctx) as fleet:
+            return await exec_in(fleet, name, command, sys.stdin, sys.stdout, sys.stderr)
+
+    code = run_async(work())
+    ctx.exit(code)
+    return code
+
+
+@ct.command()
+@click.argument("name")
+@click.option("--lines", "-n", default=100, show_default=True, type=click.IntRange(1, 10_000))
+@json_option
+@click.pass_context
+def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
+    """Print the end of a container's output."""
+    from migrator.executor.fleet import find_container
+
+    async def work() -> str:
+        async with open_fleet(ctx) as fleet:
+            node, _ = find_container(await fleet.probe(), name)
+            return (await fleet.node(node.name).call("ct-log", name, lines)).text
+
+    text = run_async(work())
+    if as_json:
+        print_json({"name": name, "lines": text.splitlines()})
+    else:
+        click.echo(text, nl=False)
+
+
+@ct.command()
+@click.argument("name")
+@click.option("--grace", default=10, show_default=True, type=click.IntRange(1, 600), help="Seconds before SIGKILL.")
+@json_option
+@click.pass_context
+def stop(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
+    """Stop a container."""
+    from migrator.executor.fleet import find_container
+
+    async def work() -> str:
+        async with open_fleet(ctx) as fleet:
+            node, _ = find_container(await fleet.probe(), name)
+            await fleet.node(node.name).call("ct-stop", name, grace, timeout_s=grace + 30)
+            return node.name
+
+    _done(as_json, name, run_async(work()), "stopped")
+
+
+@ct.command()
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every container of a node, as after a power loss.")
+@click.option("--node", help="Which node, with --all.")
+@json_option
+@click.pass_context
+def start(ctx: click.Context, name: str | None, everything: bool, node: str | None, as_json: bool) -> int:
+    """Start a container cold, or with --all --node N all that a node's records say it should run."""
+    from migrator.errors import BadInput
+    from migrator.executor.containers import start_all
+    from migrator.executor.fleet import find_container
+
+    if everything == bool(name) or everything != bool(node):
+        raise BadInput("ct start: give a container's name, or --all with --node NODE")
+
+    async def work() -> dict[str, str]:
+        async with open_fleet(ctx) as fleet:
+            if node is not None:
+                return await start_all(fleet, node)
+            wanted = str(name)
+            found, _ = find_container(await fleet.probe(), wanted)
+            await fleet.node(found.name).call("ct-start", wanted, timeout_s=60)
+            return {wanted: "runs"}
+
+    outcome = run_async(work())
+    if as_json:
+        print_json({"containers": outcome})
+    else:
+        for container, said in outcome.items():
+            click.echo(f"container {container}: {said}")
+    return 0 if all(said == "runs" for said in outcome.values()) else 4
+
+
+@ct.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Also when it runs.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_context
+def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool) -> None:
+    """Remove a container with its files."""
+    from migrator.errors import Refused
+    from migrator.executor.fleet import find_container
+
+    async def work() -> str:
+        async with open_fleet(ctx) as fleet:
+            node, found = find_container(await fleet.probe(), name)
+            if found.alive and not force:
+                raise Refused(f"container {name} runs on {node.name}; stop it first, or use --force")
+            if not yes:
+                question = f"Remove container {name} on {node.name} with its files?"
+                await asyncio.to_thread(click.confirm, question, abort=True, err=True)
+            if found.alive:
+                await fleet.node(node.name).call("ct-stop", name, 5, timeout_s=40)
+            await fleet.node(node.name).call("ct-remove", name, timeout_s=60)
+            return node.name
+
+    _done(as_json, name, run_async(work()), "removed")
+
+
+def _done(as_json: bool, name: str, node: str, what: str) -> None:
+    if as_json:
+        print_json({"name": name, "node": node, "result": what})
+    else:
+        click.echo(f"container {name} on {node}: {what}")

@@ -1,0 +1,83 @@
+"""The command line. This file knows the commands' names and first lines; a command is loaded when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+# name: (module, attribute, first line of help). Help is listed from here, so that --help imports nothing.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "lab": ("migrator.cli.lab", "lab", "Make and end labs: nodes made of namespaces on this machine."),
+    "nodes": ("migrator.cli.nodes", "nodes", "Show the nodes of the cluster, their room and state."),
+    "probe": ("migrator.cli.nodes", "probe", "Ask every node for its facts; print or save a snapshot."),
+    "cordon": ("migrator.cli.nodes", "cordon", "Mark a node: nothing new is placed there."),
+    "uncordon": ("migrator.cli.nodes", "uncordon", "Take the mark off a node."),
+    "ct": ("migrator.cli.ct", "ct", "Create, list, start, stop and destroy containers."),
+    "migrate": ("migrator.cli.migrate", "migrate", "Move one running container to another node."),
+    "runs": ("migrator.cli.runs", "runs", "List what was run, the newest first."),
+    "show": ("migrator.cli.runs", "show", "Show one run: every move, its states and times."),
+    "resume": ("migrator.cli.runs", "resume", "Finish a run whose orchestrator was ended."),
+    "rollback": (
+        "migrator.cli.runs",
+        "rollback",
+        "End a run: what is not committed goes back to its source.",
+    ),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--cluster", metavar="FILE", help="Cluster file (else $MIGRATOR_CLUSTER, else ./cluster.yaml).")
+@click.option("--journal", metavar="FILE", help="Journal (else $MIGRATOR_JOURNAL, else in the state directory).")
+@click.version_option(package_name="migrator")
+@click.pass_context
+def cli(ctx: click.Context, cluster: str | None, journal: str | None) -> None:
+    """Move running containers between Linux hosts without their clients noticing."""
+    ctx.obj = {"cluster": cluster, "journal": journal}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: every error a person can cause ends here, as one line and an exit code."""
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
+    from migrator.cli.output import fail
+    from migrator.errors import MigratorError
+
+    words = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in words[: words.index("--") if "--" in words else None]
+    try:
+        result: Any = cli.main(words, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        where = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
+        return fail(f"{error.format_message()}{where}", 2, as_json)
+    except click.Abort:
+        return fail("stopped before anything was done", 4, as_json)
+    except MigratorError as error:
+        return fail(str(error), error.exit_code, as_json)
+    except KeyboardInterrupt:
+        return fail("interrupted; what was not committed was rolled back; see: migrator runs", 4, as_json)
+    except BrokenPipeError:
+        return 0

@@ -1,0 +1,52 @@
+"""migrator migrate: move one running container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from migrator.cli.output import json_option, print_json
+from migrator.cli.session import cluster_path, open_fleet, open_journal, run_async
+
+
+@click.command()
+@click.argument("container")
+@click.option("--to", "target", required=True, metavar="NODE", help="Where it goes.")
+@click.option(
+    "--max-blackout",
+    "blackout_s_max",
+    type=click.FloatRange(min=0.1, max=600),
+    default=15.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest pause: a move predicted over it is refused, one that reaches it is given up by the source itself.",
+)
+@json_option
+@click.pass_context
+def migrate(ctx: click.Context, container: str, target: str, blackout_s_max: float, as_json: bool) -> int:
+    """Move CONTAINER to another node while its clients stay connected."""
+    from migrator.cli.progress import Progress
+    from migrator.cli.report import print_run, run_json
+    from migrator.executor.containers import check_container_name
+    from migrator.executor.runs import plan_single, start_run
+    from migrator.model.policy import Policy
+
+    check_container_name(container)
+    policy = Policy(blackout_s_max=blackout_s_max)
+    journal = open_journal(ctx)
+
+    async def work() -> tuple[str, Any]:
+        async with open_fleet(ctx) as fleet:
+            plan = plan_single(fleet, await fleet.probe(), container, target)
+            with Progress(plan, quiet=as_json) as progress:
+                return await start_run(fleet, journal, plan, policy, str(cluster_path(ctx)), progress.notify)
+
+    run, result = run_async(work())
+    if as_json:
+        print_json(run_json(journal, run))
+    else:
+        print_run(journal, run)
+    for error in result.failed.values():
+        raise error
+    return 0

@@ -1,0 +1,88 @@
+"""What a run came to, from the journal alone: a table for people, a document for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from migrator.cli.output import print_table
+from migrator.journal.events import Event, Phase
+from migrator.journal.store import Journal, Migration
+from migrator.model.units import format_bytes, format_seconds
+from migrator.protocol.states import State
+
+
+def migration_json(journal: Journal, migration: Migration, events: bool = False) -> dict[str, Any]:
+    """One migration: where it stands, and what it took. Times in milliseconds by the orchestrator's clock."""
+    history = journal.events(migration.id)
+    progress = journal.progress(migration.id)
+    document: dict[str, Any] = {
+        "id": migration.id,
+        "container": migration.container,
+        "source": migration.source,
+        "target": migration.target,
+        "state": str(progress.state),
+        "pending": str(progress.pending) if progress.pending else None,
+        "decision": str(progress.decision) if progress.decision else None,
+        "error": progress.error or None,
+        "blackout_ms": blackout_ms(history),
+        "duration_ms": history[-1].at_ms - history[0].at_ms if history else 0,
+        "bytes": sum(int(d.get("sent_bytes", 0)) + int(d.get("image_bytes", 0)) for d in progress.reached.values()),
+        "phases_ms": phases_ms(history),
+    }
+    if events:
+        document["events"] = [
+            {"at_ms": e.at_ms, "state": str(e.state), "phase": str(e.phase), "data": _shown(e.data)} for e in history
+        ]
+    return document
+
+
+def blackout_ms(history: list[Event]) -> int | None:
+    """From the order to freeze until the container ran again, on either side; None when it never was frozen."""
+    frozen = next((e.at_ms for e in history if e.state is State.FENCED and e.phase is Phase.BEGIN), None)
+    if frozen is None:
+        return None
+    ends = (State.RELEASED, State.ROLLED_BACK)
+    return next((e.at_ms - frozen for e in history if e.state in ends and e.phase is Phase.END), None)
+
+
+def phases_ms(history: list[Event]) -> dict[str, int]:
+    """How long each state took to reach, from its begin to its end."""
+    began = {e.state: e.at_ms for e in history if e.phase is Phase.BEGIN}
+    return {str(e.state): e.at_ms - began[e.state] for e in history if e.phase is Phase.END and e.state in began}
+
+
+def run_json(journal: Journal, run_id: str, events: bool = False) -> dict[str, Any]:
+    run = journal.run(run_id)
+    return {
+        "run": run.id,
+        "intent": run.kind,
+        "created_ms": run.created_ms,
+        "outcome": run.outcome or "unfinished",
+        "migrations": [migration_json(journal, m, events) for m in journal.migrations(run.id)],
+    }
+
+
+def print_run(journal: Journal, run_id: str) -> None:
+    """The table at the end of a run, and the line that says how it ended."""
+    document = run_json(journal, run_id)
+    rows = []
+    for m in document["migrations"]:
+        rows.append(
+            (
+                m["container"],
+                f"{m['source']} -> {m['target']}",
+                m["state"],
+                format_seconds(m["blackout_ms"] / 1000) if m["blackout_ms"] is not None else "-",
+                format_bytes(m["bytes"]),
+                format_seconds(m["duration_ms"] / 1000),
+            )
+        )
+    if rows:
+        print_table(("CONTAINER", "MOVE", "STATE", "BLACKOUT", "SENT", "DURATION"), rows)
+    click.echo(f"run {document['run']}: {document['intent']}: {document['outcome']}")
+
+
+def _shown(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != "census"}

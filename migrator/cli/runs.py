@@ -1,0 +1,105 @@
+"""migrator runs, show, resume, rollback: what was run, and what is still to be settled."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from migrator.cli.output import clean, json_option, print_json, print_table
+from migrator.cli.session import open_journal, run_async
+
+
+@click.command()
+@click.option("--limit", "-n", default=20, show_default=True, type=click.IntRange(1, 1000))
+@json_option
+@click.pass_context
+def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
+    """List what was run, the newest first."""
+    found = open_journal(ctx).runs(limit)
+    if as_json:
+        rows = [
+            {"run": r.id, "intent": r.kind, "created_ms": r.created_ms, "outcome": r.outcome or "unfinished"}
+            for r in found
+        ]
+        print_json({"runs": rows})
+        return
+    print_table(
+        ("RUN", "STARTED (UTC)", "INTENT", "OUTCOME"),
+        [(r.id, _time(r.created_ms), r.kind, r.outcome or "unfinished") for r in found],
+    )
+
+
+@click.command()
+@click.argument("run")
+@json_option
+@click.pass_context
+def show(ctx: click.Context, run: str, as_json: bool) -> None:
+    """Show one run: every move, its states and their times. RUN may be the begin of an id."""
+    from migrator.cli.report import print_run, run_json
+
+    journal = open_journal(ctx)
+    found = journal.run(run)
+    if as_json:
+        print_json(run_json(journal, found.id, events=True))
+        return
+    print_run(journal, found.id)
+    for migration in journal.migrations(found.id):
+        click.echo(f"\n{migration.container}: {migration.source} -> {migration.target}, token {migration.token}")
+        start_ms = None
+        for event in journal.events(migration.id):
+            start_ms = start_ms or event.at_ms
+            said = clean(str(event.data.get("error") or event.data.get("reason") or ""))
+            click.echo(
+                f"  {(event.at_ms - start_ms) / 1000:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip()
+            )
+
+
+@click.command()
+@click.argument("run")
+@json_option
+@click.pass_context
+def resume(ctx: click.Context, run: str, as_json: bool) -> int:
+    """Finish a run whose orchestrator was ended: settle what was under way, then do the rest."""
+    return _settle(ctx, run, as_json, back=False)
+
+
+@click.command()
+@click.argument("run")
+@json_option
+@click.pass_context
+def rollback(ctx: click.Context, run: str, as_json: bool) -> int:
+    """End a run: what is not committed goes back to its source; what is committed is finished and stays."""
+    return _settle(ctx, run, as_json, back=True)
+
+
+def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
+    from migrator.cli.progress import Progress
+    from migrator.cli.report import print_run, run_json
+    from migrator.executor.fleet import Fleet
+    from migrator.executor.runs import plan_of, resume_run, rollback_run
+    from migrator.inventory import cluster_file
+
+    journal = open_journal(ctx)
+    found = journal.run(run)
+    path = ctx.obj["cluster"] or found.document["cluster_file"]
+
+    async def work() -> Any:
+        async with Fleet(cluster_file.load(cluster_file.find(path))) as fleet:
+            with Progress(plan_of(found)[0], quiet=as_json) as progress:
+                act = rollback_run if back else resume_run
+                return await act(fleet, journal, found, progress.notify)
+
+    result = run_async(work())
+    if as_json:
+        print_json(run_json(journal, found.id))
+    else:
+        print_run(journal, found.id)
+    for error in result.failed.values():
+        raise error
+    return 0
+
+
+def _time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,234 @@
+"""A container's life outside a migration: create, list, start after a power loss, run a command inside."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import IO, Any
+
+from migrator.errors import BadInput, MigratorError, Refused
+from migrator.executor.fleet import Fleet, find_container
+from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, NAME, Descriptor
+from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.units import parse_bytes
+from migrator.runtime import bundle
+from migrator.transport import kit
+
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+MEMORY_BYTES_MIN = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asked for, checked."""
+
+    name: str
+    template: str
+    address: str
+    gateway: str | None
+    command: tuple[str, ...]
+    memory_bytes: int
+    cpu_milli: int
+    disk_bytes: int
+    user: str | None
+    env: tuple[str, ...]
+    labels: dict[str, str]
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        name: str,
+        template: str,
+        ip: str,
+        gateway: str | None,
+        memory: str,
+        cpus: float,
+        disk: str,
+        user: str | None,
+        labels: tuple[str, ...],
+        env: tuple[str, ...],
+        command: tuple[str, ...],
+    ) -> Wanted:
+        """Checks the words of a command line; BadInput names the argument."""
+        check_container_name(name)
+        if not NAME.fullmatch(template):
+            raise BadInput(f"--template {template!r}: not a template's name")
+        if user is not None and not _USER.fullmatch(user):
+            raise BadInput(f"--user {user!r}: not a user's name")
+        return cls(
+            name=name,
+            template=template,
+            address=_interface("--ip", ip),
+            gateway=_interface("--gateway", gateway).split("/")[0] if gateway else None,
+            command=command,
+            memory_bytes=_size("--memory", memory, MEMORY_BYTES_MIN),
+            cpu_milli=round(cpus * 1000),
+            disk_bytes=_size("--disk", disk, 1),
+            user=user,
+            env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
+            labels=_pairs("--label", labels),
+        )
+
+
+def check_container_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise BadInput(f"container name {name!r}: write 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
+
+
+async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool) -> dict[str, object]:
+    """Makes a container on a node; on any failure nothing of it is left."""
+    fleet.file.entry(node)
+    cluster = await fleet.probe()
+    facts = cluster.node(node)
+    if not facts.answered:
+        raise Refused(facts.error)
+    _refuse_clashes(cluster, facts, wanted)
+    ct = Descriptor(
+        name=wanted.name,
+        template=wanted.template,
+        template_digest=facts.templates[wanted.template],
+        command=wanted.command,
+        address=wanted.address,
+        gateway=wanted.gateway,
+        id_index=_free_id_index(cluster),
+        memory_bytes=wanted.memory_bytes,
+        cpu_milli=wanted.cpu_milli,
+        disk_bytes=wanted.disk_bytes,
+        user=wanted.user,
+        env=wanted.env,
+        labels=wanted.labels,
+    )
+    there = fleet.node(node)
+    if list((await there.call("arp-owner", facts.bridge, ct.ip)).lines("owner")):
+        raise Refused(f"--ip {ct.ip}: something on the network answers for this address already")
+    demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
+    capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
+    await there.call("ct-create", ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
+    try:
+        for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
+            await there.call("ct-put", ct.name, 1, name, stdin=data)
+        if start:
+            await there.call("ct-start", ct.name, timeout_s=60)
+    except (MigratorError, asyncio.CancelledError):
+        await there.call("ct-remove", ct.name)
+        raise
+    return {"name": ct.name, "node": node, "address": ct.address, "started": start}
+
+
+def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
+    if wanted.template not in facts.templates:
+        there = ", ".join(facts.templates) or "none"
+        raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
+    if facts.cordon is not None:
+        raise Refused(f"node {facts.name} is cordoned (by {facts.cordon}); take it back with: migrator uncordon")
+    for node in cluster.nodes:
+        for other in node.containers:
+            if other.name == wanted.name:
+                raise BadInput(f"container {wanted.name} exists already on {node.name} ({other.state})")
+            if other.descriptor and other.descriptor.ip == wanted.address.split("/")[0]:
+                raise Refused(f"--ip {other.descriptor.ip}: container {other.name} on {node.name} has this address")
+
+
+def _free_id_index(cluster: Cluster) -> int:
+    """The lowest number that no container of the cluster has: ranges never overlap, wherever one moves."""
+    taken = {c.descriptor.id_index for node in cluster.nodes for c in node.containers if c.descriptor}
+    for index in range(ID_INDEX_MIN, ID_INDEX_MAX):
+        if index not in taken:
+            return index
+    raise Refused("no range of user ids is free")
+
+
+async def start_all(fleet: Fleet, node: str) -> dict[str, str]:
+    """Starts what a node's records say it should run. Returns what became of each container."""
+    facts = await fleet.facts(node)
+    outcome: dict[str, str] = {}
+    for found in facts.containers:
+        if found.state == "stopped":
+            continue
+        try:
+            await fleet.node(node).call("ct-start", found.name, timeout_s=60)
+            outcome[found.name] = "runs"
+        except MigratorError as error:
+            outcome[found.name] = str(error)
+    return outcome
+
+
+async def exec_in(
+    fleet: Fleet, name: str, command: tuple[str, ...], stdin: IO[Any], stdout: IO[Any], stderr: IO[Any]
+) -> int:
+    """Runs a command in a container with the given streams; returns its exit code."""
+    node, found = find_container(await fleet.probe(), name)
+    if not found.alive:
+        raise Refused(f"container {name} on {node.name} is not running; start it with: migrator ct start {name}")
+    return await fleet.node(node.name).attach(
+        "ct-exec",
+        name,
+        *command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        terminal=stdin.isatty() and stdout.isatty(),
+    )
+
+
+def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
+    """One row a container, sorted by name: what `ct list` prints and its --json holds."""
+    rows = []
+    for node in cluster.nodes:
+        for found in node.containers:
+            ct = found.descriptor
+            limits = {"memory", "cpu"} - set(node.controllers)
+            rows.append(
+                {
+                    "name": found.name,
+                    "node": node.name,
+                    "state": _state(found.state, found.alive),
+                    "address": ct.address if ct else "-",
+                    "rss_bytes": found.rss_bytes,
+                    "memory_bytes": found.reserved.memory_bytes,
+                    "cpu_milli": found.reserved.cpu_milli,
+                    "disk_bytes": found.reserved.disk_bytes,
+                    "not_enforced": sorted(limits),
+                    "labels": ct.labels if ct else {},
+                    "generation": found.generation,
+                    "run": found.run,
+                }
+            )
+    return sorted(rows, key=lambda row: (row["name"], row["node"]))
+
+
+def _state(state: str, alive: bool) -> str:
+    if state == "serving":
+        return "running" if alive else "down"
+    return state
+
+
+def _size(option: str, text: str, least: int) -> int:
+    try:
+        size = parse_bytes(text)
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from error
+    if size < least:
+        raise BadInput(f"{option} {text}: at least {least} bytes")
+    return size
+
+
+def _interface(option: str, text: str) -> str:
+    try:
+        address = ipaddress.IPv4Interface(text if "/" in text else f"{text}/24")
+    except ValueError as error:
+        raise BadInput(f"{option} {text!r}: {error}") from error
+    return str(address)
+
+
+def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign or not key or not key.isprintable() or "\0" in value:
+            raise BadInput(f"{option} {word!r}: write KEY=VALUE")
+        pairs[key] = value
+    return pairs

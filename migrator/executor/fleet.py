@@ -1,0 +1,66 @@
+"""The cluster as the executor holds it: its file, a node to call for each entry, and the facts last seen."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from migrator.errors import BadInput, FailedSafe, Refused
+from migrator.inventory.cluster_file import ClusterFile
+from migrator.inventory.probe import probe, probe_all
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.transport.ssh import SshNode
+
+
+class Fleet:
+    """An open cluster: connections are made when first needed and closed at the end."""
+
+    def __init__(self, cluster_file: ClusterFile) -> None:
+        self.file = cluster_file
+        self.nodes = {n.name: SshNode(n.name, cluster_file.ssh_address(n)) for n in cluster_file.nodes}
+
+    async def __aenter__(self) -> Fleet:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.gather(*(node.close() for node in self.nodes.values()))
+
+    def node(self, name: str) -> SshNode:
+        return self.nodes[self.file.entry(name).name]
+
+    async def probe(self) -> Cluster:
+        return await probe_all(self.file, self.nodes)
+
+    async def facts(self, name: str) -> NodeFacts:
+        """Fresh facts of one node that has to answer."""
+        facts = await probe(self.file, self.file.entry(name), self.node(name))
+        if not facts.answered:
+            raise FailedSafe(facts.error)
+        return facts
+
+
+def find_container(cluster: Cluster, name: str) -> tuple[NodeFacts, ContainerFacts]:
+    """The one node that owns a container. Refused when several claim it; BadInput when none does."""
+    owners = [(node, c) for node in cluster.owners(name) if (c := node.container(name)) is not None]
+    if len(owners) == 1:
+        return owners[0]
+    silent = [node.name for node in cluster.nodes if not node.answered]
+    if not owners:
+        hint = f"; no answer from {', '.join(silent)}" if silent else ""
+        raise BadInput(f"there is no container {name!r} in cluster {cluster.name!r}{hint}")
+    claims = ", ".join(f"{node.name} ({c.state})" for node, c in owners)
+    raise Refused(f"container {name} is on the move: {claims}; see: migrator runs")
+
+
+def new_run_id() -> str:
+    """Sorts by time, short enough to type."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def run_document(cluster_path: str, intent: str, **more: Any) -> dict[str, Any]:
+    return {"cluster_file": cluster_path, "intent": intent, **more}

@@ -1,0 +1,86 @@
+"""From a planned move, or from a journal's, to one that steps can act on."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pydantic import TypeAdapter
+
+from migrator.errors import Refused
+from migrator.executor.fleet import Fleet
+from migrator.inventory.cluster_file import NodeEntry
+from migrator.journal.store import Journal, Migration
+from migrator.model.container import Descriptor
+from migrator.model.facts import NodeFacts
+from migrator.model.plan import PlannedMove
+from migrator.model.policy import Policy
+from migrator.runtime.bundle import descriptor_json
+from migrator.steps.base import Move, Side
+
+_DESCRIPTOR = TypeAdapter(Descriptor)
+
+
+async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove, policy: Policy) -> Move:
+    """Looks at both nodes again, and enters the migration into the journal. Refused if the plan no longer holds."""
+    source, target = await asyncio.gather(fleet.facts(planned.source), fleet.facts(planned.target))
+    found = source.container(planned.container)
+    if found is None or found.state != "serving" or found.descriptor is None:
+        raise Refused(f"container {planned.container} does not run on {planned.source}; plan again")
+    if found.run != "-":
+        raise Refused(
+            f"container {planned.container} is held by run {found.run}; finish it: migrator resume {found.run}"
+        )
+    attempt = 1 + sum(m.container == planned.container for m in journal.migrations(run))
+    move = Move(
+        id=f"{run}/{planned.container}/{attempt}",
+        run=run,
+        descriptor=found.descriptor,
+        source=_side(fleet, source),
+        target=_side(fleet, target),
+        expected_token=found.token,
+        token=found.token + 1,
+        generation=found.generation,
+        policy=policy,
+    )
+    journal.add_migration(
+        Migration(
+            id=move.id,
+            run=run,
+            container=move.name,
+            source=planned.source,
+            target=planned.target,
+            token=move.token,
+            generation=move.generation,
+            decision=None,
+            document={"descriptor": descriptor_json(move.descriptor).decode()},
+        )
+    )
+    return move
+
+
+def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
+    """A move as the journal remembers it; its nodes need not answer."""
+    sides = [
+        Side(fleet.node(name), NodeFacts(name=name), _migration_host(fleet.file.entry(name)))
+        for name in (migration.source, migration.target)
+    ]
+    return Move(
+        id=migration.id,
+        run=migration.run,
+        descriptor=_DESCRIPTOR.validate_json(migration.document["descriptor"]),
+        source=sides[0],
+        target=sides[1],
+        expected_token=migration.token,
+        token=migration.token,
+        generation=migration.generation,
+        policy=policy,
+    )
+
+
+def _side(fleet: Fleet, facts: NodeFacts) -> Side:
+    entry = fleet.file.entry(facts.name)
+    return Side(fleet.node(facts.name), facts, _migration_host(entry), fleet.file.ssh_address(entry).port or 22)
+
+
+def _migration_host(entry: NodeEntry) -> str:
+    return entry.migration_address or entry.host

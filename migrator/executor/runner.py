@@ -1,0 +1,121 @@
+"""Runs a plan: each move as soon as what it waits for has committed, within limits, and never two pauses on a link.
+
+A failed move stops what waits for it and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+from migrator.errors import FailedSafe, MigratorError
+from migrator.executor.saga import Notify, Saga
+from migrator.journal.store import Journal
+from migrator.model.plan import Plan, PlannedMove
+from migrator.model.policy import Policy
+from migrator.steps.base import Move
+
+
+@dataclass(slots=True)
+class RunResult:
+    """How the moves of a run ended. `failed` maps a container to its error, `skipped` to what it waited for."""
+
+    moved: list[str] = field(default_factory=list)
+    failed: dict[str, MigratorError] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of the moves': an operator needed before a failure before a refusal."""
+        return max((error.exit_code for error in self.failed.values()), default=4 if self.skipped else 0)
+
+
+class Turns:
+    """Who may move and who may pause: limits per node, and one lock for each node's link."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._slots: dict[str, asyncio.Semaphore] = {}
+        self._links: dict[str, asyncio.Lock] = {}
+        self._moves_per_node_max = policy.moves_per_node_max
+
+    @contextlib.asynccontextmanager
+    async def moving(self, planned: PlannedMove) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for node in sorted((planned.source, planned.target)):  # one order for all, or two moves wait for each other
+                slot = self._slots.setdefault(node, asyncio.Semaphore(self._moves_per_node_max))
+                await stack.enter_async_context(slot)
+            yield
+
+    @contextlib.asynccontextmanager
+    async def pausing(self, move: Move) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            for node in sorted((move.source.node.name, move.target.node.name)):
+                await stack.enter_async_context(self._links.setdefault(node, asyncio.Lock()))
+            yield
+
+
+class Runner:
+    """Carries out the moves of one run. `prepare` makes a move from its plan, from facts as they are then."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        policy: Policy,
+        prepare: Callable[[PlannedMove], Awaitable[Move]],
+        notify: Notify,
+    ) -> None:
+        self.journal = journal
+        self.prepare = prepare
+        self.notify = notify
+        self.turns = Turns(policy)
+
+    async def run(self, plan: Plan, done: Collection[str] = ()) -> RunResult:
+        """Runs the plan's moves except those in `done`. Never raises for a move's failure: the result tells."""
+        finished: dict[str, asyncio.Future[bool]] = {}
+        loop = asyncio.get_running_loop()
+        for planned in plan.moves:
+            finished[planned.container] = loop.create_future()
+        result = RunResult()
+        tasks = [
+            asyncio.create_task(self._one(planned, finished, result, planned.container in done))
+            for planned in plan.moves
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)  # each rolls back or finishes first
+            raise
+        return result
+
+    async def _one(
+        self, planned: PlannedMove, finished: dict[str, asyncio.Future[bool]], result: RunResult, done: bool
+    ) -> None:
+        mine = finished[planned.container]
+        try:
+            for other in planned.waits_for:
+                if not await finished[other]:
+                    result.skipped[planned.container] = other
+                    return
+            if not done:
+                async with self.turns.moving(planned):
+                    move = await self.prepare(planned)
+                    await Saga(move, self.journal, self.turns.pausing, self.notify).run()
+            result.moved.append(planned.container)
+            mine.set_result(True)
+        except MigratorError as error:
+            result.failed[planned.container] = error
+        finally:
+            if not mine.done():
+                mine.set_result(False)
+
+
+def raise_single(result: RunResult) -> None:
+    """For a run of one move: raises its error, if it had one."""
+    for error in result.failed.values():
+        raise error
+    for container, other in result.skipped.items():
+        raise FailedSafe(f"container {container} was not moved: it waited for {other}")

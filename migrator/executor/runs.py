@@ -1,0 +1,130 @@
+"""Runs: a plan carried out under one journal entry, and what can be done with it afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from migrator.errors import BadInput, MigratorError, NeedsOperator, Refused
+from migrator.executor.fleet import Fleet, find_container, new_run_id
+from migrator.executor.moves import from_journal, prepare
+from migrator.executor.recover import recover
+from migrator.executor.runner import Runner, RunResult
+from migrator.executor.saga import Notify
+from migrator.journal.events import Phase
+from migrator.journal.store import Journal, Run
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan, PlannedMove
+from migrator.model.policy import Policy
+from migrator.protocol.states import FINAL, State
+from migrator.steps.base import Move
+
+_PLAN = TypeAdapter(Plan)
+_POLICY = TypeAdapter(Policy)
+
+
+def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, snapshot: str = "-") -> Plan:
+    """A plan of one move that a person named. The checks of the move itself decide whether it is a good one."""
+    fleet.file.entry(target)
+    source, found = find_container(cluster, container)
+    if source.name == target:
+        raise BadInput(f"container {container} is on node {target} already")
+    if not cluster.node(target).answered:
+        raise Refused(cluster.node(target).error)
+    if not found.alive:
+        raise Refused(
+            f"container {container} does not run on {source.name}; start it with: migrator ct start {container}"
+        )
+    estimate = estimate_move(found, source.link, cluster.node(target).link)
+    move = PlannedMove(
+        container=container,
+        source=source.name,
+        target=target,
+        generation=found.generation,
+        demand=found.reserved,
+        reason="asked for by name",
+        estimate=estimate,
+    )
+    return Plan(
+        intent=f"move {container} to {target}",
+        cluster=cluster.name,
+        snapshot=snapshot,
+        empties=(),
+        moves=(move,),
+        makespan_s=estimate.duration_s,
+    )
+
+
+async def start_run(
+    fleet: Fleet, journal: Journal, plan: Plan, policy: Policy, cluster_file: str, notify: Notify
+) -> tuple[str, RunResult]:
+    """Carries out a plan under a new run. Moves that failed are in the result; the journal has all of it."""
+    run = new_run_id()
+    document = {"cluster_file": cluster_file, "plan": asdict(plan), "policy": asdict(policy)}
+    journal.create_run(run, plan.intent, document)
+    with journal.working_on(run):
+        return run, await _carry_out(fleet, journal, run, plan, policy, notify)
+
+
+async def resume_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -> RunResult:
+    """Settles what was under way when the orchestrator ended, then carries out the rest of the plan."""
+    plan, policy = plan_of(run)
+    with journal.working_on(run.id):
+        await _settle(fleet, journal, run, policy, forward=True, notify=notify)
+        return await _carry_out(fleet, journal, run.id, plan, policy, notify)
+
+
+async def rollback_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -> RunResult:
+    """Ends a run: what is undecided goes back, what is committed is finished, cordons of this run are taken off."""
+    plan, policy = plan_of(run)
+    with journal.working_on(run.id):
+        await _settle(fleet, journal, run, policy, forward=False, notify=notify)
+        for node in plan.empties:
+            if (await fleet.facts(node)).cordon == run.id:
+                await fleet.node(node).call("uncordon")
+        journal.finish_run(run.id, "rolled back")
+    return RunResult(moved=done_containers(journal, run.id))
+
+
+def plan_of(run: Run) -> tuple[Plan, Policy]:
+    """The plan and the policy that a run was started with."""
+    return _PLAN.validate_python(run.document["plan"]), _POLICY.validate_python(run.document["policy"])
+
+
+def done_containers(journal: Journal, run: str) -> list[str]:
+    """Containers whose move in this run has come to its good end."""
+    return [m.container for m in journal.migrations(run) if journal.progress(m.id).state is State.DONE]
+
+
+async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, policy: Policy, notify: Notify) -> RunResult:
+    async def prepared(planned: PlannedMove) -> Move:
+        return await prepare(fleet, journal, run, planned, policy)
+
+    for node in plan.empties:
+        await fleet.node(node).call("cordon", run)
+    done = set(done_containers(journal, run))
+    result = await Runner(journal, policy, prepared, notify).run(plan, done)
+    unfinished = [m.id for m in journal.migrations(run) if journal.progress(m.id).state not in FINAL]
+    if not unfinished:
+        journal.finish_run(run, "done" if result.exit_code == 0 else "failed")
+    return result
+
+
+async def _settle(fleet: Fleet, journal: Journal, run: Run, policy: Policy, forward: bool, notify: Notify) -> None:
+    """Recovers every migration of the run that has not ended; tells of all that are stuck, not only the first."""
+    errors: list[MigratorError] = []
+    for migration in journal.migrations(run.id):
+        if journal.progress(migration.id).state in FINAL:
+            continue
+        move = from_journal(fleet, migration, policy)
+        try:
+            await recover(move, journal, forward=forward)
+            notify(move, journal.progress(migration.id).state, Phase.END)
+        except MigratorError as error:
+            errors.append(error)
+    if errors:
+        kind: Any = NeedsOperator if any(isinstance(e, NeedsOperator) for e in errors) else type(errors[0])
+        raise (kind("; ".join(str(error) for error in errors)) if len(errors) > 1 else errors[0])

@@ -1,0 +1,100 @@
+"""What to do with a migration that nobody is working on: the recovery table, as one pure function.
+
+Theory. The journal holds at most one decision. The source runs only by its own watchdog or after ABORTED; the
+target runs only after COMMITTED. So an undecided migration may always be aborted while the source can still run
+(its processes are there, or never stopped), and may be committed only when the source can not run by itself
+(sealed, or its memory died with a reboot) and the target holds a verified copy. Whatever is not known is asked;
+what can not be asked is not guessed: then the answer is STUCK, and both sides stay as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from migrator.model.observation import Observation
+from migrator.protocol.states import State
+
+
+class Action(StrEnum):
+    ABORT = "abort"  # decide ABORTED, then roll back
+    ROLL_BACK = "roll-back"  # ABORTED stands: thaw the source, clean the target
+    COLD_START = "cold-start"  # ABORTED, and the source has lost its memory: start it from its files
+    COMMIT = "commit"  # decide COMMITTED, then finish
+    FINISH = "finish"  # COMMITTED stands: release, remove the source, settle
+    REVOKE = "revoke"  # COMMITTED, but the target's copy died unreleased: a higher generation brings the source back
+    NOTHING = "nothing"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    action: Action
+    reason: str
+
+
+_RELEASED = ("released", "serving", "stopped")
+
+
+def decide(decision: State | None, verified: bool, source: Observation | None, target: Observation | None) -> Verdict:
+    """The verdict for a migration; `None` for a side that does not answer.
+
+    `verified` is what the journal says: the held copy was compared with the source. It is never asked of a node.
+    """
+    if decision is None:
+        return _undecided(verified, source, target)
+    if decision is State.COMMITTED:
+        return _committed(source, target)
+    return _aborted(source, target)
+
+
+def _undecided(verified: bool, source: Observation | None, target: Observation | None) -> Verdict:
+    if target is not None and target.state in _RELEASED:
+        return Verdict(
+            Action.STUCK,
+            "the target runs it, and this journal knows of no decision: it is older than the world",
+        )
+    if source is None:
+        return Verdict(Action.STUCK, "the source does not answer, and may be fenced, sealed, or running")
+    held = target is not None and target.state == "held" and target.held and target.same_boot
+    if source.state in ("serving", "stopped"):
+        return Verdict(Action.ABORT, "the source has the container")
+    if source.state not in ("fenced", "sealed"):
+        return Verdict(Action.STUCK, f"the source's record says {source.state!r}, and nothing was decided")
+    if source.same_boot and source.alive:
+        if source.state == "sealed" and held and verified:
+            return Verdict(Action.COMMIT, "the source is sealed and the target holds a verified copy")
+        return Verdict(Action.ABORT, "the source is frozen and whole")
+    if held and verified:
+        return Verdict(Action.COMMIT, "the source lost its memory; the target holds the only living copy")
+    if target is None:
+        return Verdict(Action.STUCK, "the source lost its memory, and the target, which may hold it, does not answer")
+    return Verdict(Action.COLD_START, "the source lost its memory and the target holds no verified copy")
+
+
+def _aborted(source: Observation | None, target: Observation | None) -> Verdict:
+    if target is not None and target.state in _RELEASED:
+        return Verdict(Action.STUCK, "the target runs it, though the journal says aborted")
+    if source is None:
+        return Verdict(Action.STUCK, "the source does not answer; it thaws by itself unless it was sealed")
+    if source.state in ("fenced", "sealed") and not (source.same_boot and source.alive):
+        return Verdict(Action.COLD_START, "the source lost its memory before it was thawed")
+    if source.state == "absent":
+        return Verdict(Action.STUCK, "the journal says aborted, and the source has no record of the container")
+    return Verdict(Action.ROLL_BACK, "aborted: the source runs on")
+
+
+def _committed(source: Observation | None, target: Observation | None) -> Verdict:
+    if target is None:
+        return Verdict(Action.STUCK, "committed, and the target does not answer: it may run there")
+    if target.state == "released" or (target.state in ("serving", "stopped") and source is not None):
+        return Verdict(Action.FINISH, "the target has it")
+    if target.state in ("serving", "stopped"):
+        return Verdict(Action.STUCK, "the target has it; the source does not answer and still has its frozen copy")
+    if target.state == "held" and target.held and target.same_boot:
+        return Verdict(Action.FINISH, "committed and held")
+    if source is None:
+        return Verdict(Action.STUCK, "the target lost its copy unreleased, and the source does not answer")
+    if source.state == "sealed" and source.same_boot and source.alive:
+        return Verdict(Action.REVOKE, "the target lost its copy before it was released; the source's is whole")
+    return Verdict(Action.STUCK, "committed, but neither side has a living copy")

@@ -1,0 +1,24 @@
+"""The steps of a migration, in order: PREPARE, FROZEN, the decision, RELEASE, AFTER_RELEASE."""
+
+from migrator.steps import (
+    check,
+    dump,
+    fence,
+    lease,
+    release,
+    remove,
+    reserve,
+    restore,
+    seal,
+    seed,
+    settle,
+    sync,
+    verify,
+)
+
+PREPARE = (lease.STEP, check.STEP, reserve.STEP, seed.STEP)
+FROZEN = (fence.STEP, dump.STEP, sync.STEP, restore.STEP, verify.STEP, seal.STEP)
+RELEASE = release.STEP
+AFTER_RELEASE = (remove.STEP, settle.STEP)
+# A rollback ends the pause first; the target's copy cannot run without a release, so it may wait.
+UNDO_ORDER = (fence.STEP, reserve.STEP, lease.STEP)

@@ -1,0 +1,91 @@
+"""What a step is and what it gets: three things in one small record, and a context that every step shares.
+
+`do` acts, `undo` takes back, both repeatable; `happened` tells from what the nodes answer whether the step's
+effect is there. A step's result is data for the journal, and for the steps after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from migrator.model.container import Descriptor
+from migrator.model.facts import NodeFacts
+from migrator.model.observation import Observation
+from migrator.model.policy import Policy
+from migrator.protocol.states import State
+from migrator.transport.base import Answer, Node, NodeFailed
+
+JOB_WAIT_S = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One end of a move: the node, what was seen of it, and how the other end reaches it."""
+
+    node: Node
+    facts: NodeFacts
+    migration_host: str
+    migration_port: int = 22
+
+
+@dataclass(slots=True)
+class Move:
+    """One migration as its steps see it. `results` holds what each step reached, by state."""
+
+    id: str
+    run: str
+    descriptor: Descriptor
+    source: Side
+    target: Side
+    expected_token: int
+    token: int
+    generation: int
+    policy: Policy
+    results: dict[State, dict[str, Any]] = field(default_factory=dict)
+    on_progress: Callable[[State, str], None] = lambda state, text: None
+
+    @property
+    def name(self) -> str:
+        return self.descriptor.name
+
+
+async def _nothing(move: Move) -> None:
+    """The undo of a step that leaves nothing of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step. `undo` runs only while the migration is not committed."""
+
+    state: State
+    do: Callable[[Move], Awaitable[dict[str, Any]]]
+    happened: Callable[[Observation, Observation], bool]
+    undo: Callable[[Move], Awaitable[None]] = _nothing
+
+
+async def start_job(node: Node, move: Move, name: str, *words: str | int) -> None:
+    """Starts a job on a node, or finds it started; does not wait."""
+    await node.call("job", move.name, move.token, name, 0, *words)
+
+
+async def run_job(node: Node, move: Move, name: str, *words: str | int, timeout_s: float) -> Answer:
+    """Starts a job on a node, or finds it, and waits for its end. NodeFailed when it failed or was lost."""
+    waited_s = 0.0
+    while True:
+        wait_s = max(1, int(min(JOB_WAIT_S, timeout_s - waited_s)))
+        answer = await node.call("job", move.name, move.token, name, wait_s, *words, timeout_s=wait_s + 20)
+        status = answer.get("job")
+        if status == "done":
+            if answer.get("exit") == "0":
+                return Answer(answer.node, name, "\n".join(answer.lines("out")))
+            said = list(answer.lines("err"))
+            raise NodeFailed(
+                node.name, name, f"{name} of {move.name} failed: {said[-1] if said else 'no reason given'}"
+            )
+        if status != "running":
+            raise NodeFailed(node.name, name, f"{name} of {move.name} was ended from outside")
+        waited_s += wait_s
+        if waited_s >= timeout_s:
+            raise NodeFailed(node.name, name, f"{name} of {move.name} has not ended after {timeout_s:.0f} s")

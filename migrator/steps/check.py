@@ -1,0 +1,35 @@
+"""Check: everything that would make the move fail is asked while nothing has been touched; all findings at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from migrator.errors import Refused
+from migrator.model.observation import Observation
+from migrator.protocol.checks import Neighbour, findings
+from migrator.protocol.states import State
+from migrator.steps.base import Move, Step
+
+
+async def do(move: Move) -> dict[str, Any]:
+    found = findings(move.descriptor, move.source.facts, move.target.facts, await _neighbour(move), move.policy)
+    if found:
+        raise Refused(f"container {move.name} cannot move to {move.target.node.name}: " + "; ".join(found))
+    return {"findings": 0}
+
+
+async def _neighbour(move: Move) -> Neighbour:
+    """Who answers for the container's address: asked from the target, which proves the shared network too."""
+    answers = await asyncio.gather(
+        move.target.node.call("arp-owner", move.target.facts.bridge, move.descriptor.ip),
+        move.target.node.call("criu-check"),
+    )
+    return Neighbour(macs=tuple(answers[0].lines("owner")), criu_works=answers[1].get("criu") == "works")
+
+
+def happened(source: Observation, target: Observation) -> bool:
+    return target.state != "absent"
+
+
+STEP = Step(State.CHECKED, do, happened)

@@ -1,0 +1,27 @@
+"""Fence: frozen, gate closed, and a watchdog on the source that undoes both at the deadline."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from migrator.model.observation import Observation
+from migrator.protocol.states import State
+from migrator.steps.base import Move, Step
+
+
+async def do(move: Move) -> dict[str, Any]:
+    deadline_s = math.ceil(move.policy.blackout_s_max)
+    answer = await move.source.node.call("fence", move.name, move.token, deadline_s)
+    return {"frozen_at_ms": int(answer.get("frozen_at_ms") or 0), "deadline_s": deadline_s}
+
+
+async def undo(move: Move) -> None:
+    await move.source.node.call("thaw", move.name, move.token)
+
+
+def happened(source: Observation, target: Observation) -> bool:
+    return source.state in ("fenced", "sealed")
+
+
+STEP = Step(State.FENCED, do, happened, undo)

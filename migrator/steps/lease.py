@@ -1,0 +1,26 @@
+"""Lease: the token goes up on both nodes, and everything older tokens still do there is ended first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrator.model.observation import Observation
+from migrator.protocol.states import State
+from migrator.steps.base import Move, Step
+
+
+async def do(move: Move) -> dict[str, Any]:
+    await move.source.node.call("lease", move.name, move.expected_token, move.token, move.run)
+    await move.target.node.call("lease", move.name, 0, move.token, move.run)
+    return {"token": move.token}
+
+
+async def undo(move: Move) -> None:
+    await move.source.node.call("settle", move.name, move.token, move.generation)
+
+
+def happened(source: Observation, target: Observation) -> bool:
+    return source.run != "-" and target.state != "absent"
+
+
+STEP = Step(State.LEASED, do, happened, undo)

@@ -1,0 +1,21 @@
+"""Release: after COMMITTED, the target writes down that it runs the container, then lets it go and opens the gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrator.model.observation import Observation
+from migrator.protocol.states import State
+from migrator.steps.base import Move, Step
+
+
+async def do(move: Move) -> dict[str, Any]:
+    answer = await move.target.node.call("release", move.name, move.token, timeout_s=40)
+    return {"processes": answer.get("processes"), "gate": answer.get("gate", "open")}
+
+
+def happened(source: Observation, target: Observation) -> bool:
+    return target.state in ("released", "serving")
+
+
+STEP = Step(State.RELEASED, do, happened)

@@ -1,0 +1,30 @@
+"""Restore: the processes stand on the target, gate closed, and have not executed one instruction."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from migrator.model.observation import Observation
+from migrator.protocol.states import State
+from migrator.steps.base import Move, Step, run_job, start_job
+from migrator.transport.base import NodeFailed
+
+
+async def do(move: Move) -> dict[str, Any]:
+    node = move.target.node
+    words = ("restore", move.name, move.token)
+    await start_job(node, move, "restore", *words)
+    timeout_s = math.ceil(move.policy.blackout_s_max)
+    held = await node.call("await-held", move.name, move.token, timeout_s, timeout_s=timeout_s + 15)
+    if held.get("held") != "yes":
+        await run_job(node, move, "restore", *words, timeout_s=2)  # raises with what CRIU said
+        raise NodeFailed(node.name, "restore", f"the restore of {move.name} ended without holding")
+    return {"census": sorted(line for line in held.text.split("\n") if not line.startswith("held"))}
+
+
+def happened(source: Observation, target: Observation) -> bool:
+    return target.held
+
+
+STEP = Step(State.RESTORED, do, happened)

@@ -1,0 +1,21 @@
+"""Seal: the source acknowledges, durably, that no timer of its own decides any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from migrator.model.observation import Observation
+from migrator.protocol.states import State
+from migrator.steps.base import Move, Step
+
+
+async def do(move: Move) -> dict[str, Any]:
+    await move.source.node.call("seal", move.name, move.token)
+    return {}
+
+
+def happened(source: Observation, target: Observation) -> bool:
+    return source.state == "sealed"
+
+
+STEP = Step(State.SEALED, do, happened)

@@ -1,0 +1,89 @@
+"""Seed: while the container runs, everything that can be on the target gets there, until little is left."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from migrator.model.observation import Observation
+from migrator.protocol.checks import IMAGE_MARGIN_BYTES
+from migrator.protocol.states import State
+from migrator.runtime import bundle
+from migrator.steps.base import Move, Side, Step, run_job
+from migrator.transport import kit
+
+
+async def do(move: Move) -> dict[str, Any]:
+    await asyncio.gather(_prepare(move, move.source, "source"), _prepare(move, move.target, "target"))
+    await put_bundle(move.target, move)
+    await _link(move)
+    await _template(move)
+    return await _files(move)
+
+
+async def _prepare(move: Move, side: Side, role: str) -> None:
+    mine = move.source.facts.container(move.name)
+    anon_bytes = mine.anon_bytes if mine else move.descriptor.memory_bytes
+    # The pages may grow until the freeze; the images' own memory is bounded all the same.
+    images_bytes = max(anon_bytes + anon_bytes // 2, move.descriptor.memory_bytes) + IMAGE_MARGIN_BYTES
+    ct = move.descriptor
+    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes)
+
+
+async def put_bundle(side: Side, move: Move) -> None:
+    """Puts the container's description on a node, made for what that node can do."""
+    files = bundle.files(move.descriptor, kit.directory(), side.facts.bridge, side.facts.controllers)
+    await asyncio.gather(
+        *(side.node.call("ct-put", move.name, move.token, name, stdin=data) for name, data in files.items())
+    )
+
+
+async def _link(move: Move) -> None:
+    """Opens the way from source to target with a key made for this migration alone."""
+    public = (await move.source.node.call("keygen", move.name, move.token)).text.split()
+    lifetime_s = move.policy.key_lifetime_s
+    admitted = await move.target.node.call(
+        "admit", move.name, move.token, move.source.migration_host, lifetime_s, public[0], public[1]
+    )
+    host_key_type, host_key = await move.target.node.host_key()
+    await move.source.node.call(
+        "link",
+        move.name,
+        move.token,
+        admitted.get("user", "root"),
+        move.target.migration_host,
+        move.target.migration_port,
+        "-",
+        host_key_type,
+        host_key,
+    )
+
+
+async def _template(move: Move) -> None:
+    ct = move.descriptor
+    if ct.template in move.target.facts.templates:
+        return
+    words = ("send-template", ct.name, move.token, ct.template)
+    await run_job(move.source.node, move, "template", *words, timeout_s=move.policy.job_timeout_s)
+    await move.target.node.call("template-done", ct.name, move.token, ct.template, ct.template_digest)
+
+
+async def _files(move: Move) -> dict[str, Any]:
+    """Passes over the files until one finds little to send. Returns what went, and how long the last pass took."""
+    sent_bytes = last_ms = passes = 0
+    for number in range(1, move.policy.seed_passes_max + 1):
+        words = ("send-files", move.name, move.token, number)
+        done = await run_job(move.source.node, move, f"files{number}", *words, timeout_s=move.policy.job_timeout_s)
+        passes, last_ms = number, done.number("ms")
+        sent_bytes += done.number("sent")
+        move.on_progress(State.SEEDED, f"files: pass {number}, {done.number('bytes')} bytes")
+        if done.number("bytes") <= move.policy.seed_rest_bytes_max:
+            break
+    return {"passes": passes, "sent_bytes": sent_bytes, "last_pass_ms": last_ms}
+
+
+def happened(source: Observation, target: Observation) -> bool:
+    return target.state in ("held", "released", "serving")
+
+
+STEP = Step(State.SEEDED, do, happened)
