@@ -129,7 +129,7 @@ def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
 
 @ct.command()
 @click.argument("name")
-@click.option("--grace", default=10, show_default=True, type=click.IntRange(1, 600), help="Seconds before SIGKILL.")
+@click.option("--grace", default=10, show_default=True, type=click.IntRange(0, 600), help="Seconds before SIGKILL.")
 @json_option
 @click.pass_context
 def stop(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
@@ -180,7 +180,7 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
 
 @ct.command()
 @click.argument("name")
-@click.option("--force", is_flag=True, help="Also when it runs.")
+@click.option("--force", is_flag=True, help="Also when it runs: it is killed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_context
@@ -198,7 +198,7 @@ def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool
                 question = f"Remove container {name} on {node.name} with its files?"
                 await asyncio.to_thread(click.confirm, question, abort=True, err=True)
             if found.alive:
-                await fleet.node(node.name).call("ct-stop", name, 5, timeout_s=40)
+                await fleet.node(node.name).call("ct-stop", name, 0, timeout_s=40)
             await fleet.node(node.name).call("ct-remove", name, timeout_s=60)
             return node.name
 

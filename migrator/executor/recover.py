@@ -34,7 +34,7 @@ def observe(answer: Answer) -> Observation:
 async def look(side: Side, container: str) -> Observation | None:
     """What a node says of a container; `None` when it does not answer."""
     try:
-        return observe(await side.node.call("inspect", container))
+        return observe(await side.node.call("inspect", container, tries=2))
     except NodeUnreachable:
         return None
 

@@ -24,6 +24,9 @@ from migrator.transport.base import NodeMissing, NodeRefused, NodeUnreachable
 Turn = Callable[[Move], AbstractAsyncContextManager[object]]
 Notify = Callable[[Move, State, Phase], None]
 
+# A node that declines here was asked whether it would take the container, and said no.
+BEFORE_ANY_CHANGE = (State.LEASED, State.CHECKED, State.RESERVED)
+
 
 def _free_for_all(move: Move) -> AbstractAsyncContextManager[object]:
     return nullcontext()
@@ -131,7 +134,8 @@ class Saga:
         await self.roll_back()
         if isinstance(error, MigratorError):
             told = f"{error}; container {move.name} runs on {move.source.node.name} as before"
-            kind = Refused if isinstance(error, Refused) else FailedSafe
+            declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE
+            kind = Refused if isinstance(error, Refused) or declined else FailedSafe
             raise kind(told) from error
 
     async def _all(self, steps: tuple[Step, ...]) -> None:

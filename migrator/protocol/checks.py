@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from migrator.model import plan_policy
+from migrator.model.compatibility import differences, obstacles
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.policy import Policy
 from migrator.model.units import format_bytes, format_seconds
 
-IMAGE_MARGIN_BYTES = 64 << 20
-INODES_MIN = 10_000
+IMAGE_MARGIN_BYTES = plan_policy.IMAGE_MARGIN_BYTES  # the same that a plan counts with
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +36,15 @@ def findings(ct: Descriptor, source: NodeFacts, target: NodeFacts, neighbour: Ne
 
 
 def _sameness(source: NodeFacts, target: NodeFacts, neighbour: Neighbour) -> Iterator[str]:
-    if source.arch != target.arch:
-        yield f"architecture {target.arch} is not {source.arch}; choose a node of the same"
-    missing = sorted(set(source.cpu_flags) - set(target.cpu_flags))
-    if missing:
-        yield f"its CPU lacks {', '.join(missing[:6])}, which programs may use; choose a node with the same features"
-    if source.cgroup_version != target.cgroup_version:
-        yield f"cgroup version {target.cgroup_version} is not {source.cgroup_version}; boot both with the same"
-    for tool in ("criu", "runc", "rsync"):
-        if not getattr(target, tool):
-            yield f"{tool} is not installed there; install it"
-    if target.criu and version(target.criu) < version(source.criu):
-        yield f"CRIU {target.criu} is older than the source's {source.criu}; upgrade it"
+    yield from differences(source, target)
     if target.criu and not neighbour.criu_works:
         yield f"CRIU {target.criu} does not work on kernel {target.kernel}; see `criu check` on {target.name}"
 
 
 def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str]:
-    there = target.container(ct.name)
-    if there is not None and there.state != "reserved":
-        yield f"there is a container of that name already ({there.state})"
-    for other in target.containers:
-        if other.name != ct.name and other.descriptor and other.descriptor.id_index == ct.id_index:
-            yield f"container {other.name} has the same range of user ids ({ct.id_base}); recreate one of them"
-    digest = target.templates.get(ct.template)
-    if digest is not None and digest != ct.template_digest:
-        yield f"template {ct.template} is another one there; make them the same"
-    if target.bridge not in target.bridges:
-        yield f"bridge {target.bridge} is not there; make it, or name another in the cluster file"
+    yield from obstacles(ct, target)
+    if target.cordon is not None:
+        yield f"it is cordoned (by {target.cordon}); take the mark off with: migrator uncordon {target.name}"
     mine = source.container(ct.name)
     if mine is None or not mine.alive:
         yield f"it does not run on {source.name}; start it first"
@@ -80,8 +61,6 @@ def _room(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str]
     files = mine.files_bytes if mine else 0
     if target.disk_available_bytes < files + IMAGE_MARGIN_BYTES:
         yield _short("disk", files + IMAGE_MARGIN_BYTES, target.disk_available_bytes)
-    if target.inodes_available < INODES_MIN:
-        yield f"{target.inodes_available} inodes are free, {INODES_MIN} are wanted; delete files there"
 
 
 def _network(ct: Descriptor, target: NodeFacts, neighbour: Neighbour) -> Iterator[str]:
@@ -109,9 +88,3 @@ def _pause(ct: Descriptor, source: NodeFacts, target: NodeFacts, policy: Policy)
 
 def _short(what: str, wanted: int, there: int) -> str:
     return f"{what}: {format_bytes(wanted)} wanted, {format_bytes(there)} available; free some or choose another node"
-
-
-def version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version, for comparing: "4.2.1-rc2" is (4, 2, 1)."""
-    match = re.match(r"\d+(?:\.\d+)*", text)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 OUTPUT_BYTES_MAX = 4_000_000
 SESSIONS_MAX = 8  # sshd's default of ten a connection, less what another program may have open on it
-CONNECT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 6
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 
 
@@ -130,8 +130,9 @@ class SshNode:
         try:
             async with self._sessions, asyncio.timeout(timeout_s):
                 async with connection.create_process(line, encoding=None) as process:
-                    process.stdin.write(stdin)
-                    process.stdin.write_eof()
+                    with contextlib.suppress(BrokenPipeError):  # a command may end without reading
+                        process.stdin.write(stdin)
+                        process.stdin.write_eof()
                     out, err = await asyncio.gather(self._read(process.stdout, verb), self._read(process.stderr, verb))
                     await process.wait_closed()
                     code = process.returncode

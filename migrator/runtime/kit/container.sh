@@ -120,8 +120,10 @@ verb_ct_stop() { # CT GRACE_S
     esac
     unlock
     if has_processes "$ct"; then
-        $RUNC kill "$ct" TERM 2> /dev/null || :
-        timeout "$2" tail -f /dev/null --pid="$(init_pid "$ct")" -s 0.05 || :
+        if [ "$2" -gt 0 ]; then
+            $RUNC kill "$ct" TERM 2> /dev/null || :
+            timeout "$2" tail -f /dev/null --pid="$(init_pid "$ct")" -s 0.05 || :
+        fi
         $RUNC kill "$ct" KILL 2> /dev/null || :
     fi
     lock

@@ -128,9 +128,8 @@ verb_inspect() { # CT
     for move in "$RUN/move/$ct".[0-9]*; do
         [ -d "$move" ] || continue
         echo "move ${move##*.}"
-        [ ! -e "$move/held" ] || echo "held ${move##*.}"
-        [ ! -e "$move/files-complete" ] || echo "files_complete ${move##*.}"
     done
+    ! is_held "$ct" || echo 'held yes'
     for dir in "$RUN/jobs/$ct".[0-9]*; do
         [ -d "$dir" ] || continue
         job_alive "$dir" && echo "job_running ${dir##*/}" || echo "job_ended ${dir##*/}"

@@ -207,6 +207,8 @@ read_net() {
 
 gate_close() { ip link set dev "$n_veth" nomaster 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
 gate_open() { ip link set dev "$n_veth" master "$n_bridge"; }
+# Removes the cable; it may go by itself meanwhile, when its namespace dies.
+cut_cable() { ip link del "$n_veth" 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
 gate_is_open() { [ -e "/sys/class/net/$n_veth/brport" ]; }
 
 cgroup_of() { printf '%s\n' "$CGROUP/ct/$1"; }

@@ -60,7 +60,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
             [ ! -f "$CONTAINERS/$ct/upper/$name" ] || [ -h "$CONTAINERS/$ct/upper/$name" ] || printf '%s\0' "$name"
         done > "$move/open-list"
         if [ -s "$move/open-list" ]; then
-            rsync -aHAXS --numeric-ids --ignore-times --inplace --from0 --files-from="$move/open-list" --no-r \
+            rsync -aHAXS --numeric-ids --ignore-times --inplace --from0 --files-from="$move/open-list" \
                 --filter='-x trusted.overlay.origin' -e "$shell" "$CONTAINERS/$ct/upper/" peer:files
         fi
     fi
@@ -150,13 +150,11 @@ verb_dump() { # CT TOKEN
     echo "send_ms $(($(now_ms) - dumped))"
 }
 
-# The line of a CRIU log that names the cause: the last error before CRIU sums up.
+# The line of a CRIU log that names the cause: the last error before CRIU sums up, but for two that it always writes.
 criu_error() {
-    if [ -e "$1" ]; then
-        grep -a 'Error (' "$1" | grep -av FAILED | tail -n 1 | cut -c 1-300
-    else
-        echo 'it wrote no log'
-    fi
+    cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e RLIMIT_NOFILE -e 'Unable to create tun' |
+        tail -n 1 | cut -c 1-300)
+    echo "${cause:-it ended without naming an error; it was killed, or out of memory}"
 }
 
 # What the container is made of, as seen inside it: processes and sockets. Equal on both sides of a restore.
@@ -232,7 +230,7 @@ verb_retire() { # CT TOKEN
     check_token "$ct" "$2"
     [ "$r_state" = sealed ] || refuse "container $ct is $r_state, not sealed; it is not removed"
     read_net "$ct"
-    [ ! -e "/sys/class/net/$n_veth" ] || ip link del "$n_veth"
+    cut_cable
     $RUNC delete -f "$ct" > /dev/null 2>&1 || :
     ! has_processes "$ct" || fail 12 "container $ct still has processes"
     clean_move "$ct" "$2"

@@ -101,7 +101,49 @@ restore_held() {
     read -r base < "$CONTAINERS/$ct/id_base"
     chown -R "$base:$base" "$move/images"
     $RUNC restore --detach --tcp-established --file-locks \
-        --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null
+        --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
+    runc=$!
+    watch_criu "$runc" 8>&- 2> /dev/null &
+    watcher=$!
+    code=0
+    wait "$runc" || code=$?
+    kill "$watcher" 2> /dev/null || :
+    return "$code"
+}
+
+# The runtime waits for ever for a CRIU that was killed: it does not reap it, and the half-restored processes hold the
+# other end of its socket. So a dead CRIU beside a living runtime ends the restore; never once the release has begun.
+watch_criu() { # RUNC_PID
+    criu=
+    while [ -e "/proc/$1" ]; do
+        sleep 0.1
+        [ -n "$criu" ] || criu=$(oldest_criu "$1")
+        [ -n "$criu" ] || continue
+        ! is_running "$criu" || continue
+        sleep 0.5 # the runtime needs a moment to see a CRIU that ended by itself
+        [ -e "/proc/$1" ] && [ ! -e "$move/going" ] || return 0
+        kill_processes "$ct"
+        kill -9 "$1"
+        return 0
+    done
+}
+
+# The runtime's own CRIU is the oldest of that name below it. Children are listed by thread, and it has many.
+oldest_criu() { # RUNC_PID
+    for child in $(cat "/proc/$1/task"/*/children | tr ' ' '\n' | sort -n); do
+        read -r name < "/proc/$child/comm" || continue
+        if [ "$name" = criu ]; then
+            echo "$child"
+            return 0
+        fi
+    done
+}
+
+is_running() { # PID   (a zombie is not)
+    read -r stat < "/proc/$1/stat" || return 1
+    case ${stat##*) } in
+        Z*) return 1 ;;
+    esac
 }
 
 # Waits until the restore holds, or has failed.
@@ -112,7 +154,7 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
     if [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
         timeout "$3" head -n 1 <&7 > /dev/null || :
     fi
-    if [ -e "$move/held" ] && [ ! -e "$move/ended" ]; then
+    if is_held "$ct"; then
         lock
         read_record "$ct"
         check_token "$ct" "$2"
@@ -128,6 +170,13 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
     fi
 }
 
+is_held() { # CT
+    for held in "$RUN/move/$1".[0-9]*/held; do
+        [ -e "$held" ] && [ ! -e "${held%/held}/ended" ] && has_processes "$1" && return 0
+    done
+    return 1
+}
+
 # Only after COMMITTED: first the record, durably, then the processes.
 verb_release() { # CT TOKEN
     ct=$1
@@ -139,6 +188,7 @@ verb_release() { # CT TOKEN
         held)
             boot_id
             [ "$r_boot" = "$boot_id" ] || fail 12 "this node has rebooted: the held copy of $ct is gone"
+            is_held "$ct" || fail 12 "the held copy of $ct has died"
             r_state=released
             write_record "$ct" ;;
         *) refuse "container $ct is $r_state here and cannot be released" ;;
@@ -187,7 +237,7 @@ verb_discard_target() { # CT TOKEN
     ! has_processes "$ct" || fail 12 "the copy of $ct does not die"
     [ ! -e "$CONTAINERS/$ct/net" ] || {
         read_net "$ct"
-        [ ! -e "/sys/class/net/$n_veth" ] || ip link del "$n_veth"
+        cut_cable
     }
     clean_move "$ct" "$2"
     remove_tree "$CONTAINERS/$ct"

@@ -1,0 +1,120 @@
+"""A container's life on one node, and words that try to be more than words."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.stage import Stage
+
+NASTY = [
+    "$(touch /tmp/owned)",
+    "`touch /tmp/owned`",
+    "a'b",
+    'a"b',
+    "a;b",
+    "a b",
+    "../x",
+    "a/b",
+    "-rf",
+    "Ünï",
+    "x" * 4000,
+]
+
+
+def test_a_container_is_made_used_and_destroyed(tidy: Stage) -> None:
+    words = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(1), "--memory", "64M", "--cpus", "0.5")
+    script = "echo hello; exec sleep 1000"
+    tidy.ok("ct", "create", "web", *words, "--label", "app=web", "--", "sh", "-c", script)
+    row = tidy.ok("ct", "list", "--json").json()["containers"][0]
+    assert (row["node"], row["state"], row["memory_bytes"], row["cpu_milli"]) == ("n1", "running", 64 << 20, 500)
+    assert row["labels"] == {"app": "web"}
+    controllers = tidy.on_node("n1", "cat", "/sys/fs/cgroup/cgroup.subtree_control").out.split()
+    assert row["not_enforced"] == sorted({"cpu", "memory"} - set(controllers))
+    assert tidy.ok("ct", "logs", "web").out == "hello\n"
+    assert tidy.ok("ct", "exec", "web", "--", "cat", "/proc/sys/kernel/hostname").out == "web\n"
+    assert tidy.migrator("ct", "exec", "web", "--", "sh", "-c", "exit 7").code == 7
+    tidy.ok("ct", "stop", "web", "--grace", "0")
+    assert tidy.places("web") == [("n1", "stopped")]
+    tidy.ok("ct", "start", "web")
+    assert tidy.ok("ct", "logs", "web").out == "hello\nhello\n"
+    refused = tidy.migrator("ct", "destroy", "web", "--yes")
+    assert (refused.code, "--force" in refused.err) == (3, True)
+    tidy.ok("ct", "destroy", "web", "--force", "--yes")
+    assert tidy.places("web") == []
+
+
+def test_the_root_of_a_container_is_nobody_on_the_node(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 2)
+    pids = tidy.on_node("n1", "cat", "/sys/fs/cgroup/ct/web/cgroup.procs").out.split()
+    owners = {tidy.on_node("n1", "stat", "-c", "%u", f"/proc/{pid}").out.strip() for pid in pids}
+    assert all(int(owner) >= 1 << 20 for owner in owners)
+
+
+def test_words_of_a_command_reach_the_container_as_they_are(tidy: Stage) -> None:
+    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", tidy.ip(3))
+    tidy.ok(
+        *words,
+        "--env",
+        "NASTY=$(id) 'x'",
+        "--",
+        "sh",
+        "-c",
+        'printf "%s\\n" "$NASTY" "$@"; exec sleep 100',
+        "sh",
+        *NASTY,
+    )
+    assert tidy.ok("ct", "logs", "web").out.splitlines() == ["$(id) 'x'", *NASTY]
+    assert tidy.on_node("n1", "ls", "/tmp/owned").code != 0
+
+
+@pytest.mark.parametrize("name", [*NASTY, "", ".", "UPPER", "a\nb"])
+def test_a_bad_name_is_one_line_and_changes_nothing(tidy: Stage, name: str) -> None:
+    words = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(4), "--", "true")
+    done = tidy.migrator("ct", "create", *(("--", name) if name.startswith("-") else (name,)), *words)
+    assert done.code == 2
+    assert len(done.err.strip().splitlines()) == 1
+    assert tidy.leftovers() == []
+
+
+def test_a_log_that_became_a_link_is_not_followed(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 5)
+    swap = "rm -f /var/log/console.log; ln -s /etc/shadow /var/log/console.log"
+    tidy.ok("ct", "exec", "web", "--", "sh", "-c", swap)
+    tidy.ok("ct", "stop", "web", "--grace", "0")
+    done = tidy.migrator("ct", "logs", "web")
+    assert done.code != 0
+    assert "root:" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--template", "none", "--ip", "10.1.1.1"), "--template none: not on node n1"),
+        (("--template", "debian", "--ip", "10.1.1"), "--ip '10.1.1'"),
+        (("--template", "debian", "--ip", "10.1.1.1", "--memory", "much"), "--memory: not a size"),
+        (("--template", "debian", "--ip", "10.1.1.1", "--label", "x"), "--label 'x'"),
+        (("--template", "debian", "--ip", "10.1.1.1", "--user", "a b"), "--user 'a b'"),
+    ],
+)
+def test_a_bad_argument_is_one_line_and_changes_nothing(tidy: Stage, words: tuple[str, ...], said: str) -> None:
+    done = tidy.migrator("ct", "create", "web", "--node", "n1", *words, "--", "true")
+    assert done.code == 2, done.err
+    assert said in done.err
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_an_address_in_use_is_refused(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 6)
+    words = ("--node", "n2", "--template", "debian", "--ip", tidy.ip(6), "--", "true")
+    taken = tidy.migrator("ct", "create", "other", *words)
+    assert (taken.code, "container web on n1 has this address" in taken.err) == (3, True)
+    host = f"10.213.{tidy.spec.subnet_index}.1"
+    words = ("--node", "n2", "--template", "debian", "--ip", host, "--", "true")
+    stranger = tidy.migrator("ct", "create", "other", *words)
+    assert (stranger.code, "answers for this address" in stranger.err) == (3, True)
+
+
+def test_a_command_that_does_not_exist_leaves_no_container(tidy: Stage) -> None:
+    words = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(7), "--user", "nosuch", "--", "true")
+    tidy.migrator("ct", "create", "web", *words)  # it starts, and ends at once with a word in its log
+    assert "nosuch" in tidy.ok("ct", "logs", "web").out

@@ -1,0 +1,75 @@
+"""Mistakes in a cluster file are one line that names file, line and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from migrator.errors import BadInput
+from migrator.inventory import cluster_file
+
+GOOD = """\
+version: 1
+name: rack
+defaults:
+  ssh: {user: root}
+nodes:
+- name: n1
+  address: 192.0.2.1
+  labels: {rack: r1}
+  capacity: {cpus: 8, memory: 32G}
+  link: {up: 1Gbit, down: 200Mbit}
+- name: n2
+  ssh: {port: 2222, user: ops, become: sudo}
+"""
+
+MISTAKES = [
+    ("nodes: 3", "c.yaml:1: nodes: Input should be a valid list"),
+    ("nodes:\n- name: a\n  adress: b\n", "c.yaml:3: nodes.0.adress: there is no such key"),
+    ("nodes:\n- address: b\n", "c.yaml:2: nodes.0.name: is missing"),
+    ("nodes:\n- name: a\n- name: a\n  address: b\n", "c.yaml:3: nodes.1.name: 'a' is the name of two nodes"),
+    (
+        "nodes:\n- {name: a, address: x}\n- {name: b, address: x}\n",
+        "c.yaml:3: nodes.1.address: 'x' is the address of 'a'",
+    ),
+    ("nodes:\n- name: 'a;b'\n", "c.yaml:2: nodes.0.name:"),
+    ("nodes:\n- name: a\n  link:\n    up: fast\n", "c.yaml:4: nodes.0.link.up: not a link speed: 'fast'"),
+    ("nodes:\n- name: a\n  capacity:\n    memory: lots\n", "c.yaml:4: nodes.0.capacity.memory: not a size: 'lots'"),
+    ("nodes:\n- name: a\n  capacity: {cpus: 0}\n", "c.yaml:3: nodes.0.capacity.cpus: Input should be greater than 0"),
+    ("nodes:\n- name: a\n  ssh: {port: 70000}\n", "c.yaml:3: nodes.0.ssh.port:"),
+    ("nodes:\n- {name: a, name: b}\n", "c.yaml:2: name: is there twice"),
+    ("version: 2\nnodes:\n- name: a\n", "c.yaml:1: version:"),
+    ("nodes: [", "c.yaml:1: not YAML"),
+    ("", "c.yaml:1: a cluster file is a mapping"),
+    ("- a\n", "c.yaml:1: a cluster file is a mapping"),
+    ("nodes: []", "c.yaml:1: nodes:"),
+    ("a: !!python/object:os.system x", "c.yaml:1: not YAML"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), MISTAKES)
+def test_mistake(text: str, said: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        cluster_file.parse(text, "c.yaml")
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_good_file_says_how_to_reach_each_node() -> None:
+    cluster = cluster_file.parse(GOOD, "c.yaml")
+    first, second = (cluster.ssh_address(node) for node in cluster.nodes)
+    assert (first.host, first.user, first.port) == ("192.0.2.1", "root", None)
+    assert (second.host, second.user, second.port, second.become) == ("n2", "ops", 2222, "sudo")
+    link = cluster.link(cluster.entry("n1"))
+    assert (link.up_bytes_per_s, link.down_bytes_per_s) == (125_000_000, 25_000_000)
+
+
+def test_a_node_that_is_not_there_is_answered_with_those_that_are() -> None:
+    with pytest.raises(BadInput, match="no node 'n9' in cluster 'rack'; it has n1, n2"):
+        cluster_file.parse(GOOD, "c.yaml").entry("n9")
+
+
+def test_a_file_that_is_not_there_is_answered_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="--cluster FILE"):
+        cluster_file.load(tmp_path / "none.yaml")

@@ -1,0 +1,89 @@
+"""A node's answer to the probe is believed no further than its words can reach."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator.errors import MigratorError
+from migrator.inventory.cluster_file import NodeEntry
+from migrator.inventory.probe import parse
+from migrator.model.facts import NodeFacts
+from migrator.runtime import bundle
+from migrator.transport.base import Answer, NodeFailed
+from tests.unit.test_bundle import WEB
+
+GOOD = f"""\
+boot_id b
+kernel 6.1
+arch x86_64
+cpus 4
+memory_bytes 8000
+memory_available_bytes 6000
+disk_bytes 90000
+disk_available_bytes 50000
+inodes_available 1000
+cpu_flags sse avx
+cgroup 2 cpu memory
+criu 4.2.1
+runc 1.1.15
+rsync 3.4.1
+bridge br0
+template debian d1
+container web serving 3 2 yes -
+holds web 268435456 500 1073741824
+memory web 5000 4000
+files web 4096
+descriptor web {bundle.descriptor_json(WEB).decode()}
+end probe
+"""
+ENTRY = NodeEntry(name="n1")
+
+
+def parsed(text: str, entry: NodeEntry = ENTRY) -> NodeFacts:
+    return parse(Answer("n1", "probe", text), NodeFacts("n1"), entry)
+
+
+def test_a_good_answer_becomes_facts() -> None:
+    facts = parsed(GOOD)
+    assert facts.capacity.cpu_milli == 4000
+    assert facts.controllers == ("cpu", "memory")
+    assert facts.templates == {"debian": "d1"}
+    (web,) = facts.containers
+    assert (web.state, web.token, web.generation, web.alive, web.anon_bytes) == ("serving", 3, 2, True, 4000)
+    assert web.descriptor == WEB
+    assert facts.room.cpu_milli == 3500
+
+
+def test_declared_capacity_takes_the_place_of_measured() -> None:
+    entry = NodeEntry.model_validate({"name": "n1", "capacity": {"cpus": 16, "memory": "1G"}})
+    capacity = parsed(GOOD, entry).capacity
+    assert (capacity.cpu_milli, capacity.memory_bytes, capacity.disk_bytes) == (16_000, 1 << 30, 90_000)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("end probe\n", "", "cut short"),
+        ("cpus 4", "cpus many", "no number for 'cpus'"),
+        ("memory_bytes 8000", "memory_bytes 99999999999999999999999", "no number"),
+        ("container web serving 3 2 yes -", "container web serving", "nobody understands"),
+        ("container web serving 3", "container ../../x serving 3", "nobody understands"),
+        ("container web serving 3", "container web serving -3", "where a number should be"),
+        ('"name": "web"', '"name": "db"', "that of another"),
+        ('"name": "web"', '"nome": "web"', "is damaged"),
+    ],
+)
+def test_a_lie_is_one_clear_error(old: str, new: str, said: str) -> None:
+    with pytest.raises(NodeFailed, match=said):
+        parsed(GOOD.replace(old, new))
+
+
+@given(st.text(max_size=300))
+def test_noise_is_an_error_and_never_a_crash(noise: str) -> None:
+    for text in (noise, GOOD.replace("end probe", noise), noise + "\n" + GOOD):
+        try:
+            parsed(text)
+        except MigratorError as error:
+            assert "\n" not in str(error)

@@ -1,0 +1,236 @@
+"""The saga over nodes that answer as told: what it writes first, what it undoes, and what it never does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from migrator.errors import FailedSafe, NeedsOperator, Refused
+from migrator.executor.saga import Saga
+from migrator.journal.events import Phase
+from migrator.journal.store import Journal, Migration
+from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.policy import Policy
+from migrator.protocol.states import FORWARD, State
+from migrator.steps.base import Move, Side
+from migrator.transport.base import Answer, NodeFailed, NodeRefused, NodeUnreachable
+from tests.unit.test_bundle import WEB
+
+CENSUS = "process 1\nsocket tcp LISTEN 0.0.0.0:80 0.0.0.0:*\n"
+JOBS = {
+    "send-files": "out bytes 0\nout sent 10\nout ms 5\n",
+    "dump": "out dump_ms 1\nout send_ms 1\nout image_kib 4\n",
+    "restore": "",
+}
+ANSWERS = {
+    "keygen": "ssh-ed25519 KEY comment\n",
+    "admit": "user root\n",
+    "fence": "frozen_at_ms 5\n",
+    "census": CENSUS,
+    "await-held": "held yes\n" + CENSUS,
+    "arp-owner": f"owner {WEB.mac}\n",
+    "criu-check": "criu works\n",
+    "release": "processes running\n",
+}
+
+
+class ScriptedNode:
+    """Answers every verb with its good answer, unless the test says otherwise. Keeps one list of all calls."""
+
+    def __init__(self, name: str, calls: list[str]) -> None:
+        self.name = name
+        self.calls = calls
+        self.instead: dict[str, Callable[[], str]] = {}
+
+    async def call(
+        self, verb: str, *args: str | int, stdin: bytes = b"", timeout_s: float = 30, tries: int = 3
+    ) -> Answer:
+        what = str(args[4]) if verb == "job" else verb
+        self.calls.append(f"{self.name} {what}")
+        if what in self.instead:
+            return Answer(self.name, verb, self.instead[what]())
+        if verb == "job":
+            return Answer(self.name, verb, "job done\nexit 0\n" + JOBS[what])
+        return Answer(self.name, verb, ANSWERS.get(verb, ""))
+
+    async def host_key(self) -> tuple[str, str]:
+        return "ssh-ed25519", "HOST"
+
+
+class Scene:
+    def __init__(self, tmp_path: Path) -> None:
+        self.calls: list[str] = []
+        self.source, self.target = ScriptedNode("n1", self.calls), ScriptedNode("n2", self.calls)
+        self.journal = Journal(tmp_path / "j.db")
+        self.journal.create_run("r", "move", {})
+        self.journal.add_migration(Migration("r/web/1", "r", "web", "n1", "n2", 2, 1, None, {}))
+        web = ContainerFacts("web", "serving", 1, 1, True, "-", Resources(), anon_bytes=4096, descriptor=WEB)
+        same = {
+            "arch": "x86_64",
+            "cgroup_version": 2,
+            "criu": "4.2",
+            "runc": "1.1",
+            "rsync": "3",
+            "bridges": ("br0",),
+            "templates": {"debian": "d"},
+            "memory_available_bytes": 1 << 40,
+            "disk_available_bytes": 1 << 40,
+            "inodes_available": 1 << 20,
+        }
+        self.move = Move(
+            id="r/web/1",
+            run="r",
+            descriptor=WEB,
+            source=Side(self.source, NodeFacts("n1", containers=(web,), **same), "192.0.2.1"),  # type: ignore[arg-type]
+            target=Side(self.target, NodeFacts("n2", **same), "192.0.2.2"),  # type: ignore[arg-type]
+            expected_token=1,
+            token=2,
+            generation=1,
+            policy=Policy(recovery_timeout_s=0.01),
+        )
+
+    def fail(self, node: ScriptedNode, verb: str, kind: type[Exception] = NodeFailed) -> None:
+        def act() -> str:
+            raise kind(node.name, verb, f"{verb} does not work")
+
+        node.instead[verb] = act
+
+    async def run(self) -> None:
+        await Saga(self.move, self.journal).run()
+
+    @property
+    def state(self) -> State:
+        return Journal(self.journal.path).progress("r/web/1").state
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+async def test_a_good_move_goes_through_every_state_in_order(scene: Scene) -> None:
+    await scene.run()
+    ended = [e.state for e in scene.journal.events("r/web/1") if e.phase is Phase.END]
+    assert ended == list(FORWARD[1:])
+
+
+async def test_every_act_is_announced_in_the_journal_before_it(scene: Scene) -> None:
+    announced: list[bool] = []
+
+    def at_fence() -> str:
+        announced.append(Journal(scene.journal.path).progress("r/web/1").pending is State.FENCED)
+        return "frozen_at_ms 1\n"
+
+    scene.source.instead["fence"] = at_fence
+    await scene.run()
+    assert announced == [True]
+
+
+async def test_the_target_is_released_only_after_the_commit_is_on_disk(scene: Scene) -> None:
+    decided: list[State | None] = []
+
+    def at_release() -> str:
+        decided.append(Journal(scene.journal.path).progress("r/web/1").decision)
+        return "processes running\n"
+
+    scene.target.instead["release"] = at_release
+    await scene.run()
+    assert decided == [State.COMMITTED]
+    assert scene.calls.index("n1 seal") < scene.calls.index("n2 release") < scene.calls.index("n1 retire")
+
+
+@pytest.mark.parametrize(
+    ("side", "verb"),
+    [
+        ("source", "fence"),
+        ("source", "dump"),
+        ("source", "census"),
+        ("source", "send-files"),
+        ("target", "await-held"),
+        ("source", "seal"),
+    ],
+)
+async def test_a_failure_before_the_commit_thaws_first_and_then_cleans(scene: Scene, side: str, verb: str) -> None:
+    scene.fail(getattr(scene, side), verb)
+    with pytest.raises(FailedSafe, match=f"{verb} does not work; container web runs on n1 as before"):
+        await scene.run()
+    assert scene.state is State.ROLLED_BACK
+    assert scene.calls[-3:] == ["n1 thaw", "n2 discard-target", "n1 settle"]
+    assert "n2 release" not in scene.calls
+    assert "n1 retire" not in scene.calls
+
+
+async def test_the_source_is_not_thawed_before_aborted_is_on_disk(scene: Scene) -> None:
+    decided: list[State | None] = []
+    scene.fail(scene.source, "dump")
+
+    def at_thaw() -> str:
+        decided.append(Journal(scene.journal.path).progress("r/web/1").decision)
+        return ""
+
+    scene.source.instead["thaw"] = at_thaw
+    with pytest.raises(FailedSafe):
+        await scene.run()
+    assert decided == [State.ABORTED]
+
+
+async def test_a_copy_that_is_not_what_was_dumped_is_never_released(scene: Scene) -> None:
+    scene.target.instead["await-held"] = lambda: "held yes\nprocess 1\nprocess 2\n"
+    with pytest.raises(FailedSafe, match="not what was dumped"):
+        await scene.run()
+    assert "n2 release" not in scene.calls
+
+
+async def test_a_node_that_has_no_room_refuses_and_the_exit_code_says_so(scene: Scene) -> None:
+    scene.fail(scene.target, "reserve", NodeRefused)
+    with pytest.raises(Refused):
+        await scene.run()
+    assert "n1 fence" not in scene.calls
+
+
+async def test_a_target_that_cannot_be_cleaned_is_a_debt_and_not_forgotten(scene: Scene) -> None:
+    scene.fail(scene.source, "dump")
+    scene.fail(scene.target, "discard-target", NodeUnreachable)
+    with pytest.raises(FailedSafe, match=r"not cleaned yet: node n2.*migrator resume r"):
+        await scene.run()
+    assert scene.state is State.ABORTED  # so that resume comes back to it
+
+
+async def test_a_target_that_does_not_answer_after_the_commit_needs_the_operator(scene: Scene) -> None:
+    scene.fail(scene.target, "release", NodeUnreachable)
+    with pytest.raises(NeedsOperator, match="committed to n2 and not released"):
+        await scene.run()
+    assert "n1 thaw" not in scene.calls
+    assert "n1 retire" not in scene.calls
+    assert scene.state is State.COMMITTED
+
+
+async def test_a_source_that_cannot_be_removed_leaves_the_move_unfinished_and_safe(scene: Scene) -> None:
+    scene.fail(scene.source, "retire", NodeUnreachable)
+    with pytest.raises(FailedSafe, match="runs on n2, but n1 is not cleaned"):
+        await scene.run()
+    assert scene.state is State.RELEASED
+
+
+@pytest.mark.parametrize(("verb", "end"), [("dump", State.ROLLED_BACK), ("release", State.DONE)])
+async def test_a_cancellation_rolls_back_before_the_commit_and_finishes_after_it(
+    scene: Scene, verb: str, end: State
+) -> None:
+    node = scene.target if verb == "release" else scene.source
+    task: asyncio.Task[None] | None = None
+
+    def interrupt() -> str:
+        assert task is not None
+        task.cancel()
+        if verb == "release":
+            return ANSWERS["release"]
+        return "job done\nexit 0\n" + JOBS["dump"]
+
+    node.instead[verb] = interrupt
+    task = asyncio.create_task(scene.run())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert scene.state is end

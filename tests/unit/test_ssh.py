@@ -1,0 +1,152 @@
+"""The transport against a real ssh server in the test's own process: quoting, bounds, host keys, retries."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import asyncssh
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator.transport import ssh
+from migrator.transport.base import NodeFailed, NodeMissing, NodeRefused, NodeUnreachable, NodeUntrusted
+from migrator.transport.ssh import SshAddress, SshNode
+
+Serve = Callable[[asyncssh.SSHServerProcess[str]], object]
+
+
+class OpenServer(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return False
+
+
+@pytest.fixture
+async def node(tmp_path: Path, answers: Answers) -> AsyncIterator[SshNode]:
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.listen(
+        "127.0.0.1", 0, server_host_keys=[host_key], server_factory=OpenServer, process_factory=answers.serve
+    )
+    port = server.get_port()
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{port} {host_key.export_public_key().decode()}")
+    node = SshNode("n1", SshAddress("127.0.0.1", port, "root", known_hosts=str(known)))
+    yield node
+    await node.close()
+    server.close()
+
+
+class Answers:
+    """What the server does with a command: the kit is always there, the rest is the test's."""
+
+    def __init__(self) -> None:
+        self.commands: list[list[str]] = []
+        self.act: Callable[[asyncssh.SSHServerProcess[str]], None] = lambda process: process.exit(0)
+
+    async def serve(self, process: asyncssh.SSHServerProcess[str]) -> None:
+        words = shlex.split(process.command or "")
+        if words[:2] == ["sh", "-c"]:
+            process.exit(0)
+            return
+        self.commands.append(words)
+        self.act(process)
+
+
+@pytest.fixture
+def answers() -> Answers:
+    return Answers()
+
+
+async def test_words_arrive_as_they_were_given(node: SshNode, answers: Answers) -> None:
+    words = ["a b", "$(reboot)", "`x`", "'", '"', ";", "--", "-rf", "\n", "ü", "*", "", "x" * 4000]
+    await node.call("inspect", *words)
+    assert answers.commands[0][2:] == ["inspect", *words]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=5))
+def test_no_argument_is_ever_read_by_a_shell(words: list[str]) -> None:
+    line = SshNode("n1", SshAddress("h")).command("sh", "node", *words)
+    assert shlex.split(line) == ["sh", "node", *words]
+
+
+def test_become_puts_sudo_before_the_command() -> None:
+    assert SshNode("n1", SshAddress("h", become="sudo")).command("sh", "x y") == "sudo -n -- sh 'x y'"
+
+
+@pytest.mark.parametrize(("code", "kind"), [(10, NodeRefused), (11, NodeMissing), (12, NodeFailed), (1, NodeFailed)])
+async def test_an_exit_code_is_an_error_of_its_kind_with_the_last_line_said(
+    node: SshNode, answers: Answers, code: int, kind: type[Exception]
+) -> None:
+    def act(process: asyncssh.SSHServerProcess[str]) -> None:
+        process.stderr.write("noise\nthe \x1b[31mcause\n")
+        process.exit(code)
+
+    answers.act = act
+    with pytest.raises(kind) as caught:
+        await node.call("lease")
+    assert str(caught.value) == "node n1: the ?[31mcause"
+
+
+async def test_a_node_that_answers_without_end_is_cut_off(
+    node: SshNode, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "OUTPUT_BYTES_MAX", 10_000)
+
+    def act(process: asyncssh.SSHServerProcess[str]) -> None:
+        process.stdout.write("x" * 50_000)
+        process.exit(0)
+
+    answers.act = act
+    with pytest.raises(NodeFailed, match="more than 10000 bytes"):
+        await node.call("probe")
+
+
+async def test_a_lost_connection_is_tried_again_and_the_verb_asked_again(node: SshNode, answers: Answers) -> None:
+    def act(process: asyncssh.SSHServerProcess[str]) -> None:
+        if len(answers.commands) == 1:
+            process.get_extra_info("connection").abort()
+        else:
+            process.stdout.write("done yes\n")
+            process.exit(0)
+
+    answers.act = act
+    answer = await node.call("fence", "web", 2)
+    assert answer.get("done") == "yes"
+    assert len(answers.commands) == 2
+
+
+async def test_a_refusal_is_never_tried_again(node: SshNode, answers: Answers) -> None:
+    answers.act = lambda process: process.exit(10)
+    with pytest.raises(NodeRefused):
+        await node.call("lease")
+    assert len(answers.commands) == 1
+
+
+async def test_an_unknown_host_key_is_refused_with_what_to_do(node: SshNode, tmp_path: Path) -> None:
+    other = tmp_path / "others"
+    other.write_text("")
+    stranger = SshNode("n1", SshAddress("127.0.0.1", node.address.port, "root", known_hosts=str(other)))
+    with pytest.raises(NodeUntrusted, match=r"host key of 127\.0\.0\.1 is not known or has changed.*others"):
+        await stranger.call("probe")
+
+
+async def test_a_changed_host_key_is_refused(node: SshNode, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    changed.write_text(f"[127.0.0.1]:{node.address.port} {key}")
+    stranger = SshNode("n1", SshAddress("127.0.0.1", node.address.port, "root", known_hosts=str(changed)))
+    with pytest.raises(NodeUntrusted):
+        await stranger.call("probe")
+
+
+async def test_nobody_listening_is_an_unreachable_node() -> None:
+    silent = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    silent.close()
+    await silent.wait_closed()
+    node = SshNode("n9", SshAddress("127.0.0.1", port, "root"))
+    with pytest.raises(NodeUnreachable, match=r"node n9: cannot connect to 127\.0\.0\.1"):
+        await node.call("probe", tries=1)
