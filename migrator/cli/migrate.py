@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from migrator.cli.output import json_option, print_json
+from migrator.cli.output import json_option
 from migrator.cli.session import cluster_path, open_fleet, open_journal, run_async
 
 
@@ -27,7 +27,7 @@ from migrator.cli.session import cluster_path, open_fleet, open_journal, run_asy
 def migrate(ctx: click.Context, container: str, target: str, blackout_s_max: float, as_json: bool) -> int:
     """Move CONTAINER to another node while its clients stay connected."""
     from migrator.cli.progress import Progress
-    from migrator.cli.report import print_run, run_json
+    from migrator.cli.report import report
     from migrator.executor.containers import check_container_name
     from migrator.executor.runs import plan_single, start_run
     from migrator.model.policy import Policy
@@ -43,10 +43,4 @@ def migrate(ctx: click.Context, container: str, target: str, blackout_s_max: flo
                 return await start_run(fleet, journal, plan, policy, str(cluster_path(ctx)), progress.notify)
 
     run, result = run_async(work())
-    if as_json:
-        print_json(run_json(journal, run))
-    else:
-        print_run(journal, run)
-    for error in result.failed.values():
-        raise error
-    return 0
+    return report(journal, run, result, as_json)

@@ -21,11 +21,14 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2, sort_keys=True))
 
 
-def fail(message: str, exit_code: int, as_json: bool) -> int:
-    """Says why a command ends: one line on stderr, and on stdout a document if one was asked for."""
+def fail(message: str, exit_code: int, as_json: bool, document: dict[str, Any] | None = None) -> int:
+    """Says why a command ends: one line on stderr, and on stdout the one document, if one was asked for.
+
+    `document` is what the command would have printed had it gone well; the error is added to it.
+    """
     line = " ".join(message.split())
     if as_json:
-        print_json({"error": line, "exit_code": exit_code})
+        print_json({**(document or {}), "error": line, "exit_code": exit_code})
     click.echo(f"migrator: {line}", err=True)
     return exit_code
 

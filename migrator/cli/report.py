@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from migrator.cli.output import print_table
+from migrator.cli.output import fail, print_json, print_table
+from migrator.executor.runner import RunResult
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Journal, Migration
 from migrator.model.units import format_bytes, format_seconds
@@ -82,6 +83,20 @@ def print_run(journal: Journal, run_id: str) -> None:
     if rows:
         print_table(("CONTAINER", "MOVE", "STATE", "BLACKOUT", "SENT", "DURATION"), rows)
     click.echo(f"run {document['run']}: {document['intent']}: {document['outcome']}")
+
+
+def report(journal: Journal, run_id: str, result: RunResult, as_json: bool) -> int:
+    """Prints how a run ended, as a table or as its document, and returns the exit code."""
+    document = run_json(journal, run_id)
+    if not as_json:
+        print_run(journal, run_id)
+    told = [str(error) for error in result.failed.values()]
+    told += [f"container {name} was not moved: it waited for {other}" for name, other in result.skipped.items()]
+    if told:
+        return fail("; ".join(told), result.exit_code, as_json, document)
+    if as_json:
+        print_json(document)
+    return 0
 
 
 def _shown(data: dict[str, Any]) -> dict[str, Any]:

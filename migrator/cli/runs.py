@@ -76,7 +76,7 @@ def rollback(ctx: click.Context, run: str, as_json: bool) -> int:
 
 def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
     from migrator.cli.progress import Progress
-    from migrator.cli.report import print_run, run_json
+    from migrator.cli.report import report
     from migrator.executor.fleet import Fleet
     from migrator.executor.runs import plan_of, resume_run, rollback_run
     from migrator.inventory import cluster_file
@@ -91,14 +91,7 @@ def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
                 act = rollback_run if back else resume_run
                 return await act(fleet, journal, found, progress.notify)
 
-    result = run_async(work())
-    if as_json:
-        print_json(run_json(journal, found.id))
-    else:
-        print_run(journal, found.id)
-    for error in result.failed.values():
-        raise error
-    return 0
+    return report(journal, found.id, run_async(work()), as_json)
 
 
 def _time(at_ms: int) -> str:

@@ -106,7 +106,9 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         raise Refused(f"--ip {ct.ip}: something on the network answers for this address already")
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
-    await there.call("ct-create", ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
+    # Once only: a second try could not tell its own container from another of the same name.
+    words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
+    await there.call("ct-create", *words, tries=1)
     try:
         for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
             await there.call("ct-put", ct.name, 1, name, stdin=data)

@@ -44,21 +44,29 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
-    await _take_over(move, journal)
+    silent = await _take_over(move, journal)
     progress = journal.progress(move.id)
     move.results.update(progress.reached)
-    source, target = await asyncio.gather(look(move.source, move.name), look(move.target, move.name))
+    source, target = await asyncio.gather(
+        *(_nobody() if side in silent else look(side, move.name) for side in (move.source, move.target))
+    )
     verified = progress.verified and (forward or source is None or not source.alive)
     verdict = decide(progress.decision, verified, source, target)
     await _act(verdict, move, journal, source, target)
     return verdict
 
 
-async def _take_over(move: Move, journal: Journal) -> None:
-    """Raises the token on both nodes, which ends all that an older orchestrator still does there."""
+async def _nobody() -> None:
+    """What a node tells that did not answer a moment ago: it is not waited for twice."""
+
+
+async def _take_over(move: Move, journal: Journal) -> list[Side]:
+    """Raises the token on both nodes, which ends all that an older orchestrator still does there.
+
+    Returns the sides that do not answer.
+    """
     source, target = await asyncio.gather(look(move.source, move.name), look(move.target, move.name))
-    seen = [side for side in (source, target) if side is not None]
-    token = max([move.token, *(side.token for side in seen)]) + 1
+    token = max(move.token, *(seen.token for seen in (source, target) if seen is not None), 0) + 1
     journal.take_over(move.id, token)
     for side, observed in ((move.source, source), (move.target, target)):
         # A node without a record has nothing to guard, except a target that may still be told to begin.
@@ -73,6 +81,7 @@ async def _take_over(move: Move, journal: Journal) -> None:
             )
         await side.node.call("lease", move.name, observed.token, token, move.run)
     move.token = token
+    return [side for side, seen in ((move.source, source), (move.target, target)) if seen is None]
 
 
 async def _act(

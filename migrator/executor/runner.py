@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
-from migrator.errors import FailedSafe, MigratorError
+from migrator.errors import MigratorError
 from migrator.executor.saga import Notify, Saga
 from migrator.journal.store import Journal
 from migrator.model.plan import Plan, PlannedMove
@@ -111,11 +111,3 @@ class Runner:
         finally:
             if not mine.done():
                 mine.set_result(False)
-
-
-def raise_single(result: RunResult) -> None:
-    """For a run of one move: raises its error, if it had one."""
-    for error in result.failed.values():
-        raise error
-    for container, other in result.skipped.items():
-        raise FailedSafe(f"container {container} was not moved: it waited for {other}")

@@ -40,10 +40,12 @@ async def put_bundle(side: Side, move: Move) -> None:
 
 async def _link(move: Move) -> None:
     """Opens the way from source to target with a key made for this migration alone."""
-    public = (await move.source.node.call("keygen", move.name, move.token)).text.split()
-    lifetime_s = move.policy.key_lifetime_s
+    peer = move.target.migration_host
+    made = await move.source.node.call("keygen", move.name, move.token, peer)
+    kind, _, public = made.get("key").partition(" ")
+    comes_from = made.get("address")
     admitted = await move.target.node.call(
-        "admit", move.name, move.token, move.source.migration_host, lifetime_s, public[0], public[1]
+        "admit", move.name, move.token, comes_from, move.policy.key_lifetime_s, kind, public
     )
     host_key_type, host_key = await move.target.node.host_key()
     await move.source.node.call(
@@ -51,9 +53,8 @@ async def _link(move: Move) -> None:
         move.name,
         move.token,
         admitted.get("user", "root"),
-        move.target.migration_host,
+        peer,
         move.target.migration_port,
-        "-",
         host_key_type,
         host_key,
     )

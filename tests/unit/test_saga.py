@@ -26,7 +26,7 @@ JOBS = {
     "restore": "",
 }
 ANSWERS = {
-    "keygen": "ssh-ed25519 KEY comment\n",
+    "keygen": "key ssh-ed25519 KEY\naddress 192.0.2.1\n",
     "admit": "user root\n",
     "fence": "frozen_at_ms 5\n",
     "census": CENSUS,

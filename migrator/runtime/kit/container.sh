@@ -81,13 +81,13 @@ verb_ct_start() { # CT
         echo 'started already'
         return 0
     fi
-    $RUNC delete -f "$ct" > /dev/null 2>&1 || :
+    end_container "$ct"
     mount_root "$ct"
     boot_id
     r_state=serving r_boot=$boot_id
     write_record "$ct"
     if ! start_container "$ct"; then
-        $RUNC delete -f "$ct" > /dev/null 2>&1 || :
+        end_container "$ct"
         stopped_record
         fail 1 "container $ct did not start: $(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$ct" | tail -n 1)"
     fi
@@ -124,7 +124,6 @@ verb_ct_stop() { # CT GRACE_S
             $RUNC kill "$ct" TERM 2> /dev/null || :
             timeout "$2" tail -f /dev/null --pid="$(init_pid "$ct")" -s 0.05 || :
         fi
-        $RUNC kill "$ct" KILL 2> /dev/null || :
     fi
     lock
     read_record "$ct"
@@ -132,7 +131,7 @@ verb_ct_stop() { # CT GRACE_S
         serving | stopped) ;;
         *) refuse "container $ct went on the move meanwhile (run $r_run)" ;;
     esac
-    $RUNC delete -f "$ct" 2> /dev/null || :
+    end_container "$ct"
     unmount_root "$ct"
     stopped_record
 }
@@ -148,7 +147,7 @@ verb_ct_remove() { # CT
         serving) ! has_processes "$ct" || refuse "container $ct is running" ;;
         *) refuse "container $ct is $r_state: it is on the move under run $r_run" ;;
     esac
-    $RUNC delete -f "$ct" 2> /dev/null || :
+    end_container "$ct"
     remove_tree "$CONTAINERS/$ct"
     remove_record "$ct"
 }

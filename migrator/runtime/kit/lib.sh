@@ -253,6 +253,19 @@ kill_processes() { # CT
     fi
 }
 
+# Ends a container, running, frozen or half restored, and removes what the runtime and the kernel keep of it.
+end_container() { # CT
+    kill_processes "$1"
+    $RUNC delete -f "$1" > /dev/null 2>&1 || :
+    group=$(cgroup_of "$1")
+    set -- "$1" 0
+    while [ -d "$group" ] && ! find "$group" -depth -type d -exec rmdir {} + 2> /dev/null; do
+        [ "$2" -lt 100 ] || fail 12 "processes of container $1 do not end"
+        set -- "$1" $(($2 + 1))
+        sleep 0.02
+    done
+}
+
 # Removes a tree, after unmounting what is mounted in it: CRIU leaves live cgroup mounts under its work path.
 remove_tree() {
     case $1 in

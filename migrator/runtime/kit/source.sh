@@ -1,18 +1,22 @@
 # Verbs of a migration's source.
 
-# Makes the key of this one migration, in memory, and prints its public half.
-verb_keygen() { # CT TOKEN
+# Makes the key of this one migration, in memory, and prints its public half, and the address it will come from.
+verb_keygen() { # CT TOKEN PEER_HOST
     ct=$1
     lock
     read_record "$ct"
     check_token "$ct" "$2"
     key=$RUN/keys/$ct.$2
     [ -e "$key" ] || ssh-keygen -q -t ed25519 -N '' -C "migrator:$ct.$2" -f "$key"
-    cat "$key.pub"
+    read -r kind public _ < "$key.pub"
+    echo "key $kind $public"
+    peer=$(getent ahosts "$3" | sed -n '1s/ .*//p')
+    [ -n "$peer" ] || fail 1 "node to node: the name $3 is not known here; declare a migration_address"
+    ip route get "$peer" | sed -n 's/.* src \([0-9a-f.:]*\).*/address \1/p'
 }
 
 # Opens the one connection that everything of this migration goes through; it ends by itself when idle.
-verb_link() { # CT TOKEN USER ADDRESS PORT SOURCE_ADDRESS HOST_KEY_TYPE HOST_KEY
+verb_link() { # CT TOKEN USER ADDRESS PORT HOST_KEY_TYPE HOST_KEY
     ct=$1 token=$2
     check_name "$ct"
     read_record "$ct"
@@ -21,16 +25,13 @@ verb_link() { # CT TOKEN USER ADDRESS PORT SOURCE_ADDRESS HOST_KEY_TYPE HOST_KEY
     [ ! -S "$socket" ] || ! ssh -F /dev/null -S "$socket" -O check peer 2> /dev/null || return 0
     rm -f "$socket"
     known=$RUN/keys/$ct.$token.known
-    echo "peer $7 $8" > "$known"
-    bind=
-    [ "$6" = - ] || bind="-b $6"
-    # shellcheck disable=SC2086
+    echo "peer $6 $7" > "$known"
     answer=$(ssh -F /dev/null -i "$RUN/keys/$ct.$token" -o IdentitiesOnly=yes -o BatchMode=yes \
         -o HostKeyAlias=peer -o UserKnownHostsFile="$known" -o StrictHostKeyChecking=yes \
         -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
         -o ControlMaster=yes -o ControlPath="$socket" -o ControlPersist=900 \
         -o Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com \
-        $bind -p "$5" "$3@$4" ping < /dev/null)
+        -p "$5" "$3@$4" ping < /dev/null)
     [ "$answer" = pong ] || fail 1 "node to node: $4 answered something else than Migrator"
 }
 
@@ -152,7 +153,7 @@ verb_dump() { # CT TOKEN
 
 # The line of a CRIU log that names the cause: the last error before CRIU sums up, but for two that it always writes.
 criu_error() {
-    cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e RLIMIT_NOFILE -e 'Unable to create tun' |
+    cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: |
         tail -n 1 | cut -c 1-300)
     echo "${cause:-it ended without naming an error; it was killed, or out of memory}"
 }
@@ -231,8 +232,7 @@ verb_retire() { # CT TOKEN
     [ "$r_state" = sealed ] || refuse "container $ct is $r_state, not sealed; it is not removed"
     read_net "$ct"
     cut_cable
-    $RUNC delete -f "$ct" > /dev/null 2>&1 || :
-    ! has_processes "$ct" || fail 12 "container $ct still has processes"
+    end_container "$ct"
     clean_move "$ct" "$2"
     remove_tree "$CONTAINERS/$ct"
     remove_record "$ct"

@@ -15,7 +15,7 @@ verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
     ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
     [ -d "$ssh_dir" ] || install -d -m 700 -o "$user" "$ssh_dir"
     until=$(date -d "@$(($(date +%s) + $4))" +%Y%m%d%H%M%S)
-    options="restrict,from=\"$3\",expiry-time=\"$until\",command=\"${sudo}sh $KIT/receive $ct $2\""
+    options="restrict,from=\"$3\",expiry-time=\"$until\",command=\"${sudo}sh $KIT/receive $ct $2 \\\"\$SSH_ORIGINAL_COMMAND\\\"\""
     {
         without_keys "$ssh_dir/authorized_keys" "$ct"
         echo "$options $5 $6 migrator:$ct.$2"
@@ -59,7 +59,6 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX
         mkdir -p -m 711 "$move"
         mount -t tmpfs -o "size=$6,mode=711" tmpfs "$move"
         mkdir -m 700 "$move/images" "$move/work"
-        chown "$5:$5" "$move/images"
         echo "$ct" > "$move/container"
     fi
     [ "$3" = target ] || return 0
@@ -99,7 +98,10 @@ verb_restore() { # CT TOKEN
 restore_held() {
     mount_root "$ct" || return 1
     read -r base < "$CONTAINERS/$ct/id_base"
-    chown -R "$base:$base" "$move/images"
+    # CRIU's first child reads images as the container's root, or, when it is quick, as the node's root that has just
+    # lost its capabilities in the new user namespace: owner and group let in both, and nobody else.
+    chown -R "$base:0" "$move/images"
+    chmod -R g+rX "$move/images"
     $RUNC restore --detach --tcp-established --file-locks \
         --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
     runc=$!
@@ -231,10 +233,8 @@ verb_discard_target() { # CT TOKEN
         fi
     done
     exec 7>&-
-    kill_processes "$ct" # before CRIU is killed: what it held must not be let go
+    end_container "$ct" # before CRIU is killed: what it held must not be let go
     jobs_kill "$ct"
-    $RUNC delete -f "$ct" > /dev/null 2>&1 || :
-    ! has_processes "$ct" || fail 12 "the copy of $ct does not die"
     [ ! -e "$CONTAINERS/$ct/net" ] || {
         read_net "$ct"
         cut_cable
