@@ -104,7 +104,8 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
         return await prepare(fleet, journal, run, planned, policy)
 
     for node in plan.empties:
-        await fleet.node(node).call("cordon", run)
+        if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
+            await fleet.node(node).call("cordon", run)
     done = set(done_containers(journal, run))
     result = await Runner(journal, policy, prepared, notify).run(plan, done)
     unfinished = [m.id for m in journal.migrations(run) if journal.progress(m.id).state not in FINAL]

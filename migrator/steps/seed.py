@@ -27,7 +27,7 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     # The pages may grow until the freeze; the images' own memory is bounded all the same.
     images_bytes = max(anon_bytes + anon_bytes // 2, move.descriptor.memory_bytes) + IMAGE_MARGIN_BYTES
     ct = move.descriptor
-    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes)
+    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, anon_bytes)
 
 
 async def put_bundle(side: Side, move: Move) -> None:

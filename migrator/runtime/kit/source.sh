@@ -137,18 +137,42 @@ give_back() {
     write_record "$ct"
 }
 
-# Dumps the frozen container into memory images; it stays frozen and whole, so that a rollback needs no restore.
+# Dumps the frozen container; it stays frozen and whole, so that a rollback needs no restore. The first pages file, in
+# most containers nearly everything, goes to the target while CRIU still writes it; the rest follows.
 verb_dump() { # CT TOKEN
     move=$RUN/move/$1.$2
+    pages=$move/images/pages-1.img
     before=$(now_ms)
     $RUNC checkpoint --leave-running --tcp-established --file-locks \
-        --image-path "$move/images" --work-path "$move/work" "$1" ||
-        fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
+        --image-path "$move/images" --work-path "$move/work" "$1" > /dev/null 2> "$move/runc" &
+    runc=$!
+    follow "$pages" "$runc" | on_link "$1" "$2" pages > "$move/received" &
+    shipper=$!
+    wait "$runc" || fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
     dumped=$(now_ms)
+    tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . | on_link "$1" "$2" images
+    wait "$shipper"
+    [ "received $(stat -c %s "$pages")" = "$(cat "$move/received")" ] || fail 1 'the pages did not arrive whole'
     echo "dump_ms $((dumped - before))"
-    tar -C "$move/images" -cf - . | on_link "$1" "$2" images
     du -sk "$move/images" | sed 's/\([0-9]*\).*/image_kib \1/'
     echo "send_ms $(($(now_ms) - dumped))"
+}
+
+# Writes out a file while another process is writing it, until that process has ended and all is out.
+follow() { # FILE PID
+    out=0
+    while :; do
+        [ -e "/proc/$2" ] && ended=no || ended=yes
+        size=$(stat -c %s "$1" 2> /dev/null) || size=0
+        if [ "$size" -gt "$out" ]; then
+            dd if="$1" bs=1M iflag=skip_bytes,count_bytes skip="$out" count=$((size - out)) status=none
+            out=$size
+        elif [ "$ended" = yes ]; then
+            return 0
+        else
+            sleep 0.01
+        fi
+    done
 }
 
 # The line of a CRIU log that names the cause: the last error before CRIU sums up, but for two that it always writes.

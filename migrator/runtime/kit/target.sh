@@ -47,13 +47,14 @@ revoke_keys() { # CT
 }
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     ct=$1
     lock
     read_record "$ct"
     check_token "$ct" "$2"
     check_number "$5"
     check_number "$6"
+    check_number "$7"
     move=$RUN/move/$ct.$2
     if ! mountpoint -q "$move" 2> /dev/null; then
         mkdir -p -m 711 "$move"
@@ -62,7 +63,10 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX
         echo "$ct" > "$move/container"
     fi
     [ "$3" = target ] || return 0
-    [ -p "$move/go" ] || mkfifo "$move/go" "$move/woke"
+    if [ ! -p "$move/go" ]; then
+        mkfifo "$move/go" "$move/woke"
+        [ "$7" = 0 ] || fallocate -l "$7" "$move/images/pages-1.img"
+    fi
     [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
     make_container_dir "$ct" "$4" "$5"
 }

@@ -1,0 +1,28 @@
+"""The checker: replays a plan against facts, with code of its own, and says all that is wrong with it.
+
+It shares nothing with the planner but the values of the model, so a mistake in one is not repeated in the other.
+First each statement of the plan is held against the facts; only if the plan can be followed at all is it replayed.
+"""
+
+from __future__ import annotations
+
+from migrator.checker.findings import Code, Finding
+from migrator.checker.pairs import pair_findings
+from migrator.checker.replay import replay_findings
+from migrator.checker.statements import statement_findings
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+
+_UNFOLLOWABLE = frozenset(
+    {Code.UNKNOWN_NODE, Code.UNKNOWN_CONTAINER, Code.DUPLICATE_MOVE, Code.WAITS_UNKNOWN, Code.WAITS_CYCLE, Code.MOVED}
+)
+
+
+def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ...]:
+    """All findings, in the order of the plan's moves; none means that the plan holds."""
+    found = list(statement_findings(cluster, plan))
+    if not any(finding.code in _UNFOLLOWABLE for finding in found):
+        found += pair_findings(cluster, plan, policy)
+        found += replay_findings(cluster, plan, policy)
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,51 @@
+"""What the checker can find wrong with a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    WRONG_CLUSTER = "wrong-cluster"
+    UNKNOWN_NODE = "unknown-node"
+    UNKNOWN_CONTAINER = "unknown-container"
+    DUPLICATE_MOVE = "duplicate-move"
+    NO_MOVE = "source-is-target"
+    MOVED = "container-moved"
+    ON_THE_MOVE = "on-the-move"
+    NOT_RUNNING = "not-running"
+    GENERATION_CHANGED = "generation-changed"
+    LIMITS_CHANGED = "limits-changed"
+    SOURCE_SILENT = "source-silent"
+    TARGET_SILENT = "target-silent"
+    TARGET_CORDONED = "target-cordoned"
+    TARGET_EMPTIED = "target-emptied"
+    INCOMPATIBLE = "incompatible"
+    ANTI_AFFINITY = "anti-affinity"
+    WAITS_UNKNOWN = "waits-for-unknown"
+    WAITS_CYCLE = "waits-in-a-circle"
+    OVER_LIMITS = "over-limits"
+    NOT_EMPTY = "not-empty"
+    IMAGES_DO_NOT_FIT = "images-do-not-fit"
+    MEMORY_NOT_FREE = "memory-not-free"
+    DISK_NOT_FREE = "disk-not-free"
+    PAUSE_TOO_LONG = "pause-too-long"
+
+    @property
+    def drifts(self) -> bool:
+        """Whether it rests on a measured number, which is another a second later: never what makes a plan stale."""
+        return self in _DRIFTING
+
+
+_DRIFTING = frozenset({Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG})
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong. `container` and `node` are empty where it is not about one."""
+
+    code: Code
+    text: str
+    container: str = ""
+    node: str = ""

@@ -1,0 +1,77 @@
+"""Does each container suit the node that it goes to? Machine, versions, what is there already, the pause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from migrator.checker.findings import Code, Finding
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import INODES_MIN, PlanPolicy
+from migrator.model.units import format_seconds
+
+
+def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
+    """Every move whose two nodes and container do not go together."""
+    nodes = {node.name: node for node in cluster.nodes}
+    for move in plan.moves:
+        source, target = nodes[move.source], nodes[move.target]
+        if source.error or target.error:
+            continue  # nothing is known of a node that does not answer, and that is a finding of its own
+        container = next(c for c in source.containers if c.name == move.container)
+        for why in (*_machine(source, target), *_in_the_way(container, target)):
+            text = f"container {move.container} cannot run on {target.name}: {why}"
+            yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
+        predicted_s = estimate_move(container, source.link, target.link).blackout_s
+        if predicted_s > policy.blackout_s_max:
+            text = (
+                f"container {move.container}: its pause is predicted at {format_seconds(predicted_s)}, over the "
+                f"limit of {format_seconds(policy.blackout_s_max)}"
+            )
+            yield Finding(Code.PAUSE_TOO_LONG, text, move.container, target.name)
+
+
+def _machine(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+    if target.arch != source.arch:
+        yield f"it is {target.arch}, not {source.arch}"
+    lacking = [flag for flag in source.cpu_flags if flag not in target.cpu_flags]
+    if lacking:
+        yield f"its CPU has no {', '.join(lacking)}"
+    if target.cgroup_version != source.cgroup_version:
+        yield f"its cgroups are of version {target.cgroup_version}, not {source.cgroup_version}"
+    tools = {"criu": target.criu, "runc": target.runc, "rsync": target.rsync}
+    for tool, installed in tools.items():
+        if installed == "":
+            yield f"it has no {tool}"
+    if target.criu and _numbers(target.criu) < _numbers(source.criu):
+        yield f"its CRIU {target.criu} is older than {source.criu}"
+    if not any(bridge == target.bridge for bridge in target.bridges):
+        yield f"it has no bridge {target.bridge}"
+    if target.inodes_available < INODES_MIN:
+        yield f"it has {target.inodes_available} inodes free"
+
+
+def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
+    descriptor = container.descriptor
+    if descriptor is None:
+        return
+    there = target.templates.get(descriptor.template, descriptor.template_digest)
+    if there != descriptor.template_digest:
+        yield f"its template {descriptor.template} is another"
+    for other in target.containers:
+        if other.descriptor and other.descriptor.id_index == descriptor.id_index and other.name != container.name:
+            yield f"container {other.name} there has the same range of user ids"
+
+
+def _numbers(version: str) -> list[int]:
+    """ "4.2-rc1" is [4, 2]: what comes after the first part that is no number is not compared."""
+    numbers = []
+    for part in version.split("."):
+        digits = part[: len(part) - len(part.lstrip("0123456789"))]
+        if not digits:
+            break
+        numbers.append(int(digits))
+        if digits != part:
+            break
+    return numbers

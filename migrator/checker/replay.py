@@ -1,0 +1,165 @@
+"""The replay: what is on each node at every move, at the worst moment that the plan allows.
+
+Theory. A plan does not say when a move starts, only what it waits for; so one order of events proves little. For
+each move the replay looks at the moment, among all that the waits allow, that is worst for its two nodes: every
+container that may have come is there, only those are gone whose moves are waited for, and beside it other moves
+are under way, as many as may touch a node at one time, those with the largest images. Both sides count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from migrator.checker.findings import Code, Finding
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, PlanPolicy
+from migrator.model.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """One move with its container's facts, and the names of the moves that have surely ended when it starts."""
+
+    move: PlannedMove
+    container: ContainerFacts
+    ended: frozenset[str]
+
+    @property
+    def image_bytes(self) -> int:
+        return self.container.anon_bytes + IMAGE_MARGIN_BYTES
+
+
+def replay_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
+    """What does not fit or must not be together at some moment, and what is left at the end."""
+    nodes = {node.name: node for node in cluster.nodes}
+    events = _events(nodes, plan)
+    touching: dict[str, list[_Event]] = {node: [] for node in nodes}
+    for event in events:
+        touching[event.move.source].append(event)
+        touching[event.move.target].append(event)
+    for event in events:
+        source, target = nodes[event.move.source], nodes[event.move.target]
+        if not target.error:
+            yield from _arrival(event, target, touching[target.name], policy)
+            yield from _company(event, target, touching[target.name], policy)
+        yield from _departure(event, source, touching[source.name], policy)
+    yield from _end(nodes, plan)
+
+
+def _events(nodes: dict[str, NodeFacts], plan: Plan) -> list[_Event]:
+    """The moves, each after all it waits for."""
+    facts = {(node.name, c.name): c for node in nodes.values() for c in node.containers}
+    left, ended, events = list(plan.moves), dict[str, frozenset[str]](), []
+    while left:
+        ready = [move for move in left if all(other in ended for other in move.waits_for)]
+        for move in ready:
+            ended[move.container] = frozenset(move.waits_for).union(*(ended[other] for other in move.waits_for))
+            container = facts.get((move.source, move.container))
+            if container is not None:
+                events.append(_Event(move, container, ended[move.container]))
+        left = [move for move in left if move.container not in ended]
+    return events
+
+
+def _beside(event: _Event, touching: list[_Event]) -> list[_Event]:
+    """The moves on a node that may be under way together with this one."""
+    name = event.move.container
+    return [
+        other
+        for other in touching
+        if other is not event and name not in other.ended and other.move.container not in event.ended
+    ]
+
+
+def _arrived(event: _Event, node: NodeFacts, touching: list[_Event]) -> list[ContainerFacts]:
+    """The containers that may have come to the node when this move ends, its own included."""
+    name = event.move.container
+    return [e.container for e in touching if e.move.target == node.name and name not in e.ended]
+
+
+def _arrival(event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy) -> Iterator[Finding]:
+    """Room on the target for all that has come, and for the images."""
+    name = event.move.container
+    arrived = _arrived(event, node, touching)
+    gone = {e.move.container for e in touching if e.move.source == node.name and e.move.container in event.ended}
+    held = [c for c in node.containers if c.name not in gone] + arrived
+    images = sorted((e.image_bytes for e in _beside(event, touching) if e.move.target == node.name), reverse=True)
+    images_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
+    cpu_milli = _over(sum(c.reserved.cpu_milli for c in held), node.capacity.cpu_milli, policy)
+    memory_bytes = _over(sum(c.reserved.memory_bytes for c in held), node.capacity.memory_bytes, policy)
+    disk_bytes = _over(sum(c.reserved.disk_bytes for c in held), node.capacity.disk_bytes, policy)
+    if cpu_milli > 0:
+        text = f"container {name}: {node.name} is short of {cpu_milli / 1000:g} CPU"
+        yield Finding(Code.OVER_LIMITS, text, name, node.name)
+    for what, short_bytes in (("memory", memory_bytes), ("disk", disk_bytes)):
+        if short_bytes > 0:
+            text = f"container {name}: {node.name} is short of {format_bytes(short_bytes)} of {what}"
+            yield Finding(Code.OVER_LIMITS, text, name, node.name)
+    if memory_bytes <= 0 < memory_bytes + images_bytes:
+        short = format_bytes(memory_bytes + images_bytes)
+        text = f"container {name}: {node.name} is short of {short} of memory for the images beside its containers"
+        yield Finding(Code.IMAGES_DO_NOT_FIT, text, name, node.name)
+    yield from _really_free(event, node, touching, policy, arrived)
+
+
+def _departure(event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy) -> Iterator[Finding]:
+    """Memory on the source for the images that it sends."""
+    yield from _really_free(event, node, touching, policy, _arrived(event, node, touching))
+
+
+def _really_free(
+    event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy, arrived: list[ContainerFacts]
+) -> Iterator[Finding]:
+    """Measured room: what is free now for all that may come; what leaves is not counted as free again."""
+    name = event.move.container
+    images = sorted((e.image_bytes for e in _beside(event, touching)), reverse=True)
+    memory_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
+    memory_bytes += sum(c.anon_bytes for c in arrived)
+    if memory_bytes > node.memory_available_bytes:
+        short = format_bytes(memory_bytes - node.memory_available_bytes)
+        text = f"container {name}: {node.name} is short of {short} of free memory while it moves"
+        yield Finding(Code.MEMORY_NOT_FREE, text, name, node.name)
+    disk_bytes = sum(c.files_bytes for c in arrived) + IMAGE_MARGIN_BYTES
+    if arrived and disk_bytes > node.disk_available_bytes:
+        short = format_bytes(disk_bytes - node.disk_available_bytes)
+        text = f"container {name}: {node.name} is short of {short} of free disk"
+        yield Finding(Code.DISK_NOT_FREE, text, name, node.name)
+
+
+def _company(event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy) -> Iterator[Finding]:
+    """Who may be on the target together with this container and must not."""
+    name, mine = event.move.container, event.container.descriptor
+    if mine is None:
+        return
+    gone = {e.move.container for e in touching if e.move.source == node.name and e.move.container in event.ended}
+    there = [c for c in node.containers if c.name not in gone and c.name != name]
+    company = there + [c for c in _arrived(event, node, touching) if c.name != name]
+    for other in company:
+        theirs = other.descriptor
+        if theirs is None:
+            continue
+        for key in policy.anti_affinity:
+            if key in mine.labels and mine.labels[key] == theirs.labels.get(key):
+                text = f"container {name}: {other.name} of the same group {key}={mine.labels[key]} is on {node.name}"
+                yield Finding(Code.ANTI_AFFINITY, text, name, node.name)
+        if theirs.id_index == mine.id_index and other not in there:
+            text = f"container {name}: {other.name}, with the same range of user ids, may be on {node.name}"
+            yield Finding(Code.INCOMPATIBLE, text, name, node.name)
+
+
+def _end(nodes: dict[str, NodeFacts], plan: Plan) -> Iterator[Finding]:
+    """Nodes that are to be empty at the end and are not. What comes to them is a finding of its own."""
+    leaving = {(move.source, move.container) for move in plan.moves}
+    for name in plan.empties:
+        for container in nodes[name].containers:
+            stays = container.name in plan.stays and container.state == "stopped" and container.run == "-"
+            if (name, container.name) not in leaving and not stays:
+                text = f"container {container.name} ({container.state}) is on {name}, and the plan does not move it"
+                yield Finding(Code.NOT_EMPTY, text, container.name, name)
+
+
+def _over(held: int, capacity: int, policy: PlanPolicy) -> int:
+    """By how much it is over what may be used of a capacity; negative for what is free."""
+    return held - capacity * (100 - policy.headroom_percent) // 100

@@ -1,0 +1,103 @@
+"""Is what the plan states still so? Names, places, generations, limits, waits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from migrator.checker.findings import Code, Finding
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.plan import Plan, PlannedMove
+
+
+def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
+    """Everything that can be seen without following the moves."""
+    nodes = {node.name: node for node in cluster.nodes}
+    if plan.cluster != cluster.name:
+        text = f"the plan is for cluster {plan.cluster!r}, not for {cluster.name!r}"
+        yield Finding(Code.WRONG_CLUSTER, text)
+    for name in plan.empties:
+        if name not in nodes:
+            yield Finding(Code.UNKNOWN_NODE, f"there is no node {name}, which is to be emptied", node=name)
+        elif nodes[name].error:
+            text = f"{name} does not answer, so what it holds is not known: {nodes[name].error}"
+            yield Finding(Code.SOURCE_SILENT, text, node=name)
+    for name, count in Counter(move.container for move in plan.moves).items():
+        if count > 1:
+            yield Finding(Code.DUPLICATE_MOVE, f"container {name} is moved {count} times", name)
+    for move in plan.moves:
+        yield from _nodes_of(move, plan, nodes)
+        if move.source in nodes and not nodes[move.source].error:
+            yield from _container_of(move, nodes)
+    yield from _waits(plan)
+
+
+def _nodes_of(move: PlannedMove, plan: Plan, nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
+    name = move.container
+    for node in (move.source, move.target):
+        if node not in nodes:
+            yield Finding(Code.UNKNOWN_NODE, f"container {name}: there is no node {node}", name, node)
+    if move.source == move.target:
+        yield Finding(Code.NO_MOVE, f"container {name} is to move from {move.source} to itself", name, move.source)
+    if move.source in nodes and nodes[move.source].error:
+        text = f"container {name}: its source {move.source} does not answer: {nodes[move.source].error}"
+        yield Finding(Code.SOURCE_SILENT, text, name, move.source)
+    if move.target in plan.empties:
+        text = f"container {name} is to move to {move.target}, which is to be emptied"
+        yield Finding(Code.TARGET_EMPTIED, text, name, move.target)
+    target = nodes.get(move.target)
+    if target is not None and target.error:
+        text = f"container {name}: its target {target.name} does not answer: {target.error}"
+        yield Finding(Code.TARGET_SILENT, text, name, target.name)
+    elif target is not None and target.cordon is not None:
+        text = f"container {name}: its target {target.name} is cordoned (by {target.cordon})"
+        yield Finding(Code.TARGET_CORDONED, text, name, target.name)
+
+
+def _container_of(move: PlannedMove, nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
+    name = move.container
+    there = {node.name: container for node in nodes.values() for container in node.containers if container.name == name}
+    if not there:
+        yield Finding(Code.UNKNOWN_CONTAINER, f"container {name} is on no node", name)
+        return
+    if move.source not in there:
+        where = ", ".join(sorted(there))
+        text = f"container {name} is on {where}, not on {move.source} as planned"
+        yield Finding(Code.MOVED, text, name, move.source)
+        return
+    yield from _state(move, there)
+    container = there[move.source]
+    if container.generation != move.generation:
+        text = f"container {name} has moved since: generation {container.generation}, planned with {move.generation}"
+        yield Finding(Code.GENERATION_CHANGED, text, name, move.source)
+    if container.reserved != move.demand:
+        yield Finding(Code.LIMITS_CHANGED, f"container {name}: its limits are others than planned", name, move.source)
+
+
+def _state(move: PlannedMove, there: dict[str, ContainerFacts]) -> Iterator[Finding]:
+    name, container = move.container, there[move.source]
+    runs = sorted({other.run for other in there.values()} - {"-"})
+    if runs or len(there) > 1 or container.state not in ("serving", "stopped"):
+        text = f"container {name} is on the move: {', '.join(runs) or ', '.join(sorted(there))}"
+        yield Finding(Code.ON_THE_MOVE, text, name, move.source)
+    elif container.state != "serving" or not container.alive:
+        yield Finding(Code.NOT_RUNNING, f"container {name} does not run on {move.source}", name, move.source)
+    elif container.descriptor is None:
+        text = f"container {name} has lost its descriptor on {move.source}"
+        yield Finding(Code.UNKNOWN_CONTAINER, text, name, move.source)
+
+
+def _waits(plan: Plan) -> Iterator[Finding]:
+    names = {move.container for move in plan.moves}
+    for move in plan.moves:
+        for other in move.waits_for:
+            if other not in names:
+                text = f"container {move.container} waits for {other}, which the plan does not move"
+                yield Finding(Code.WAITS_UNKNOWN, text, move.container)
+    left = {move.container: set(move.waits_for) & names for move in plan.moves}
+    while ready := [name for name, others in left.items() if not others & left.keys()]:
+        for name in ready:
+            del left[name]
+    if left:
+        text = f"containers {', '.join(sorted(left))} wait for each other in a circle"
+        yield Finding(Code.WAITS_CYCLE, text, min(left))

@@ -1,0 +1,262 @@
+"""migrator plan, check, apply, drain: decide what moves where, look at it, and do it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from migrator.cli.output import fail, json_option, print_json
+from migrator.cli.session import cluster_path, open_fleet, open_journal, run_async
+
+if TYPE_CHECKING:
+    from migrator.executor.apply import Applied
+    from migrator.model.facts import Cluster
+    from migrator.model.plan import Plan, Refusal
+    from migrator.model.plan_policy import PlanPolicy
+
+F = TypeVar("F", bound=Callable[..., Any])
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_file = click.Path(dir_okay=False, path_type=Path)
+_blackout_option = click.option(
+    "--max-blackout",
+    "blackout_s_max",
+    type=click.FloatRange(min=0.1, max=600),
+    metavar="SECONDS",
+    help="Longest pause: a move predicted over it is refused (default: 15, or as planned).",
+)
+_parallel_option = click.option(
+    "--parallel",
+    "moves_per_node_max",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="How many moves may touch a node at one time (default: 2, or as planned).",
+)
+_snapshot_option = click.option(
+    "--snapshot", type=_file, metavar="FILE", help="Use these saved facts; no node is asked."
+)
+_force_option = click.option("--force", is_flag=True, help="Also empty the machine that this runs on.")
+
+
+def _rules(command: F) -> F:
+    """Adds the options that say what a plan has to respect."""
+    for option in (
+        _parallel_option,
+        _blackout_option,
+        click.option(
+            "--headroom",
+            "headroom_percent",
+            type=click.IntRange(0, 90),
+            default=5,
+            show_default=True,
+            metavar="PERCENT",
+            help="Part of each capacity of a target that stays free.",
+        ),
+        click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
+        click.option(
+            "--anti-affinity",
+            multiple=True,
+            metavar="KEY",
+            help="Label whose equal values are kept apart; may be repeated (default: anti-affinity).",
+        ),
+        click.argument("nodes", nargs=-1, required=True, metavar="NODE..."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+def plan() -> None:
+    """Decide what moves where, and write it down. Nothing is moved."""
+
+
+@plan.command("drain")
+@_rules
+@_snapshot_option
+@click.option("-o", "--output", type=_file, metavar="FILE", help="Write the plan here.")
+@json_option
+@click.pass_context
+def plan_drain(
+    ctx: click.Context,
+    /,
+    nodes: tuple[str, ...],
+    snapshot: Path | None,
+    output: Path | None,
+    as_json: bool,
+    **rules: Any,
+) -> int:
+    """Plan to empty the nodes: each container to where it fits best."""
+    from migrator.cli.plan_text import print_plan, summary
+    from migrator.inventory import plan_file
+    from migrator.model.plan import Refusal
+
+    made = _make_drain(_facts(ctx, snapshot), nodes, _policy(**rules))
+    if isinstance(made, Refusal):
+        return _refused(made, as_json)
+    if output is not None:
+        plan_file.save(made, output)
+    if as_json:
+        print_json(plan_file.to_document(made))
+    elif output is not None:
+        click.echo(f"{output}: {summary(made)}")
+    else:
+        print_plan(made)
+    return 0
+
+
+@click.command()
+@click.argument("plan_path", type=_file, metavar="PLAN")
+@_snapshot_option
+@json_option
+@click.pass_context
+def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: bool) -> int:
+    """Replay a plan file against the facts, by code that shares nothing with the planner."""
+    from migrator.checker.check import check as check_plan
+    from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary
+    from migrator.inventory import plan_file
+
+    loaded = plan_file.load(plan_path)
+    findings = check_plan(_facts(ctx, snapshot), loaded, loaded.policy)
+    document = {"plan": str(plan_path), "findings": findings_json(findings)}
+    if findings:
+        if not as_json:
+            print_findings(findings)
+        return fail(f"{plan_path}: {findings_line(loaded, findings)}", 3, as_json, document)
+    if as_json:
+        print_json(document)
+    else:
+        click.echo(f"{plan_path}: holds: {summary(loaded)}")
+    return 0
+
+
+@click.command()
+@click.argument("plan_path", type=_file, metavar="PLAN")
+@_blackout_option
+@_parallel_option
+@_force_option
+@json_option
+@click.pass_context
+def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **bounds: Any) -> int:
+    """Carry a plan file out, unless the cluster is another by now; it does not ask."""
+    from dataclasses import replace
+
+    from migrator.inventory import plan_file
+
+    loaded = plan_file.load(plan_path)
+    given = {name: value for name, value in bounds.items() if value is not None}
+    return _apply(ctx, replace(loaded, policy=replace(loaded.policy, **given)), force, as_json)
+
+
+@click.command()
+@_rules
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_force_option
+@json_option
+@click.pass_context
+def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool, as_json: bool, **rules: Any) -> int:
+    """Empty the nodes: plan, show, ask, move everything elsewhere, and prove them empty."""
+    from migrator.cli.plan_text import print_plan
+    from migrator.errors import BadInput
+    from migrator.executor.apply import refuse_own_host
+    from migrator.model.plan import Refusal
+
+    if not yes and not sys.stdin.isatty():
+        raise BadInput("drain: there is no terminal to ask on; use --yes")
+    cluster = _facts(ctx, None)
+    made = _make_drain(cluster, nodes, _policy(**rules))
+    if isinstance(made, Refusal):
+        return _refused(made, as_json)
+    if not force:
+        refuse_own_host(cluster, made, BOOT_ID.read_text().strip())
+    if not as_json:
+        print_plan(made)
+    if not yes:
+        click.confirm("Do it?", abort=True, err=True)
+    return _apply(ctx, made, force, as_json)
+
+
+def _facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
+    """The cluster from a snapshot, or as it is now."""
+    from migrator.inventory import snapshot as snapshots
+
+    if snapshot is not None:
+        return snapshots.load(snapshot)
+
+    async def probe() -> Cluster:
+        async with open_fleet(ctx) as fleet:
+            return await fleet.probe()
+
+    return run_async(probe())
+
+
+def _policy(anti_affinity: tuple[str, ...], **rules: Any) -> PlanPolicy:
+    from migrator.model.plan_policy import PlanPolicy
+
+    given = {name: value for name, value in rules.items() if value is not None}
+    if anti_affinity:
+        given["anti_affinity"] = tuple(dict.fromkeys(anti_affinity))
+    return PlanPolicy(**given)
+
+
+def _make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> Plan | Refusal:
+    from migrator.errors import BadInput
+    from migrator.inventory.snapshot import digest
+    from migrator.planner.drain import drain as plan_to_drain
+
+    names = [node.name for node in cluster.nodes]
+    for node in nodes:
+        if node not in names:
+            some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+            raise BadInput(f"there is no node {node!r} in cluster {cluster.name!r}; it has {some}")
+    return plan_to_drain(cluster, nodes, digest(cluster), policy)
+
+
+def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
+    """Applies, reports, and returns the exit code."""
+    from migrator.checker.check import check as check_plan
+    from migrator.cli.plan_text import plan_json
+    from migrator.cli.progress import Progress
+    from migrator.cli.report import print_run, run_json
+    from migrator.executor.apply import apply_plan
+    from migrator.model.policy import Policy
+
+    journal = open_journal(ctx)
+    own_boot_id = "" if force else BOOT_ID.read_text().strip()
+    policy = Policy(
+        blackout_s_max=plan.policy.blackout_s_max,
+        moves_per_node_max=plan.policy.moves_per_node_max,
+    )
+
+    def stale(cluster: Cluster) -> list[str]:
+        return [f.text for f in check_plan(cluster, plan, plan.policy) if not f.code.drifts]
+
+    async def work() -> Applied:
+        async with open_fleet(ctx) as fleet:
+            with Progress(plan, quiet=as_json) as progress:
+                return await apply_plan(
+                    fleet, journal, plan, policy, str(cluster_path(ctx)), stale, own_boot_id, progress.notify
+                )
+
+    applied = run_async(work())
+    document = run_json(journal, applied.run) | {"empty": list(applied.empty), "plan": plan_json(plan)}
+    if not as_json:
+        print_run(journal, applied.run)
+    if applied.error is not None:
+        return fail(str(applied.error), applied.error.exit_code, as_json, document)
+    if as_json:
+        print_json(document)
+    else:
+        for node in applied.empty:
+            click.echo(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}")
+    return 0
+
+
+def _refused(refusal: Refusal, as_json: bool) -> int:
+    from migrator.cli.plan_text import print_refusal, refusal_json, refusal_line
+
+    if not as_json:
+        print_refusal(refusal)
+    return fail(refusal_line(refusal), 3, as_json, refusal_json(refusal))

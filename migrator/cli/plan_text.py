@@ -1,0 +1,114 @@
+"""A plan, a refusal and findings as people read them, and as documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from migrator.checker.findings import Finding
+from migrator.cli.output import clean, print_table
+from migrator.inventory.plan_file import integrity, to_document
+from migrator.model.plan import Plan, Refusal
+from migrator.model.units import format_bytes, format_seconds
+
+
+def print_plan(plan: Plan) -> None:
+    """The moves in order with what each waits for and costs, then why each goes where it goes, then notes."""
+    if plan.moves:
+        print_table(
+            ("CONTAINER", "MOVE", "WAITS FOR", "MEMORY", "FILES", "DURATION", "BLACKOUT"),
+            [
+                (
+                    move.container,
+                    f"{move.source} -> {move.target}",
+                    ", ".join(move.waits_for) or "-",
+                    format_bytes(move.estimate.memory_bytes),
+                    format_bytes(move.estimate.files_bytes),
+                    format_seconds(move.estimate.duration_s),
+                    format_seconds(move.estimate.blackout_s),
+                )
+                for move in plan.moves
+            ],
+        )
+        click.echo()
+    for move in plan.moves:
+        click.echo(clean(f"{move.container} to {move.target}: {move.reason}"))
+    for note in plan.notes:
+        click.echo(clean(f"note: {note}"))
+    click.echo(summary(plan))
+
+
+def summary(plan: Plan) -> str:
+    """One line: what, how much, how long."""
+    total = sum(move.estimate.bytes for move in plan.moves)
+    return (
+        f"{plan.intent}: {_count(len(plan.moves), 'move')}, {format_bytes(total)}, about "
+        f"{format_seconds(plan.makespan_s)} (the busiest link alone needs {format_seconds(plan.makespan_bound_s)})"
+    )
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What the document of a run holds of its plan."""
+    return {
+        "integrity": integrity(to_document(plan)),
+        "snapshot": plan.snapshot,
+        "moves": len(plan.moves),
+        "makespan_s": plan.makespan_s,
+        "makespan_bound_s": plan.makespan_bound_s,
+        "notes": list(plan.notes),
+    }
+
+
+def print_refusal(refusal: Refusal) -> None:
+    """A line for each container and each node that did not take it."""
+    rows = [
+        (stuck.container, stuck.node, reason.node or "-", reason.text)
+        for stuck in refusal.containers
+        for reason in stuck.reasons
+    ]
+    if rows:
+        print_table(("CONTAINER", "ON", "NODE", "WHY NOT"), rows)
+
+
+def refusal_line(refusal: Refusal) -> str:
+    """Everything in one line, shortened where there is much."""
+    told = [str(reason) for reason in refusal.reasons]
+    if refusal.containers:
+        names = [f"{s.container} ({_some([str(r) for r in s.reasons])})" for s in refusal.containers]
+        told.insert(0, f"{_count(len(names), 'container')} cannot move: {_some(names)}")
+    return f"{refusal.intent}: {'; '.join(told)}"
+
+
+def refusal_json(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "intent": refusal.intent,
+        "reasons": [asdict(reason) for reason in refusal.reasons],
+        "refusals": [asdict(stuck) for stuck in refusal.containers],
+    }
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    if findings:
+        print_table(
+            ("FINDING", "CONTAINER", "NODE", "WHAT"),
+            [(str(f.code), f.container or "-", f.node or "-", f.text) for f in findings],
+        )
+
+
+def findings_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    return [{"code": str(f.code), "container": f.container, "node": f.node, "text": f.text} for f in findings]
+
+
+def findings_line(plan: Plan, findings: Sequence[Finding]) -> str:
+    return f"{plan.intent}: {_count(len(findings), 'finding')}: {_some([f.text for f in findings])}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _some(words: Sequence[str]) -> str:
+    return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")

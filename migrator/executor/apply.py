@@ -1,0 +1,91 @@
+"""Apply a plan: look again, refuse if it no longer holds, carry it out, and prove that the nodes are empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
+from migrator.executor.fleet import Fleet
+from migrator.executor.runner import RunResult
+from migrator.executor.runs import start_run
+from migrator.executor.saga import Notify
+from migrator.journal.store import Journal
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan
+from migrator.model.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How a plan went. `empty` are the nodes proved to hold nothing; `error` is None if all is as planned."""
+
+    run: str
+    result: RunResult
+    empty: tuple[str, ...]
+    error: MigratorError | None
+
+
+async def apply_plan(
+    fleet: Fleet,
+    journal: Journal,
+    plan: Plan,
+    policy: Policy,
+    cluster_file: str,
+    stale: Callable[[Cluster], Sequence[str]],
+    own_boot_id: str,
+    notify: Notify,
+) -> Applied:
+    """Carries a plan out. Refused, with nothing touched, if `stale` has findings on fresh facts.
+
+    `own_boot_id` is that of the machine this runs on, which is not emptied; empty allows it.
+    """
+    cluster = await fleet.probe()
+    findings = stale(cluster)
+    if findings:
+        more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
+        raise Refused(f"the plan no longer holds: {'; '.join(findings[:3])}{more}; plan again")
+    refuse_own_host(cluster, plan, own_boot_id)
+    run, result = await start_run(fleet, journal, plan, policy, cluster_file, notify)
+    left = leftovers(await fleet.probe(), plan)
+    empty = tuple(node for node in plan.empties if node not in left)
+    return Applied(run, result, empty, outcome(run, plan, result, left))
+
+
+def leftovers(cluster: Cluster, plan: Plan) -> dict[str, str]:
+    """Emptied nodes that are not proved empty, and why: what they still hold, or that they did not answer."""
+    left = {}
+    for name in plan.empties:
+        node = cluster.node(name)
+        held = [f"{c.name} ({c.state})" for c in node.containers if not (c.name in plan.stays and c.state == "stopped")]
+        if not node.answered:
+            left[name] = f"{name} is not proved empty: {node.error}"
+        elif held:
+            left[name] = f"{name} still holds {', '.join(held)}"
+    return left
+
+
+def outcome(run: str, plan: Plan, result: RunResult, left: dict[str, str]) -> MigratorError | None:
+    """The one line that says what is not as planned, with the exit code of the worst; None when all is."""
+    if result.exit_code == 0 and not left:
+        return None
+    if result.exit_code == 0:
+        return FailedSafe(f"{plan.intent}: every move is done, but {'; '.join(left.values())}; plan again")
+    told = [str(error) for error in result.failed.values()]
+    told += [f"container {name} was not moved: it waited for {other}" for name, other in result.skipped.items()]
+    missing = len(result.failed) + len(result.skipped)
+    stay = "stays" if len(plan.empties) == 1 else "stay"
+    cordoned = f"{', '.join(plan.empties)} {stay} cordoned (migrator uncordon NODE ends that); " if plan.empties else ""
+    message = (
+        f"{plan.intent}: {missing} of {len(plan.moves)} moves did not end well: {'; '.join(told)}; {cordoned}"
+        f"try the rest again: migrator resume {run}; or end it: migrator rollback {run}"
+    )
+    kind = {3: Refused, 5: NeedsOperator}.get(result.exit_code, FailedSafe)
+    return kind(message)
+
+
+def refuse_own_host(cluster: Cluster, plan: Plan, boot_id: str) -> None:
+    """Refuses to empty the machine that this program runs on; `boot_id` is this machine's."""
+    for name in plan.empties:
+        if boot_id and cluster.node(name).boot_id == boot_id:
+            raise Refused(f"{name} is the machine that this runs on: run it from another, or use --force")

@@ -1,0 +1,217 @@
+"""Plan files: a plan that people read and diff, and that the program refuses once it was edited.
+
+One field a line, keys sorted, so that a diff shows what is planned differently and nothing else. `integrity` is a
+digest of everything else in the file. docs/plan-format.md describes every field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from migrator.errors import BadInput
+from migrator.model.container import NAME
+from migrator.model.estimate import Estimate
+from migrator.model.facts import Resources
+from migrator.model.plan import VERSION, Plan, PlannedMove
+from migrator.model.plan_policy import PlanPolicy
+
+INTEGRITY = "integrity"
+Count = Annotated[int, Field(ge=0, le=2**62)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=10_000)]
+Container = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Resources(_Strict):
+    cpu_milli: Count
+    disk_bytes: Count
+    memory_bytes: Count
+
+
+class _Estimate(_Strict):
+    blackout_s: Seconds
+    duration_s: Seconds
+    files_bytes: Count
+    memory_bytes: Count
+    rounds: Annotated[int, Field(ge=1)]
+
+
+class _Move(_Strict):
+    container: Container
+    demand: _Resources
+    estimate: _Estimate
+    generation: Count
+    reason: Text
+    source: Node
+    target: Node
+    waits_for: list[Container]
+
+
+class _Policy(_Strict):
+    anti_affinity: list[Text]
+    blackout_s_max: Annotated[float, Field(gt=0, le=600)]
+    headroom_percent: Annotated[int, Field(ge=0, le=90)]
+    leave_stopped: bool
+    moves_per_node_max: Annotated[int, Field(ge=1)]
+
+
+class _Document(_Strict):
+    cluster: Text
+    empties: list[Node]
+    integrity: Text
+    intent: Text
+    makespan_bound_s: Seconds
+    makespan_s: Seconds
+    moves: list[_Move]
+    notes: list[Text]
+    policy: _Policy
+    snapshot: Text
+    stays: list[Container]
+    version: Literal[1]
+
+
+def to_document(plan: Plan) -> dict[str, Any]:
+    """The plan as JSON values, with its integrity."""
+    document = asdict(plan)
+    for move in document["moves"]:
+        move["estimate"]["rounds"] = move.pop("rounds")
+    return document | {INTEGRITY: integrity(document)}
+
+
+def integrity(document: dict[str, Any]) -> str:
+    """A digest of everything in the document but itself."""
+    content = {key: value for key, value in document.items() if key != INTEGRITY}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def dump(plan: Plan) -> str:
+    """The text of a plan file: equal plans, equal bytes."""
+    return json.dumps(to_document(plan), indent=1, sort_keys=True) + "\n"
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Writes a plan file, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(dump(plan))
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def load(path: Path) -> Plan:
+    """Reads a plan file; BadInput names file, line and field of what is wrong, an edit after planning included."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise BadInput(f"{path}: cannot be read: {reason}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str) -> Plan:
+    """Checks the text of a plan file; `source` names it in errors."""
+    raw = _json(text, source)
+    if not isinstance(raw, dict):
+        raise BadInput(f"{source}:1: a plan file holds one object")
+    if raw.get("version") != VERSION:
+        line = _line_of(text, ["version"])
+        raise BadInput(f"{source}:{line}: version: is {raw.get('version')!r}, this program reads {VERSION}")
+    try:
+        document = _Document.model_validate(raw)
+    except ValidationError as error:
+        # a key written wrong is one that is missing and one too many: the second is the one to look at
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        field = ".".join(str(part) for part in first["loc"])
+        raise BadInput(f"{source}:{_line_of(text, first['loc'])}: {field}: {_plain(first)}") from error
+    if document.integrity != integrity(raw):
+        line = _line_of(text, [INTEGRITY])
+        raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
+    return _plan(document)
+
+
+def _json(text: str, source: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, _ in pairs:
+            if sum(other == key for other, _ in pairs) > 1:
+                raise BadInput(f"{source}: {key}: is there twice")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{source}:{error.lineno}: not JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
+        raise BadInput(f"{source}: not a plan: {error}") from error
+
+
+def _plain(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "there is no such key"
+    if error["type"] == "missing":
+        return "is missing"
+    shown = repr(error["input"])
+    return f"{error['msg']}, not {shown}" if len(shown) <= 60 else str(error["msg"])
+
+
+def _line_of(text: str, location: Sequence[int | str]) -> int:
+    """The line (from 1) of a field, or of the innermost thing around it that is there. JSON is YAML, with marks."""
+    try:
+        node, line = yaml.compose(text, Loader=yaml.SafeLoader), 1
+    except (yaml.YAMLError, RecursionError):
+        return 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == part), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _plan(document: _Document) -> Plan:
+    return Plan(
+        intent=document.intent,
+        cluster=document.cluster,
+        snapshot=document.snapshot,
+        empties=tuple(document.empties),
+        moves=tuple(_move(move) for move in document.moves),
+        makespan_s=document.makespan_s,
+        makespan_bound_s=document.makespan_bound_s,
+        stays=tuple(document.stays),
+        notes=tuple(document.notes),
+        policy=PlanPolicy(**document.policy.model_dump() | {"anti_affinity": tuple(document.policy.anti_affinity)}),
+    )
+
+
+def _move(move: _Move) -> PlannedMove:
+    return PlannedMove(
+        container=move.container,
+        source=move.source,
+        target=move.target,
+        generation=move.generation,
+        demand=Resources(**move.demand.model_dump()),
+        reason=move.reason,
+        estimate=Estimate(**move.estimate.model_dump(exclude={"rounds"})),
+        waits_for=tuple(move.waits_for),
+        rounds=move.estimate.rounds,
+    )

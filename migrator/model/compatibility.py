@@ -1,0 +1,51 @@
+"""Would a container of this node live on that one? What must be equal, what must be there; room is not asked here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from migrator.model.container import Descriptor
+from migrator.model.facts import NodeFacts
+from migrator.model.plan_policy import INODES_MIN
+
+TOOLS = ("criu", "runc", "rsync")
+
+
+def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+    """What of the two machines keeps every container of one from running on the other, with what to do."""
+    if source.arch != target.arch:
+        yield f"architecture {target.arch} is not {source.arch}; choose a node of the same"
+    missing = sorted(set(source.cpu_flags) - set(target.cpu_flags))
+    if missing:
+        yield f"its CPU lacks {', '.join(missing[:6])}, which programs may use; choose a node with the same features"
+    if source.cgroup_version != target.cgroup_version:
+        yield f"cgroup version {target.cgroup_version} is not {source.cgroup_version}; boot both with the same"
+    for tool in TOOLS:
+        if not getattr(target, tool):
+            yield f"{tool} is not installed there; install it"
+    if target.criu and version(target.criu) < version(source.criu):
+        yield f"CRIU {target.criu} is older than the source's {source.criu}; upgrade it"
+    if target.bridge not in target.bridges:
+        yield f"bridge {target.bridge} is not there; make it, or name another in the cluster file"
+    if target.inodes_available < INODES_MIN:
+        yield f"{target.inodes_available} inodes are free, {INODES_MIN} are wanted; delete files there"
+
+
+def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
+    """What is on the target already and in this container's way, with what to do."""
+    there = target.container(ct.name)
+    if there is not None and there.state != "reserved":
+        yield f"there is a container of that name already ({there.state})"
+    for other in target.containers:
+        if other.name != ct.name and other.descriptor and other.descriptor.id_index == ct.id_index:
+            yield f"container {other.name} has the same range of user ids ({ct.id_base}); recreate one of them"
+    digest = target.templates.get(ct.template)
+    if digest is not None and digest != ct.template_digest:
+        yield f"template {ct.template} is another one there; make them the same"
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version, for comparing: "4.2.1-rc2" is (4, 2, 1)."""
+    match = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()

@@ -1,0 +1,27 @@
+"""The rules a plan is made under. They travel in the plan, so that it is checked under the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from migrator.model.policy import BLACKOUT_S_MAX
+
+ANTI_AFFINITY = "anti-affinity"
+IMAGE_MARGIN_BYTES = 64 << 20
+INODES_MIN = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPolicy:
+    """What a plan has to respect at every moment.
+
+    `headroom_percent` of each capacity of a target stays free. Containers that have an equal value of a label named
+    in `anti_affinity` are never on one node. `moves_per_node_max` is how many moves may touch a node at one time.
+    `leave_stopped` lets stopped containers stay where they are, on a node that is emptied of everything else.
+    """
+
+    headroom_percent: int = 5
+    anti_affinity: tuple[str, ...] = (ANTI_AFFINITY,)
+    blackout_s_max: float = BLACKOUT_S_MAX
+    moves_per_node_max: int = 2
+    leave_stopped: bool = False

@@ -1,0 +1,51 @@
+"""The capacity graph: nodes with their room, and the links between them with their speeds.
+
+Each node is joined to one switch by an edge up and an edge down. A link that several nodes share is one more vertex
+on the way; everything here follows shortest paths and needs no change for it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import networkx as nx
+
+from migrator.model.estimate import SEND_BYTES_PER_S
+from migrator.model.facts import Cluster
+from migrator.model.plan import PlannedMove
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.room import Load, room_of
+
+SWITCH = "*"  # never the name of a node
+
+
+def capacity_graph(cluster: Cluster, policy: PlanPolicy) -> nx.DiGraph:
+    """Vertices carry `room` (a Load), edges `bytes_per_s`; a link of unknown speed has what the machinery reaches."""
+    graph = nx.DiGraph()
+    graph.add_node(SWITCH)
+    for node in cluster.nodes:
+        graph.add_node(node.name, room=room_of(node, policy))
+        graph.add_edge(node.name, SWITCH, bytes_per_s=node.link.up_bytes_per_s or SEND_BYTES_PER_S)
+        graph.add_edge(SWITCH, node.name, bytes_per_s=node.link.down_bytes_per_s or SEND_BYTES_PER_S)
+    return graph
+
+
+def rooms(graph: nx.DiGraph) -> dict[str, Load]:
+    return {name: data["room"] for name, data in graph.nodes(data=True) if name != SWITCH}
+
+
+def link_bytes(graph: nx.DiGraph, moves: Iterable[PlannedMove]) -> dict[tuple[str, str], int]:
+    """Bytes that the moves send over each edge."""
+    sent: dict[tuple[str, str], int] = defaultdict(int)
+    for move in moves:
+        way = nx.shortest_path(graph, move.source, move.target)
+        for edge in nx.utils.pairwise(way):
+            sent[edge] += move.estimate.bytes
+    return dict(sent)
+
+
+def makespan_bound_s(graph: nx.DiGraph, moves: Iterable[PlannedMove]) -> float:
+    """The busiest link's bytes over its speed: no schedule of these moves is shorter."""
+    times = (count / graph.edges[edge]["bytes_per_s"] for edge, count in link_bytes(graph, moves).items())
+    return round(max(times, default=0.0), 3)

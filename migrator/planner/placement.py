@@ -1,0 +1,137 @@
+"""One step of planning, pure: a node that may take containers, and a container -> that node later, or why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from migrator.model.compatibility import differences, obstacles
+from migrator.model.container import Descriptor
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.units import format_seconds
+from migrator.planner.room import Load, image_bytes, images_in, room_of, shortfall, stay_of, usable
+
+
+@dataclass(frozen=True, slots=True)
+class Mover:
+    """A container that has to leave its node."""
+
+    container: ContainerFacts
+    descriptor: Descriptor
+    source: NodeFacts
+
+    @property
+    def name(self) -> str:
+        return self.container.name
+
+    @property
+    def turn(self) -> tuple[int, str]:
+        """Sorts movers as they start: large images first, since room for images only gets less."""
+        return (-image_bytes(self.container), self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A node that may take containers, and those that come to it, in the order in which they do.
+
+    `used` is against limits, by all that is there or comes; `groups` says for each label and value that must be
+    alone who has it; `id_ranges` who comes with which range of user ids.
+    """
+
+    node: NodeFacts
+    room: Load
+    usable: Resources
+    policy: PlanPolicy
+    used: Resources
+    groups: dict[tuple[str, str], str]
+    id_ranges: dict[int, str] = field(default_factory=dict)
+    comers: tuple[Mover, ...] = ()
+
+    @classmethod
+    def of(cls, node: NodeFacts, policy: PlanPolicy) -> Site:
+        """The node before anything moves."""
+        groups = {
+            group: f"{container.name} of group {'='.join(group)} is there"
+            for container in node.containers
+            if container.descriptor
+            for group in _groups(container.descriptor, policy)
+        }
+        return cls(node, room_of(node, policy), usable(node, policy), policy, node.reserved, groups)
+
+    def lacks(self, mover: Mover) -> str:
+        """What keeps one more container from coming, of all that the others there change; empty if nothing does."""
+        for group in _groups(mover.descriptor, self.policy):
+            if group in self.groups:
+                return f"anti-affinity: {self.groups[group]}"
+        if mover.descriptor.id_index in self.id_ranges:
+            other = self.id_ranges[mover.descriptor.id_index]
+            return f"container {other} with the same range of user ids comes there"
+        coming = Load()
+        for comer in self._with(mover):
+            coming = coming + stay_of(comer.container)
+            lacking = shortfall(coming + images_in(comer.container), self.room)
+            if lacking:
+                return self._said(lacking)
+        return ""
+
+    def place(self, mover: Mover) -> Site:
+        """The site with one more container coming, which has to fit."""
+        groups = {
+            group: f"{mover.name} of group {'='.join(group)} comes there"
+            for group in _groups(mover.descriptor, self.policy)
+        }
+        return replace(
+            self,
+            used=self.used + mover.container.reserved,
+            groups=self.groups | groups,
+            id_ranges=self.id_ranges | {mover.descriptor.id_index: mover.name},
+            comers=self._with(mover),
+        )
+
+    def utilisation(self, mover: Mover) -> float:
+        """Use of the fullest resource once this container has come; 1.0 is all but the headroom."""
+        used = self.used + mover.container.reserved
+        return max(
+            _share(used.cpu_milli, self.usable.cpu_milli),
+            _share(used.memory_bytes, self.usable.memory_bytes),
+            _share(used.disk_bytes, self.usable.disk_bytes),
+        )
+
+    def _with(self, mover: Mover) -> tuple[Mover, ...]:
+        return tuple(sorted((*self.comers, mover), key=lambda m: m.turn))
+
+    def _said(self, lacking: str) -> str:
+        kept = f" (keeping {self.policy.headroom_percent} % free)" if self.policy.headroom_percent else ""
+        names = sorted(comer.name for comer in self.comers)
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"{lacking}{kept}, with {', '.join(names[:3])}{more} coming" if names else f"{lacking}{kept}"
+
+
+def _groups(descriptor: Descriptor, policy: PlanPolicy) -> list[tuple[str, str]]:
+    return [(key, descriptor.labels[key]) for key in policy.anti_affinity if key in descriptor.labels]
+
+
+def barred(mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: PlanPolicy) -> tuple[str, ...]:
+    """Why this node cannot take this container whatever else moves; `alike` is what of the two machines differs."""
+    if not target.answered:
+        return (f"no answer: {target.error}",)
+    if target.cordon is not None:
+        return (f"cordoned (by {target.cordon})",)
+    reasons = [*alike, *obstacles(mover.descriptor, target)]
+    predicted_s = estimate_move(mover.container, mover.source.link, target.link).blackout_s
+    if predicted_s > policy.blackout_s_max:
+        reasons.append(
+            f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "
+            f"{format_seconds(policy.blackout_s_max)}; allow it with --max-blackout"
+        )
+    return tuple(reasons)
+
+
+def machine_differences(source: NodeFacts, target: NodeFacts) -> tuple[str, ...]:
+    """What of two nodes keeps containers from moving between them; the same for all, so asked once a pair."""
+    return tuple(differences(source, target)) if target.answered else ()
+
+
+def _share(used: int, whole: int) -> float:
+    return used / whole if whole > 0 else float(used > 0)

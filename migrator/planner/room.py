@@ -1,0 +1,81 @@
+"""What a node has room for, and what a container takes there, while it moves and afterwards.
+
+Theory. Room is counted on two ledgers. On the first are limits: capacity less headroom less what the records hold.
+On the second is what was measured: the memory and the disk that are really free. A container must fit on both. While
+it moves, the target holds its images beside the memory that is restored from them, and the source holds the images
+that are sent. What a container frees on its source is counted on the first ledger only: when the kernel has the
+memory back is not known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, PlanPolicy
+from migrator.model.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """An amount on both ledgers; `measured` has no CPU."""
+
+    limits: Resources = field(default_factory=Resources)
+    measured: Resources = field(default_factory=Resources)
+
+    def __add__(self, other: Load) -> Load:
+        return Load(self.limits + other.limits, self.measured + other.measured)
+
+    def __sub__(self, other: Load) -> Load:
+        return Load(self.limits - other.limits, self.measured - other.measured)
+
+
+def usable(node: NodeFacts, policy: PlanPolicy) -> Resources:
+    """The node's capacity without the headroom."""
+    share = 100 - policy.headroom_percent
+    whole = node.capacity
+    return Resources(whole.cpu_milli * share // 100, whole.memory_bytes * share // 100, whole.disk_bytes * share // 100)
+
+
+def room_of(node: NodeFacts, policy: PlanPolicy) -> Load:
+    """What a node can take before anything moves; a part of it is negative where the node is over its limits."""
+    measured = Resources(0, node.memory_available_bytes, node.disk_available_bytes - IMAGE_MARGIN_BYTES)
+    return Load(usable(node, policy) - node.reserved, measured)
+
+
+def image_bytes(container: ContainerFacts) -> int:
+    """Memory that its images take on either side while it moves."""
+    return container.anon_bytes + IMAGE_MARGIN_BYTES
+
+
+def stay_of(container: ContainerFacts) -> Load:
+    """What it takes on a node that it has come to."""
+    return Load(container.reserved, Resources(0, container.anon_bytes, container.files_bytes))
+
+
+def images_in(container: ContainerFacts) -> Load:
+    """What its images take on the target."""
+    images = Resources(memory_bytes=image_bytes(container))
+    return Load(images, images)
+
+
+def images_out(container: ContainerFacts) -> Load:
+    """What its images take on the source: really there, but not against any limit of the containers."""
+    return Load(measured=Resources(memory_bytes=image_bytes(container)))
+
+
+def shortfall(wanted: Load, room: Load) -> str:
+    """What is missing, in words: "memory 312.0 MiB short, CPU 0.5 short"; empty if it fits."""
+    limits, measured = wanted.limits - room.limits, wanted.measured - room.measured
+    short = []
+    if limits.cpu_milli > 0:
+        short.append(f"CPU {limits.cpu_milli / 1000:g} short")
+    for name, count in (
+        ("memory", limits.memory_bytes),
+        ("disk", limits.disk_bytes),
+        ("free memory", measured.memory_bytes),
+        ("free disk", measured.disk_bytes),
+    ):
+        if count > 0:
+            short.append(f"{name} {format_bytes(count)} short")
+    return ", ".join(short)

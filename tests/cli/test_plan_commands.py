@@ -1,0 +1,153 @@
+"""plan, check, apply and drain on the command line: exit codes, one line for each mistake, one document for --json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from migrator.cli.main import main
+from migrator.inventory import snapshot
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+
+PLANS = Path(__file__).parents[2] / "plans"
+THREE = str(PLANS / "three-nodes.snapshot.json")
+FIT = cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3"))
+TIGHT = cluster(node("n1", ct("a"), ct("b")), node("n2", memory=300 * MIB), node("n3", cordon="operator"))
+
+
+@pytest.fixture
+def migrator(capsys, monkeypatch, tmp_path):
+    """Runs a command; returns its exit code, stdout and stderr. There is no cluster file and no terminal."""
+    monkeypatch.setenv("MIGRATOR_CLUSTER", str(tmp_path / "none.yaml"))
+    monkeypatch.setenv("MIGRATOR_JOURNAL", str(tmp_path / "journal.db"))
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def fits(tmp_path):
+    snapshot.save(FIT, tmp_path / "fits.json")
+    return tmp_path / "fits.json"
+
+
+@pytest.fixture
+def tight(tmp_path):
+    snapshot.save(TIGHT, tmp_path / "tight.json")
+    return tmp_path / "tight.json"
+
+
+def one_line(err: str) -> str:
+    lines = err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("migrator: ")
+    return lines[0]
+
+
+def test_planning_from_a_snapshot_needs_no_cluster_file(migrator, fits):
+    code, out, err = migrator("plan", "drain", "n1", "--snapshot", fits, "--json")
+    assert (code, err) == (0, "")
+    assert [move["container"] for move in json.loads(out)["moves"]] == ["a", "b"]
+
+
+def test_a_refused_plan_is_exit_3_and_writes_nothing(migrator, tight, tmp_path):
+    code, out, err = migrator("plan", "drain", "n1", "--snapshot", tight, "-o", tmp_path / "x.json")
+    assert code == 3
+    assert "n3    cordoned (by operator)" in out
+    assert "drain n1: 2 containers cannot move: a (n2: memory 135.0 MiB short (keeping 5 % free)" in one_line(err)
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_a_refusal_as_json_is_one_document_with_every_reason(migrator, tight):
+    code, out, _ = migrator("plan", "drain", "n1", "--snapshot", tight, "--json")
+    document = json.loads(out)
+    assert (code, document["exit_code"]) == (3, 3)
+    assert [stuck["container"] for stuck in document["refusals"]] == ["a", "b"]
+    assert {reason["node"] for reason in document["refusals"][0]["reasons"]} == {"n2", "n3"}
+
+
+def test_a_node_that_does_not_exist_is_exit_2_and_lists_those_there_are(migrator, fits):
+    code, _, err = migrator("plan", "drain", "n7", "--snapshot", fits)
+    assert code == 2
+    assert "there is no node 'n7' in cluster 'test'; it has n1, n2, n3" in one_line(err)
+
+
+def test_draining_every_node_is_refused(migrator, fits):
+    code, _, err = migrator("plan", "drain", "n1", "n2", "n3", "--snapshot", fits)
+    assert code == 3
+    assert "there is no other node" in one_line(err)
+
+
+def test_check_finds_a_container_that_moved_and_says_where(migrator, fits, tmp_path):
+    migrator("plan", "drain", "n1", "--snapshot", fits, "-o", tmp_path / "x.json")
+    snapshot.save(cluster(node("n1", ct("b")), node("n2"), node("n3", ct("a"))), tmp_path / "later.json")
+    code, out, err = migrator("check", tmp_path / "x.json", "--snapshot", tmp_path / "later.json")
+    assert code == 3
+    assert "container-moved" in out
+    assert "container a is on n3, not on n1 as planned" in one_line(err)
+    code, out, _ = migrator("check", tmp_path / "x.json", "--snapshot", tmp_path / "later.json", "--json")
+    assert (code, json.loads(out)["findings"][0]["code"]) == (3, "container-moved")
+
+
+def test_check_of_a_good_plan_as_json_has_no_findings(migrator, fits, tmp_path):
+    migrator("plan", "drain", "n1", "--snapshot", fits, "-o", tmp_path / "x.json")
+    code, out, _ = migrator("check", tmp_path / "x.json", "--snapshot", fits, "--json")
+    assert (code, json.loads(out)["findings"]) == (0, [])
+
+
+def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
+    words = ["--anti-affinity", "app", "--headroom", "10", "--parallel", "3", "--max-blackout", "9"]
+    _, out, _ = migrator("plan", "drain", "n1", "--snapshot", fits, "--json", *words)
+    assert json.loads(out)["policy"] == {
+        "anti_affinity": ["app"],
+        "blackout_s_max": 9.0,
+        "headroom_percent": 10,
+        "leave_stopped": False,
+        "moves_per_node_max": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ((PLANS / "drain-n1.json").read_text().replace('"target": "n3"', '"target": "n2"', 1), "edited after planning"),
+        ((PLANS / "drain-n1.json").read_text().replace('"stays"', '"leaves"', 1), "leaves: there is no such key"),
+    ],
+    ids=["cut", "edited", "unknown-key"],
+)
+@pytest.mark.parametrize("command", [["check", "--snapshot", THREE], ["apply"]], ids=["check", "apply"])
+def test_a_damaged_plan_file_is_exit_2_in_one_line_naming_the_file(migrator, tmp_path, text, said, command):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    code, out, err = migrator(*command, path)
+    assert (code, out) == (2, "")
+    assert said in one_line(err)
+    assert str(path) in one_line(err)
+
+
+def test_apply_without_a_cluster_file_is_exit_2(migrator):
+    code, _, err = migrator("apply", PLANS / "drain-n1.json")
+    assert code == 2
+    assert "there is no such cluster file" in one_line(err)
+
+
+def test_drain_without_a_terminal_asks_for_yes(migrator):
+    code, _, err = migrator("drain", "n1")
+    assert code == 2
+    assert "use --yes" in one_line(err)
+
+
+def test_a_container_larger_than_any_node_is_refused_with_the_shortfall(migrator, tmp_path):
+    big = cluster(node("n1", ct("big", disk=200 * GIB)), node("n2"))
+    snapshot.save(big, tmp_path / "big.json")
+    code, _, err = migrator("plan", "drain", "n1", "--snapshot", tmp_path / "big.json")
+    assert code == 3
+    assert "n2: disk 105.0 GiB short (keeping 5 % free)" in one_line(err)

@@ -1,0 +1,118 @@
+"""What is true of small fleets, found out the long way: every container to every node, one by one, in every order.
+
+And a run of a plan as the executor might do it: any order of begins and ends that waits and limits per node allow.
+Both count room from the facts in the plainest way, and share nothing with the planner or the checker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+
+MARGIN = 64 << 20
+
+
+def can_drain(cluster: Cluster, name: str, policy: PlanPolicy) -> bool:
+    """Whether some sequence of moves empties the node with everything fitting at every moment of it."""
+    source = cluster.node(name)
+    targets = [n for n in cluster.nodes if n.name != name and suits(source, n)]
+    dead_ends: set[frozenset[tuple[str, str]]] = set()
+
+    def go_on(placed: frozenset[tuple[str, str]]) -> bool:
+        left = [c for c in source.containers if c.name not in {ct for ct, _ in placed}]
+        if not left:
+            return True
+        if placed in dead_ends:
+            return False
+        for container in left:
+            for target in targets:
+                there = [source.container(ct) for ct, where in placed if where == target.name]
+                if may_come(container, source, target, [c for c in there if c], policy) and go_on(
+                    placed | {(container.name, target.name)}
+                ):
+                    return True
+        dead_ends.add(placed)
+        return False
+
+    return go_on(frozenset())
+
+
+def suits(source: NodeFacts, target: NodeFacts) -> bool:
+    return not target.error and target.cordon is None and target.criu == source.criu
+
+
+def may_come(
+    container: ContainerFacts, source: NodeFacts, target: NodeFacts, come: list[ContainerFacts], policy: PlanPolicy
+) -> bool:
+    """Whether one more container may move to a node to which others have come."""
+    if estimate_move(container, source.link, target.link).blackout_s > policy.blackout_s_max:
+        return False
+    if source.memory_available_bytes < container.anon_bytes + MARGIN:
+        return False
+    mine = group(container)
+    if mine and mine in [group(other) for other in (*target.containers, *come)]:
+        return False
+    return fits(target, come, [container], policy)
+
+
+def group(container: ContainerFacts) -> str:
+    return container.descriptor.labels.get("anti-affinity", "") if container.descriptor else ""
+
+
+def fits(node: NodeFacts, come: list[ContainerFacts], coming: list[ContainerFacts], policy: PlanPolicy) -> bool:
+    """Whether a node has room for those that have come, and those under way to it with their images."""
+    held = [c.reserved for c in (*node.containers, *come, *coming)]
+    images = sum(c.anon_bytes + MARGIN for c in coming)
+    kept = 100 - policy.headroom_percent
+    return (
+        sum(r.cpu_milli for r in held) <= node.capacity.cpu_milli * kept // 100
+        and sum(r.memory_bytes for r in held) + images <= node.capacity.memory_bytes * kept // 100
+        and sum(r.disk_bytes for r in held) <= node.capacity.disk_bytes * kept // 100
+        and sum(c.anon_bytes for c in (*come, *coming)) + images <= node.memory_available_bytes
+        and sum(c.files_bytes for c in (*come, *coming)) + MARGIN <= node.disk_available_bytes
+    )
+
+
+def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Cluster | str:
+    """Runs the plan with begins and ends in the order `choose` makes; what does not fit on the way, or the end."""
+    waiting, under_way, ended = list(plan.moves), [], []
+    facts = {c.name: c for n in cluster.nodes for c in n.containers}
+    while waiting or under_way:
+        busy = Counter(name for move in under_way for name in (move.source, move.target))
+        ready = [
+            move
+            for move in waiting
+            if {m.container for m in ended}.issuperset(move.waits_for)
+            and max(busy[move.source], busy[move.target]) < plan.policy.moves_per_node_max
+        ]
+        pick = choose(len(ready) + len(under_way))
+        if pick < len(ready):
+            waiting.remove(ready[pick])
+            under_way.append(ready[pick])
+        else:
+            ended.append(under_way.pop(pick - len(ready)))
+        for node in cluster.nodes:
+            come = [facts[m.container] for m in ended if m.target == node.name]
+            coming = [facts[m.container] for m in under_way if m.target == node.name]
+            sending = [facts[m.container] for m in under_way if m.source == node.name]
+            if (come or coming) and not fits(node, come, coming, plan.policy):
+                return f"{node.name} is over its room with {[m.container for m in under_way]} under way"
+            if sum(c.anon_bytes + MARGIN for c in sending) > node.memory_available_bytes:
+                return f"{node.name} has no memory for the images of {[c.name for c in sending]}"
+    return _after(cluster, plan, facts)
+
+
+def _after(cluster: Cluster, plan: Plan, facts: dict[str, ContainerFacts]) -> Cluster:
+    left = {(m.source, m.container) for m in plan.moves}
+    come = {node.name: tuple(facts[m.container] for m in plan.moves if m.target == node.name) for node in cluster.nodes}
+    nodes = (
+        replace(n, containers=tuple(c for c in n.containers if (n.name, c.name) not in left) + come[n.name])
+        for n in cluster.nodes
+    )
+    return Cluster(cluster.name, tuple(nodes))

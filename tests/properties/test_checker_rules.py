@@ -1,0 +1,196 @@
+"""For each thing the checker can find: a good plan, broken in just that way, is found to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migrator.checker.check import check
+from migrator.checker.findings import Code
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
+from migrator.model.plan import Plan, PlannedMove
+from migrator.planner.drain import drain
+from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
+
+Broken = tuple[Cluster, Plan]
+
+
+@st.composite
+def good(draw: st.DrawFn) -> tuple[Cluster, Plan, PlannedMove]:
+    """A fleet with room for all, the plan that drains n0, and one of its moves."""
+    leaving = [
+        ct(
+            f"c{i}",
+            100 + i,
+            labels={"anti-affinity": "a"} if i == 0 else {},
+            memory=draw(st.integers(1, 8)) * 64 * MIB,
+            anon_bytes=draw(st.integers(0, 60)) * MIB,
+        )
+        for i in range(draw(st.integers(2, 6)))
+    ]
+    others = [
+        node(f"n{i}", ct(f"d{i}", 200 + i), memory=draw(st.integers(16, 64)) * GIB, cpu_milli=8000)
+        for i in range(1, draw(st.integers(3, 5)))
+    ]
+    fleet = cluster(node("n0", *leaving), *others)
+    policy = replace(draw(policies), blackout_s_max=15.0)
+    plan = drain(fleet, ["n0"], "-", policy)
+    assert isinstance(plan, Plan)
+    assert check(fleet, plan, policy) == ()
+    return fleet, plan, draw(st.sampled_from(plan.moves))
+
+
+def with_node(fleet: Cluster, name: str, **facts: Any) -> Cluster:
+    return Cluster(fleet.name, tuple(replace(n, **facts) if n.name == name else n for n in fleet.nodes))
+
+
+def with_container(fleet: Cluster, move: PlannedMove, **facts: Any) -> Cluster:
+    """The fleet with other facts of the container that the move is of."""
+    containers = fleet.node(move.source).containers
+    changed = tuple(replace(c, **facts) if c.name == move.container else c for c in containers)
+    return with_node(fleet, move.source, containers=changed)
+
+
+def with_move(plan: Plan, move: PlannedMove, **fields: Any) -> Plan:
+    return replace(plan, moves=tuple(replace(m, **fields) if m is move else m for m in plan.moves))
+
+
+def with_guest(fleet: Cluster, name: str, guest: ContainerFacts) -> Cluster:
+    return with_node(fleet, name, containers=(*fleet.node(name).containers, guest))
+
+
+def source_of(fleet: Cluster, move: PlannedMove) -> ContainerFacts:
+    found = fleet.node(move.source).container(move.container)
+    assert found is not None
+    return found
+
+
+def target_of(fleet: Cluster, move: PlannedMove) -> NodeFacts:
+    return fleet.node(move.target)
+
+
+def another(plan: Plan, move: PlannedMove) -> PlannedMove:
+    return next(other for other in plan.moves if other is not move)
+
+
+def circle(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    other = another(plan, move)
+    plan = with_move(plan, move, waits_for=(other.container,))
+    return fleet, with_move(plan, other, waits_for=(move.container,))
+
+
+def moved_meanwhile(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    found = source_of(fleet, move)
+    rest = tuple(c for c in fleet.node(move.source).containers if c is not found)
+    return with_guest(with_node(fleet, move.source, containers=rest), move.target, found), plan
+
+
+def gone(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    rest = tuple(c for c in fleet.node(move.source).containers if c.name != move.container)
+    return with_node(fleet, move.source, containers=rest), plan
+
+
+def rival(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    first = plan.move("c0")
+    return with_guest(fleet, first.target, ct("rival", 900, labels={"anti-affinity": "a"})), plan
+
+
+def just_fits_without_images(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    target = target_of(fleet, move)
+    coming = sum(m.demand.memory_bytes for m in plan.moves if m.target == move.target)
+    whole = (target.reserved.memory_bytes + coming) * 100 // (100 - plan.policy.headroom_percent) + MIB
+    return with_node(fleet, target.name, capacity=replace(target.capacity, memory_bytes=whole)), plan
+
+
+def full(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    target = target_of(fleet, move)
+    return with_guest(fleet, target.name, ct("big", 900, memory=target.room.memory_bytes)), plan
+
+
+BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
+    Code.WRONG_CLUSTER: lambda f, p, m: (replace(f, name="other"), p),
+    Code.UNKNOWN_NODE: lambda f, p, m: (f, with_move(p, m, target="n77")),
+    Code.UNKNOWN_CONTAINER: gone,
+    Code.DUPLICATE_MOVE: lambda f, p, m: (f, replace(p, moves=(*p.moves, m))),
+    Code.NO_MOVE: lambda f, p, m: (f, with_move(p, m, target=m.source)),
+    Code.MOVED: moved_meanwhile,
+    Code.ON_THE_MOVE: lambda f, p, m: (with_container(f, m, run="r1"), p),
+    Code.NOT_RUNNING: lambda f, p, m: (with_container(f, m, alive=False), p),
+    Code.GENERATION_CHANGED: lambda f, p, m: (with_container(f, m, generation=m.generation + 1), p),
+    Code.LIMITS_CHANGED: lambda f, p, m: (with_container(f, m, reserved=m.demand + Resources(cpu_milli=1)), p),
+    Code.SOURCE_SILENT: lambda f, p, m: (with_node(f, m.source, error="no answer"), p),
+    Code.TARGET_SILENT: lambda f, p, m: (with_node(f, m.target, error="no answer"), p),
+    Code.TARGET_CORDONED: lambda f, p, m: (with_node(f, m.target, cordon="operator"), p),
+    Code.TARGET_EMPTIED: lambda f, p, m: (f, replace(p, empties=(*p.empties, m.target))),
+    Code.INCOMPATIBLE: lambda f, p, m: (with_node(f, m.target, criu="3.19"), p),
+    Code.ANTI_AFFINITY: rival,
+    Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
+    Code.WAITS_CYCLE: circle,
+    Code.OVER_LIMITS: full,
+    Code.NOT_EMPTY: lambda f, p, m: (f, replace(p, moves=tuple(o for o in p.moves if o is not m))),
+    Code.IMAGES_DO_NOT_FIT: just_fits_without_images,
+    Code.MEMORY_NOT_FREE: lambda f, p, m: (with_node(f, m.target, memory_available_bytes=MIB), p),
+    Code.DISK_NOT_FREE: lambda f, p, m: (with_node(f, m.target, disk_available_bytes=MIB), p),
+    Code.PAUSE_TOO_LONG: lambda f, p, m: (f, replace(p, policy=replace(p.policy, blackout_s_max=0.1))),
+}
+
+
+def test_there_is_a_way_to_break_every_rule() -> None:
+    assert BREAKS.keys() == set(Code)
+
+
+@pytest.mark.parametrize("code", list(Code))
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(good())
+def test_a_plan_broken_in_one_way_is_found_broken_in_that_way(
+    code: Code, drawn: tuple[Cluster, Plan, PlannedMove]
+) -> None:
+    fleet, plan = BREAKS[code](*drawn)
+    assert code in {finding.code for finding in check(fleet, plan, plan.policy)}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"arch": "aarch64"},
+        {"cpu_flags": ("aes",)},
+        {"cgroup_version": 1},
+        {"criu": ""},
+        {"runc": ""},
+        {"rsync": ""},
+        {"criu": "4.2"},
+        {"bridges": ("br1",)},
+        {"templates": {"debian": "sha256:other"}},
+        {"inodes_available": 9},
+    ],
+    ids=str,
+)
+@settings(max_examples=5, deadline=None, derandomize=True)
+@given(good())
+def test_a_target_of_another_kind_is_found_and_never_planned(
+    facts: dict[str, Any], drawn: tuple[Cluster, Plan, PlannedMove]
+) -> None:
+    fleet, plan, move = drawn
+    changed = with_node(fleet, move.target, **facts)
+    assert Code.INCOMPATIBLE in {finding.code for finding in check(changed, plan, plan.policy)}
+    again = drain(changed, ["n0"], "-", plan.policy)
+    if isinstance(again, Plan):
+        assert move.target not in {other.target for other in again.moves}
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(good())
+def test_the_same_range_of_user_ids_is_found_and_never_planned(drawn: tuple[Cluster, Plan, PlannedMove]) -> None:
+    fleet, plan, move = drawn
+    descriptor = source_of(fleet, move).descriptor
+    assert descriptor is not None
+    changed = with_guest(fleet, move.target, ct("twin", descriptor.id_index))
+    assert Code.INCOMPATIBLE in {finding.code for finding in check(changed, plan, plan.policy)}
+    again = drain(changed, ["n0"], "-", plan.policy)
+    if isinstance(again, Plan):
+        assert again.move(move.container).target != move.target

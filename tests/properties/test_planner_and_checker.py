@@ -1,0 +1,116 @@
+"""The planner, the checker and the plain truth of small fleets agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from migrator.checker.check import check
+from migrator.inventory import plan_file
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan, Refusal
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.drain import drain
+from tests.properties.fleets import just_feasible_fleets, larger_fleets, policies, small_fleets
+from tests.properties.oracle import can_drain, carry_out
+
+some = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@some
+@given(small_fleets, policies)
+def test_there_is_a_plan_exactly_when_some_sequence_of_moves_empties_the_node(
+    cluster: Cluster, policy: PlanPolicy
+) -> None:
+    made = drain(cluster, ["n0"], "-", policy)
+    event(type(made).__name__)
+    assert isinstance(made, Plan) == can_drain(cluster, "n0", policy)
+
+
+@settings(some, max_examples=300)
+@given(just_feasible_fleets(), st.integers(1, 3))
+def test_where_there_is_exactly_enough_room_it_is_found(cluster: Cluster, moves_per_node_max: int) -> None:
+    policy = PlanPolicy(headroom_percent=0, moves_per_node_max=moves_per_node_max)
+    made = drain(cluster, ["n0"], "-", policy)
+    event(type(made).__name__)
+    assert isinstance(made, Plan) == can_drain(cluster, "n0", policy)
+    if isinstance(made, Plan):
+        assert check(cluster, made, policy) == ()
+
+
+@some
+@given(st.one_of(small_fleets, larger_fleets), policies)
+def test_the_checker_finds_nothing_in_what_the_planner_returns(cluster: Cluster, policy: PlanPolicy) -> None:
+    made = drain(cluster, ["n0"], "-", policy)
+    if isinstance(made, Plan):
+        event(f"waits: {any(move.waits_for for move in made.moves)}")
+        assert check(cluster, made, policy) == ()
+
+
+@some
+@given(larger_fleets, policies, st.data())
+def test_however_a_plan_is_run_everything_fits_and_the_node_ends_empty(
+    cluster: Cluster, policy: PlanPolicy, data: st.DataObject
+) -> None:
+    made = drain(cluster, ["n0"], "-", policy)
+    if isinstance(made, Plan):
+        end = carry_out(cluster, made, lambda count: data.draw(st.integers(0, count - 1)))
+        assert isinstance(end, Cluster), end
+        assert end.node("n0").containers == ()
+
+
+@some
+@given(larger_fleets, policies)
+def test_two_nodes_at_once_go_to_the_others_and_pass_the_checker(cluster: Cluster, policy: PlanPolicy) -> None:
+    made = drain(cluster, ["n1", "n0"], "-", policy)
+    if isinstance(made, Plan):
+        assert not {move.target for move in made.moves} & {"n0", "n1"}
+        assert check(cluster, made, policy) == ()
+
+
+@some
+@given(small_fleets, policies)
+def test_equal_facts_make_equal_answers_to_the_byte(cluster: Cluster, policy: PlanPolicy) -> None:
+    first, second = (drain(cluster, ["n0"], "-", policy) for _ in range(2))
+    assert first == second
+    if isinstance(first, Plan) and isinstance(second, Plan):
+        assert plan_file.dump(first) == plan_file.dump(second)
+
+
+@some
+@given(small_fleets, policies)
+def test_a_plan_comes_back_from_its_file_as_it_was(cluster: Cluster, policy: PlanPolicy) -> None:
+    made = drain(cluster, ["n0"], "-", policy)
+    if isinstance(made, Plan):
+        assert plan_file.parse(plan_file.dump(made), "x.json") == made
+
+
+@some
+@given(small_fleets, policies)
+def test_a_refusal_names_a_reason_for_every_container_and_every_other_node(
+    cluster: Cluster, policy: PlanPolicy
+) -> None:
+    made = drain(cluster, ["n0"], "-", policy)
+    if isinstance(made, Refusal):
+        others = {node.name for node in cluster.nodes} - {"n0"}
+        assert made.containers
+        for stuck in made.containers:
+            named = {reason.node for reason in stuck.reasons}
+            assert named in ({""}, others)
+            assert all(reason.text for reason in stuck.reasons)
+
+
+@some
+@given(larger_fleets, policies, st.data())
+def test_what_the_checker_passes_fits_however_it_is_run_even_without_the_planners_waits(
+    cluster: Cluster, policy: PlanPolicy, data: st.DataObject
+) -> None:
+    made = drain(cluster, ["n0"], "-", policy)
+    if isinstance(made, Plan):
+        hasty = replace(made, moves=tuple(replace(move, waits_for=()) for move in made.moves))
+        if check(cluster, hasty, policy) == ():
+            assert isinstance(carry_out(cluster, hasty, lambda count: data.draw(st.integers(0, count - 1))), Cluster)
+        else:
+            event("found")

@@ -1,0 +1,100 @@
+"""The worst moments that the checker looks at, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from migrator.checker.check import check
+from migrator.checker.findings import Code
+from migrator.model.estimate import Estimate
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan_policy import PlanPolicy
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+
+POLICY = PlanPolicy(headroom_percent=0)
+NEEDED = 256 * MIB
+IMAGE = 164 * MIB
+
+
+def move(fleet: Cluster, container: str, source: str, target: str, *waits_for: str) -> PlannedMove:
+    found = fleet.node(source).container(container)
+    assert found is not None
+    return PlannedMove(
+        container, source, target, found.generation, found.reserved, "-", Estimate(0, 0, 0.0, 0.0), waits_for
+    )
+
+
+def plan_of(*moves: PlannedMove, empties: tuple[str, ...] = ()) -> Plan:
+    return Plan("test", "test", "-", empties, moves, 0.0, policy=POLICY)
+
+
+def codes(fleet: Cluster, plan: Plan, policy: PlanPolicy = POLICY) -> set[Code]:
+    return {finding.code for finding in check(fleet, plan, policy)}
+
+
+def test_images_of_moves_that_may_be_under_way_together_count_together():
+    fleet = cluster(node("n1", ct("a"), ct("b")), node("n2", memory=2 * NEEDED + IMAGE))
+    at_once = plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n1", "n2"))
+    in_turn = plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n1", "n2", "a"))
+    assert codes(fleet, at_once) == {Code.IMAGES_DO_NOT_FIT}
+    assert codes(fleet, in_turn) == set()
+    assert codes(fleet, at_once, replace(POLICY, moves_per_node_max=1)) == set()
+
+
+def test_images_count_on_the_source_as_well():
+    fleet = cluster(node("n1", ct("a"), ct("b"), memory_available_bytes=IMAGE), node("n2"), node("n3"))
+    at_once = plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n1", "n3"))
+    in_turn = plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n1", "n3", "a"))
+    assert codes(fleet, at_once) == {Code.MEMORY_NOT_FREE}
+    assert codes(fleet, in_turn) == set()
+
+
+def test_room_that_another_move_frees_counts_only_when_it_is_waited_for():
+    fleet = cluster(node("n1", ct("a", memory=GIB)), node("n2", ct("b", memory=GIB), memory=2 * GIB - MIB), node("n3"))
+    hasty = plan_of(move(fleet, "b", "n2", "n3"), move(fleet, "a", "n1", "n2"))
+    patient = plan_of(move(fleet, "b", "n2", "n3"), move(fleet, "a", "n1", "n2", "b"))
+    assert codes(fleet, hasty) == {Code.OVER_LIMITS}
+    assert codes(fleet, patient) == set()
+
+
+def test_two_full_nodes_cannot_swap_directly():
+    fleet = cluster(node("n1", ct("a"), memory=NEEDED), node("n2", ct("b"), memory=NEEDED))
+    assert Code.OVER_LIMITS in codes(fleet, plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n2", "n1")))
+
+
+def test_a_rival_that_leaves_first_is_no_rival():
+    web = {"anti-affinity": "web"}
+    fleet = cluster(node("n1", ct("a", labels=web)), node("n2", ct("b", labels=web)), node("n3"))
+    hasty = plan_of(move(fleet, "b", "n2", "n3"), move(fleet, "a", "n1", "n2"))
+    patient = plan_of(move(fleet, "b", "n2", "n3"), move(fleet, "a", "n1", "n2", "b"))
+    assert codes(fleet, hasty) == {Code.ANTI_AFFINITY}
+    assert codes(fleet, patient) == set()
+
+
+def test_what_waits_through_others_is_in_order_too():
+    leaving = [ct(name) for name in "abc"]
+    fleet = cluster(node("n1", *leaving), node("n2", memory=3 * NEEDED + IMAGE))
+    chain = plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n1", "n2", "a"), move(fleet, "c", "n1", "n2", "b"))
+    assert codes(fleet, chain) == set()
+
+
+def test_a_stopped_container_may_stay_on_an_emptied_node_only_if_the_plan_says_so():
+    fleet = cluster(node("n1", ct("old", state="stopped", alive=False)), node("n2"))
+    assert codes(fleet, plan_of(empties=("n1",))) == {Code.NOT_EMPTY}
+    assert codes(fleet, replace(plan_of(empties=("n1",)), stays=("old",))) == set()
+
+
+def test_a_running_container_never_stays_whatever_the_plan_says():
+    fleet = cluster(node("n1", ct("a")), node("n2"))
+    assert codes(fleet, replace(plan_of(empties=("n1",)), stays=("a",))) == {Code.NOT_EMPTY}
+
+
+def test_a_container_that_came_since_is_found():
+    fleet = cluster(node("n1", ct("a"), ct("new")), node("n2"))
+    assert codes(fleet, plan_of(move(fleet, "a", "n1", "n2"), empties=("n1",))) == {Code.NOT_EMPTY}
+
+
+def test_only_measured_numbers_drift():
+    drifting = {code for code in Code if code.drifts}
+    assert drifting == {Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG}

@@ -1,0 +1,123 @@
+"""Plan files: what is written comes back, and what was touched is refused with file, line and field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from migrator.errors import BadInput
+from migrator.inventory import plan_file
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.drain import drain
+from tests.properties.fleets import cluster, ct, node
+
+
+def plan() -> Plan:
+    fleet = cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3"))
+    made = drain(fleet, ["n1"], "sha256:facts", PlanPolicy())
+    assert isinstance(made, Plan)
+    return made
+
+
+def refusal_of(text: str) -> str:
+    with pytest.raises(BadInput) as caught:
+        plan_file.parse(text, "x.json")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def edited(old: str, new: str) -> str:
+    text = plan_file.dump(plan())
+    assert old in text
+    return refusal_of(text.replace(old, new, 1))
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path: Path):
+    path = tmp_path / "x.json"
+    plan_file.save(plan(), path)
+    assert plan_file.load(path) == plan()
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_the_file_has_one_field_a_line_in_sorted_order():
+    lines = plan_file.dump(plan()).splitlines()
+    assert all(line.count('": ') <= 1 for line in lines)
+    top = [line.split('"')[1] for line in lines if line.startswith(' "')]
+    assert top == sorted(top)
+
+
+def test_an_edited_target_is_refused():
+    assert edited('"target": "n2"', '"target": "n3"').endswith(
+        "integrity: does not match: the file was edited after planning; plan again"
+    )
+
+
+def test_a_move_that_was_taken_out_is_refused():
+    document = json.loads(plan_file.dump(plan()))
+    del document["moves"][0]
+    assert "edited after planning" in refusal_of(json.dumps(document))
+
+
+def test_another_layout_of_the_same_content_is_the_same_plan():
+    assert plan_file.parse(json.dumps(json.loads(plan_file.dump(plan()))), "x.json") == plan()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"target": "n2"', '"tarket": "n2"', "moves.0.tarket: there is no such key"),
+        ('"target": "n2"', '"target": "n2", "more": 1', "moves.0.more: there is no such key"),
+        (',\n   "target": "n2"', "", "moves.0.target: is missing"),
+        ('"target": "n2"', '"target": 7', "moves.0.target: Input should be a valid string, not 7"),
+        ('"target": "n2"', '"target": "n2; reboot"', "moves.0.target: "),
+        ('"container": "a"', '"container": "../a"', "moves.0.container: "),
+        ('"generation": 2', '"generation": -2', "moves.0.generation: "),
+        ('"generation": 2', '"generation": true', "moves.0.generation: "),
+        ('"blackout_s_max": 15.0', '"blackout_s_max": NaN', "policy.blackout_s_max: "),
+        ('"cpu_milli": 100', '"cpu_milli": "100"', "moves.0.demand.cpu_milli: "),
+        ('"version": 1', '"version": 2', "version: is 2, this program reads 1"),
+        ('"moves_per_node_max": 2', '"moves_per_node_max": 0', "policy.moves_per_node_max: "),
+        ('"intent": ', '"cluster": "x", "intent": ', "cluster: is there twice"),
+    ],
+)
+def test_a_wrong_field_is_named(old: str, new: str, said: str):
+    assert said in edited(old, new)
+
+
+def test_the_line_of_a_wrong_field_is_named():
+    text = plan_file.dump(plan()).replace('"target": "n2"', '"target": 7', 1)
+    line = next(number for number, words in enumerate(text.splitlines(), 1) if '"target": 7' in words)
+    assert refusal_of(text).startswith(f"x.json:{line}: moves.0.target: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "x.json:1: not JSON: "),
+        ('{\n "version": 1,\n oops', "x.json:3: not JSON: "),
+        ("[]", "x.json:1: a plan file holds one object"),
+        ("{}", "x.json:1: version: is None, this program reads 1"),
+        ('{"version": 1}', "is missing"),
+        ("[" * 100_000, "x.json: not a plan: "),
+        ('{"version": ' + "9" * 5000 + "}", "x.json: not a plan: "),
+    ],
+    ids=["empty", "cut", "list", "object", "bare", "deep", "digits"],
+)
+def test_what_is_no_plan_is_refused_in_one_line(text: str, said: str):
+    assert said in refusal_of(text)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name in ("missing", "binary"):
+        with pytest.raises(BadInput, match="cannot be read"):
+            plan_file.load(tmp_path / name)
+
+
+def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: Path):
+    with pytest.raises(BadInput, match="cannot be written"):
+        plan_file.save(plan(), tmp_path / "no" / "x.json")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,252 @@
+"""What a drain decides, case by case."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from migrator.model.facts import Link, Resources
+from migrator.model.plan import Plan, Refusal
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner import search
+from migrator.planner.drain import drain
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+
+POLICY = PlanPolicy(headroom_percent=0)
+
+
+def planned(*nodes, empties=("n1",), policy=POLICY) -> Plan:
+    made = drain(cluster(*nodes), empties, "sha256:x", policy)
+    assert isinstance(made, Plan), made
+    return made
+
+
+def refused(*nodes, empties=("n1",), policy=POLICY) -> Refusal:
+    made = drain(cluster(*nodes), empties, "sha256:x", policy)
+    assert isinstance(made, Refusal), made
+    return made
+
+
+def why(refusal: Refusal, container: str) -> list[str]:
+    return [str(reason) for stuck in refusal.containers if stuck.container == container for reason in stuck.reasons]
+
+
+def test_the_least_loaded_node_is_chosen_and_the_reason_says_so():
+    plan = planned(node("n1", ct("a")), node("n2", ct("x", memory=4 * GIB)), node("n3"))
+    assert plan.move("a").target == "n3"
+    assert plan.move("a").reason == "least loaded of 2 that fit (3% full by then); next best n2"
+
+
+def test_equal_nodes_are_chosen_by_name():
+    assert planned(node("n1", ct("a")), node("n3"), node("n2")).move("a").target == "n2"
+
+
+def test_load_is_spread_by_the_fullest_resource():
+    busy = node("n2", ct("x", cpu_milli=3000, memory=MIB))
+    roomy = node("n3", ct("y", cpu_milli=100, memory=4 * GIB))
+    assert planned(node("n1", ct("a")), busy, roomy).move("a").target == "n3"
+
+
+def test_moves_start_with_the_largest_images():
+    small, large = ct("a", anon_bytes=10 * MIB), ct("b", anon_bytes=200 * MIB)
+    assert [m.container for m in planned(node("n1", small, large), node("n2")).moves] == ["b", "a"]
+
+
+def test_a_shortfall_is_told_in_the_unit_it_is_missing_in():
+    refusal = refused(
+        node("n1", ct("a", memory=512 * MIB, anon_bytes=100 * MIB)),
+        node("n2", memory=364 * MIB),
+        node("n3", cpu_milli=50),
+        node("n4", disk=0, disk_available_bytes=GIB),
+        node("n5", memory_available_bytes=200 * MIB),
+        node("n6", disk_available_bytes=100 * MIB),
+    )
+    assert why(refusal, "a") == [
+        "n2: memory 312.0 MiB short",
+        "n3: CPU 0.05 short",
+        "n4: disk 1.0 GiB short",
+        "n5: free memory 64.0 MiB short",
+        "n6: free disk 14.0 MiB short",
+    ]
+
+
+def test_headroom_is_kept_and_named():
+    refusal = refused(node("n1", ct("a", cpu_milli=1000)), node("n2", cpu_milli=1000), policy=PlanPolicy())
+    assert why(refusal, "a") == ["n2: CPU 0.05 short (keeping 5 % free)"]
+
+
+def test_images_need_room_beside_the_restored_memory():
+    exactly = 256 * MIB + 100 * MIB + 64 * MIB
+    assert planned(node("n1", ct("a")), node("n2", memory=exactly)).moves
+    assert why(refused(node("n1", ct("a")), node("n2", memory=exactly - MIB)), "a") == ["n2: memory 1.0 MiB short"]
+
+
+def test_cordoned_silent_and_different_nodes_are_left_out_with_the_reason():
+    refusal = refused(
+        node("n1", ct("a")),
+        node("n2", cordon="operator"),
+        node("n3", error="node n3: no answer within 5 s"),
+        node("n4", arch="aarch64"),
+        node("n5", cpu_flags=("aes",)),
+        node("n6", criu="3.17.1"),
+        node("n7", rsync="", bridges=()),
+        node("n8", templates={"debian": "sha256:other"}),
+        node("n9", ct("z", index=16 + sum(b"a"))),
+    )
+    assert why(refusal, "a") == [
+        "n2: cordoned (by operator)",
+        "n3: no answer: node n3: no answer within 5 s",
+        "n4: architecture aarch64 is not x86_64; choose a node of the same",
+        "n5: its CPU lacks avx2, which programs may use; choose a node with the same features",
+        "n6: CRIU 3.17.1 is older than the source's 4.2.1; upgrade it",
+        "n7: rsync is not installed there; install it",
+        "n7: bridge br0 is not there; make it, or name another in the cluster file",
+        "n8: template debian is another one there; make them the same",
+        "n9: container z has the same range of user ids (7405568); recreate one of them",
+    ]
+
+
+def test_containers_of_a_group_go_to_different_nodes():
+    web = {"anti-affinity": "web"}
+    plan = planned(node("n1", ct("web1", labels=web), ct("web2", labels=web)), node("n2"), node("n3"))
+    assert plan.move("web1").target != plan.move("web2").target
+    assert plan.notes == ("web1, web2 of group anti-affinity=web are together on n1 already",)
+
+
+def test_a_group_member_on_the_only_node_is_named():
+    policy = replace(POLICY, anti_affinity=("app",))
+    refusal = refused(
+        node("n1", ct("web2", labels={"app": "web"})), node("n2", ct("web1", labels={"app": "web"})), policy=policy
+    )
+    assert why(refusal, "web2") == ["n2: anti-affinity: web1 of group app=web is there"]
+
+
+def test_stopped_containers_are_refused_or_left_when_asked():
+    nodes = (node("n1", ct("a"), ct("old", state="stopped", alive=False)), node("n2"))
+    assert "it is stopped" in why(refused(*nodes), "old")[0]
+    plan = planned(*nodes, policy=replace(POLICY, leave_stopped=True))
+    assert [m.container for m in plan.moves] == ["a"]
+    assert plan.stays == ("old",)
+    assert plan.notes == ("container old is stopped and stays where it is",)
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"run": "r1"}, "it is on the move (serving, run r1); finish that first: migrator resume r1"),
+        ({"state": "fenced", "run": "r2"}, "it is on the move (fenced, run r2); finish that first: migrator resume r2"),
+        ({"alive": False}, "it does not run; start it: migrator ct start a"),
+        ({"descriptor": None}, "its descriptor is missing"),
+    ],
+)
+def test_what_is_wrong_with_the_container_itself_is_said(facts, said):
+    assert why(refused(node("n1", ct("a", **facts)), node("n2")), "a") == [said]
+
+
+def test_a_record_of_the_container_on_another_node_is_a_move_under_way():
+    half = ct("a", state="reserved", run="r7", alive=False, descriptor=None)
+    assert "run r7" in why(refused(node("n1", ct("a")), node("n2", half), node("n3")), "a")[0]
+
+
+def test_images_that_the_source_cannot_hold_are_refused():
+    refusal = refused(node("n1", ct("a"), memory_available_bytes=100 * MIB), node("n2"))
+    assert why(refusal, "a") == ["free memory on n1 64.0 MiB short for its images"]
+
+
+def test_a_pause_over_the_limit_is_refused_at_planning():
+    slow = Link(up_bytes_per_s=1_000_000)
+    refusal = refused(node("n1", ct("a"), link=slow), node("n2"))
+    assert "its pause is predicted at" in why(refusal, "a")[0]
+    assert planned(node("n1", ct("a"), link=slow), node("n2"), policy=replace(POLICY, blackout_s_max=200.0)).moves
+
+
+def test_a_node_that_does_not_answer_cannot_be_drained():
+    refusal = refused(node("n1", error="no route"), node("n2"))
+    assert [str(reason) for reason in refusal.reasons] == ["n1: no answer: no route"]
+
+
+def test_a_single_node_has_nowhere_to_go():
+    assert why(refused(node("n1", ct("a"))), "a") == ["there is no other node"]
+
+
+def test_an_empty_node_is_a_plan_without_moves():
+    plan = planned(node("n1"), node("n2"))
+    assert (plan.moves, plan.makespan_s, plan.empties) == ((), 0.0, ("n1",))
+    assert plan.notes == ("n1 holds no container already",)
+
+
+def test_nodes_drained_together_never_go_to_each_other():
+    plan = planned(node("n1", ct("a")), node("n2", ct("b")), node("n3"), empties=("n2", "n1", "n1"))
+    assert plan.empties == ("n1", "n2")
+    assert {m.target for m in plan.moves} == {"n3"}
+
+
+def test_when_the_first_choice_leaves_one_without_a_place_another_arrangement_is_found():
+    # The least loaded node is n3, but only n3 can take `picky`: n2 has its group already.
+    free = node("n3", memory=1024 * MIB)
+    taken = node("n2", ct("rival", labels={"anti-affinity": "g"}, memory=600 * MIB), memory=1600 * MIB)
+    big = ct("big", memory=600 * MIB, anon_bytes=0)
+    picky = ct("picky", labels={"anti-affinity": "g"}, memory=500 * MIB, anon_bytes=0)
+    plan = planned(node("n1", big, picky), taken, free)
+    assert {m.container: m.target for m in plan.moves} == {"big": "n2", "picky": "n3"}
+
+
+def test_few_containers_are_arranged_in_every_way_before_they_are_refused(monkeypatch):
+    monkeypatch.setattr(search, "REPAIRS_MAX", 0)
+    unit = 64 * MIB
+    sizes = {"a": 4, "b": 4, "c": 3, "d": 3, "e": 2}  # largest first ends with a, c, e beside b, d: one too many
+    leaving = [ct(name, 100 + i, memory=n * unit, anon_bytes=0) for i, (name, n) in enumerate(sizes.items())]
+    plan = planned(node("n1", *leaving), node("n2", memory=9 * unit), node("n3", memory=9 * unit))
+    placed = {m.container: m.target for m in plan.moves}
+    assert placed["a"] == placed["b"] != placed["c"] == placed["d"] == placed["e"]
+    assert plan.move("b").reason == "so that all find a place (89% full by then); n3 would be less loaded (44%)"
+
+
+def test_moves_wait_where_their_images_do_not_fit_beside_each_other():
+    memory = 2 * 256 * MIB + (100 + 64) * MIB  # both, and the images of one
+    plan = planned(node("n1", ct("a"), ct("b")), node("n2", memory=memory))
+    assert [m.waits_for for m in plan.moves] == [(), ("a",)]
+
+
+def test_moves_wait_where_the_source_cannot_hold_two_images():
+    plan = planned(node("n1", ct("a"), ct("b"), memory_available_bytes=200 * MIB), node("n2"), node("n3"))
+    assert [m.waits_for for m in plan.moves] == [(), ("a",)]
+
+
+def test_a_source_that_is_over_its_limits_makes_nobody_wait():
+    plan = planned(node("n1", ct("a"), ct("b"), disk=GIB, disk_available_bytes=50 * GIB), node("n2"), node("n3"))
+    assert [m.waits_for for m in plan.moves] == [(), ()]
+
+
+def test_moves_wait_for_no_more_than_they_need():
+    # Images of three fit beside each other until the fourth container has come.
+    leaving = [ct(name, anon_bytes=0, memory=128 * MIB) for name in "abcd"]
+    policy = replace(POLICY, moves_per_node_max=3)
+    plan = planned(node("n1", *leaving), node("n2", memory=(4 * 128 + 2 * 64) * MIB), policy=policy)
+    assert [m.waits_for for m in plan.moves] == [(), (), (), ("a", "b", "c")]
+
+
+def test_the_bound_is_the_busiest_links_bytes_over_its_speed():
+    leaving = [ct(name, anon_bytes=100_000_000, files_bytes=0) for name in "ab"]
+    plan = planned(node("n1", *leaving, link=Link(up_bytes_per_s=50_000_000)), node("n2"), node("n3"))
+    assert plan.makespan_bound_s == 4.0
+    assert plan.makespan_s >= 4.0
+
+
+def test_the_makespan_follows_waits_and_limits_per_node():
+    leaving = [ct(name, anon_bytes=0, files_bytes=0) for name in "abc"]
+    one_s = planned(node("n1", ct("a", anon_bytes=0, files_bytes=0)), node("n2")).makespan_s
+    at_once = planned(node("n1", *leaving), node("n2"), policy=replace(POLICY, moves_per_node_max=3))
+    in_turn = planned(node("n1", *leaving), node("n2"), policy=replace(POLICY, moves_per_node_max=1))
+    assert (at_once.makespan_s, in_turn.makespan_s) == (one_s, pytest.approx(3 * one_s))
+
+
+def test_what_the_records_of_others_hold_is_not_free():
+    incoming = ct("other", state="reserved", run="r9", memory=8 * GIB, alive=False, descriptor=None)
+    assert why(refused(node("n1", ct("a")), node("n2", incoming)), "a") == ["n2: memory 420.0 MiB short"]
+
+
+def test_the_demand_and_generation_of_each_container_are_in_its_move():
+    move = planned(node("n1", ct("a", generation=7)), node("n2")).move("a")
+    assert (move.generation, move.demand, move.source) == (7, Resources(100, 256 * MIB, GIB), "n1")
