@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import Any
 
@@ -186,23 +185,28 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
 @click.pass_context
 def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool) -> None:
     """Remove a container with its files."""
-    from migrator.errors import Refused
+    from migrator.errors import BadInput, Refused
     from migrator.executor.fleet import find_container
 
-    async def work() -> str:
+    async def look() -> Any:
         async with open_fleet(ctx) as fleet:
-            node, found = find_container(await fleet.probe(), name)
-            if found.alive and not force:
-                raise Refused(f"container {name} runs on {node.name}; stop it first, or use --force")
-            if not yes:
-                question = f"Remove container {name} on {node.name} with its files?"
-                await asyncio.to_thread(click.confirm, question, abort=True, err=True)
+            return find_container(await fleet.probe(), name)
+
+    async def remove() -> None:
+        async with open_fleet(ctx) as fleet:
             if found.alive:
                 await fleet.node(node.name).call("ct-stop", name, 0, timeout_s=40)
             await fleet.node(node.name).call("ct-remove", name, timeout_s=60)
-            return node.name
 
-    _done(as_json, name, run_async(work()), "removed")
+    node, found = run_async(look())
+    if found.alive and not force:
+        raise Refused(f"container {name} runs on {node.name}; stop it first, or use --force")
+    if not yes and not sys.stdin.isatty():
+        raise BadInput("ct destroy: there is no terminal to ask on; use --yes")
+    if not yes:
+        click.confirm(f"Remove container {name} on {node.name} with its files?", abort=True, err=True)
+    run_async(remove())
+    _done(as_json, name, node.name, "removed")
 
 
 def _done(as_json: bool, name: str, node: str, what: str) -> None:

@@ -62,6 +62,7 @@ def up(
         print_json({"name": name, "cluster_file": str(paths.cluster_file), "nodes": _status(name)})
         return
     click.echo(f"lab {name} is up: {', '.join(spec.nodes)}")
+    click.echo(f"addresses for containers: {spec.subnet.container_ip(0)} and up")
     click.echo(f"use it with: export MIGRATOR_CLUSTER={shlex.quote(str(paths.cluster_file))}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -85,15 +86,19 @@ def print_run(journal: Journal, run_id: str) -> None:
     click.echo(f"run {document['run']}: {document['intent']}: {document['outcome']}")
 
 
-def report(journal: Journal, run_id: str, result: RunResult, as_json: bool) -> int:
-    """Prints how a run ended, as a table or as its document, and returns the exit code."""
+def report(journal: Journal, run_id: str, result: RunResult, as_json: bool, problems: Sequence[str] = ()) -> int:
+    """Prints how a run ended, as a table or as its document, and returns the exit code.
+
+    `problems` are what is not as planned though every move is done.
+    """
     document = run_json(journal, run_id)
     if not as_json:
         print_run(journal, run_id)
     told = [str(error) for error in result.failed.values()]
     told += [f"container {name} was not moved: it waited for {other}" for name, other in result.skipped.items()]
+    told += problems
     if told:
-        return fail("; ".join(told), result.exit_code, as_json, document)
+        return fail("; ".join(told), result.exit_code or 4, as_json, document)
     if as_json:
         print_json(document)
     return 0

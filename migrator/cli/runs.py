@@ -77,21 +77,30 @@ def rollback(ctx: click.Context, run: str, as_json: bool) -> int:
 def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
+    from migrator.executor.apply import leftovers
     from migrator.executor.fleet import Fleet
     from migrator.executor.runs import plan_of, resume_run, rollback_run
     from migrator.inventory import cluster_file
 
     journal = open_journal(ctx)
     found = journal.run(run)
+    plan, _ = plan_of(found)
     path = ctx.obj["cluster"] or found.document["cluster_file"]
 
     async def work() -> Any:
         async with Fleet(cluster_file.load(cluster_file.find(path))) as fleet:
-            with Progress(plan_of(found)[0], quiet=as_json) as progress:
+            with Progress(plan, quiet=as_json) as progress:
                 act = rollback_run if back else resume_run
-                return await act(fleet, journal, found, progress.notify)
+                result = await act(fleet, journal, found, progress.notify)
+            prove = plan.empties and not back and result.exit_code == 0
+            return result, leftovers(await fleet.probe(), plan) if prove else {}
 
-    return report(journal, found.id, run_async(work()), as_json)
+    result, left = run_async(work())
+    code = report(journal, found.id, result, as_json, problems=list(left.values()))
+    if code == 0 and not back and not as_json:
+        for node in plan.empties:
+            click.echo(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}")
+    return code
 
 
 def _time(at_ms: int) -> str:

@@ -49,9 +49,9 @@ def find_container(cluster: Cluster, name: str) -> tuple[NodeFacts, ContainerFac
     owners = [(node, c) for node in cluster.owners(name) if (c := node.container(name)) is not None]
     if len(owners) == 1:
         return owners[0]
-    silent = [node.name for node in cluster.nodes if not node.answered]
+    silent = [node.error for node in cluster.nodes if not node.answered]
     if not owners:
-        hint = f"; no answer from {', '.join(silent)}" if silent else ""
+        hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
         raise BadInput(f"there is no container {name!r} in cluster {cluster.name!r}{hint}")
     claims = ", ".join(f"{node.name} ({c.state})" for node, c in owners)
     raise Refused(f"container {name} is on the move: {claims}; see: migrator runs")

@@ -34,6 +34,7 @@ NODE_PACKAGES = [
     "procps",
     "rsync",
     "runc",
+    "sudo",
     "tini",
 ]
 TEMPLATE_NAME = "debian"
@@ -85,6 +86,7 @@ def build(say: Callable[[str], None]) -> Image:
     with _locked(CACHE / "lock"):
         if not (path / "ready").exists():  # else another process built it while this one waited
             _build(path, say)
+            _prune(path)
     return load()
 
 
@@ -225,6 +227,17 @@ def _finish_node(node: Path) -> None:
     for key in (node / "etc/ssh").glob("ssh_host_*"):
         key.unlink()  # every node makes its own
     (node / "var/lib/migrator").mkdir(parents=True, exist_ok=True)
+
+
+def _prune(keep: Path) -> None:
+    """Removes images of older recipes, unless a lab still stands on one: that keeps it among its mounts."""
+    mounts = ""
+    for table in Path("/proc").glob("[0-9]*/mountinfo"):
+        with contextlib.suppress(OSError):  # the process may have ended
+            mounts += table.read_text()
+    for old in CACHE.glob("image-*"):
+        if old != keep and str(old) not in mounts:
+            _remove_tree(old)
 
 
 def _remove_tree(path: Path) -> None:

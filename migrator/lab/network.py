@@ -23,6 +23,9 @@ class Subnet:
     def node_ip(self, number: int) -> str:
         return f"10.213.{self.index}.{10 + number}"
 
+    def container_ip(self, number: int) -> str:
+        return f"10.213.{self.index}.{100 + number}"
+
     @property
     def prefix(self) -> str:
         return f"10.213.{self.index}.0/24"
@@ -81,7 +84,9 @@ def plug_node(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
     mac = "02:6d:" + ":".join(f"{int(part):02x}" for part in ip.split("."))  # a host keeps its MAC over reboots
     cable = ["link", "add", "eth0", "address", mac, "type", "veth", "peer", "name", node, "netns", switch]
     run(["ip", "-n", netns, *cable])
-    _ip(netns, "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
+    # With an address of its own: else a bridge takes the lowest of its ports', and changes it as containers come.
+    bridge = ["type", "bridge", "stp_state", "0", "forward_delay", "0"]
+    _ip(netns, "link", "add", "br0", "address", mac.replace("02:6d", "02:6e", 1), *bridge)
     _ip(netns, "link", "set", "eth0", "master", "br0", "up")
     _ip(netns, "addr", "add", f"{ip}/24", "dev", "br0")
     _ip(netns, "link", "set", "br0", "up")

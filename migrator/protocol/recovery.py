@@ -91,7 +91,9 @@ def _committed(source: Observation | None, target: Observation | None) -> Verdic
         return Verdict(Action.FINISH, "the target has it")
     if target.state in ("serving", "stopped"):
         return Verdict(Action.STUCK, "the target has it; the source does not answer and still has its frozen copy")
-    if target.state == "held" and target.held and target.same_boot:
+    if target.state != "held":
+        return Verdict(Action.STUCK, "committed, and the target has no record that says whether it was released")
+    if target.held and target.same_boot:
         return Verdict(Action.FINISH, "committed and held")
     if source is None:
         return Verdict(Action.STUCK, "the target lost its copy unreleased, and the source does not answer")

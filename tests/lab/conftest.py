@@ -18,12 +18,13 @@ from tests.lab.stage import Stage
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """Three nodes, their own journal, and a guard that ends the lab should the tests be killed."""
     paths = LabPaths.of(f"t{os.getpid()}")
-    start_guard(paths.name)
+    guard = start_guard(paths.name)
     try:
         spec = labs.up(paths, 3)
         yield Stage(paths, spec, tmp_path_factory.mktemp("journal") / "journal.db")
     finally:
         labs.down(paths)
+        guard.dismiss()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import BadInput
-from migrator.lab import cgroup, network
+from migrator.lab import cgroup
 from migrator.lab import lab as labs
 from migrator.lab.guard import start_guard
 from migrator.lab.paths import LABS, LabPaths
@@ -21,9 +21,10 @@ from migrator.lab.paths import LABS, LabPaths
 @pytest.fixture
 def other() -> Iterator[LabPaths]:
     paths = LabPaths.of(f"o{os.getpid()}")
-    start_guard(paths.name)
+    guard = start_guard(paths.name)
     yield paths
     labs.down(paths)
+    guard.dismiss()
 
 
 def traces(paths: LabPaths) -> set[str]:
@@ -94,26 +95,13 @@ def test_link_speed_is_shaped_both_ways(other: LabPaths) -> None:
 def test_a_guard_ends_the_lab_of_a_process_that_was_killed(other: LabPaths) -> None:
     program = (
         "import os, signal, sys; from migrator.lab import lab; from migrator.lab.guard import start_guard; "
-        "from migrator.lab.paths import LabPaths; start_guard(sys.argv[1]); lab.up(LabPaths.of(sys.argv[1]), 1); "
-        "os.kill(os.getpid(), signal.SIGKILL)"
+        "from migrator.lab.paths import LabPaths; guard = start_guard(sys.argv[1]); "
+        "lab.up(LabPaths.of(sys.argv[1]), 1); print(guard.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", program, other.name], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", program, other.name], capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
-    guards = subprocess.run(
-        ["pgrep", "-f", f"migrator.lab.guard [0-9]+ {other.name}"], capture_output=True, text=True, check=False
-    )
-    for pid in guards.stdout.split():
-        if Path(f"/proc/{pid}").exists() and int(pid) != os.getpid():
-            wait_for_end(int(pid), other)
-    assert not network.netns_exists(other.switch_netns)
-
-
-def wait_for_end(pid: int, paths: LabPaths) -> None:
-    """Waits for a guard's end, unless it is the one that guards this test's own process."""
-    guarded = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[3]
-    if guarded == str(os.getpid()):
-        return
-    subprocess.run(["timeout", "30", "tail", "-f", "/dev/null", f"--pid={pid}", "-s", "0.05"], check=True)
+    subprocess.run(["timeout", "30", "tail", "-f", "/dev/null", f"--pid={int(done.stdout)}", "-s", "0.05"], check=True)
+    assert traces(other) == set()
 
 
 @pytest.mark.parametrize("name", ["", "UPPER", "a/b", "-x", "x" * 17, "a b"])

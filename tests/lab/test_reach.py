@@ -39,7 +39,7 @@ def test_a_node_is_reached_by_its_name_in_the_ssh_configuration_over_a_jump_host
 
 def test_a_user_with_sudo_is_enough_on_both_ends(tidy: Stage, tmp_path: Path) -> None:
     setup = (
-        "id ops >/dev/null 2>&1 || useradd -m -s /bin/bash ops; "
+        "id ops >/dev/null 2>&1 || useradd -m -s /bin/bash -p '*' ops; "
         "echo 'ops ALL=(root) NOPASSWD: ALL' > /etc/sudoers.d/ops; "
         "install -d -m 700 -o ops -g ops /home/ops/.ssh; "
         "install -m 600 -o ops -g ops /root/.ssh/authorized_keys /home/ops/.ssh/authorized_keys"

@@ -99,7 +99,7 @@ start_container() { # CT
     $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 9>&- || return 1
     read_net "$1"
     gate_open
-    nsenter --target "$(init_pid "$1")" --net arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}" \
+    in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}" \
         < /dev/null > /dev/null 2>&1 9>&- &
 }
 

@@ -205,6 +205,13 @@ read_net() {
     done < "$CONTAINERS/$1/net"
 }
 
+# Runs a command in a process's network. By path: asked for by --target, a held process leaves nsenter where it was.
+in_network() { # PID COMMAND...
+    pid=$1
+    shift
+    nsenter --net="/proc/$pid/ns/net" "$@"
+}
+
 gate_close() { ip link set dev "$n_veth" nomaster 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
 gate_open() { ip link set dev "$n_veth" master "$n_bridge"; }
 # Removes the cable; it may go by itself meanwhile, when its namespace dies.
