@@ -70,7 +70,7 @@ def _run(arguments: list[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in words[: words.index("--") if "--" in words else None]
     try:
-        result: Any = cli.main(words, standalone_mode=False)
+        result: Any = cli.main(words, prog_name="migrator", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -43,10 +43,15 @@ verb_ct_put() { # CT TOKEN FILE
         descriptor.json | config.json | net | criu.conf) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
+    part=$CONTAINERS/$1/.$3.$$
+    head -c 1000000 > "$part" # before the lock: a slow sender must hold up nobody
+    lock
     read_record "$1"
-    check_token "$1" "$2"
-    head -c 1000000 > "$CONTAINERS/$1/.$3.new"
-    mv "$CONTAINERS/$1/.$3.new" "$CONTAINERS/$1/$3"
+    if [ "$r_token" != "$2" ]; then
+        rm -f "$part"
+        check_token "$1" "$2"
+    fi
+    mv "$part" "$CONTAINERS/$1/$3"
 }
 
 # Mounts the container's root: the shared template, its ids shifted to the container's, under the container's own.
@@ -55,7 +60,8 @@ mount_root() { # CT
     read -r template < "$dir/template"
     read -r base < "$dir/id_base"
     mountpoint -q "$dir/lower" ||
-        mount --bind -o "ro,X-mount.idmap=b:0:$base:65536" "$DISK/templates/$template/rootfs" "$dir/lower"
+        mount --bind -o "ro,X-mount.idmap=b:0:$base:65536" "$DISK/templates/$template/rootfs" "$dir/lower" ||
+        return 1 # a root without its template must not come up, in no caller
     mountpoint -q "$dir/rootfs" ||
         mount -t overlay overlay -o "lowerdir=$dir/lower,upperdir=$dir/upper,workdir=$dir/work" "$dir/rootfs"
 }
@@ -66,17 +72,26 @@ unmount_root() { # CT
     done
 }
 
+# Whether a container is here and not on the move; what it is told otherwise is the same for every caller.
+check_at_rest() { # CT
+    case $r_state in
+        absent) fail 11 "container $1 is not on this node" ;;
+        serving | stopped) ;;
+        *) refuse "container $1 is $r_state: it was on the move when this node last knew; finish run $r_run first" ;;
+    esac
+}
+
+check_not_leased() { # CT
+    [ "$r_run" = - ] || refuse "container $1 is held by run $r_run; wait for its end, or: migrator resume $r_run"
+}
+
 # Starts a container cold. The record decides: only its owner may, and never one that is on the move.
 verb_ct_start() { # CT
     ct=$1
     check_name "$ct"
     lock
     read_record "$ct"
-    case $r_state in
-        absent) fail 11 "container $ct is not on this node" ;;
-        serving | stopped) ;;
-        *) refuse "container $ct is $r_state: it was on the move when this node last knew; finish run $r_run first" ;;
-    esac
+    check_at_rest "$ct"
     if has_processes "$ct"; then
         echo 'started already'
         return 0
@@ -113,11 +128,8 @@ verb_ct_stop() { # CT GRACE_S
     check_name "$ct"
     lock
     read_record "$ct"
-    case $r_state in
-        absent) fail 11 "container $ct is not on this node" ;;
-        serving | stopped) ;;
-        *) refuse "container $ct is $r_state: it is on the move under run $r_run" ;;
-    esac
+    check_at_rest "$ct"
+    check_not_leased "$ct"
     unlock
     if has_processes "$ct"; then
         if [ "$2" -gt 0 ]; then
@@ -127,10 +139,8 @@ verb_ct_stop() { # CT GRACE_S
     fi
     lock
     read_record "$ct"
-    case $r_state in
-        serving | stopped) ;;
-        *) refuse "container $ct went on the move meanwhile (run $r_run)" ;;
-    esac
+    check_at_rest "$ct"
+    check_not_leased "$ct"
     end_container "$ct"
     unmount_root "$ct"
     stopped_record
@@ -141,12 +151,10 @@ verb_ct_remove() { # CT
     check_name "$ct"
     lock
     read_record "$ct"
-    case $r_state in
-        absent) return 0 ;;
-        stopped) ;;
-        serving) ! has_processes "$ct" || refuse "container $ct is running" ;;
-        *) refuse "container $ct is $r_state: it is on the move under run $r_run" ;;
-    esac
+    [ "$r_state" != absent ] || return 0
+    check_at_rest "$ct"
+    check_not_leased "$ct"
+    ! has_processes "$ct" || refuse "container $ct is running"
     end_container "$ct"
     remove_tree "$CONTAINERS/$ct"
     remove_record "$ct"

@@ -1,0 +1,84 @@
+"""Whatever a person types: one line on stderr, the right exit code, never a traceback, and nothing changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from migrator.cli.main import COMMANDS, _run
+
+GOOD = "nodes:\n- {name: n1, address: 127.0.0.1, ssh: {port: 1, user: root}}\n"
+
+BAD = [
+    (["bogus"], 2, "No such command 'bogus'"),
+    (["--bogus"], 2, "No such option"),
+    (["--cluster", "{tmp}/none.yaml", "nodes"], 2, "there is no such cluster file"),
+    (["--cluster", "{tmp}", "nodes"], 2, "cannot be read"),
+    (["--cluster", "{tmp}/binary", "nodes"], 2, "cannot be read"),
+    (["--cluster", "{tmp}/good.yaml", "migrate", "a/b", "--to", "n1"], 2, "container name 'a/b'"),
+    (["--cluster", "{tmp}/good.yaml", "migrate", "a'b", "--to", "n1"], 2, "container name"),
+    (["--cluster", "{tmp}/good.yaml", "migrate", "", "--to", "n1"], 2, "container name ''"),
+    (["--cluster", "{tmp}/good.yaml", "migrate", "web"], 2, "Missing option '--to'"),
+    (["--cluster", "{tmp}/good.yaml", "migrate", "web", "--to", "n9"], 2, "no node 'n9'"),
+    (["--cluster", "{tmp}/good.yaml", "migrate", "web", "--to", "n1", "--max-blackout", "-1"], 2, "--max-blackout"),
+    (["--cluster", "{tmp}/good.yaml", "plan", "drain", "n9"], 2, "no node 'n9'"),
+    (["--cluster", "{tmp}/good.yaml", "check", "{tmp}/none.json"], 2, "none.json"),
+    (["--cluster", "{tmp}/good.yaml", "apply", "{tmp}/good.yaml"], 2, "good.yaml"),
+    (["--cluster", "{tmp}/good.yaml", "cordon", "n1"], 4, "node n1: cannot connect to 127.0.0.1"),
+    (["--cluster", "{tmp}/good.yaml", "drain", "n1"], 2, "--yes"),
+    (["show", "nosuch"], 2, "there is no run 'nosuch'"),
+    (["resume", "nosuch"], 2, "there is no run 'nosuch'"),
+    (["rollback", ""], 2, "there is no run"),
+    (["--journal", "{tmp}", "runs"], 5, "cannot be opened"),
+    (["lab", "up", "--name", "a/b"], 2, "--name"),
+    (["lab", "up", "--nodes", "0"], 2, "--nodes"),
+    (["lab", "up", "--memory", "lots"], 2, "--memory"),
+    (["lab", "status", "--name", "nosuch"], 2, "there is no lab 'nosuch'"),
+    (["ct", "start"], 2, "--all"),
+]
+
+
+@pytest.fixture
+def tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00nodes")
+    monkeypatch.setenv("MIGRATOR_JOURNAL", str(tmp_path / "journal.db"))
+    monkeypatch.setattr("sys.stdin", (tmp_path / "good.yaml").open())
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"), BAD, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_is_one_line(
+    words: list[str], code: int, said: str, tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word.replace("{tmp}", str(tmp)) for word in words]
+    assert _run(words) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("migrator: ")
+    assert said in err
+
+
+@pytest.mark.parametrize("words", [["show", "nosuch"], ["lab", "status", "--name", "nosuch"]])
+def test_with_json_a_mistake_is_one_document(words: list[str], tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run([*words, "--json"]) == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["exit_code"] == 2
+    assert "nosuch" in document["error"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run([command, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: migrator {command}")
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(["--help"]) == 0
+    golden = Path(__file__).with_name("help.txt")
+    assert capsys.readouterr().out == golden.read_text()
