@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shlex
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import tenacity
 
 from migrator.transport import kit
+from migrator.transport.attach import attach
 from migrator.transport.base import (
     BUSY,
     MISSING,
@@ -88,15 +88,8 @@ class SshNode:
         """Runs a verb with a person's own streams, and returns its exit code. For commands inside containers."""
         connection = await self._connected(verb)
         line = self.command("sh", f"{kit.directory()}/node", verb, "-t" if terminal else "-", *args)
-        done = await connection.run(
-            line,
-            stdin=stdin.fileno(),
-            stdout=stdout.fileno(),
-            stderr=stderr.fileno(),
-            term_type=os.environ.get("TERM", "linux") if terminal else None,
-            encoding=None,
-        )
-        return done.returncode if done.returncode is not None and done.returncode >= 0 else 4
+        code = await attach(connection, line, stdin, stdout, stderr, terminal)
+        return code if code >= 0 else 4
 
     async def close(self) -> None:
         """Closes the connection. What runs on the node goes on."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
-from tests.lab.stage import Stage
+from tests.lab.stage import MIGRATOR, Stage
 
 NASTY = [
     "$(touch /tmp/owned)",
@@ -41,6 +43,18 @@ def test_a_container_is_made_used_and_destroyed(tidy: Stage) -> None:
     assert (refused.code, "--force" in refused.err) == (3, True)
     tidy.ok("ct", "destroy", "web", "--force", "--yes")
     assert tidy.places("web") == []
+
+
+def test_exec_passes_streams_of_every_kind_and_the_exit_code(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 8)
+    run = [*MIGRATOR, "--cluster", tidy.cluster, "ct", "exec", "web", "--"]
+    for data in (b"", b"piped\n", bytes(3 << 20)):
+        done = subprocess.run([*run, "cat"], input=data, capture_output=True, timeout=30, check=False)
+        assert (done.returncode, done.stdout) == (0, data)
+    none = subprocess.run([*run, "cat"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    assert (none.returncode, none.stdout, none.stderr) == (0, b"", b"")
+    fails = subprocess.run([*run, "sh", "-c", "echo no >&2; exit 3"], capture_output=True, timeout=30, check=False)
+    assert (fails.returncode, fails.stderr) == (3, b"no\n")
 
 
 def test_the_root_of_a_container_is_nobody_on_the_node(tidy: Stage) -> None:
