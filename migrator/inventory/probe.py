@@ -60,6 +60,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         criu=answer.get("criu"),
         runc=answer.get("runc"),
         rsync=answer.get("rsync"),
+        features=tuple(sorted(answer.lines("feature"))),
         bridges=tuple(sorted(answer.lines("bridge"))),
         templates=dict(sorted(_pairs(answer, "template"))),
         cordon=answer.get("cordon") or None,

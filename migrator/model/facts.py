@@ -90,6 +90,7 @@ class NodeFacts:
     criu: str = ""
     runc: str = ""
     rsync: str = ""
+    features: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
     templates: dict[str, str] = field(default_factory=dict)
     cordon: str | None = None

@@ -71,9 +71,9 @@ def test_files_can_be_read_in_one_sitting(path: Path) -> None:
     assert path.read_text().count("\n") <= LINES_MAX
 
 
-def test_asyncssh_is_imported_in_the_ssh_transport_alone() -> None:
+def test_asyncssh_is_imported_in_the_transport_alone() -> None:
     users = {str(p.relative_to(PACKAGE)) for p in modules() if any(n.startswith("asyncssh") for n in imports(p))}
-    assert users == {"transport/ssh.py"}
+    assert users == {"transport/attach.py", "transport/ssh.py"}
 
 
 def test_help_imports_nothing_heavy() -> None:

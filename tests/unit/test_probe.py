@@ -29,6 +29,7 @@ cgroup 2 cpu memory
 criu 4.2.1
 runc 1.1.15
 rsync 3.4.1
+feature uffd-noncoop
 bridge br0
 template debian d1
 container web serving 3 2 yes -
@@ -50,6 +51,7 @@ def test_a_good_answer_becomes_facts() -> None:
     assert facts.capacity.cpu_milli == 4000
     assert facts.controllers == ("cpu", "memory")
     assert facts.templates == {"debian": "d1"}
+    assert facts.features == ("uffd-noncoop",)
     (web,) = facts.containers
     assert (web.state, web.token, web.generation, web.alive, web.anon_bytes) == ("serving", 3, 2, True, 4000)
     assert web.descriptor == WEB

@@ -20,6 +20,7 @@ verb_probe() {
     for tool in criu runc rsync; do
         echo "$tool $(tool_version "$tool")"
     done
+    features
     for bridge in /sys/class/net/*/bridge; do
         [ ! -d "$bridge" ] || { bridge=${bridge%/bridge}; echo "bridge ${bridge##*/}"; }
     done
@@ -32,6 +33,17 @@ verb_probe() {
     done
     echo "time_ms $(now_ms)"
     echo 'end probe'
+}
+
+# What this kernel and this CRIU can do together; asked once a boot, because each question costs a process.
+features() {
+    if [ ! -e "$RUN/features" ]; then
+        for feature in mem_dirty_track pagemap_scan uffd-noncoop timens userns network_lock_nftables overlayfs_maps; do
+            ! criu check --feature "$feature" > /dev/null 2>&1 || echo "feature $feature"
+        done > "$RUN/features.$$"
+        mv "$RUN/features.$$" "$RUN/features"
+    fi
+    cat "$RUN/features"
 }
 
 tool_version() {
