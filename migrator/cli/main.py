@@ -84,7 +84,5 @@ def _run(arguments: list[str] | None) -> int:
         return fail("stopped before anything was done", 4, as_json)
     except MigratorError as error:
         return fail(str(error), error.exit_code, as_json)
-    except KeyboardInterrupt:
-        return fail("interrupted; what was not committed was rolled back; see: migrator runs", 4, as_json)
     except BrokenPipeError:
         return 0

@@ -10,11 +10,16 @@ from typing import Any, TypeVar
 
 import click
 
+from migrator.errors import MigratorError
 from migrator.executor.fleet import Fleet
 from migrator.inventory import cluster_file
 from migrator.journal.store import Journal, default_path
 
 T = TypeVar("T")
+
+
+class Interrupted(MigratorError):
+    """Ctrl-C or SIGTERM ended the command, in order."""
 
 
 def cluster_path(ctx: click.Context) -> Path:
@@ -52,6 +57,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         try:
             return await task
         except asyncio.CancelledError:
-            raise KeyboardInterrupt from None
+            raise Interrupted(
+                "interrupted: what was not committed is rolled back, what was is finished; see: migrator runs"
+            ) from None
 
     return asyncio.run(main())

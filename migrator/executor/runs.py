@@ -79,6 +79,10 @@ async def resume_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -
 
 async def rollback_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -> RunResult:
     """Ends a run: what is undecided goes back, what is committed is finished, cordons of this run are taken off."""
+    if run.outcome == "done":
+        raise Refused(
+            f"run {run.id} is done: there is nothing to roll back; move containers back with: migrator migrate"
+        )
     plan, policy = plan_of(run)
     with journal.working_on(run.id):
         await _settle(fleet, journal, run, policy, forward=False, notify=notify)

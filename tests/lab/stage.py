@@ -64,6 +64,11 @@ class Stage:
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Starts the program and returns at once, with its stderr to read."""
+        env = {**os.environ, "MIGRATOR_CLUSTER": self.cluster, "MIGRATOR_JOURNAL": str(self.journal)}
+        return subprocess.Popen([*MIGRATOR, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+
     def ok(self, *words: str) -> Outcome:
         done = self.migrator(*words)
         assert done.code == 0, f"{words}: {done.code}\n{done.out}\n{done.err}"

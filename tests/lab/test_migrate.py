@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from tests.lab.client import CountingClient
 from tests.lab.stage import Outcome, Stage
@@ -103,3 +104,26 @@ def test_a_pause_predicted_over_the_limit_is_refused_before_anything_is_touched(
     assert done.code == 3
     assert "--max-blackout" in done.err
     assert tidy.places("web") == [("n1", "running")]
+
+
+async def test_ctrl_c_in_the_pause_rolls_back_and_says_so(tidy: Stage) -> None:
+    ip = tidy.counter("web", "n1", 6)
+    async with CountingClient(ip) as client:
+        process = tidy.start("migrate", "web", "--to", "n2")
+        assert process.stderr is not None
+        while "dumped" not in (line := await asyncio.to_thread(process.stderr.readline)):
+            assert line
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.to_thread(process.communicate, timeout=60)
+        assert process.returncode == 4
+        assert "what was not committed is rolled back" in err.splitlines()[-1]
+        await client.more(10)
+    assert tidy.places("web") == [("n1", "running")]
+
+
+def test_a_run_that_is_done_is_not_rolled_back(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 7)
+    run = tidy.ok("migrate", "web", "--to", "n2", "--json").json()["run"]
+    refused = tidy.migrator("rollback", run)
+    assert (refused.code, "nothing to roll back" in refused.err) == (3, True)
+    assert tidy.ok("show", run, "--json").json()["outcome"] == "done"
