@@ -9,6 +9,7 @@ import click
 
 from migrator.cli.output import json_option, print_json, print_table
 
+CPUS_MAX = 10_000
 name_option = click.option("--name", default="lab", show_default=True, help="Which lab.")
 
 
@@ -56,6 +57,8 @@ def up(
             parse_bytes(value or 0)
         except ValueError as error:
             raise BadInput(f"{option}: {error}") from error
+    if cpus is not None and not cpus <= CPUS_MAX:  # which a nan is not
+        raise BadInput(f"--cpus {cpus}: at most {CPUS_MAX}")
     paths = LabPaths.of(name)
     spec = labs.up(paths, nodes, link_mbit=link_mbit, cpus=cpus, memory=memory, disk=disk)
     if as_json:

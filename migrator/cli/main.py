@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -86,3 +87,8 @@ def _run(arguments: list[str] | None) -> int:
         return fail(str(error), error.exit_code, as_json)
     except BrokenPipeError:
         return 0
+    except Exception as error:
+        if os.environ.get("MIGRATOR_DEBUG"):
+            raise
+        said = f"{type(error).__name__}: {error}"
+        return fail(f"unexpected: {said}; please report it with MIGRATOR_DEBUG=1; see: migrator runs", 4, as_json)

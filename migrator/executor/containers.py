@@ -18,6 +18,7 @@ from migrator.transport import kit
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 MEMORY_BYTES_MIN = 4 << 20
+CPUS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Wanted:
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument."""
         check_container_name(name)
+        if not 0.01 <= cpus <= CPUS_MAX:  # which a nan is not
+            raise BadInput(f"--cpus {cpus}: from 0.01 to {CPUS_MAX}")
         if not NAME.fullmatch(template):
             raise BadInput(f"--template {template!r}: not a template's name")
         if user is not None and not _USER.fullmatch(user):
@@ -75,7 +78,7 @@ class Wanted:
 
 def check_container_name(name: str) -> None:
     if not NAME.fullmatch(name):
-        raise BadInput(f"container name {name!r}: write 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first")
+        raise BadInput(f"container name {name!r}: write 1 to 63 of a-z, 0-9, '_' and '-', a letter or digit first")
 
 
 async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool) -> dict[str, object]:
@@ -112,6 +115,7 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     try:
         for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
             await there.call("ct-put", ct.name, 1, name, stdin=data)
+        _refuse_twins(await fleet.probe(), node, ct)
         if start:
             await there.call("ct-start", ct.name, timeout_s=60)
     except (MigratorError, asyncio.CancelledError):
@@ -132,6 +136,16 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
                 raise BadInput(f"container {wanted.name} exists already on {node.name} ({other.state})")
             if other.descriptor and other.descriptor.ip == wanted.address.split("/")[0]:
                 raise Refused(f"--ip {other.descriptor.ip}: container {other.name} on {node.name} has this address")
+
+
+def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
+    """Refuses what somebody else has made meanwhile: looked for after our own record can be seen by others."""
+    for other_node in cluster.nodes:
+        for other in other_node.containers:
+            if other.descriptor is None or (other_node.name, other.name) == (node, ct.name):
+                continue
+            if ct.name == other.name or ct.ip == other.descriptor.ip or ct.id_index == other.descriptor.id_index:
+                raise Refused(f"container {other.name} was made on {other_node.name} at the same moment; try again")
 
 
 def _free_id_index(cluster: Cluster) -> int:

@@ -26,6 +26,8 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
     found = source.container(planned.container)
     if found is None or found.state != "serving" or found.descriptor is None:
         raise Refused(f"container {planned.container} does not run on {planned.source}; plan again")
+    if found.generation != planned.generation:
+        raise Refused(f"container {planned.container} has moved since it was planned; plan again")
     if found.run != "-":
         raise Refused(
             f"container {planned.container} is held by run {found.run}; finish it: migrator resume {found.run}"

@@ -75,6 +75,8 @@ async def _take_over(move: Move, journal: Journal) -> list[Side]:
         if observed.state in ("serving", "stopped") and observed.run == "-":
             continue  # settled: nobody's move
         if observed.state != "absent" and observed.run != move.run:
+            if journal.progress(move.id).decision is State.ABORTED:
+                continue  # a later run has it: what is left of ours is on the other side
             raise NeedsOperator(
                 f"container {move.name} on {side.node.name} is held by run {observed.run}, not by {move.run}; see: "
                 f"migrator show {observed.run}"

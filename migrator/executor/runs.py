@@ -111,10 +111,13 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
         if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
             await fleet.node(node).call("cordon", run)
     done = set(done_containers(journal, run))
-    result = await Runner(journal, policy, prepared, notify).run(plan, done)
-    unfinished = [m.id for m in journal.migrations(run) if journal.progress(m.id).state not in FINAL]
-    if not unfinished:
-        journal.finish_run(run, "done" if result.exit_code == 0 else "failed")
+    outcome = "interrupted"
+    try:
+        result = await Runner(journal, policy, prepared, notify).run(plan, done)
+        outcome = "done" if result.exit_code == 0 else "failed"
+    finally:
+        if all(journal.progress(m.id).state in FINAL for m in journal.migrations(run)):
+            journal.finish_run(run, outcome)
     return result
 
 

@@ -61,7 +61,7 @@ class LinkSpeed(_Strict):
 class Capacity(_Strict):
     """Declared in place of what the node measures."""
 
-    cpus: Annotated[float | int, Field(gt=0)] | None = None
+    cpus: Annotated[float | int, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     memory: Size | None = None
     disk: Size | None = None
 

@@ -147,6 +147,8 @@ class Journal:
         with path.open("a+") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
+                    raise BlockingIOError  # its last holder has just removed it
             except OSError:
                 handle.seek(0)
                 who = handle.read().strip() or "another process"
@@ -257,10 +259,11 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # or nothing could ever be written again, not even ABORTED
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise JournalError(f"journal {self.path}: cannot be written: {error}") from error
 

@@ -7,7 +7,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
 ID_RANGE = 65_536
 ID_INDEX_MIN = 16  # ids below 2**20 stay free for the host's own users and their subordinate ranges
 ID_INDEX_MAX = 65_000

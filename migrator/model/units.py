@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+BYTES_MAX = 2**50  # a node adds several of them up in 64 bits
 _BINARY = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _RATE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)bit(?:/s|ps)?", re.IGNORECASE | re.ASCII)
@@ -12,12 +13,13 @@ _DECIMAL = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 
 def parse_bytes(text: str | int) -> int:
     """ "256M", "256MiB", "1.5 GiB" or a number of bytes; prefixes are powers of 1024. Raises ValueError."""
-    if isinstance(text, int):
-        return text
-    match = _SIZE.fullmatch(text.strip())
+    match = _SIZE.fullmatch(str(text).strip())
     if not match:
         raise ValueError(f"not a size: {text!r} (write 256M, 1.5G or a number of bytes)")
-    return int(float(match[1]) * _BINARY[match[2].lower()])
+    count = int(float(match[1]) * _BINARY[match[2].lower()])
+    if count > BYTES_MAX:
+        raise ValueError(f"too large a size: {text!r}")
+    return count
 
 
 def parse_bytes_per_s(text: str) -> int:

@@ -58,7 +58,7 @@ def config_json(ct: Descriptor, kit_dir: str, controllers: Collection[str]) -> b
     as_user = ["setpriv", "--reuid", ct.user, "--regid", ct.user, "--init-groups", "--"] if ct.user else []
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "hostname": ct.name.replace("_", "-").replace(".", "-"),
+        "hostname": ct.name.replace("_", "-"),
         "root": {"path": f"{directory}/rootfs"},
         "process": {
             "terminal": False,

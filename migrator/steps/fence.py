@@ -13,7 +13,7 @@ from migrator.steps.base import Move, Step
 async def do(move: Move) -> dict[str, Any]:
     deadline_s = math.ceil(move.policy.blackout_s_max)
     answer = await move.source.node.call("fence", move.name, move.token, deadline_s)
-    return {"frozen_at_ms": int(answer.get("frozen_at_ms") or 0), "deadline_s": deadline_s}
+    return {"frozen_at_ms": answer.number("frozen_at_ms"), "deadline_s": deadline_s}
 
 
 async def undo(move: Move) -> None:

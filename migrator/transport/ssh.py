@@ -122,13 +122,16 @@ class SshNode:
 
         try:
             async with self._sessions, asyncio.timeout(timeout_s):
-                async with connection.create_process(line, encoding=None) as process:
+                process = await connection.create_process(line, encoding=None)
+                try:
                     with contextlib.suppress(BrokenPipeError):  # a command may end without reading
                         process.stdin.write(stdin)
                         process.stdin.write_eof()
                     out, err = await asyncio.gather(self._read(process.stdout, verb), self._read(process.stderr, verb))
                     await process.wait_closed()
                     code = process.returncode
+                finally:
+                    process.close()  # and no waiting: sshd lets the command run on, and who gives up does not wait
         except (asyncssh.Error, OSError, TimeoutError) as error:
             self._connection = None
             connection.close()
@@ -185,6 +188,9 @@ class SshNode:
             raise NodeUntrusted(
                 self.name, verb, f"{address.host} does not let us in: {_one_line(str(error))}"
             ) from error
+        except (asyncssh.KeyImportError, ValueError) as error:
+            said = f"a key or known_hosts file for {address.host} cannot be read: {_one_line(str(error))}"
+            raise NodeUntrusted(self.name, verb, said) from error
         except (asyncssh.Error, OSError, TimeoutError) as error:
             said = f"no answer in {CONNECT_TIMEOUT_S} s" if isinstance(error, TimeoutError) else _one_line(str(error))
             raise NodeUnreachable(self.name, verb, f"cannot connect to {address.host}: {said}") from error

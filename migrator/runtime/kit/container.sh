@@ -5,6 +5,9 @@ verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTE
     ct=$1
     check_name "$ct"
     check_template "$2" "$3"
+    for number in "$5" "$6" "$7" "$8" "$9" "${10}"; do
+        check_number "$number"
+    done
     lock
     read_record "$ct"
     [ "$r_state" = absent ] || refuse "container $ct exists here ($r_state)"
@@ -111,11 +114,11 @@ verb_ct_start() { # CT
 }
 
 start_container() { # CT
-    $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 9>&- || return 1
+    $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 3>&- 4>&- 9>&- || return 1
     read_net "$1"
-    gate_open
+    gate_open || return 1
     in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}" \
-        < /dev/null > /dev/null 2>&1 9>&- &
+        < /dev/null > /dev/null 2>&1 3>&- 4>&- 9>&- &
 }
 
 stopped_record() {
@@ -156,8 +159,9 @@ verb_ct_remove() { # CT
     check_not_leased "$ct"
     ! has_processes "$ct" || refuse "container $ct is running"
     end_container "$ct"
-    remove_tree "$CONTAINERS/$ct"
+    discard_tree "$ct"
     remove_record "$ct"
+    unlock_and_delete
 }
 
 # The container owns its log and could make it a link to anything, so a running one is asked to read it itself.

@@ -25,14 +25,15 @@ verb_lease() { # CT EXPECT NEW RUN
     echo 'lease taken'
 }
 
-# The watchdog of a fence is the one job that stays: it is the container's way back if this orchestrator dies too.
+# Some jobs stay: the watchdog, the container's way back if this orchestrator dies too; a restore, which runs nothing
+# without a release; and a dump, which must not be killed half-way and sends nothing once its link is gone.
 jobs_kill_older() { # CT TOKEN
     for dir in "$RUN/jobs/$1".[0-9]*.*; do
         [ -d "$dir" ] || continue
         rest=${dir##*/}
         rest=${rest#"$1".}
         case $rest in
-            *.watchdog | *.restore) continue ;;
+            *.watchdog | *.restore | *.dump) continue ;;
         esac
         [ "${rest%%.*}" -ge "$2" ] || job_kill "$dir"
     done
@@ -41,7 +42,13 @@ jobs_kill_older() { # CT TOKEN
 
 # Takes room for a container that will come. The ledger is the records themselves: every one carries what it holds.
 verb_reserve() { # CT TOKEN MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
+    token=$2
     ct=$1
+    shift 2
+    for number in "$@"; do
+        check_number "$number"
+    done
+    set -- "$ct" "$token" "$@"
     lock
     read_record "$ct"
     check_token "$ct" "$2"
@@ -91,7 +98,8 @@ clean_move() { # CT TOKEN
     close_links "$1"
     jobs_kill "$1"
     for dir in "$RUN/move/$1".[0-9]*; do
-        [ ! -d "$dir" ] || [ "${dir#"$RUN/move/$1."}" -gt "$2" ] || remove_tree "$dir"
+        [ -d "$dir" ] || continue
+        [ "${dir##*.}" -gt "$2" ] || remove_tree "$dir"
     done
     rm -f "$RUN/keys/$1".[0-9]*
     rm -rf "$DISK/templates/.part-$1".[0-9]*
@@ -138,12 +146,14 @@ verb_inspect() { # CT
 
 # A mark on the node itself, seen by every orchestrator: nothing new is placed here.
 verb_cordon() { # RUN
+    lock
     printf '%s\n' "$1" > "$DISK/.cordon.new"
     mv "$DISK/.cordon.new" "$DISK/cordon"
     sync "$DISK"
 }
 
 verb_uncordon() {
+    lock
     rm -f "$DISK/cordon"
     sync "$DISK"
 }

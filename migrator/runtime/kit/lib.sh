@@ -25,7 +25,7 @@ refuse() { fail 10 "$1"; }
 # Names come from outside; the orchestrator checks them too.
 check_name() {
     case $1 in
-        '' | -* | .* | *[!a-z0-9._-]*) refuse "not a container's name: $1" ;;
+        '' | -* | *[!a-z0-9_-]*) refuse "not a container's name: $1" ;;
     esac
     [ "${#1}" -le 63 ] || refuse "a container's name has at most 63 characters"
 }
@@ -34,6 +34,7 @@ check_number() {
     case $1 in
         '' | *[!0-9]*) refuse "not a number: $1" ;;
     esac
+    [ "${#1}" -le 16 ] || refuse "too large a number: $1"
 }
 
 make_dirs() {
@@ -59,6 +60,12 @@ now_ms() { date +%s%3N; }
 lock() {
     exec 9> "$DISK/lock"
     flock -w 20 9 || fail 12 'the node is busy: its lock was held for 20 s'
+}
+
+# For what must happen however long it takes: a watchdog that gives up would leave a container frozen for ever.
+lock_at_last() {
+    exec 9> "$DISK/lock"
+    flock 9
 }
 
 unlock() { exec 9>&-; }
@@ -118,17 +125,19 @@ job_alive() { ! flock -n "$1/lock" true; }
 job_start() { # DIR VERB ARGS...
     dir=$1
     shift
-    mkdir "$dir"
-    exec 8> "$dir/lock"
+    rm -rf "$dir.new"
+    mkdir "$dir.new"
+    exec 8> "$dir.new/lock"
     flock 8
-    setsid sh "$KIT/node" job-main "$dir" "$@" < /dev/null > "$dir/out" 2> "$dir/err" 9>&- &
+    mv "$dir.new" "$dir" # from the first moment that it can be found, its lock is held
+    setsid sh "$KIT/node" job-main "$dir" "$@" < /dev/null > "$dir/out" 2> "$dir/err" 3>&- 4>&- 9>&- &
+    echo "$!" > "$dir/pid"
     exec 8>&-
 }
 
 verb_job_main() { # DIR VERB ARGS...   (runs in the job; fd 8 is the job's lock)
     dir=$1
     shift
-    echo $$ > "$dir/pid"
     code=0
     sh "$KIT/node" "$@" || code=$?
     echo "$code" > "$dir/status.new"
@@ -186,11 +195,12 @@ verb_job() { # CT TOKEN NAME WAIT_S VERB ARGS...
     job_report "$dir"
 }
 
-# Forgets a finished job, so that its work may be asked for again.
-verb_job_forget() { # CT TOKEN NAME
-    check_name "$1"
-    dir=$RUN/jobs/$1.$2.$3
-    [ ! -d "$dir" ] || job_kill "$dir"
+# Waits for a job of a container, of whatever token, to end by itself; ends it only after a minute.
+job_await() { # CT NAME
+    for dir in "$RUN/jobs/$1".[0-9]*."$2"; do
+        [ -d "$dir" ] || continue
+        flock -w 60 "$dir/lock" true || job_kill "$dir"
+    done
 }
 
 # --- small parts ----------------------------------------------------------------------------------------------
@@ -273,6 +283,18 @@ end_container() { # CT
     done
 }
 
+# Takes a container's tree away at once, under the lock, and deletes it after the lock is free: that may take long.
+discard_tree() { # CT
+    [ -e "$CONTAINERS/$1" ] || return 0
+    unmount_below "$CONTAINERS/$1"
+    mv "$CONTAINERS/$1" "$CONTAINERS/.gone.$$"
+}
+
+unlock_and_delete() {
+    unlock
+    rm -rf --one-file-system "$CONTAINERS"/.gone.*
+}
+
 # Removes a tree, after unmounting what is mounted in it: CRIU leaves live cgroup mounts under its work path.
 remove_tree() {
     case $1 in
@@ -280,12 +302,16 @@ remove_tree() {
         *) fail 1 "not a tree of ours: $1" ;;
     esac
     [ -e "$1" ] || return 0
+    unmount_below "$1"
+    rm -rf --one-file-system "$1"
+}
+
+unmount_below() { # DIRECTORY
     sed -n 's/^[^ ]* [^ ]* [^ ]* [^ ]* \([^ ]*\) .*/\1/p' /proc/self/mountinfo | sort -r | while read -r point; do
         case $point in
             "$1" | "$1"/*) umount "$point" || umount -l "$point" ;;
         esac
     done
-    rm -rf --one-file-system "$1"
 }
 
 # Lists "PID INNER" for each process of the container. CRIU and its hook stand in the same group while they restore;

@@ -61,12 +61,13 @@ probe_container() { # CT
     echo "container $ct $r_state $r_token $r_generation $alive $r_run"
     echo "holds $ct $r_memory_bytes $r_cpu_milli $r_disk_bytes"
     if [ "$alive" = yes ]; then
+        # Pss: a page that many processes share counts once, as it is dumped once.
         while read -r pid; do
-            cat "/proc/$pid/status" 2> /dev/null || :
+            cat "/proc/$pid/smaps_rollup" 2> /dev/null || :
         done < "$(cgroup_of "$ct")/cgroup.procs" | awk -v ct="$ct" '
-            $1 == "VmRSS:" { rss += $2 }
-            $1 == "RssAnon:" || $1 == "RssShmem:" { anon += $2 }
-            END { printf "memory %s %.0f %.0f\n", ct, rss * 1024, anon * 1024 }'
+            $1 == "Pss:" { all += $2 }
+            $1 == "Pss_Anon:" || $1 == "Pss_Shmem:" { anon += $2 }
+            END { printf "memory %s %.0f %.0f\n", ct, all * 1024, anon * 1024 }'
     fi
     used=$(timeout 5 du -sxk "$CONTAINERS/$ct/upper" 2> /dev/null | cut -f1) || used=
     [ -z "$used" ] || echo "files $ct $((used * 1024))"

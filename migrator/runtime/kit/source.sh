@@ -60,7 +60,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     [ "$code" = 0 ] || { [ "$code" = 24 ] && [ "$3" != final ]; } || fail 1 "rsync ended with $code"
     if [ "$3" = final ]; then
         # The peer may have received some of these under an equal size and time: compare contents.
-        sort -u "$move/open-files" | while read -r name; do
+        sort -u "$move/open-files" | while IFS= read -r name; do
             [ ! -f "$CONTAINERS/$ct/upper/$name" ] || [ -h "$CONTAINERS/$ct/upper/$name" ] || printf '%s\0' "$name"
         done > "$move/open-list"
         if [ -s "$move/open-list" ]; then
@@ -102,32 +102,43 @@ verb_fence() { # CT TOKEN DEADLINE_S
     read_record "$ct"
     check_token "$ct" "$token"
     case $r_state in
-        serving) ;;
-        fenced) echo 'fenced already'; return 0 ;;
+        serving | fenced) ;; # fenced: the first try may have died on the way, so all of it is done again
         *) refuse "container $ct is $r_state and cannot be fenced" ;;
     esac
+    has_processes "$ct" || fail 12 "container $ct has no processes"
     read_net "$ct"
     boot_id
     r_state=fenced r_boot=$boot_id r_deadline_s=$3
     write_record "$ct"
     dir=$RUN/jobs/$ct.$token.watchdog
-    [ ! -d "$dir" ] || job_kill "$dir"
-    job_start "$dir" watchdog "$ct" "$3"
+    if [ ! -d "$dir" ] || ! job_alive "$dir"; then
+        [ ! -d "$dir" ] || job_kill "$dir"
+        job_start "$dir" watchdog "$ct" "$3"
+    fi
     uptime_ms
-    echo "frozen_at_ms $now_ms"
+    frozen_at_ms=$now_ms
     set_frozen "$ct" 1
     gate_close
+    check_fenced "$ct"
+    echo "frozen_at_ms $frozen_at_ms"
     echo 'fenced now'
+}
+
+# The record alone is no fence: frozen and closed is.
+check_fenced() { # CT   (read_net before)
+    is_frozen "$(cgroup_of "$1")" 1 && ! gate_is_open || fail 12 "container $1 is not frozen behind a closed gate"
 }
 
 # Runs on the node alone: at the deadline it gives the container back to itself, unless someone sealed the fence.
 # A later lease raises the token but never takes this way back, so the watchdog asks only for the state.
 verb_watchdog() { # CT DEADLINE_S
     sleep "$2"
-    lock
-    read_record "$1"
-    [ "$r_state" = fenced ] || return 0
     ct=$1
+    close_links "$ct"
+    job_await "$ct" dump
+    lock_at_last
+    read_record "$ct"
+    [ "$r_state" = fenced ] || return 0
     give_back
     echo 'watchdog fired'
 }
@@ -145,6 +156,8 @@ give_back() {
 # most containers nearly everything, goes as it is, without another process in between; the rest goes beside it.
 verb_dump() { # CT TOKEN
     move=$RUN/move/$1.$2
+    read_net "$1"
+    check_fenced "$1"
     pages=$move/images/pages-1.img
     before=$(now_ms)
     $RUNC checkpoint --leave-running --tcp-established --file-locks \
@@ -152,8 +165,10 @@ verb_dump() { # CT TOKEN
         fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
     dumped=$(now_ms)
     on_link "$1" "$2" pages < "$pages" > "$move/received" &
-    tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . | on_link "$1" "$2" images
+    { tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . || : > "$move/cut-short"; } | on_link "$1" "$2" images
     wait "$!"
+    [ ! -e "$move/cut-short" ] || fail 1 'the images could not be read whole'
+    check_fenced "$1"
     [ "received $(stat -c %s "$pages")" = "$(cat "$move/received")" ] || fail 1 'the pages did not arrive whole'
     echo "dump_ms $((dumped - before))"
     du -sk "$move/images" | sed 's/\([0-9]*\).*/image_kib \1/'
@@ -186,6 +201,8 @@ verb_seal() { # CT TOKEN
     case $r_state in
         sealed) ;;
         fenced)
+            read_net "$ct"
+            check_fenced "$ct"
             r_state=sealed
             write_record "$ct"
             for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
@@ -199,6 +216,13 @@ verb_seal() { # CT TOKEN
 # Only after ABORTED: the container runs on, its network first, so that nothing it says is lost.
 verb_thaw() { # CT TOKEN
     ct=$1
+    check_name "$ct"
+    read_record "$ct"
+    check_token "$ct" "$2"
+    # CRIU is not killed in a dump: it would leave its own code in the processes, and their freezer as it pleases. With
+    # the link gone nothing is sent any more, and it ends by itself.
+    close_links "$ct"
+    job_await "$ct" dump
     lock
     read_record "$ct"
     check_token "$ct" "$2"
@@ -239,10 +263,13 @@ verb_retire() { # CT TOKEN
     [ "$r_state" != absent ] || return 0
     check_token "$ct" "$2"
     [ "$r_state" = sealed ] || refuse "container $ct is $r_state, not sealed; it is not removed"
-    read_net "$ct"
-    cut_cable
+    if [ -e "$CONTAINERS/$ct/net" ]; then # else an earlier try has come so far
+        read_net "$ct"
+        cut_cable
+    fi
     end_container "$ct"
     clean_move "$ct" "$2"
-    remove_tree "$CONTAINERS/$ct"
+    discard_tree "$ct"
     remove_record "$ct"
+    unlock_and_delete
 }

@@ -24,8 +24,8 @@ verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
     echo "user $user"
 }
 
-without_keys() { # FILE CT
-    [ ! -e "$1" ] || grep -v " migrator:$2\.[0-9]*\$" "$1" || :
+without_keys() { # FILE CT   (grep ends with 1 when no line is left, with 2 when it could not read or write)
+    [ ! -e "$1" ] || grep -v " migrator:$2\.[0-9]*\$" "$1" || [ "$?" = 1 ]
 }
 
 replace_keys() { # DIR USER
@@ -34,7 +34,8 @@ replace_keys() { # DIR USER
         chmod --reference="$1/authorized_keys" "$1/.authorized_keys.migrator"
     }
     [ -e "$1/authorized_keys" ] || chown "$2" "$1/.authorized_keys.migrator"
-    mv "$1/.authorized_keys.migrator" "$1/authorized_keys"
+    sync "$1/.authorized_keys.migrator"
+    mv "$1/.authorized_keys.migrator" "$(readlink -f "$1/authorized_keys")"
 }
 
 revoke_keys() { # CT
@@ -244,8 +245,9 @@ verb_discard_target() { # CT TOKEN
         cut_cable
     }
     clean_move "$ct" "$2"
-    remove_tree "$CONTAINERS/$ct"
+    discard_tree "$ct"
     remove_record "$ct"
+    unlock_and_delete
 }
 
 # The MAC address that answers for an IPv4 address on this node's own network, if any does.
