@@ -26,8 +26,10 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     anon_bytes = mine.anon_bytes if mine else move.descriptor.memory_bytes
     # The pages may grow until the freeze; the images' own memory is bounded all the same.
     images_bytes = max(anon_bytes + anon_bytes // 2, move.descriptor.memory_bytes) + IMAGE_MARGIN_BYTES
+    # One file of pages belongs to one process, which holds no more than the whole container has resident.
+    first_pages_bytes = min(anon_bytes, mine.rss_bytes) if mine else 0
     ct = move.descriptor
-    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, anon_bytes)
+    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, first_pages_bytes)
 
 
 async def put_bundle(side: Side, move: Move) -> None:

@@ -61,13 +61,14 @@ probe_container() { # CT
     echo "container $ct $r_state $r_token $r_generation $alive $r_run"
     echo "holds $ct $r_memory_bytes $r_cpu_milli $r_disk_bytes"
     if [ "$alive" = yes ]; then
-        # Pss: a page that many processes share counts once, as it is dumped once.
+        # Used: pages that processes share count once (Pss). Dumped: CRIU writes private pages of every process, also
+        # those that a fork still shares, and shared memory once.
         while read -r pid; do
-            cat "/proc/$pid/smaps_rollup" 2> /dev/null || :
+            cat "/proc/$pid/status" "/proc/$pid/smaps_rollup" 2> /dev/null || :
         done < "$(cgroup_of "$ct")/cgroup.procs" | awk -v ct="$ct" '
-            $1 == "Pss:" { all += $2 }
-            $1 == "Pss_Anon:" || $1 == "Pss_Shmem:" { anon += $2 }
-            END { printf "memory %s %.0f %.0f\n", ct, all * 1024, anon * 1024 }'
+            $1 == "Pss:" { used += $2 }
+            $1 == "RssAnon:" || $1 == "Pss_Shmem:" { dumped += $2 }
+            END { printf "memory %s %.0f %.0f\n", ct, used * 1024, dumped * 1024 }'
     fi
     used=$(timeout 5 du -sxk "$CONTAINERS/$ct/upper" 2> /dev/null | cut -f1) || used=
     [ -z "$used" ] || echo "files $ct $((used * 1024))"
