@@ -55,6 +55,8 @@ class Wanted:
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument."""
         check_container_name(name)
+        if not command or not command[0]:
+            raise BadInput("COMMAND: it is empty; write what the container runs after --")
         if not 0.01 <= cpus <= CPUS_MAX:  # which a nan is not
             raise BadInput(f"--cpus {cpus}: from 0.01 to {CPUS_MAX}")
         if not NAME.fullmatch(template):
@@ -64,7 +66,7 @@ class Wanted:
         return cls(
             name=name,
             template=template,
-            address=_interface("--ip", ip),
+            address=_host_address("--ip", ip),
             gateway=_interface("--gateway", gateway).split("/")[0] if gateway else None,
             command=command,
             memory_bytes=_size("--memory", memory, MEMORY_BYTES_MIN),
@@ -238,6 +240,16 @@ def _interface(option: str, text: str) -> str:
     except ValueError as error:
         raise BadInput(f"{option} {text!r}: {error}") from error
     return str(address)
+
+
+def _host_address(option: str, text: str) -> str:
+    """An address that one container may have: not a network's own, nor everybody's, nor the host's to itself."""
+    address = _interface(option, text)
+    parsed = ipaddress.IPv4Interface(address)
+    edges = (parsed.network.network_address, parsed.network.broadcast_address) if parsed.network.prefixlen < 31 else ()
+    if parsed.ip in edges or parsed.is_loopback or parsed.is_multicast or parsed.is_unspecified:
+        raise BadInput(f"{option} {text!r}: not an address for one container")
+    return address
 
 
 def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:

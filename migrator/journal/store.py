@@ -103,6 +103,7 @@ class Journal:
         self.path = path
         self._now_ms = now_ms
         self._progress: dict[str, Progress] = {}
+        self._held: dict[str, int] = {}  # the token under which this process works on a migration
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
@@ -180,6 +181,7 @@ class Journal:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
+        self._held[migration.id] = migration.token
 
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""
@@ -198,6 +200,7 @@ class Journal:
             ).rowcount
         if changed != 1:
             raise Refused(f"migration {migration} was taken over by another orchestrator meanwhile")
+        self._held[migration] = token
 
     # --- events -------------------------------------------------------------------------------------------------
 
@@ -205,6 +208,9 @@ class Journal:
         """Appends events in one synced transaction. An event that may not follow is refused and nothing is written."""
         progress = self.progress(migration)
         with self._transaction() as db:
+            token = db.execute("SELECT token FROM migrations WHERE id = ?", (migration,)).fetchone()[0]
+            if token != self._held.get(migration, token):
+                raise Refused(f"migration {migration} was taken over by another orchestrator")
             for state, phase, data in steps:
                 event = Event(0, self._now_ms(), state, phase, data)
                 progress = apply(progress, event)

@@ -60,6 +60,13 @@ def test_an_older_token_decides_nothing(journal: Journal) -> None:
     assert Journal(journal.path).progress(M).decision is None
 
 
+def test_an_orchestrator_that_was_superseded_writes_no_more(journal: Journal) -> None:
+    Journal(journal.path).take_over(M, 3)
+    with pytest.raises(Refused, match="taken over"):
+        journal.record(M, (State.LEASED, Phase.BEGIN, {}))
+    assert Journal(journal.path).events(M) == []
+
+
 def test_a_take_over_needs_a_higher_token(journal: Journal) -> None:
     with pytest.raises(Refused):
         journal.take_over(M, 2)
