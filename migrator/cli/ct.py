@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from migrator.cli.output import json_option, print_json, print_table
-from migrator.cli.session import open_fleet, run_async
+from migrator.cli.shared import open_fleet, run_async
 
 
 @click.group()

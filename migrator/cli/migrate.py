@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from migrator.cli.output import json_option
-from migrator.cli.session import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 
 
 @click.command()

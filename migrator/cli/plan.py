@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from migrator.cli.output import fail, json_option, print_json
-from migrator.cli.session import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 
 if TYPE_CHECKING:
     from migrator.executor.apply import Applied
