@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import pytest
+
 from tests.lab.client import CountingClient
 from tests.lab.stage import Outcome, Stage
 
@@ -106,12 +108,13 @@ def test_a_pause_predicted_over_the_limit_is_refused_before_anything_is_touched(
     assert tidy.places("web") == [("n1", "running")]
 
 
-async def test_ctrl_c_in_the_pause_rolls_back_and_says_so(tidy: Stage) -> None:
-    ip = tidy.counter("web", "n1", 6)
+@pytest.mark.parametrize("after", ["fenced", "dumped"])  # in the dump, and after it
+async def test_ctrl_c_in_the_pause_rolls_back_and_says_so(tidy: Stage, after: str) -> None:
+    ip = tidy.counter("web", "n1", 6, mib=64)
     async with CountingClient(ip) as client:
         process = tidy.start("migrate", "web", "--to", "n2")
         assert process.stderr is not None
-        while "dumped" not in (line := await asyncio.to_thread(process.stderr.readline)):
+        while after not in (line := await asyncio.to_thread(process.stderr.readline)):
             assert line
         process.send_signal(signal.SIGINT)
         _, err = await asyncio.to_thread(process.communicate, timeout=60)
