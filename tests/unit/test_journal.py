@@ -112,4 +112,4 @@ def test_a_journal_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_every_commit_is_synced(journal: Journal) -> None:
-    assert journal._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert journal.store._db.execute("PRAGMA synchronous").fetchone()[0] == 2

@@ -1,0 +1,196 @@
+"""The journal on disk: SQLite, every write synced before the act it announces."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from migrator.errors import Refused
+from migrator.journal.base import JournalError, Migration, Run
+from migrator.journal.events import Event, Phase
+from migrator.protocol.states import State
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    document TEXT NOT NULL,
+    outcome TEXT
+) STRICT;
+CREATE TABLE migrations (
+    id TEXT PRIMARY KEY,
+    run TEXT NOT NULL REFERENCES runs (id),
+    container TEXT NOT NULL,
+    source TEXT NOT NULL,
+    target TEXT NOT NULL,
+    token INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    decision TEXT,
+    document TEXT NOT NULL
+) STRICT;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    migration TEXT NOT NULL REFERENCES migrations (id),
+    at_ms INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    data TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_of_migration ON events (migration, seq);
+CREATE INDEX migrations_of_run ON migrations (run);
+"""
+
+
+class SqliteStore:
+    """See `journal.base.Store`. Opening makes the file, readable by its owner alone, if there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.where = str(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
+            path.chmod(0o600)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA foreign_keys = ON")
+            self._migrate_schema()
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(f"journal {path}: cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        self._db.close()
+
+    def add_run(self, run: Run) -> None:
+        row = (run.id, run.kind, run.created_ms, json.dumps(run.document), run.outcome)
+        with self._transaction() as db:
+            db.execute("INSERT INTO runs (id, kind, created_ms, document, outcome) VALUES (?, ?, ?, ?, ?)", row)
+
+    def set_outcome(self, run: str, outcome: str) -> None:
+        with self._transaction() as db:
+            db.execute("UPDATE runs SET outcome = ? WHERE id = ?", (outcome, run))
+
+    def runs(self) -> list[Run]:
+        rows = self._read("SELECT id, kind, created_ms, document, outcome FROM runs ORDER BY created_ms DESC, id DESC")
+        return [Run(row[0], row[1], row[2], json.loads(row[3]), row[4]) for row in rows]
+
+    def add_migration(self, migration: Migration) -> None:
+        m = migration
+        document = json.dumps(m.document)
+        row = (m.id, m.run, m.container, m.source, m.target, m.token, m.generation, document)
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO migrations (id, run, container, source, target, token, generation, document) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+
+    def migrations(self, run: str) -> list[Migration]:
+        rows = self._read(
+            "SELECT id, run, container, source, target, token, generation, decision, document "
+            "FROM migrations WHERE run = ? ORDER BY rowid",
+            (run,),
+        )
+        return [_migration(row) for row in rows]
+
+    def raise_token(self, migration: str, token: int) -> bool:
+        with self._transaction() as db:
+            sql = "UPDATE migrations SET token = ? WHERE id = ? AND token < ?"
+            return db.execute(sql, (token, migration, token)).rowcount == 1
+
+    def append(self, migration: str, token: int | None, events: Sequence[Event]) -> bool:
+        with self._transaction() as db:
+            holds = db.execute("SELECT token FROM migrations WHERE id = ?", (migration,)).fetchone()[0]
+            if token is not None and holds != token:
+                return False
+            for event in events:
+                self._append(db, migration, event)
+        return True
+
+    def decide(self, migration: str, token: int, before: State | None, event: Event) -> bool:
+        old = str(before) if before else None
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE migrations SET decision = ? WHERE id = ? AND token = ? AND decision IS ?",
+                (str(event.state), migration, token, old),
+            ).rowcount
+            if changed != 1:
+                return False
+            self._append(db, migration, event)
+        return True
+
+    def events(self, migration: str) -> list[Event]:
+        rows = self._read(
+            "SELECT seq, at_ms, state, phase, data FROM events WHERE migration = ? ORDER BY seq", (migration,)
+        )
+        return [Event(row[0], row[1], State(row[2]), Phase(row[3]), json.loads(row[4])) for row in rows]
+
+    @contextlib.contextmanager
+    def working_on(self, run: str) -> Iterator[None]:
+        path = self.path.with_name(f"{self.path.name}.{run}.lock")
+        with path.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
+                    raise BlockingIOError  # its last holder has just removed it
+            except OSError:
+                handle.seek(0)
+                who = handle.read().strip() or "another process"
+                raise Refused(f"run {run} is being worked on by {who}; end that first") from None
+            handle.truncate(0)
+            handle.write(f"pid {os.getpid()}")
+            handle.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _append(db: sqlite3.Connection, migration: str, event: Event) -> None:
+        row = (migration, event.at_ms, str(event.state), str(event.phase), json.dumps(event.data))
+        db.execute("INSERT INTO events (migration, at_ms, state, phase, data) VALUES (?, ?, ?, ?, ?)", row)
+
+    def _read(self, sql: str, arguments: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"journal {self.path}: cannot be read: {error}") from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # or nothing could ever be written again, not even ABORTED
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise JournalError(f"journal {self.path}: cannot be written: {error}") from error
+
+    def _migrate_schema(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            with self._transaction() as db:
+                for statement in _SCHEMA.split(";\n"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif version != SCHEMA_VERSION:
+            raise JournalError(f"journal {self.path} is of version {version}, this program reads {SCHEMA_VERSION}")
+
+
+def _migration(row: tuple[Any, ...]) -> Migration:
+    decision = State(row[7]) if row[7] else None
+    return Migration(row[0], row[1], row[2], row[3], row[4], row[5], row[6], decision, json.loads(row[8]))
