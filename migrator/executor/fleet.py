@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
 from migrator.errors import BadInput, FailedSafe, Refused
-from migrator.inventory.cluster_file import ClusterFile
+from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.probe import probe, probe_all
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.transport.retry import RetryingNode
 from migrator.transport.ssh import SshNode
 
 
 class Fleet:
-    """An open cluster: connections are made when first needed and closed at the end."""
+    """An open cluster: connections are made when first needed and closed at the end.
 
-    def __init__(self, cluster_file: ClusterFile) -> None:
+    `connect` makes the node for an entry of the cluster file, over ssh unless given.
+    """
+
+    def __init__(self, cluster_file: ClusterFile, connect: Callable[[NodeEntry], RetryingNode] | None = None) -> None:
         self.file = cluster_file
-        self.nodes = {n.name: SshNode(n.name, cluster_file.ssh_address(n)) for n in cluster_file.nodes}
+        connect = connect or (lambda entry: SshNode(entry.name, cluster_file.ssh_address(entry)))
+        self.nodes = {entry.name: connect(entry) for entry in cluster_file.nodes}
 
     async def __aenter__(self) -> Fleet:
         return self
@@ -30,7 +36,7 @@ class Fleet:
     ) -> None:
         await asyncio.gather(*(node.close() for node in self.nodes.values()))
 
-    def node(self, name: str) -> SshNode:
+    def node(self, name: str) -> RetryingNode:
         return self.nodes[self.file.entry(name).name]
 
     async def probe(self) -> Cluster:

@@ -59,10 +59,16 @@ def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, sna
 
 
 async def start_run(
-    fleet: Fleet, journal: Journal, plan: Plan, policy: Policy, cluster_file: str, notify: Notify
+    fleet: Fleet,
+    journal: Journal,
+    plan: Plan,
+    policy: Policy,
+    cluster_file: str,
+    notify: Notify,
+    run_id: str | None = None,
 ) -> tuple[str, RunResult]:
     """Carries out a plan under a new run. Moves that failed are in the result; the journal has all of it."""
-    run = new_run_id()
+    run = run_id or new_run_id()
     document = {"cluster_file": cluster_file, "plan": asdict(plan), "policy": asdict(policy)}
     journal.create_run(run, plan.intent, document)
     with journal.working_on(run):

@@ -75,9 +75,11 @@ class Saga:
     async def release(self) -> None:
         """Releases a committed move, trying for a while if the target does not answer."""
         move = self.move
+        clock = asyncio.get_running_loop().time  # the loop's: tenacity's own knows no virtual time
+        give_up_at_s = clock() + move.policy.recovery_timeout_s
         patiently = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(NodeUnreachable),
-            stop=tenacity.stop_after_delay(move.policy.recovery_timeout_s),
+            stop=lambda state: clock() >= give_up_at_s,
             wait=tenacity.wait_exponential(multiplier=0.5, max=5),
             reraise=True,
         )

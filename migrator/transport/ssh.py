@@ -12,8 +12,6 @@ import shlex
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
-import tenacity
-
 from migrator.transport import kit
 from migrator.transport.attach import attach
 from migrator.transport.base import (
@@ -27,6 +25,7 @@ from migrator.transport.base import (
     NodeUnreachable,
     NodeUntrusted,
 )
+from migrator.transport.retry import RetryingNode
 
 if TYPE_CHECKING:
     import asyncssh
@@ -50,7 +49,7 @@ class SshAddress:
     become: str | None = None
 
 
-class SshNode:
+class SshNode(RetryingNode):
     """A node reached over ssh; see `transport.base.Node`."""
 
     def __init__(self, name: str, address: SshAddress) -> None:
@@ -59,20 +58,6 @@ class SshNode:
         self._connection: asyncssh.SSHClientConnection | None = None
         self._connecting = asyncio.Lock()
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
-
-    async def call(
-        self, verb: str, *args: str | int, stdin: bytes = b"", timeout_s: float = 30, tries: int = 3
-    ) -> Answer:
-        retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(NodeUnreachable),
-            stop=tenacity.stop_after_attempt(tries),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
-            reraise=True,
-        )
-        async for attempt in retrying:
-            with attempt:
-                return await self._call_once(verb, [str(arg) for arg in args], stdin, timeout_s)
-        raise AssertionError("tenacity ends with a result or an error")
 
     async def host_key(self) -> tuple[str, str]:
         connection = await self._connected("host key")
@@ -85,7 +70,6 @@ class SshNode:
     async def attach(
         self, verb: str, *args: str, stdin: IO[Any], stdout: IO[Any], stderr: IO[Any], terminal: bool
     ) -> int:
-        """Runs a verb with a person's own streams, and returns its exit code. For commands inside containers."""
         connection = await self._connected(verb)
         line = self.command("sh", f"{kit.directory()}/node", verb, "-t" if terminal else "-", *args)
         code = await attach(connection, line, stdin, stdout, stderr, terminal)
@@ -105,7 +89,7 @@ class SshNode:
         prefix = ["sudo", "-n", "--"] if self.address.become == "sudo" else []
         return shlex.join([*prefix, *argv])
 
-    async def _call_once(self, verb: str, args: list[str], stdin: bytes, timeout_s: float) -> Answer:
+    async def call_once(self, verb: str, args: list[str], stdin: bytes, timeout_s: float) -> Answer:
         connection = await self._connected(verb)
         line = self.command("sh", f"{kit.directory()}/node", verb, *args)
         code, out, err = await self._run(connection, verb, line, stdin, timeout_s)

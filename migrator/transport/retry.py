@@ -1,0 +1,55 @@
+"""Calling a node again: bounded, with a pause that grows, and only when there was no answer at all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import IO, Any
+
+import tenacity
+
+from migrator.transport.base import Answer, NodeFailed, NodeUnreachable
+
+
+class RetryingNode(ABC):
+    """A node whose one call may be lost: `call_once` says how it is made, `call` how often."""
+
+    name: str
+
+    async def call(
+        self, verb: str, *args: str | int, stdin: bytes = b"", timeout_s: float = 30, tries: int = 3
+    ) -> Answer:
+        """See `transport.base.Node`."""
+        words = [str(arg) for arg in args]
+        try:
+            return await self.call_once(verb, words, stdin, timeout_s)  # the usual case costs nothing more
+        except NodeUnreachable:
+            if tries <= 1:
+                raise
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(NodeUnreachable),
+            stop=tenacity.stop_after_attempt(tries - 1),
+            wait=tenacity.wait_random_exponential(multiplier=0.2, max=2),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                return await self.call_once(verb, words, stdin, timeout_s)
+        raise AssertionError("tenacity ends with a result or an error")
+
+    @abstractmethod
+    async def call_once(self, verb: str, args: list[str], stdin: bytes, timeout_s: float) -> Answer:
+        """One try; NodeUnreachable if nothing is known of what the verb did."""
+
+    @abstractmethod
+    async def host_key(self) -> tuple[str, str]:
+        """See `transport.base.Node`."""
+
+    async def attach(
+        self, verb: str, *args: str, stdin: IO[Any], stdout: IO[Any], stderr: IO[Any], terminal: bool
+    ) -> int:
+        """Runs a verb with a person's own streams, and returns its exit code. For commands inside containers."""
+        raise NodeFailed(self.name, verb, "nobody can attach to this node")
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Lets go of the node; what runs on it goes on."""
