@@ -33,6 +33,7 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
             f"container {planned.container} is held by run {found.run}; finish it: migrator resume {found.run}"
         )
     attempt = 1 + sum(m.container == planned.container for m in journal.migrations(run))
+    token = max(found.token, journal.token_max(planned.container)) + 1
     move = Move(
         id=f"{run}/{planned.container}/{attempt}",
         run=run,
@@ -40,7 +41,7 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         source=_side(fleet, source),
         target=_side(fleet, target),
         expected_token=found.token,
-        token=found.token + 1,
+        token=token,
         generation=found.generation,
         policy=policy,
     )

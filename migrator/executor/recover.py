@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from migrator.errors import MigratorError, NeedsOperator
+from migrator.errors import FailedSafe, MigratorError, NeedsOperator
+from migrator.executor.look import look
 from migrator.executor.saga import Saga
-from migrator.journal.events import Phase
+from migrator.journal.events import Phase, Progress
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
 from migrator.protocol.recovery import Action, Verdict, decide
 from migrator.protocol.states import State
-from migrator.steps import AFTER_RELEASE, RELEASE
+from migrator.steps import AFTER_RELEASE, RELEASE, verify
 from migrator.steps.base import Move, Side
-from migrator.transport.base import Answer, NodeUnreachable
-
-
-def observe(answer: Answer) -> Observation:
-    """What `inspect` told."""
-    return Observation(
-        state=answer.get("state", "absent"),
-        token=answer.number("token"),
-        generation=answer.number("generation"),
-        run=answer.get("run", "-"),
-        same_boot=answer.get("same_boot") == "yes",
-        processes=answer.get("processes", "none"),
-        gate=answer.get("gate", "none"),
-        held=bool(answer.get("held")),
-        jobs=tuple(answer.lines("job_running")),
-    )
-
-
-async def look(side: Side, container: str) -> Observation | None:
-    """What a node says of a container; `None` when it does not answer."""
-    try:
-        return observe(await side.node.call("inspect", container, tries=2))
-    except NodeUnreachable:
-        return None
 
 
 async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict:
@@ -44,16 +21,40 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
+    if journal.progress(move.id).decision is None and journal.superseded(move.id, move.name):
+        _close(move, journal)
+        return Verdict(Action.NOTHING, "a later attempt has leased the container; this one holds nothing")
     silent = await _take_over(move, journal)
     progress = journal.progress(move.id)
     move.results.update(progress.reached)
     source, target = await asyncio.gather(
         *(_nobody() if side in silent else look(side, move.name) for side in (move.source, move.target))
     )
-    verified = progress.verified and (forward or source is None or not source.alive)
+    lost = source is None or not (source.alive and source.same_boot)
+    verified = (progress.verified and (forward or lost)) or (lost and await _verify_late(move, progress, target))
     verdict = decide(progress.decision, verified, source, target)
-    await _act(verdict, move, journal, source, target)
+    await _act(verdict, move, journal, source, target, silent)
     return verdict
+
+
+async def _verify_late(move: Move, progress: Progress, target: Observation | None) -> bool:
+    """Compares a held copy now, where the orchestrator died before it did: it may be the only one there is."""
+    complete = State.DUMPED in progress.reached and State.SYNCED in progress.reached
+    if not complete or progress.decision is not None or target is None or not target.held:
+        return False
+    try:
+        census = (await move.target.node.call("census", move.name)).text
+    except MigratorError:
+        return False
+    return not verify.difference(progress.reached[State.DUMPED]["census"], census.split("\n"))
+
+
+def _close(move: Move, journal: Journal) -> None:
+    """Ends a migration that a later one has superseded before it held anything, on the journal's side alone."""
+    move.token = journal.token_max(move.name) + 1
+    journal.take_over(move.id, move.token)
+    journal.decide(move.id, move.token, State.ABORTED, {"error": "superseded by a later attempt"})
+    journal.record(move.id, (State.ROLLED_BACK, Phase.END, {}))
 
 
 async def _nobody() -> None:
@@ -66,15 +67,16 @@ async def _take_over(move: Move, journal: Journal) -> list[Side]:
     Returns the sides that do not answer.
     """
     source, target = await asyncio.gather(look(move.source, move.name), look(move.target, move.name))
-    token = max(move.token, *(seen.token for seen in (source, target) if seen is not None), 0) + 1
+    seen_max = max(seen.token for seen in (source or Observation(), target or Observation()))
+    token = max(journal.token_max(move.name), seen_max) + 1
     journal.take_over(move.id, token)
     for side, observed in ((move.source, source), (move.target, target)):
         # A node without a record has nothing to guard, except a target that may still be told to begin.
         if observed is None or (observed.state == "absent" and side is move.source):
             continue
-        if observed.state in ("serving", "stopped") and observed.run == "-":
-            continue  # settled: nobody's move
-        if observed.state != "absent" and observed.run != move.run:
+        if observed.run == "-" and observed.token > move.token:
+            continue  # settled: nobody's move. A lower token is one that our lease has not reached, and still may
+        if observed.state != "absent" and observed.run not in ("-", move.run):
             if journal.progress(move.id).decision is State.ABORTED:
                 continue  # a later run has it: what is left of ours is on the other side
             raise NeedsOperator(
@@ -87,7 +89,12 @@ async def _take_over(move: Move, journal: Journal) -> list[Side]:
 
 
 async def _act(
-    verdict: Verdict, move: Move, journal: Journal, source: Observation | None, target: Observation | None
+    verdict: Verdict,
+    move: Move,
+    journal: Journal,
+    source: Observation | None,
+    target: Observation | None,
+    silent: list[Side],
 ) -> None:
     saga = Saga(move, journal)
     decided = journal.progress(move.id).decision is not None
@@ -99,13 +106,13 @@ async def _act(
     if verdict.action in (Action.ABORT, Action.COLD_START) and not decided:
         journal.decide(move.id, move.token, State.ABORTED, {"error": verdict.reason})
     if verdict.action in (Action.ABORT, Action.ROLL_BACK):
-        await saga.roll_back()
+        await saga.roll_back(silent)
     elif verdict.action is Action.COLD_START:
-        await _cold_start(move, saga)
+        await _cold_start(move, saga, silent)
     elif verdict.action is Action.REVOKE:
         journal.decide(move.id, move.token, State.REVOKED, {"reason": verdict.reason})
         move.generation += 1
-        await saga.roll_back()
+        await saga.roll_back(silent)
     else:
         if verdict.action is Action.COMMIT:
             journal.decide(move.id, move.token, State.COMMITTED, {"reason": verdict.reason})
@@ -123,6 +130,11 @@ async def _finish(
             journal.record(move.id, (State.RELEASED, Phase.END, {"processes": there.processes}))
         else:
             await saga.release()
+    if source is None:
+        raise FailedSafe(
+            f"container {move.name} runs on {move.target.node.name}; {move.source.node.name} does not answer, and its "
+            f"frozen copy is removed when it does: migrator resume {move.run}"
+        )
     for step in AFTER_RELEASE:
         if step.state in reached:
             continue
@@ -132,10 +144,10 @@ async def _finish(
         await saga.step(step)
 
 
-async def _cold_start(move: Move, saga: Saga) -> None:
+async def _cold_start(move: Move, saga: Saga, silent: list[Side]) -> None:
     """The memory is lost on both sides; the files on the source are whole."""
     await move.source.node.call("reclaim", move.name, move.token)
-    await saga.roll_back()
+    await saga.roll_back(silent)
     try:
         await move.source.node.call("ct-start", move.name, timeout_s=60)
     except MigratorError as error:

@@ -7,18 +7,19 @@ cancellation, aborts and rolls back. After it there is only forward: what cannot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import tenacity
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.cancel import finish_anyway
+from migrator.executor.look import look
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.protocol.states import State, is_decided
 from migrator.steps import AFTER_RELEASE, FROZEN, PREPARE, RELEASE, UNDO_ORDER
-from migrator.steps.base import Move, Step
+from migrator.steps.base import Move, Side, Step
 from migrator.transport.base import NodeMissing, NodeRefused, NodeUnreachable
 
 Turn = Callable[[Move], AbstractAsyncContextManager[object]]
@@ -30,6 +31,10 @@ BEFORE_ANY_CHANGE = (State.LEASED, State.CHECKED, State.RESERVED)
 
 def _free_for_all(move: Move) -> AbstractAsyncContextManager[object]:
     return nullcontext()
+
+
+class Unsettled(NeedsOperator):
+    """The saga may not decide by itself any more; recovery asks both nodes and goes by its table."""
 
 
 class Saga:
@@ -88,7 +93,8 @@ class Saga:
                 with attempt:
                     await self.step(RELEASE)
         except MigratorError as error:
-            raise NeedsOperator(
+            kind = NeedsOperator if isinstance(error, NodeUnreachable) else Unsettled
+            raise kind(
                 f"container {move.name} is committed to {move.target.node.name} and not released: {error}; both copies "
                 f"stay as they are; when the node answers run: migrator resume {move.run}"
             ) from error
@@ -98,11 +104,17 @@ class Saga:
                 f"migrator ct logs {move.name}; its files are there: migrator ct start {move.name}"
             )
 
-    async def roll_back(self) -> None:
-        """Undoes an aborted move. What cannot be reached is said; its own watchdog or a later resume settles it."""
+    async def roll_back(self, silent: Collection[Side] = ()) -> None:
+        """Undoes an aborted move. What cannot be reached is said; its own watchdog or a later resume settles it.
+
+        `silent` sides did not answer when the token was raised: one that answers again would refuse ours.
+        """
         move = self.move
         debts = []
         for step in UNDO_ORDER:
+            if step.undo_side(move) in silent:
+                debts.append(f"node {step.undo_side(move).node.name}: no answer")
+                continue
             try:
                 await step.undo(move)
             except (NodeRefused, NodeMissing):
@@ -110,8 +122,9 @@ class Saga:
             except MigratorError as error:
                 debts.append(str(error))
         if debts:
+            owed = "; ".join(dict.fromkeys(debts))
             raise FailedSafe(
-                f"container {move.name} stays on {move.source.node.name}; not cleaned yet: {'; '.join(debts)}; "
+                f"container {move.name} stays on {move.source.node.name}; not cleaned yet: {owed}; "
                 f"run: migrator resume {move.run}"
             )
         self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, {}))
@@ -131,6 +144,11 @@ class Saga:
             return
         if progress.pending is not None:
             self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
+        if progress.verified and not await self._source_can_run():
+            raise Unsettled(
+                f"container {move.name} is undecided between {move.source.node.name} and {move.target.node.name}: "
+                f"{_said(error)}; run: migrator resume {move.run}"
+            ) from error
         self.journal.decide(move.id, move.token, State.ABORTED, {"error": _said(error)})
         self.notify(move, State.ABORTED, Phase.END)
         await self.roll_back()
@@ -139,6 +157,15 @@ class Saga:
             declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE
             kind = Refused if isinstance(error, Refused) or declined else FailedSafe
             raise kind(told) from error
+
+    async def _source_can_run(self) -> bool:
+        """Whether the source is known to have its container whole. If it has not, a verified copy held by the target
+        may be the only one, and to abort would end it."""
+        try:
+            seen = await look(self.move.source, self.move.name)
+        except MigratorError:  # it answers, and nobody understands what
+            return False
+        return seen is not None and seen.alive and seen.same_boot
 
     async def _all(self, steps: tuple[Step, ...]) -> None:
         for step in steps:

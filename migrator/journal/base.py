@@ -63,14 +63,20 @@ class Store(Protocol):
         """The newest first."""
         ...
 
-    def add_migration(self, migration: Migration) -> None: ...
+    def add_migration(self, migration: Migration) -> bool:
+        """False unless its token is above that of every migration of its container in this journal."""
+        ...
 
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""
         ...
 
     def raise_token(self, migration: str, token: int) -> bool:
-        """False unless the migration's token was lower."""
+        """False unless the token is above that of every migration of its container in this journal."""
+        ...
+
+    def of_container(self, container: str) -> list[Migration]:
+        """Every migration of a container, of whatever run, in the order in which they began."""
         ...
 
     def append(self, migration: str, token: int | None, events: Sequence[Event]) -> bool:

@@ -45,17 +45,23 @@ class MemoryStore:
     def runs(self) -> list[Run]:
         return sorted(self._runs.values(), key=lambda run: (run.created_ms, run.id), reverse=True)
 
-    def add_migration(self, migration: Migration) -> None:
+    def add_migration(self, migration: Migration) -> bool:
+        if any(other.token >= migration.token for other in self.of_container(migration.container)):
+            return False
         self._migrations[migration.id] = migration
         self._of_run[migration.run].append(migration.id)
         self._events[migration.id] = []
+        return True
+
+    def of_container(self, container: str) -> list[Migration]:
+        return [migration for migration in self._migrations.values() if migration.container == container]
 
     def migrations(self, run: str) -> list[Migration]:
         return [self._migrations[migration] for migration in self._of_run.get(run, [])]
 
     def raise_token(self, migration: str, token: int) -> bool:
         found = self._migrations[migration]
-        if found.token >= token:
+        if any(other.token >= token for other in self.of_container(found.container)):
             return False
         self._migrations[migration] = replace(found, token=token)
         return True
@@ -86,7 +92,11 @@ class MemoryStore:
         try:
             yield
         finally:
-            self._worked_on.discard(run)
+            self.let_go(run)
+
+    def let_go(self, run: str) -> None:
+        """Nobody works on the run any more: its orchestrator is through with it, or has died."""
+        self._worked_on.discard(run)
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -81,8 +81,24 @@ class Journal:
     # --- migrations ---------------------------------------------------------------------------------------------
 
     def add_migration(self, migration: Migration) -> None:
-        self.store.add_migration(migration)
+        """Enters an attempt. Its token has to be above all that this journal has given for the container: of two
+        orchestrators that begin at one moment, one is refused."""
+        if not self.store.add_migration(migration):
+            raise Refused(f"container {migration.container} is being moved by another orchestrator of this journal")
         self._held[migration.id] = migration.token
+
+    def token_max(self, container: str) -> int:
+        """The highest token that this journal has given for a container, 0 if none."""
+        return max((migration.token for migration in self.store.of_container(container)), default=0)
+
+    def superseded(self, migration: str, container: str) -> bool:
+        """Whether a later attempt of this journal has leased the container: then an undecided one holds nothing.
+
+        A lease needs a source that no run holds, so the earlier one had not leased it, and now never can.
+        """
+        attempts = self.store.of_container(container)
+        mine = next(m.token for m in attempts if m.id == migration)
+        return any(m.token > mine and State.LEASED in self._fold(m.id).reached for m in attempts)
 
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""

@@ -71,6 +71,14 @@ class Answer:
         return int(value)
 
 
+def ended(node: str, verb: str, code: int, out: str, err: str) -> Answer:
+    """What a verb that ended with `code` answered; raises what its code means. `err` is one line."""
+    if code == 0:
+        return Answer(node, verb, out)
+    kinds = {REFUSED: NodeRefused, MISSING: NodeMissing, BUSY: NodeFailed}
+    raise kinds.get(code, NodeFailed)(node, verb, err or f"{verb} ended with {code}")
+
+
 class Node(Protocol):
     """One node. `name` is the cluster file's."""
 

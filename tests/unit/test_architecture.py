@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "steps": {"model", "protocol", "runtime", "transport"},
     "executor": {"checker", "inventory", "journal", "model", "protocol", "runtime", "steps", "transport"},
     "lab": {"model"},
+    "sim": {"executor", "inventory", "journal", "model", "planner", "protocol", "runtime", "transport"},
     "cli": {"checker", "executor", "inventory", "journal", "lab", "model", "planner", "protocol", "steps", "transport"},
     "demo": {"cli", "lab", "model"},
 }
