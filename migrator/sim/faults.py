@@ -86,6 +86,8 @@ class Strikes:
                     job.task.cancel()
         elif fault.kind == "copy-dies":
             self._copy_dies(m)
+        elif fault.kind == "process-dies" and m.up.verbs:
+            next(reversed(m.up.verbs)).cancel()
 
     def _kill_criu(self, m: Machine) -> None:
         """CRIU dies in a restore: what it holds never runs, and the node ends it a moment later."""

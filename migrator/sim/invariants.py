@@ -15,6 +15,7 @@ AWAIT_DUMP_S = 60  # a watchdog lets a dump come to its end, for so long
 SLACK_S = 5.0
 FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settled")
 FINAL = ("done", "rolled-back")
+ANNOUNCED = {"reserved": "leased", "fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
 
 
 class Watch:
@@ -52,24 +53,26 @@ class Watch:
 
     def _transition(self, ct: str, node: str, before: str, state: str) -> None:
         run = self._run_of(ct, node)
+        if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state],)):
+            self.world.violate(f"{ct} is {state} on {node}, and no journal had announced it")
         if state == "fenced":
             self._fenced_s[(node, ct)] = self.world.clock.now_s()
-        if state == "released" and not self._decided(ct, run, FOR_TARGET):
+        if state == "released" and not self._journaled(ct, run, FOR_TARGET):
             self.world.violate(f"{ct} is released on {node}, and no journal has committed it")
-        if before == "sealed" and state in ("serving", "stopped") and not self._decided(ct, run, FOR_SOURCE):
+        if before == "sealed" and state in ("serving", "stopped") and not self._journaled(ct, run, FOR_SOURCE):
             self.world.violate(f"{ct} on {node} was sealed and comes back, and no journal has aborted it")
         if before == "fenced" and state == "serving":
             record = self.world.machines[node].disk.records[ct]
             waited_s = self.world.clock.now_s() - self._fenced_s.get((node, ct), 0.0)
             watchdog = waited_s >= record.deadline_s and record.run == run
-            if not watchdog and not self._decided(ct, run, FOR_SOURCE):
+            if not watchdog and not self._journaled(ct, run, FOR_SOURCE):
                 self.world.violate(f"{ct} on {node} is thawed before its deadline, and no journal has aborted it")
 
     def _run_of(self, ct: str, node: str) -> str:
         record = self.world.machines[node].disk.records.get(ct)
         return record.run if record else "-"
 
-    def _decided(self, ct: str, run: str, words: tuple[str, ...]) -> bool:
+    def _journaled(self, ct: str, run: str, words: tuple[str, ...]) -> bool:
         return any(
             str(event.state) in words
             for store in self.stores

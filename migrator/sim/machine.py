@@ -137,6 +137,7 @@ class Ram:
     copies: dict[str, Copy] = field(default_factory=dict)
     gates: dict[str, bool] = field(default_factory=dict)
     processes: set[asyncio.Task[Any]] = field(default_factory=set)
+    verbs: dict[asyncio.Task[Any], None] = field(default_factory=dict)  # in the order in which they began
     fail_restore: int = 0
     fail_dump: int = 0
 
@@ -191,6 +192,14 @@ class Machine:
         task = asyncio.get_running_loop().create_task(work)
         ram.processes.add(task)
         task.add_done_callback(ram.processes.discard)
+        return task
+
+    def serve(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """A verb's own process, which may also be killed alone, by a kernel that is out of memory."""
+        verbs = self.up.verbs
+        task = self.spawn(work)
+        verbs[task] = None
+        task.add_done_callback(lambda done: verbs.pop(done, None))
         return task
 
     async def step(self, what: str = "") -> None:

@@ -71,9 +71,10 @@ class _Life:
             if name == "n1" or scenario.templates:
                 world.machines[name].disk.templates["debian"] = "digest"
         self.names = [f"ct{number}" for number in range(scenario.containers)]
+        full = names[: max(1, scenario.drained)]
         for number, name in enumerate(self.names):
-            place(world, world.machines["n1"], descriptor(name, number))
-        self.orchestrators = [Orchestrator(f"o{number}", world) for number in range(2)]
+            place(world, world.machines[full[number % len(full)]], descriptor(name, number))
+        self.orchestrators = [Orchestrator(f"o{number}", world, f"o{number}") for number in range(2)]
         self.watch = invariants.Watch(world, self.stores)
         self.strikes = Strikes(world, scenario.faults, self.orchestrators)
         self.policy = Policy(blackout_s_max=scenario.deadline_s, job_timeout_s=300)
@@ -149,8 +150,9 @@ class _Life:
     async def _move(self, me: Orchestrator, store: MemoryStore, run: str, target: str) -> None:
         fleet, journal = self.fleet(me), self.journal(store, me)
         cluster = await fleet.probe()
-        if self.scenario.drain:
-            plan = drain(cluster, ("n1",), "-", PlanPolicy())
+        if self.scenario.drained:
+            empties = [f"n{number + 1}" for number in range(self.scenario.drained)]
+            plan = drain(cluster, empties, "-", PlanPolicy())
             if not isinstance(plan, Plan):
                 raise NeedsOperator("no plan")
         else:

@@ -25,7 +25,9 @@ STEP_FAULTS = (
     "criu-killed",
     "receiver-dies",
     "copy-dies",
+    "process-dies",
 )
+HOT = (80, 175)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One life of a small cluster.
+    """One life of a small cluster: `containers` on the nodes that are drained, or one that is migrated.
 
     `second` is what a second orchestrator does from moment `second_at` on: "duel" moves the same container by a
     journal of its own, "steal" resumes the first one's run from another machine, "backup" resumes it from a backup
@@ -63,7 +65,7 @@ class Scenario:
     seed: int
     nodes: int = 2
     containers: int = 1
-    drain: bool = False
+    drained: int = 0
     templates: bool = True  # whether every node has the template
     deadline_s: float = 15.0
     second: str = ""
@@ -76,7 +78,7 @@ class Scenario:
 
     def lines(self) -> list[str]:
         """What happens, for people."""
-        what = f"drain of {self.containers} containers" if self.drain else f"{self.containers} migration"
+        what = f"drain of {self.drained} with {self.containers} containers" if self.drained else "1 migration"
         second = f", {self.second} at moment {self.second_at}" if self.second else ""
         return [f"seed {self.seed}: {what} over {self.nodes} nodes{second}", *(f"  {fault}" for fault in self.faults)]
 
@@ -90,7 +92,7 @@ def generate(seed: int) -> Scenario:
         seed=seed,
         nodes=nodes,
         containers=rng.randint(2, 4) if drain else 1,
-        drain=drain,
+        drained=int(drain),
         templates=rng.random() < 0.8,
         deadline_s=rng.choice((3.0, 15.0, 15.0)),
         patience_s=rng.choice((0.0, 0.0, 2.0, 200.0)),
@@ -98,14 +100,21 @@ def generate(seed: int) -> Scenario:
         early=rng.random() < 0.3,
     )
     if not drain and rng.random() < 0.18:
-        scenario = replace(
-            scenario,
-            second=rng.choice(("duel", "steal", "backup")),
-            second_at=rng.randint(1, STEPS),
-            backup_at=rng.randint(1, STEPS),
-        )
+        second = rng.choice(("duel", "steal", "backup"))
+        scenario = replace(scenario, second=second, second_at=_moment(rng), backup_at=_moment(rng))
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
+
+
+def fleet(seed: int) -> Scenario:
+    """A large drain: 20 nodes with 400 containers, onto 20 others, and a fault for every tenth container."""
+    rng = Random(seed)
+    scenario = Scenario(seed=seed, nodes=40, drained=20, containers=400)
+    return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(40)))
+
+
+def _moment(rng: Random) -> int:
+    return rng.randint(*HOT) if rng.random() < 0.5 else rng.randint(1, STEPS)
 
 
 def _fault(rng: Random, scenario: Scenario) -> Fault:
@@ -118,7 +127,7 @@ def _fault(rng: Random, scenario: Scenario) -> Fault:
     if draw < 0.40:
         return Fault(rng.choice(WRITE_FAULTS), rng.randint(1, WRITES * scale), who)
     kind = rng.choice(STEP_FAULTS)
-    at = rng.randint(1, STEPS * scale)
+    at = rng.randint(1, STEPS * scale) if scale > 1 else _moment(rng)
     if kind == "kill":
         return Fault(kind, at, who)
     if kind == "stall":

@@ -38,6 +38,7 @@ class Orchestrator:
 
     name: str
     world: World
+    host: str = "o0"  # where it runs: the end of its wires
     dead: bool = False
     stalled_until_s: float = 0.0
     calls: int = 0
@@ -86,7 +87,7 @@ class SimNode(RetryingNode):
         if fault == "late":  # the command has left, and arrives when nobody expects it any more
             m.spawn(_late(m, verb, args, stdin, o.world.rng.random() * LATE_S_MAX))
             raise self._lost(verb)
-        process = m.spawn(_serve(m, verb, args, stdin))
+        process = m.serve(_serve(m, verb, args, stdin))
         if fault == "cut-mid":
             await asyncio.sleep(o.world.rng.random() * 0.05)
             o.alive()
@@ -97,7 +98,7 @@ class SimNode(RetryingNode):
         o.alive()
         if not done or process.cancelled():
             raise self._lost(verb)
-        if not o.world.joined(o.name, m.name):
+        if not o.world.joined(o.host, m.name):
             await asyncio.sleep(KEEPALIVE_S)
             raise self._lost(verb)
         code, out, err = process.result()
@@ -118,7 +119,7 @@ class SimNode(RetryingNode):
 
     async def _reach(self, verb: str) -> None:
         o = self.orchestrator
-        if self.machine.ram is None or not o.world.joined(o.name, self.name):
+        if self.machine.ram is None or not o.world.joined(o.host, self.name):
             await asyncio.sleep(CONNECT_TIMEOUT_S)
             o.alive()
             raise NodeUnreachable(self.name, verb, f"cannot connect to {self.name}: no answer")

@@ -26,7 +26,19 @@ MAY_IMPORT = {
     "executor": {"checker", "inventory", "journal", "model", "protocol", "runtime", "steps", "transport"},
     "lab": {"model"},
     "sim": {"executor", "inventory", "journal", "model", "planner", "protocol", "runtime", "transport"},
-    "cli": {"checker", "executor", "inventory", "journal", "lab", "model", "planner", "protocol", "steps", "transport"},
+    "cli": {
+        "checker",
+        "executor",
+        "inventory",
+        "journal",
+        "lab",
+        "model",
+        "planner",
+        "protocol",
+        "sim",
+        "steps",
+        "transport",
+    },
     "demo": {"cli", "lab", "model"},
 }
 PURE = ("model", "protocol", "planner", "checker")
