@@ -1,42 +1,45 @@
-"""Brings a migration that nobody works on to its end: take over, look, decide by the table, act."""
+"""Brings a migration that nobody works on to its end: look, judge, take over, look again, act.
+
+Nothing is changed, on no node and not in the journal, before the first look has shown that something can be settled.
+Only then the token is raised, which ends all that an older orchestrator still does, and what is true after that counts.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from migrator.errors import MigratorError, NeedsOperator
+from migrator.executor.look import look_if_it_answers
 from migrator.executor.saga import Saga
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
-from migrator.protocol.recovery import Action, Verdict, decide
+from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_source
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE
-from migrator.steps.base import Move, Side
-from migrator.transport.base import Answer, NodeUnreachable
+from migrator.steps.base import Move
 
 
-def observe(answer: Answer) -> Observation:
-    """What `inspect` told."""
-    return Observation(
-        state=answer.get("state", "absent"),
-        token=answer.number("token"),
-        generation=answer.number("generation"),
-        run=answer.get("run", "-"),
-        same_boot=answer.get("same_boot") == "yes",
-        processes=answer.get("processes", "none"),
-        gate=answer.get("gate", "none"),
-        held=bool(answer.get("held")),
-        jobs=tuple(answer.lines("job_running")),
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What both sides tell of the container; `None` for one that does not answer."""
+
+    source: Observation | None
+    target: Observation | None
+
+
+async def look_at(move: Move, of: Seen | None = None) -> Seen:
+    """Asks both sides at once; with `of`, only those that answered then."""
+    source, target = await asyncio.gather(
+        look_if_it_answers(move.source.node, move.name) if of is None or of.source else _nobody(),
+        look_if_it_answers(move.target.node, move.name) if of is None or of.target else _nobody(),
     )
+    return Seen(source, target)
 
 
-async def look(side: Side, container: str) -> Observation | None:
-    """What a node says of a container; `None` when it does not answer."""
-    try:
-        return observe(await side.node.call("inspect", container, tries=2))
-    except NodeUnreachable:
-        return None
+async def _nobody() -> None:
+    """What a node tells that did not answer a moment ago: it is not waited for twice."""
 
 
 async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict:
@@ -44,87 +47,103 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
-    silent = await _take_over(move, journal)
-    progress = journal.progress(move.id)
-    move.results.update(progress.reached)
-    source, target = await asyncio.gather(
-        *(_nobody() if side in silent else look(side, move.name) for side in (move.source, move.target))
-    )
-    verified = progress.verified and (forward or source is None or not source.alive)
-    verdict = decide(progress.decision, verified, source, target)
-    await _act(verdict, move, journal, source, target)
+    seen = await look_at(move)
+    _refuse_to_guess(move, journal, seen, _judge(move, journal, seen, forward))
+    await _take_over(move, journal, seen)
+    seen = await look_at(move, of=seen)
+    verdict = _judge(move, journal, seen, forward)
+    _refuse_to_guess(move, journal, seen, verdict)
+    move.results.update(journal.progress(move.id).reached)
+    await _act(verdict, move, journal, seen)
     return verdict
 
 
-async def _nobody() -> None:
-    """What a node tells that did not answer a moment ago: it is not waited for twice."""
+def _judge(move: Move, journal: Journal, seen: Seen, forward: bool) -> Verdict:
+    return judge(journal.known(journal.migration(move.id)), seen.source, seen.target, forward)
 
 
-async def _take_over(move: Move, journal: Journal) -> list[Side]:
-    """Raises the token on both nodes, which ends all that an older orchestrator still does there.
+def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict) -> None:
+    if verdict.action is Action.STALE:
+        raise NeedsOperator(
+            f"container {move.name}: the journal {journal.store.where} is older than the world: {verdict.reason}; "
+            f"nothing was changed and nothing decided; it is seen: {whereabouts(move, seen)}; find the newer "
+            f"journal; if it is lost: migrator show {move.run}"
+        )
+    if verdict.action is Action.STUCK:
+        silent = ""
+        if seen.source is None:
+            silent = f"; {move.source.node.name}: {of_a_silent_source(journal.progress(move.id).begun)}"
+        raise NeedsOperator(
+            f"container {move.name} is stuck between {move.source.node.name} and {move.target.node.name}: "
+            f"{verdict.reason}{silent}; nothing was changed; when the node answers run: migrator resume {move.run}; if "
+            f"it never will: migrator show {move.run}"
+        )
 
-    Returns the sides that do not answer.
-    """
-    source, target = await asyncio.gather(look(move.source, move.name), look(move.target, move.name))
-    token = max(move.token, *(seen.token for seen in (source, target) if seen is not None), 0) + 1
-    journal.take_over(move.id, token)
-    for side, observed in ((move.source, source), (move.target, target)):
+
+def whereabouts(move: Move, seen: Seen) -> str:
+    """Where a container is, in words: "n1: sealed, frozen; n2: no answer"."""
+    sides = ((move.source.node.name, seen.source), (move.target.node.name, seen.target))
+    return "; ".join(f"{name}: {f'{s.state}, processes {s.processes}' if s else 'no answer'}" for name, s in sides)
+
+
+async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
+    """Raises the token on both nodes, which ends all that an older orchestrator still does there."""
+    wanted = []
+    known = journal.known(journal.migration(move.id))
+    for side, observed in ((move.source, seen.source), (move.target, seen.target)):
         # A node without a record has nothing to guard, except a target that may still be told to begin.
         if observed is None or (observed.state == "absent" and side is move.source):
             continue
         if observed.state in ("serving", "stopped") and observed.run == "-":
             continue  # settled: nobody's move
         if observed.state != "absent" and observed.run != move.run:
-            if journal.progress(move.id).decision is State.ABORTED:
+            if known.decision in (State.ABORTED, State.REVOKED) or State.DONE in known.begun or known.superseded:
                 continue  # a later run has it: what is left of ours is on the other side
             raise NeedsOperator(
                 f"container {move.name} on {side.node.name} is held by run {observed.run}, not by {move.run}; see: "
                 f"migrator show {observed.run}"
             )
+        wanted.append((side, observed))
+    token = max(move.token, *(max(s.token, s.floor) for s in (seen.source, seen.target) if s is not None), 0) + 1
+    journal.take_over(move.id, token)
+    for side, observed in wanted:
         await side.node.call("lease", move.name, observed.token, token, move.run)
     move.token = token
-    return [side for side, seen in ((move.source, source), (move.target, target)) if seen is None]
 
 
-async def _act(
-    verdict: Verdict, move: Move, journal: Journal, source: Observation | None, target: Observation | None
-) -> None:
+async def _act(verdict: Verdict, move: Move, journal: Journal, seen: Seen) -> None:
     saga = Saga(move, journal)
-    decided = journal.progress(move.id).decision is not None
-    if verdict.action is Action.STUCK:
-        raise NeedsOperator(
-            f"container {move.name} is stuck between {move.source.node.name} and {move.target.node.name}: "
-            f"{verdict.reason}; nothing was changed; when the node answers run: migrator resume {move.run}"
-        )
-    if verdict.action in (Action.ABORT, Action.COLD_START) and not decided:
+    decision = journal.progress(move.id).decision
+    if verdict.action in (Action.ABORT, Action.COLD_START) and decision is None:
         journal.decide(move.id, move.token, State.ABORTED, {"error": verdict.reason})
-    if verdict.action in (Action.ABORT, Action.ROLL_BACK):
+    if verdict.action is Action.REVOKE:
+        journal.decide(move.id, move.token, State.REVOKED, {"reason": verdict.reason})
+    if verdict.action is Action.REVOKE or decision is State.REVOKED:
+        move.generation += 2  # one more than the commit would have made it
+    if verdict.action in (Action.ABORT, Action.ROLL_BACK, Action.REVOKE):
         await saga.roll_back()
     elif verdict.action is Action.COLD_START:
         await _cold_start(move, saga)
-    elif verdict.action is Action.REVOKE:
-        journal.decide(move.id, move.token, State.REVOKED, {"reason": verdict.reason})
-        move.generation += 1
-        await saga.roll_back()
     else:
         if verdict.action is Action.COMMIT:
             journal.decide(move.id, move.token, State.COMMITTED, {"reason": verdict.reason})
-        await _finish(move, saga, journal, source, target)
+        await _finish(move, saga, journal, seen)
 
 
-async def _finish(
-    move: Move, saga: Saga, journal: Journal, source: Observation | None, target: Observation | None
-) -> None:
-    reached = journal.progress(move.id).reached
-    here = source or Observation()
-    there = target or Observation()
-    if State.RELEASED not in reached:
+async def _finish(move: Move, saga: Saga, journal: Journal, seen: Seen) -> None:
+    progress = journal.progress(move.id)
+    here = seen.source or Observation()
+    there = seen.target or Observation()
+    if State.DONE in progress.begun and there.run != move.run:
+        journal.record(move.id, (State.DONE, Phase.END, {"generation": move.generation + 1}))
+        return
+    if State.RELEASED not in progress.reached:
         if RELEASE.happened(here, there) and there.state == "serving":
             journal.record(move.id, (State.RELEASED, Phase.END, {"processes": there.processes}))
         else:
             await saga.release()
     for step in AFTER_RELEASE:
-        if step.state in reached:
+        if step.state in progress.reached:
             continue
         if step.happened(here, there):
             journal.record(move.id, (step.state, Phase.END, {}))

@@ -65,8 +65,14 @@ class Store(Protocol):
 
     def add_migration(self, migration: Migration) -> None: ...
 
+    def migration(self, migration: str) -> Migration: ...
+
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""
+        ...
+
+    def migrations_of(self, container: str) -> list[Migration]:
+        """A container's migrations, of all runs, in the order in which they began."""
         ...
 
     def raise_token(self, migration: str, token: int) -> bool:

@@ -50,8 +50,14 @@ class MemoryStore:
         self._of_run[migration.run].append(migration.id)
         self._events[migration.id] = []
 
+    def migration(self, migration: str) -> Migration:
+        return self._migrations[migration]
+
     def migrations(self, run: str) -> list[Migration]:
         return [self._migrations[migration] for migration in self._of_run.get(run, [])]
+
+    def migrations_of(self, container: str) -> list[Migration]:
+        return [migration for migration in self._migrations.values() if migration.container == container]
 
     def raise_token(self, migration: str, token: int) -> bool:
         found = self._migrations[migration]

@@ -47,6 +47,7 @@ CREATE TABLE events (
 CREATE INDEX events_of_migration ON events (migration, seq);
 CREATE INDEX migrations_of_run ON migrations (run);
 """
+_MIGRATIONS = "SELECT id, run, container, source, target, token, generation, decision, document FROM migrations "
 
 
 class SqliteStore:
@@ -93,12 +94,18 @@ class SqliteStore:
                 row,
             )
 
+    def migration(self, migration: str) -> Migration:
+        return _migration(self._read(_MIGRATIONS + "WHERE id = ?", (migration,))[0])
+
     def migrations(self, run: str) -> list[Migration]:
         rows = self._read(
-            "SELECT id, run, container, source, target, token, generation, decision, document "
-            "FROM migrations WHERE run = ? ORDER BY rowid",
+            _MIGRATIONS + "WHERE run = ? ORDER BY rowid",
             (run,),
         )
+        return [_migration(row) for row in rows]
+
+    def migrations_of(self, container: str) -> list[Migration]:
+        rows = self._read(_MIGRATIONS + "WHERE container = ? ORDER BY rowid", (container,))
         return [_migration(row) for row in rows]
 
     def raise_token(self, migration: str, token: int) -> bool:

@@ -17,6 +17,7 @@ from migrator.errors import BadInput, Refused
 from migrator.journal.base import JournalError, Migration, Run, Store
 from migrator.journal.events import Event, Phase, Progress, apply, fold
 from migrator.journal.sqlite import SqliteStore
+from migrator.protocol.stale import Known
 from migrator.protocol.states import State
 
 __all__ = ["ENVIRONMENT", "Journal", "JournalError", "Migration", "Run", "Store", "default_path"]
@@ -87,6 +88,32 @@ class Journal:
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""
         return self.store.migrations(run)
+
+    def migrations_of(self, container: str) -> list[Migration]:
+        """A container's migrations, of all runs, in the order in which they began."""
+        return self.store.migrations_of(container)
+
+    def known(self, migration: Migration) -> Known:
+        """What the journal knows of a migration, as the recovery table asks for it."""
+        progress = self.progress(migration.id)
+        superseded = ""
+        if State.LEASED not in progress.reached and progress.decision is None:
+            all_of_it = self.migrations_of(migration.container)
+            later = all_of_it[[m.id for m in all_of_it].index(migration.id) + 1 :]
+            superseded = next((m.run for m in later if m.run != migration.run), "")
+        return Known(
+            run=migration.run,
+            token=migration.token,
+            generation=migration.generation,
+            decision=progress.decision,
+            begun=progress.begun,
+            reached=frozenset(progress.reached),
+            superseded=superseded,
+        )
+
+    def migration(self, migration: str) -> Migration:
+        """One migration as it stands now."""
+        return self.store.migration(migration)
 
     def take_over(self, migration: str, token: int) -> None:
         """Records the token under which this orchestrator goes on with the migration."""
