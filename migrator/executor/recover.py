@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from migrator.errors import MigratorError, NeedsOperator
+from migrator.errors import FailedSafe, MigratorError, NeedsOperator
+from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import look_if_it_answers
-from migrator.executor.saga import Saga
+from migrator.executor.saga import Notify, NotReleased, Saga, Turn
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
@@ -27,6 +28,22 @@ class Seen:
 
     source: Observation | None
     target: Observation | None
+
+
+async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> None:
+    """Carries a move out. Where the target's copy dies between commit and release, settles that at once.
+
+    The source's frozen copy is whole then, and every second until somebody resumes the run would be a longer pause.
+    """
+    try:
+        await Saga(move, journal, turn, notify).run()
+    except NotReleased as error:
+        verdict = await recover(move, journal)
+        notify(move, journal.progress(move.id).state, Phase.END)
+        if verdict.action is Action.REVOKE:
+            raise FailedSafe(
+                f"container {move.name} runs on {move.source.node.name} as before: {verdict.reason} ({error.__cause__})"
+            ) from error
 
 
 async def look_at(move: Move, of: Seen | None = None) -> Seen:
@@ -54,7 +71,8 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
     verdict = _judge(move, journal, seen, forward)
     _refuse_to_guess(move, journal, seen, verdict)
     move.results.update(journal.progress(move.id).reached)
-    await _act(verdict, move, journal, seen)
+    way = f"{move.name}: settling between {move.source.node.name} and {move.target.node.name}"
+    await finish_anyway(_act(verdict, move, journal, seen), f"{way} ({verdict.action})")
     return verdict
 
 
@@ -71,8 +89,9 @@ def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict)
         )
     if verdict.action is Action.STUCK:
         silent = ""
+        begun = journal.progress(move.id).begun
         if seen.source is None:
-            silent = f"; {move.source.node.name}: {of_a_silent_source(journal.progress(move.id).begun)}"
+            silent = f"; {move.source.node.name}: {of_a_silent_source(begun, move.policy.blackout_s_max)}"
         raise NeedsOperator(
             f"container {move.name} is stuck between {move.source.node.name} and {move.target.node.name}: "
             f"{verdict.reason}{silent}; nothing was changed; when the node answers run: migrator resume {move.run}; if "

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from migrator.errors import MigratorError
-from migrator.executor.saga import Notify, Saga
+from migrator.executor.recover import migrate
+from migrator.executor.saga import Notify
 from migrator.journal.store import Journal
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.policy import Policy
@@ -103,7 +104,7 @@ class Runner:
             if not done:
                 async with self.turns.moving(planned):
                     move = await self.prepare(planned)
-                    await Saga(move, self.journal, self.turns.pausing, self.notify).run()
+                    await migrate(move, self.journal, self.turns.pausing, self.notify)
             result.moved.append(planned.container)
             mine.set_result(True)
         except MigratorError as error:

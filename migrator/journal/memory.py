@@ -4,6 +4,7 @@ not; never for real containers."""
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -93,6 +94,9 @@ class MemoryStore:
             yield
         finally:
             self._worked_on.discard(run)
+
+    def worker(self, run: str) -> int | None:
+        return os.getpid() if run in self._worked_on else None
 
     def close(self) -> None:
         """Nothing is held open."""

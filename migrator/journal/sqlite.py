@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from migrator.errors import Refused
+from migrator.journal import lockfile
 from migrator.journal.base import JournalError, Migration, Run
 from migrator.journal.events import Event, Phase
 from migrator.protocol.states import State
@@ -140,25 +138,14 @@ class SqliteStore:
         )
         return [Event(row[0], row[1], State(row[2]), Phase(row[3]), json.loads(row[4])) for row in rows]
 
-    @contextlib.contextmanager
-    def working_on(self, run: str) -> Iterator[None]:
-        path = self.path.with_name(f"{self.path.name}.{run}.lock")
-        with path.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
-                    raise BlockingIOError  # its last holder has just removed it
-            except OSError:
-                handle.seek(0)
-                who = handle.read().strip() or "another process"
-                raise Refused(f"run {run} is being worked on by {who}; end that first") from None
-            handle.truncate(0)
-            handle.write(f"pid {os.getpid()}")
-            handle.flush()
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+    def working_on(self, run: str) -> contextlib.AbstractContextManager[None]:
+        return lockfile.held(self._lock(run), run)
+
+    def worker(self, run: str) -> int | None:
+        return lockfile.holder(self._lock(run))
+
+    def _lock(self, run: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{run}.lock")
 
     # --- inside -------------------------------------------------------------------------------------------------
 

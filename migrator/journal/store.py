@@ -79,6 +79,10 @@ class Journal:
         """Holds the run against other orchestrators on this machine; refused while one works on it."""
         return self.store.working_on(run)
 
+    def worker(self, run: str) -> int | None:
+        """The process on this machine that works on the run; None when nobody does."""
+        return self.store.worker(run)
+
     # --- migrations ---------------------------------------------------------------------------------------------
 
     def add_migration(self, migration: Migration) -> None:

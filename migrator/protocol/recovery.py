@@ -123,10 +123,10 @@ def _committed(source: Observation | None, target: Observation | None) -> Verdic
     return Verdict(Action.STUCK, "committed, but neither side has a living copy")
 
 
-def of_a_silent_source(begun: frozenset[State]) -> str:
+def of_a_silent_source(begun: frozenset[State], deadline_s: float) -> str:
     """What is known of a source that does not answer, and what it will do by itself."""
     if State.FENCED not in begun:
         return "it was not frozen, and runs on there"
     if State.SEALED not in begun:
-        return "if it was frozen, its own watchdog lets it run again there at the deadline of the pause"
+        return f"if it was frozen, its own watchdog lets it run again there, at most {deadline_s:g} s after the freeze"
     return "it may be sealed: then it stays frozen there, whole, until the node is in reach"
