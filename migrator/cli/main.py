@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "rollback",
         "End a run: what is not committed goes back to its source.",
     ),
+    "cancel": ("migrator.cli.runs", "cancel", "Stop a run that is under way, and end it as rollback does."),
     "sim": ("migrator.cli.sim", "sim", "Play migrations with faults over simulated nodes."),
 }
 

@@ -1,4 +1,4 @@
-"""migrator runs, show, resume, rollback: what was run, and what is still to be settled."""
+"""migrator runs, show, resume, rollback, cancel: what was run, and what is still to be settled."""
 
 from __future__ import annotations
 
@@ -72,6 +72,32 @@ def resume(ctx: click.Context, run: str, as_json: bool) -> int:
 def rollback(ctx: click.Context, run: str, as_json: bool) -> int:
     """End a run: what is not committed goes back to its source; what is committed is finished and stays."""
     return _settle(ctx, run, as_json, back=True)
+
+
+@click.command()
+@click.argument("run")
+@json_option
+@click.pass_context
+def cancel(ctx: click.Context, run: str, as_json: bool) -> int:
+    """End a run that is under way: its process is asked to stop and waited for; then as rollback."""
+    from migrator.cli.report import print_run, run_json
+    from migrator.executor.stop import stop_worker
+
+    journal = open_journal(ctx)
+    found = journal.run(run)
+
+    def tell(pid: int) -> None:
+        click.echo(f"run {found.id}: process {pid} was asked to stop; waiting until everything is safe", err=True)
+
+    stopped = run_async(stop_worker(journal, found.id, tell))
+    if stopped and journal.run(found.id).outcome == "done":
+        click.echo(f"run {found.id} was done before it could be cancelled", err=True)
+        if as_json:
+            print_json(run_json(journal, found.id))
+        else:
+            print_run(journal, found.id)
+        return 0
+    return _settle(ctx, found.id, as_json, back=True)
 
 
 def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:

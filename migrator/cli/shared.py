@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from migrator.errors import MigratorError
+from migrator.executor.cancel import under_way
 from migrator.executor.fleet import Fleet
 from migrator.inventory import cluster_file
 from migrator.journal.store import Journal, default_path
@@ -50,7 +51,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
                 click.echo("stopping: what is not committed is rolled back, the rest is finished", err=True)
                 task.cancel()
             else:
-                click.echo("still making it safe; wait, or see: migrator runs", err=True)
+                safe = "; ".join(under_way()) or "the end of the command"
+                click.echo(f"still making safe: {safe}; wait, or see: migrator runs", err=True)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)

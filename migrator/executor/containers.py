@@ -113,10 +113,10 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     # Once only: a second try could not tell its own container from another of the same name.
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    await there.call("ct-create", *words, tries=1)
+    made = await there.call("ct-create", *words, tries=1)
     try:
         for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
-            await there.call("ct-put", ct.name, 1, name, len(data), stdin=data)
+            await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
         _refuse_twins(await fleet.probe(), node, ct)
         if start:
             await there.call("ct-start", ct.name, timeout_s=60)

@@ -1,10 +1,9 @@
-"""Asking a node what it knows of one container."""
+"""Asking one node what it knows of one container. Nothing is changed by it."""
 
 from __future__ import annotations
 
 from migrator.model.observation import Observation
-from migrator.steps.base import Side
-from migrator.transport.base import Answer, NodeUnreachable
+from migrator.transport.base import Answer, Node, NodeUnreachable
 
 
 def observe(answer: Answer) -> Observation:
@@ -19,12 +18,18 @@ def observe(answer: Answer) -> Observation:
         gate=answer.get("gate", "none"),
         held=bool(answer.get("held")),
         jobs=tuple(answer.lines("job_running")),
+        floor=answer.number("floor"),
     )
 
 
-async def look(side: Side, container: str) -> Observation | None:
-    """What a node says of a container; `None` when it does not answer."""
+async def look(node: Node, container: str) -> Observation:
+    """What a node says of a container."""
+    return observe(await node.call("inspect", container, tries=2))
+
+
+async def look_if_it_answers(node: Node, container: str) -> Observation | None:
+    """The same; `None` when the node does not answer."""
     try:
-        return observe(await side.node.call("inspect", container, tries=2))
+        return await look(node, container)
     except NodeUnreachable:
         return None

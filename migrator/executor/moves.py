@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from migrator.errors import Refused
 from migrator.executor.fleet import Fleet
+from migrator.executor.look import look
 from migrator.inventory.cluster_file import NodeEntry
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
@@ -32,8 +33,12 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         raise Refused(
             f"container {planned.container} is held by run {found.run}; finish it: migrator resume {found.run}"
         )
+    there = await look(fleet.node(planned.target), planned.container)
+    if there.state != "absent":
+        raise Refused(
+            f"container {planned.container} is {there.state} on {planned.target} for run {there.run}; finish that first"
+        )
     attempt = 1 + sum(m.container == planned.container for m in journal.migrations(run))
-    token = max(found.token, journal.token_max(planned.container)) + 1
     move = Move(
         id=f"{run}/{planned.container}/{attempt}",
         run=run,
@@ -41,7 +46,8 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         source=_side(fleet, source),
         target=_side(fleet, target),
         expected_token=found.token,
-        token=token,
+        token=max(found.token, journal.token_max(planned.container), there.floor)
+        + 1,  # or the target would take the lease for one that comes late
         generation=found.generation,
         policy=policy,
     )

@@ -1,19 +1,67 @@
-"""Brings a migration that nobody works on to its end: take over, look, decide by the table, act."""
+"""Brings a migration that nobody works on to its end: look, judge, take over, look again, act.
+
+Nothing is changed, on no node and not in the journal, before the first look has shown that something can be settled.
+Only then the token is raised, which ends all that an older orchestrator still does, and what is true after that counts.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator
-from migrator.executor.look import look
-from migrator.executor.saga import Saga
-from migrator.journal.events import Phase, Progress
+from migrator.executor.cancel import finish_anyway
+from migrator.executor.look import look_if_it_answers
+from migrator.executor.saga import Notify, NotReleased, Saga, Turn, Undecided
+from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
-from migrator.protocol.recovery import Action, Verdict, decide
+from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_source
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE, verify
-from migrator.steps.base import Move, Side
+from migrator.steps.base import Move
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What both sides tell of the container; `None` for one that does not answer."""
+
+    source: Observation | None
+    target: Observation | None
+
+    def silent(self, move: Move) -> list[str]:
+        """The nodes that did not answer."""
+        sides = ((move.source, self.source), (move.target, self.target))
+        return [side.node.name for side, seen in sides if seen is None]
+
+
+async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> None:
+    """Carries a move out. What the saga may not decide, because one side has died meanwhile, is settled at once.
+
+    Every second until somebody resumes the run would be a longer pause.
+    """
+    try:
+        await Saga(move, journal, turn, notify).run()
+    except (NotReleased, Undecided) as error:
+        verdict = await recover(move, journal)
+        notify(move, journal.progress(move.id).state, Phase.END)
+        if verdict.action not in (Action.COMMIT, Action.FINISH):
+            raise FailedSafe(
+                f"container {move.name} runs on {move.source.node.name} as before: {verdict.reason} ({error.__cause__})"
+            ) from error
+
+
+async def look_at(move: Move, of: Seen | None = None) -> Seen:
+    """Asks both sides at once; with `of`, only those that answered then."""
+    source, target = await asyncio.gather(
+        look_if_it_answers(move.source.node, move.name) if of is None or of.source else _nobody(),
+        look_if_it_answers(move.target.node, move.name) if of is None or of.target else _nobody(),
+    )
+    return Seen(source, target)
+
+
+async def _nobody() -> None:
+    """What a node tells that did not answer a moment ago: it is not waited for twice."""
 
 
 async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict:
@@ -21,32 +69,19 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
-    if journal.progress(move.id).decision is None and journal.superseded(move.id, move.name):
+    if journal.superseded(move.id, move.name):
         _close(move, journal)
         return Verdict(Action.NOTHING, "a later attempt has leased the container; this one holds nothing")
-    silent = await _take_over(move, journal)
-    progress = journal.progress(move.id)
-    move.results.update(progress.reached)
-    source, target = await asyncio.gather(
-        *(_nobody() if side in silent else look(side, move.name) for side in (move.source, move.target))
-    )
-    lost = source is None or not (source.alive and source.same_boot)
-    verified = (progress.verified and (forward or lost)) or (lost and await _verify_late(move, progress, target))
-    verdict = decide(progress.decision, verified, source, target)
-    await _act(verdict, move, journal, source, target, silent)
+    seen = await look_at(move)
+    _refuse_to_guess(move, journal, seen, await _judge(move, journal, seen, forward))
+    await _take_over(move, journal, seen)
+    seen = await look_at(move, of=seen)
+    verdict = await _judge(move, journal, seen, forward)
+    _refuse_to_guess(move, journal, seen, verdict)
+    move.results.update(journal.progress(move.id).reached)
+    way = f"{move.name}: settling between {move.source.node.name} and {move.target.node.name}"
+    await finish_anyway(_act(verdict, move, journal, seen), f"{way} ({verdict.action})")
     return verdict
-
-
-async def _verify_late(move: Move, progress: Progress, target: Observation | None) -> bool:
-    """Compares a held copy now, where the orchestrator died before it did: it may be the only one there is."""
-    complete = State.DUMPED in progress.reached and State.SYNCED in progress.reached
-    if not complete or progress.decision is not None or target is None or not target.held:
-        return False
-    try:
-        census = (await move.target.node.call("census", move.name)).text
-    except MigratorError:
-        return False
-    return not verify.difference(progress.reached[State.DUMPED]["census"], census.split("\n"))
 
 
 def _close(move: Move, journal: Journal) -> None:
@@ -57,86 +92,123 @@ def _close(move: Move, journal: Journal) -> None:
     journal.record(move.id, (State.ROLLED_BACK, Phase.END, {}))
 
 
-async def _nobody() -> None:
-    """What a node tells that did not answer a moment ago: it is not waited for twice."""
+async def _judge(move: Move, journal: Journal, seen: Seen, forward: bool) -> Verdict:
+    known = journal.known(journal.migration(move.id))
+    if await _verified_late(move, journal, seen):
+        known = replace(known, reached=known.reached | {State.VERIFIED})
+    return judge(known, seen.source, seen.target, forward)
 
 
-async def _take_over(move: Move, journal: Journal) -> list[Side]:
-    """Raises the token on both nodes, which ends all that an older orchestrator still does there.
+async def _verified_late(move: Move, journal: Journal, seen: Seen) -> bool:
+    """Compares a held copy now, where the orchestrator died before it did: it may be the only one there is."""
+    progress = journal.progress(move.id)
+    whole = seen.source is None or (seen.source.alive and seen.source.same_boot)
+    if whole or progress.decision is not None or seen.target is None or not seen.target.held:
+        return False
+    if State.DUMPED not in progress.reached or State.SYNCED not in progress.reached:
+        return False
+    try:
+        census = (await move.target.node.call("census", move.name)).text
+    except MigratorError:
+        return False
+    return not verify.difference(progress.reached[State.DUMPED]["census"], census.split("\n"))
 
-    Returns the sides that do not answer.
-    """
-    source, target = await asyncio.gather(look(move.source, move.name), look(move.target, move.name))
-    seen_max = max(seen.token for seen in (source or Observation(), target or Observation()))
-    token = max(journal.token_max(move.name), seen_max) + 1
-    journal.take_over(move.id, token)
-    for side, observed in ((move.source, source), (move.target, target)):
+
+def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict) -> None:
+    if verdict.action is Action.STALE:
+        raise NeedsOperator(
+            f"container {move.name}: the journal {journal.store.where} is older than the world: {verdict.reason}; "
+            f"nothing was changed and nothing decided; it is seen: {whereabouts(move, seen)}; find the newer "
+            f"journal; if it is lost: migrator show {move.run}"
+        )
+    if verdict.action is Action.STUCK:
+        silent = ""
+        begun = journal.progress(move.id).begun
+        if seen.source is None:
+            silent = f"; {move.source.node.name}: {of_a_silent_source(begun, move.policy.blackout_s_max)}"
+        raise NeedsOperator(
+            f"container {move.name} is stuck between {move.source.node.name} and {move.target.node.name}: "
+            f"{verdict.reason}{silent}; nothing was changed; when the node answers run: migrator resume {move.run}; if "
+            f"it never will: migrator show {move.run}"
+        )
+
+
+def whereabouts(move: Move, seen: Seen) -> str:
+    """Where a container is, in words: "n1: sealed, frozen; n2: no answer"."""
+    sides = ((move.source.node.name, seen.source), (move.target.node.name, seen.target))
+    return "; ".join(f"{name}: {f'{s.state}, processes {s.processes}' if s else 'no answer'}" for name, s in sides)
+
+
+async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
+    """Raises the token on both nodes, which ends all that an older orchestrator still does there."""
+    wanted = []
+    known = journal.known(journal.migration(move.id))
+    for side, observed in ((move.source, seen.source), (move.target, seen.target)):
         # A node without a record has nothing to guard, except a target that may still be told to begin.
         if observed is None or (observed.state == "absent" and side is move.source):
             continue
         if observed.run == "-" and observed.token > move.token:
             continue  # settled: nobody's move. A lower token is one that our lease has not reached, and still may
         if observed.state != "absent" and observed.run not in ("-", move.run):
-            if journal.progress(move.id).decision is State.ABORTED:
+            if known.decision in (State.ABORTED, State.REVOKED) or State.DONE in known.begun or known.superseded:
                 continue  # a later run has it: what is left of ours is on the other side
             raise NeedsOperator(
                 f"container {move.name} on {side.node.name} is held by run {observed.run}, not by {move.run}; see: "
                 f"migrator show {observed.run}"
             )
+        wanted.append((side, observed))
+    token = (
+        max(
+            journal.token_max(move.name),
+            *(max(s.token, s.floor) for s in (seen.source, seen.target) if s is not None),
+            0,
+        )
+        + 1
+    )
+    journal.take_over(move.id, token)
+    for side, observed in wanted:
         await side.node.call("lease", move.name, observed.token, token, move.run)
     move.token = token
-    return [side for side, seen in ((move.source, source), (move.target, target)) if seen is None]
 
 
-async def _act(
-    verdict: Verdict,
-    move: Move,
-    journal: Journal,
-    source: Observation | None,
-    target: Observation | None,
-    silent: list[Side],
-) -> None:
+async def _act(verdict: Verdict, move: Move, journal: Journal, seen: Seen) -> None:
     saga = Saga(move, journal)
-    decided = journal.progress(move.id).decision is not None
-    if verdict.action is Action.STUCK:
-        raise NeedsOperator(
-            f"container {move.name} is stuck between {move.source.node.name} and {move.target.node.name}: "
-            f"{verdict.reason}; nothing was changed; when the node answers run: migrator resume {move.run}"
-        )
-    if verdict.action in (Action.ABORT, Action.COLD_START) and not decided:
+    decision = journal.progress(move.id).decision
+    if verdict.action in (Action.ABORT, Action.COLD_START) and decision is None:
         journal.decide(move.id, move.token, State.ABORTED, {"error": verdict.reason})
-    if verdict.action in (Action.ABORT, Action.ROLL_BACK):
-        await saga.roll_back(silent)
-    elif verdict.action is Action.COLD_START:
-        await _cold_start(move, saga, silent)
-    elif verdict.action is Action.REVOKE:
+    if verdict.action is Action.REVOKE:
         journal.decide(move.id, move.token, State.REVOKED, {"reason": verdict.reason})
-        move.generation += 1
-        await saga.roll_back(silent)
+    if verdict.action is Action.REVOKE or decision is State.REVOKED:
+        move.generation += 2  # one more than the commit would have made it
+    if verdict.action in (Action.ABORT, Action.ROLL_BACK, Action.REVOKE):
+        await saga.roll_back(seen.silent(move))
+    elif verdict.action is Action.COLD_START:
+        await _cold_start(move, saga, seen)
     else:
         if verdict.action is Action.COMMIT:
             journal.decide(move.id, move.token, State.COMMITTED, {"reason": verdict.reason})
-        await _finish(move, saga, journal, source, target)
+        await _finish(move, saga, journal, seen)
 
 
-async def _finish(
-    move: Move, saga: Saga, journal: Journal, source: Observation | None, target: Observation | None
-) -> None:
-    reached = journal.progress(move.id).reached
-    here = source or Observation()
-    there = target or Observation()
-    if State.RELEASED not in reached:
+async def _finish(move: Move, saga: Saga, journal: Journal, seen: Seen) -> None:
+    progress = journal.progress(move.id)
+    here = seen.source or Observation()
+    there = seen.target or Observation()
+    if State.DONE in progress.begun and there.run != move.run:
+        journal.record(move.id, (State.DONE, Phase.END, {"generation": move.generation + 1}))
+        return
+    if State.RELEASED not in progress.reached:
         if RELEASE.happened(here, there) and there.state == "serving":
             journal.record(move.id, (State.RELEASED, Phase.END, {"processes": there.processes}))
         else:
             await saga.release()
-    if source is None:
+    if seen.source is None:
         raise FailedSafe(
             f"container {move.name} runs on {move.target.node.name}; {move.source.node.name} does not answer, and its "
             f"frozen copy is removed when it does: migrator resume {move.run}"
         )
     for step in AFTER_RELEASE:
-        if step.state in reached:
+        if step.state in progress.reached:
             continue
         if step.happened(here, there):
             journal.record(move.id, (step.state, Phase.END, {}))
@@ -144,10 +216,10 @@ async def _finish(
         await saga.step(step)
 
 
-async def _cold_start(move: Move, saga: Saga, silent: list[Side]) -> None:
+async def _cold_start(move: Move, saga: Saga, seen: Seen) -> None:
     """The memory is lost on both sides; the files on the source are whole."""
     await move.source.node.call("reclaim", move.name, move.token)
-    await saga.roll_back(silent)
+    await saga.roll_back(seen.silent(move))
     try:
         await move.source.node.call("ct-start", move.name, timeout_s=60)
     except MigratorError as error:

@@ -10,15 +10,12 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
-from migrator.errors import FailedSafe, MigratorError
-from migrator.executor.cancel import finish_anyway
-from migrator.executor.recover import recover
-from migrator.executor.saga import Notify, Saga, Unsettled
-from migrator.journal.events import Phase
+from migrator.errors import MigratorError
+from migrator.executor.recover import migrate
+from migrator.executor.saga import Notify
 from migrator.journal.store import Journal
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.policy import Policy
-from migrator.protocol.recovery import Action
 from migrator.steps.base import Move
 
 
@@ -95,15 +92,6 @@ class Runner:
             raise
         return result
 
-    async def _move(self, move: Move) -> None:
-        try:
-            await Saga(move, self.journal, self.turns.pausing, self.notify).run()
-        except Unsettled as error:
-            verdict = await finish_anyway(recover(move, self.journal))
-            self.notify(move, self.journal.progress(move.id).state, Phase.END)
-            if verdict.action not in (Action.COMMIT, Action.FINISH):
-                raise FailedSafe(f"{error}; settled since: {verdict.reason}") from error
-
     async def _one(
         self, planned: PlannedMove, finished: dict[str, asyncio.Future[bool]], result: RunResult, done: bool
     ) -> None:
@@ -115,7 +103,8 @@ class Runner:
                     return
             if not done:
                 async with self.turns.moving(planned):
-                    await self._move(await self.prepare(planned))
+                    move = await self.prepare(planned)
+                    await migrate(move, self.journal, self.turns.pausing, self.notify)
             result.moved.append(planned.container)
             mine.set_result(True)
         except MigratorError as error:

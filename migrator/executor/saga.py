@@ -17,9 +17,10 @@ from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import look
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
+from migrator.protocol.recovery import of_a_silent_source
 from migrator.protocol.states import State, is_decided
 from migrator.steps import AFTER_RELEASE, FROZEN, PREPARE, RELEASE, UNDO_ORDER
-from migrator.steps.base import Move, Side, Step
+from migrator.steps.base import Move, Step
 from migrator.transport.base import NodeMissing, NodeRefused, NodeUnreachable
 
 Turn = Callable[[Move], AbstractAsyncContextManager[object]]
@@ -33,8 +34,12 @@ def _free_for_all(move: Move) -> AbstractAsyncContextManager[object]:
     return nullcontext()
 
 
-class Unsettled(NeedsOperator):
-    """The saga may not decide by itself any more; recovery asks both nodes and goes by its table."""
+class Undecided(NeedsOperator):
+    """A verified copy is held, and the source does not say that it is whole: not for the saga to decide."""
+
+
+class NotReleased(NeedsOperator):
+    """Committed, and the target has answered that it cannot release: its copy is lost, or was never there."""
 
 
 class Saga:
@@ -54,17 +59,18 @@ class Saga:
 
     async def run(self) -> None:
         """Moves the container, or leaves it where it was. Raises what says which, with the exit code of that."""
+        name, source, target = self.move.name, self.move.source.node.name, self.move.target.node.name
         try:
             await self._all(PREPARE)
             async with self.turn(self.move):
                 await self._all(FROZEN)
-                await finish_anyway(self._commit_and_release())
+                await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
         except (MigratorError, asyncio.CancelledError) as error:
-            await finish_anyway(self._failed(error))
+            await finish_anyway(self._failed(error), f"{name}: rolling back on {source}")
             if State.RELEASED in self.move.results:  # only a cancellation comes here after the release
-                await finish_anyway(self.finish())
+                await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
             raise
-        await finish_anyway(self.finish())
+        await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
 
     async def finish(self) -> None:
         """What follows the release. The container runs on the target whatever happens here."""
@@ -78,7 +84,10 @@ class Saga:
             ) from error
 
     async def release(self) -> None:
-        """Releases a committed move, trying for a while if the target does not answer."""
+        """Releases a committed move, trying for a while if the target does not answer.
+
+        NotReleased when the target has answered that it cannot: then recovery can know what is true.
+        """
         move = self.move
         clock = asyncio.get_running_loop().time  # the loop's: tenacity's own knows no virtual time
         give_up_at_s = clock() + move.policy.recovery_timeout_s
@@ -93,7 +102,7 @@ class Saga:
                 with attempt:
                     await self.step(RELEASE)
         except MigratorError as error:
-            kind = NeedsOperator if isinstance(error, NodeUnreachable) else Unsettled
+            kind = NeedsOperator if isinstance(error, NodeUnreachable) else NotReleased
             raise kind(
                 f"container {move.name} is committed to {move.target.node.name} and not released: {error}; both copies "
                 f"stay as they are; when the node answers run: migrator resume {move.run}"
@@ -104,16 +113,19 @@ class Saga:
                 f"migrator ct logs {move.name}; its files are there: migrator ct start {move.name}"
             )
 
-    async def roll_back(self, silent: Collection[Side] = ()) -> None:
+    async def roll_back(self, unreached: Collection[str] = ()) -> None:
         """Undoes an aborted move. What cannot be reached is said; its own watchdog or a later resume settles it.
 
-        `silent` sides did not answer when the token was raised: one that answers again would refuse ours.
+        `unreached` are nodes that did not answer when the token was raised: one that answers again would refuse ours,
+        and that would look as if nothing of this move were there.
         """
         move = self.move
-        debts = []
+        debts: list[str] = []
+        silent = move.source.node.name in unreached
         for step in UNDO_ORDER:
-            if step.undo_side(move) in silent:
-                debts.append(f"node {step.undo_side(move).node.name}: no answer")
+            node = step.undo_side(move).node.name
+            if node in unreached:
+                debts.append(f"node {node}: no answer")
                 continue
             try:
                 await step.undo(move)
@@ -121,14 +133,21 @@ class Saga:
                 continue  # nothing of this move is there, or a later token has taken it over
             except MigratorError as error:
                 debts.append(str(error))
+                silent = silent or (step is UNDO_ORDER[0] and isinstance(error, NodeUnreachable))
         if debts:
-            owed = "; ".join(dict.fromkeys(debts))
-            raise FailedSafe(
-                f"container {move.name} stays on {move.source.node.name}; not cleaned yet: {owed}; "
-                f"run: migrator resume {move.run}"
-            )
+            raise self._debts(debts, silent)
         self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, {}))
         self.notify(move, State.ROLLED_BACK, Phase.END)
+
+    def _debts(self, debts: list[str], silent: bool) -> MigratorError:
+        """What a rollback could not reach, what is known of it, what happens by itself, and what to do."""
+        move = self.move
+        stays = f"container {move.name} stays on {move.source.node.name}"
+        begun = self.journal.progress(move.id).begun
+        if silent:
+            stays += f", which does not answer: {of_a_silent_source(begun, move.policy.blackout_s_max)}"
+        kind = NeedsOperator if silent and State.SEALED in begun else FailedSafe
+        return kind(f"{stays}; not cleaned yet: {'; '.join(dict.fromkeys(debts))}; run: migrator resume {move.run}")
 
     async def _commit_and_release(self) -> None:
         move = self.move
@@ -144,28 +163,31 @@ class Saga:
             return
         if progress.pending is not None:
             self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
-        if progress.verified and not await self._source_can_run():
-            raise Unsettled(
+        if progress.verified and not await self._source_is_whole():
+            raise Undecided(
                 f"container {move.name} is undecided between {move.source.node.name} and {move.target.node.name}: "
                 f"{_said(error)}; run: migrator resume {move.run}"
             ) from error
         self.journal.decide(move.id, move.token, State.ABORTED, {"error": _said(error)})
         self.notify(move, State.ABORTED, Phase.END)
-        await self.roll_back()
+        try:
+            await self.roll_back()
+        except MigratorError as debt:
+            raise type(debt)(f"{_said(error)}; {debt}") from error
         if isinstance(error, MigratorError):
             told = f"{error}; container {move.name} runs on {move.source.node.name} as before"
             declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE
             kind = Refused if isinstance(error, Refused) or declined else FailedSafe
             raise kind(told) from error
 
-    async def _source_can_run(self) -> bool:
+    async def _source_is_whole(self) -> bool:
         """Whether the source is known to have its container whole. If it has not, a verified copy held by the target
         may be the only one, and to abort would end it."""
         try:
-            seen = await look(self.move.source, self.move.name)
-        except MigratorError:  # it answers, and nobody understands what
+            seen = await look(self.move.source.node, self.move.name)
+        except MigratorError:  # no answer, or one that nobody understands
             return False
-        return seen is not None and seen.alive and seen.same_boot
+        return seen.alive and seen.same_boot
 
     async def _all(self, steps: tuple[Step, ...]) -> None:
         for step in steps:
@@ -182,4 +204,6 @@ class Saga:
 
 
 def _said(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "interrupted"
     return str(error) or type(error).__name__

@@ -67,16 +67,18 @@ class Store(Protocol):
         """False unless its token is above that of every migration of its container in this journal."""
         ...
 
+    def migration(self, migration: str) -> Migration: ...
+
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""
         ...
 
-    def raise_token(self, migration: str, token: int) -> bool:
-        """False unless the token is above that of every migration of its container in this journal."""
+    def migrations_of(self, container: str) -> list[Migration]:
+        """A container's migrations, of all runs, in the order in which they began."""
         ...
 
-    def of_container(self, container: str) -> list[Migration]:
-        """Every migration of a container, of whatever run, in the order in which they began."""
+    def raise_token(self, migration: str, token: int) -> bool:
+        """False unless the token is above that of every migration of its container in this journal."""
         ...
 
     def append(self, migration: str, token: int | None, events: Sequence[Event]) -> bool:
@@ -91,6 +93,10 @@ class Store(Protocol):
 
     def working_on(self, run: str) -> AbstractContextManager[None]:
         """Holds the run against other orchestrators on this machine; refused while one works on it."""
+        ...
+
+    def worker(self, run: str) -> int | None:
+        """The process on this machine that works on the run; None when nobody does."""
         ...
 
     def close(self) -> None: ...

@@ -36,7 +36,7 @@ class Progress:
     """Where a migration stands.
 
     `state` is the last state reached; `pending` one that was begun and has no outcome; `reached` holds all with
-    what was measured on the way; `error` is the last failure's.
+    what was measured on the way; `begun` all that were ever tried, reached or not; `error` is the last failure's.
     """
 
     migration: str
@@ -44,6 +44,7 @@ class Progress:
     pending: State | None = None
     decision: State | None = None
     reached: dict[State, dict[str, Any]] = field(default_factory=dict)
+    begun: frozenset[State] = frozenset()
     error: str = ""
 
     @property
@@ -62,6 +63,7 @@ def fold(migration: str, events: Iterable[Event]) -> Progress:
 def apply(progress: Progress, event: Event) -> Progress:
     """One event later."""
     check_transition(progress.migration, progress.state, event.state)
+    progress = replace(progress, begun=progress.begun | {event.state})
     if event.phase is Phase.BEGIN:
         return replace(progress, pending=event.state)
     if event.phase is Phase.FAIL:

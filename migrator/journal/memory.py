@@ -4,6 +4,7 @@ not; never for real containers."""
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -46,22 +47,25 @@ class MemoryStore:
         return sorted(self._runs.values(), key=lambda run: (run.created_ms, run.id), reverse=True)
 
     def add_migration(self, migration: Migration) -> bool:
-        if any(other.token >= migration.token for other in self.of_container(migration.container)):
+        if any(other.token >= migration.token for other in self.migrations_of(migration.container)):
             return False
         self._migrations[migration.id] = migration
         self._of_run[migration.run].append(migration.id)
         self._events[migration.id] = []
         return True
 
-    def of_container(self, container: str) -> list[Migration]:
-        return [migration for migration in self._migrations.values() if migration.container == container]
+    def migration(self, migration: str) -> Migration:
+        return self._migrations[migration]
 
     def migrations(self, run: str) -> list[Migration]:
         return [self._migrations[migration] for migration in self._of_run.get(run, [])]
 
+    def migrations_of(self, container: str) -> list[Migration]:
+        return [migration for migration in self._migrations.values() if migration.container == container]
+
     def raise_token(self, migration: str, token: int) -> bool:
         found = self._migrations[migration]
-        if any(other.token >= token for other in self.of_container(found.container)):
+        if any(other.token >= token for other in self.migrations_of(found.container)):
             return False
         self._migrations[migration] = replace(found, token=token)
         return True
@@ -97,6 +101,9 @@ class MemoryStore:
     def let_go(self, run: str) -> None:
         """Nobody works on the run any more: its orchestrator is through with it, or has died."""
         self._worked_on.discard(run)
+
+    def worker(self, run: str) -> int | None:
+        return os.getpid() if run in self._worked_on else None
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from migrator.errors import Refused
+from migrator.journal import lockfile
 from migrator.journal.base import JournalError, Migration, Run
 from migrator.journal.events import Event, Phase
 from migrator.protocol.states import State
@@ -47,6 +45,7 @@ CREATE TABLE events (
 CREATE INDEX events_of_migration ON events (migration, seq);
 CREATE INDEX migrations_of_run ON migrations (run);
 """
+_MIGRATIONS = "SELECT id, run, container, source, target, token, generation, decision, document FROM migrations "
 
 
 class SqliteStore:
@@ -96,11 +95,18 @@ class SqliteStore:
             )
         return True
 
-    def migrations(self, run: str) -> list[Migration]:
-        return [_migration(row) for row in self._read(f"{_MIGRATIONS} WHERE run = ? ORDER BY rowid", (run,))]
+    def migration(self, migration: str) -> Migration:
+        return _migration(self._read(_MIGRATIONS + "WHERE id = ?", (migration,))[0])
 
-    def of_container(self, container: str) -> list[Migration]:
-        rows = self._read(f"{_MIGRATIONS} WHERE container = ? ORDER BY rowid", (container,))
+    def migrations(self, run: str) -> list[Migration]:
+        rows = self._read(
+            _MIGRATIONS + "WHERE run = ? ORDER BY rowid",
+            (run,),
+        )
+        return [_migration(row) for row in rows]
+
+    def migrations_of(self, container: str) -> list[Migration]:
+        rows = self._read(_MIGRATIONS + "WHERE container = ? ORDER BY rowid", (container,))
         return [_migration(row) for row in rows]
 
     def raise_token(self, migration: str, token: int) -> bool:
@@ -138,25 +144,14 @@ class SqliteStore:
         )
         return [Event(row[0], row[1], State(row[2]), Phase(row[3]), json.loads(row[4])) for row in rows]
 
-    @contextlib.contextmanager
-    def working_on(self, run: str) -> Iterator[None]:
-        path = self.path.with_name(f"{self.path.name}.{run}.lock")
-        with path.open("a+") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
-                    raise BlockingIOError  # its last holder has just removed it
-            except OSError:
-                handle.seek(0)
-                who = handle.read().strip() or "another process"
-                raise Refused(f"run {run} is being worked on by {who}; end that first") from None
-            handle.truncate(0)
-            handle.write(f"pid {os.getpid()}")
-            handle.flush()
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+    def working_on(self, run: str) -> contextlib.AbstractContextManager[None]:
+        return lockfile.held(self._lock(run), run)
+
+    def worker(self, run: str) -> int | None:
+        return lockfile.holder(self._lock(run))
+
+    def _lock(self, run: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{run}.lock")
 
     # --- inside -------------------------------------------------------------------------------------------------
 
@@ -194,9 +189,6 @@ class SqliteStore:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise JournalError(f"journal {self.path} is of version {version}, this program reads {SCHEMA_VERSION}")
-
-
-_MIGRATIONS = "SELECT id, run, container, source, target, token, generation, decision, document FROM migrations"
 
 
 def _token_taken(db: sqlite3.Connection, container: str, token: int) -> bool:

@@ -17,6 +17,7 @@ from migrator.errors import BadInput, Refused
 from migrator.journal.base import JournalError, Migration, Run, Store
 from migrator.journal.events import Event, Phase, Progress, apply, fold
 from migrator.journal.sqlite import SqliteStore
+from migrator.protocol.stale import Known
 from migrator.protocol.states import State
 
 __all__ = ["ENVIRONMENT", "Journal", "JournalError", "Migration", "Run", "Store", "default_path"]
@@ -78,6 +79,10 @@ class Journal:
         """Holds the run against other orchestrators on this machine; refused while one works on it."""
         return self.store.working_on(run)
 
+    def worker(self, run: str) -> int | None:
+        """The process on this machine that works on the run; None when nobody does."""
+        return self.store.worker(run)
+
     # --- migrations ---------------------------------------------------------------------------------------------
 
     def add_migration(self, migration: Migration) -> None:
@@ -89,20 +94,48 @@ class Journal:
 
     def token_max(self, container: str) -> int:
         """The highest token that this journal has given for a container, 0 if none."""
-        return max((migration.token for migration in self.store.of_container(container)), default=0)
+        return max((migration.token for migration in self.store.migrations_of(container)), default=0)
 
     def superseded(self, migration: str, container: str) -> bool:
-        """Whether a later attempt of this journal has leased the container: then an undecided one holds nothing.
+        """Whether it is undecided, and a later attempt of this journal has leased the container: it holds nothing.
 
         A lease needs a source that no run holds, so the earlier one had not leased it, and now never can.
         """
-        attempts = self.store.of_container(container)
+        if self._fold(migration).decision is not None:
+            return False
+        attempts = self.store.migrations_of(container)
         mine = next(m.token for m in attempts if m.id == migration)
         return any(m.token > mine and State.LEASED in self._fold(m.id).reached for m in attempts)
 
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""
         return self.store.migrations(run)
+
+    def migrations_of(self, container: str) -> list[Migration]:
+        """A container's migrations, of all runs, in the order in which they began."""
+        return self.store.migrations_of(container)
+
+    def known(self, migration: Migration) -> Known:
+        """What the journal knows of a migration, as the recovery table asks for it."""
+        progress = self.progress(migration.id)
+        superseded = ""
+        if State.LEASED not in progress.reached and progress.decision is None:
+            all_of_it = self.migrations_of(migration.container)
+            later = all_of_it[[m.id for m in all_of_it].index(migration.id) + 1 :]
+            superseded = later[0].run if later else ""
+        return Known(
+            run=migration.run,
+            token=migration.token,
+            generation=migration.generation,
+            decision=progress.decision,
+            begun=progress.begun,
+            reached=frozenset(progress.reached),
+            superseded=superseded,
+        )
+
+    def migration(self, migration: str) -> Migration:
+        """One migration as it stands now."""
+        return self.store.migration(migration)
 
     def take_over(self, migration: str, token: int) -> None:
         """Records the token under which this orchestrator goes on with the migration."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Observation:
     """`state` is the record's; `same_boot` whether the node has been up since it was written.
 
-    `processes` is none, frozen or running; `held` whether a restored copy waits for its release.
+    `processes` is none, frozen or running; `held` whether a restored copy waits for its release; `floor` the highest
+    token of all records that were ever removed there.
     """
 
     state: str = "absent"
@@ -21,6 +22,7 @@ class Observation:
     gate: str = "none"
     held: bool = False
     jobs: tuple[str, ...] = ()
+    floor: int = 0
 
     @property
     def alive(self) -> bool:

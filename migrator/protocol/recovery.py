@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from migrator.model.observation import Observation
+from migrator.protocol.stale import RELEASED, Known, ahead
 from migrator.protocol.states import State
 
 
 class Action(StrEnum):
+    STALE = "stale"  # the journal is older than the world: it may decide nothing
     ABORT = "abort"  # decide ABORTED, then roll back
     ROLL_BACK = "roll-back"  # ABORTED stands: thaw the source, clean the target
     COLD_START = "cold-start"  # ABORTED, and the source has lost its memory: start it from its files
@@ -26,6 +28,10 @@ class Action(StrEnum):
     NOTHING = "nothing"
     STUCK = "stuck"
 
+    @property
+    def changes_nothing(self) -> bool:
+        return self in (Action.STALE, Action.STUCK, Action.NOTHING)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -33,7 +39,27 @@ class Verdict:
     reason: str
 
 
-_RELEASED = ("released", "serving", "stopped")
+def judge(known: Known, source: Observation | None, target: Observation | None, forward: bool = True) -> Verdict:
+    """The verdict for a migration by what the journal knows of it; `None` for a side that does not answer.
+
+    `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
+    """
+    reason = ahead(known, source, target)
+    if reason:
+        return Verdict(Action.STALE, reason)
+    if known.superseded:
+        return Verdict(Action.ABORT, f"it was never leased, and run {known.superseded} has had the container since")
+    if known.decision in (State.ABORTED, State.REVOKED):
+        # What a later run has made of either side is its own; nothing of this one's is there any more.
+        source, target = _unless_held_by_others(known, source), _unless_held_by_others(known, target)
+    if State.DONE in known.begun and target is not None and target.run != known.run:
+        return Verdict(Action.FINISH, "the target has settled it; only the journal was not told")
+    verified = State.VERIFIED in known.reached and (forward or source is None or not source.alive)
+    return decide(known.decision, verified, source, target)
+
+
+def _unless_held_by_others(known: Known, seen: Observation | None) -> Observation | None:
+    return Observation() if seen is not None and seen.run != known.run else seen
 
 
 def decide(decision: State | None, verified: bool, source: Observation | None, target: Observation | None) -> Verdict:
@@ -49,7 +75,7 @@ def decide(decision: State | None, verified: bool, source: Observation | None, t
 
 
 def _undecided(verified: bool, source: Observation | None, target: Observation | None) -> Verdict:
-    if target is not None and target.state in _RELEASED:
+    if target is not None and target.state in RELEASED:
         return Verdict(
             Action.STUCK,
             "the target runs it, and this journal knows of no decision: it is older than the world",
@@ -73,7 +99,7 @@ def _undecided(verified: bool, source: Observation | None, target: Observation |
 
 
 def _aborted(source: Observation | None, target: Observation | None) -> Verdict:
-    if target is not None and target.state in _RELEASED:
+    if target is not None and target.state in RELEASED:
         return Verdict(Action.STUCK, "the target runs it, though the journal says aborted")
     if source is None:
         return Verdict(Action.STUCK, "the source does not answer; it thaws by itself unless it was sealed")
@@ -102,3 +128,12 @@ def _committed(source: Observation | None, target: Observation | None) -> Verdic
     if source.state == "sealed" and source.same_boot and source.alive:
         return Verdict(Action.REVOKE, "the target lost its copy before it was released; the source's is whole")
     return Verdict(Action.STUCK, "committed, but neither side has a living copy")
+
+
+def of_a_silent_source(begun: frozenset[State], deadline_s: float) -> str:
+    """What is known of a source that does not answer, and what it will do by itself."""
+    if State.FENCED not in begun:
+        return "it was not frozen, and runs on there"
+    if State.SEALED not in begun:
+        return f"if it was frozen, its own watchdog lets it run again there, at most {deadline_s:g} s after the freeze"
+    return "it may be sealed: then it stays frozen there, whole, until the node is in reach"

@@ -15,7 +15,7 @@ AWAIT_DUMP_S = 60  # a watchdog lets a dump come to its end, for so long
 SLACK_S = 5.0
 FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settled")
 FINAL = ("done", "rolled-back")
-ANNOUNCED = {"reserved": "leased", "fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
+ANNOUNCED = {"fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
 
 
 class Watch:
@@ -55,6 +55,8 @@ class Watch:
         run = self._run_of(ct, node)
         if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state],)):
             self.world.violate(f"{ct} is {state} on {node}, and no journal had announced it")
+        if state == "reserved" and not any(store.migrations(run) for store in self.stores):
+            self.world.violate(f"{ct} is reserved on {node} for {run}, which no journal knows")
         if state == "fenced":
             self._fenced_s[(node, ct)] = self.world.clock.now_s()
         if state == "released" and not self._journaled(ct, run, FOR_TARGET):

@@ -120,6 +120,7 @@ class Disk:
     templates: dict[str, str] = field(default_factory=dict)
     parts: dict[MoveKey, str] = field(default_factory=dict)
     keys: dict[MoveKey, float] = field(default_factory=dict)  # let in until this second
+    floors: dict[str, int] = field(default_factory=dict)  # the highest token of each removed record
     cordon: str | None = None
     full: bool = False
 
@@ -235,10 +236,16 @@ class Machine:
         self.world.changed(ct, f"{self.name}: record {ct} {record.state} token={record.token} run={record.run}")
         await self.step("record written")
 
-    async def remove_record(self, ct: str) -> None:
+    async def remove_record(self, ct: str, token: int) -> None:
+        await self.raise_floor(ct, max(token, self.record(ct).token))
         await self.step("remove record")
         self.disk.records.pop(ct, None)
         self.world.changed(ct, f"{self.name}: record {ct} removed")
+
+    async def raise_floor(self, ct: str, token: int) -> None:
+        """A node never forgets which tokens it has seen of a removed record."""
+        await self.step("raise floor")
+        self.disk.floors[ct] = max(token, self.disk.floors.get(ct, 0))
 
     def check_token(self, ct: str, token: int) -> Record:
         """The record, if the token is its own."""

@@ -32,6 +32,9 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str) -> str:
             raise refuse(f"container {ct} is held by run {record.run} with token {record.token}, not {expect}")
         if token <= int(expect):
             raise refuse(f"token {new} is not above {expect}")
+        floor = m.disk.floors.get(ct, 0)
+        if record.state == "absent" and token <= floor:
+            raise refuse(f"token {new} of container {ct} is past: its record with token {floor} was removed here")
         await kill_older(m, ct, token)
         record = m.edit(record, token=token, run=run)
         if record.state == "absent":
@@ -104,6 +107,7 @@ async def inspect(m: Machine, ct: str) -> str:
     await m.step("inspect")
     record, copy = m.record(ct), m.copy(ct)
     lines = [f"{key} {getattr(record, key)}" for key in ("state", "token", "generation", "run", "role", "memory_bytes")]
+    lines.append(f"floor {max(m.disk.floors.values(), default=0)}")
     lines.append(f"same_boot {'yes' if record.boot == m.up.boot else 'no'}")
     modes = {"running": "running", "frozen": "frozen", "held": "running"}
     lines.append(f"processes {modes[copy.mode] if copy else 'none'}")

@@ -284,7 +284,7 @@ async def retire(m: Machine, ct: str, token: str) -> str:
         m.end_copy(ct)
         await clean_move(m, ct, int(token))
         m.remove_tree(ct)
-        await m.remove_record(ct)
+        await m.remove_record(ct, int(token))
         return ""
 
 

@@ -151,6 +151,7 @@ async def discard_target(m: Machine, ct: str, token: str) -> str:
     async with m.locked():
         record = m.record(ct)
         if record.state == "absent":
+            await m.raise_floor(ct, int(token))
             await clean_move(m, ct, int(token))
             return ""
         m.check_token(ct, int(token))
@@ -162,5 +163,5 @@ async def discard_target(m: Machine, ct: str, token: str) -> str:
         await m.kill_jobs(ct)
         await clean_move(m, ct, int(token))
         m.remove_tree(ct)
-        await m.remove_record(ct)
+        await m.remove_record(ct, int(token))
         return ""

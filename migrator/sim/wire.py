@@ -178,9 +178,16 @@ class OrchestratorStore:
     def add_migration(self, migration: Migration) -> bool:
         return self._write(self.store.add_migration, migration)
 
-    def of_container(self, container: str) -> list[Migration]:
+    def migrations_of(self, container: str) -> list[Migration]:
         self.orchestrator.alive()
-        return self.store.of_container(container)
+        return self.store.migrations_of(container)
+
+    def migration(self, migration: str) -> Migration:
+        self.orchestrator.alive()
+        return self.store.migration(migration)
+
+    def worker(self, run: str) -> int | None:
+        return self.store.worker(run)
 
     def raise_token(self, migration: str, token: int) -> bool:
         return self._write(self.store.raise_token, migration, token)

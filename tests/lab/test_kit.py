@@ -16,60 +16,118 @@ def verb(stage: Stage, node: str, *words: str) -> Outcome:
     return stage.on_node(node, "sh", NODE, *words)
 
 
+def token_of(stage: Stage, node: str) -> str:
+    """The token under which the container is held; nodes never begin again at 1."""
+    told = verb(stage, node, "inspect", "web").out.splitlines()
+    return next(line.split()[1] for line in told if line.startswith("token "))
+
+
 def seeded(stage: Stage, number: int, blackout_s: float = 15) -> str:
-    """A container whose orchestrator was killed right before the fence; its token is 2."""
+    """A container whose orchestrator was killed right before the fence, which it had announced."""
     ip = stage.counter("web", "n1", number)
-    assert stage.kill_at("web", "n2", "seeded:end", blackout_s) == -9
+    assert stage.kill_at("web", "n2", "fenced:begin", blackout_s) == -9
     return ip
 
 
 def test_a_fence_whose_reply_nobody_reads_is_whole(tidy: Stage) -> None:
     seeded(tidy, 1)
-    tidy.on_node("n1", "sh", "-c", f"(sleep 0.3; sh {NODE} fence web 2 60) | true")
+    token = token_of(tidy, "n1")
+    tidy.on_node("n1", "sh", "-c", f"(sleep 0.3; sh {NODE} fence web {token} 60) | true")
     tidy.on_node("n1", "sh", "-c", f"i=0; until {FROZEN} || [ $i -gt 200 ]; do i=$((i+1)); sleep 0.05; done")
     assert tidy.on_node("n1", "sh", "-c", FROZEN).code == 0
-    again = verb(tidy, "n1", "fence", "web", "2", "60")
+    again = verb(tidy, "n1", "fence", "web", token, "60")
     assert (again.code, "fenced now" in again.out) == (0, True)
 
 
 def test_a_fence_that_came_only_half_way_is_done_again_and_never_sealed_as_it_is(tidy: Stage) -> None:
     seeded(tidy, 2)
-    assert verb(tidy, "n1", "fence", "web", "2", "60").code == 0
+    token = token_of(tidy, "n1")
+    assert verb(tidy, "n1", "fence", "web", token, "60").code == 0
     tidy.on_node("n1", "sh", "-c", "echo 0 > /sys/fs/cgroup/ct/web/cgroup.freeze")
-    refused = verb(tidy, "n1", "seal", "web", "2")
+    refused = verb(tidy, "n1", "seal", "web", token)
     assert (refused.code, "not frozen" in refused.err) == (12, True)
-    assert verb(tidy, "n1", "fence", "web", "2", "60").code == 0
+    assert verb(tidy, "n1", "fence", "web", token, "60").code == 0
     assert tidy.on_node("n1", "sh", "-c", FROZEN).code == 0
-    assert verb(tidy, "n1", "seal", "web", "2").code == 0
+    assert verb(tidy, "n1", "seal", "web", token).code == 0
+    assert verb(tidy, "n1", "thaw", "web", token).code == 0  # the journal has announced no seal, and would not touch it
 
 
 async def test_a_watchdog_waits_for_a_busy_lock_and_then_does_its_work(tidy: Stage) -> None:
     ip = await asyncio.to_thread(seeded, tidy, 3)
     async with CountingClient(ip) as client:
         # Longer than any verb waits for the lock; the fence's deadline falls into it.
-        busy = f"sh {NODE} fence web 2 1; exec 9>/var/lib/migrator/lock; flock 9; sleep 23"
+        token = await asyncio.to_thread(token_of, tidy, "n1")
+        busy = f"sh {NODE} fence web {token} 1; exec 9>/var/lib/migrator/lock; flock 9; sleep 23"
         await asyncio.to_thread(tidy.on_node, "n1", "sh", "-c", busy, timeout_s=60)
         await client.more(5)
 
 
 def test_an_older_token_changes_nothing(tidy: Stage) -> None:
     seeded(tidy, 4)
-    for words in (("fence", "web", "1", "60"), ("seal", "web", "1"), ("thaw", "web", "1"), ("retire", "web", "1")):
+    token = str(int(token_of(tidy, "n1")) - 1)
+    for words in (
+        ("fence", "web", token, "60"),
+        ("seal", "web", token),
+        ("thaw", "web", token),
+        ("retire", "web", token),
+    ):
         refused = verb(tidy, "n1", *words)
         assert refused.code == 10, words
         assert "held by run" in refused.err
-    for words in (("release", "web", "1"), ("discard-target", "web", "1"), ("settle", "web", "1", "2")):
+    for words in (("release", "web", token), ("discard-target", "web", token), ("settle", "web", token, "2")):
         assert verb(tidy, "n2", *words).code == 10, words
+
+
+def test_a_lease_that_comes_after_its_move_was_undone_changes_nothing(tidy: Stage) -> None:
+    seeded(tidy, 9)
+    token = token_of(tidy, "n2")
+    run = tidy.last_run()["run"]
+    tidy.ok("rollback", run)
+    late = verb(tidy, "n2", "lease", "web", "0", token, run)
+    assert (late.code, "is past" in late.err) == (10, True)
+    assert "state absent" in verb(tidy, "n2", "inspect", "web").out
+    tidy.ok("migrate", "web", "--to", "n2")  # whose token is above all that
+
+
+def test_a_lease_that_comes_after_a_discard_of_nothing_changes_nothing(tidy: Stage) -> None:
+    assert verb(tidy, "n3", "discard-target", "late", "7").code == 0
+    for token in ("6", "7"):
+        assert verb(tidy, "n3", "lease", "late", "0", token, "r").code == 10
+    assert verb(tidy, "n3", "lease", "late", "0", "8", "r").code == 0
+    assert verb(tidy, "n3", "discard-target", "late", "8").code == 0
+
+
+def test_the_floor_is_short_and_forgets_no_token(tidy: Stage) -> None:
+    short = (
+        f"cd {kit.directory()} && KIT=. && . ./lib.sh && FLOOR_NAMES_MAX=3 && "
+        "for i in 1 2 3 4 5 6; do raise_floor f$i $((900 + i)); done; raise_floor f1 904; "
+        "cat $DISK/floor; floor_of; echo $floor"
+    )
+    told = tidy.on_node("n3", "sh", "-c", short).out.splitlines()
+    assert told == ["* 904", "f5 905", "f6 906", "f1 904", "906"]
+    assert verb(tidy, "n3", "lease", "f1", "0", "904", "r").code == 10
+
+
+def test_a_container_made_anew_is_not_moved_by_what_was_said_to_the_old_one(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 9)
+    tidy.ok("migrate", "web", "--to", "n2")
+    tidy.ok("migrate", "web", "--to", "n1")
+    tidy.ok("ct", "destroy", "web", "--force", "--yes")
+    tidy.counter("web", "n1", 9)
+    for token in range(1, int(token_of(tidy, "n1"))):
+        assert verb(tidy, "n1", "lease", "web", str(token), "99", "r").code == 10
+        assert verb(tidy, "n1", "fence", "web", str(token), "60").code == 10
 
 
 def test_a_full_disk_never_costs_the_operator_his_keys(tidy: Stage) -> None:
     seeded(tidy, 5)
+    token = token_of(tidy, "n2")
     full = (
         "cp -a /root/.ssh /tmp/keys && mount -t tmpfs -o size=16k tmpfs /root/.ssh && cp -a /tmp/keys/. /root/.ssh/ && "
         "head -c 65536 /dev/zero > /root/.ssh/fill; wc -l < /root/.ssh/authorized_keys"
     )
     before = tidy.on_node("n2", "sh", "-c", full).out.strip()
-    failed = verb(tidy, "n2", "discard-target", "web", "2")
+    failed = verb(tidy, "n2", "discard-target", "web", token)
     after = tidy.on_node("n2", "sh", "-c", "wc -l < /root/.ssh/authorized_keys; umount /root/.ssh").out.strip()
     assert failed.code != 0
     assert after == before
@@ -77,13 +135,14 @@ def test_a_full_disk_never_costs_the_operator_his_keys(tidy: Stage) -> None:
 
 def test_the_migrations_key_does_nothing_but_receive(tidy: Stage) -> None:
     seeded(tidy, 6)
+    token = token_of(tidy, "n2")
     for asked in (
         "id",
         "rsync --server -s . files",
         "rsync --server --daemon . files",
         "rsync --server -vlogDtpre.iLsfxCIvu . /etc",
     ):
-        refused = tidy.on_node("n2", "sh", f"{kit.directory()}/receive", "web", "2", asked)
+        refused = tidy.on_node("n2", "sh", f"{kit.directory()}/receive", "web", token, asked)
         assert refused.code == 10, (asked, refused)
 
 

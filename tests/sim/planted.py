@@ -117,7 +117,7 @@ def a_verified_copy_is_discarded_without_asking_for_the_source(patch: Patch) -> 
     async def surely(self: Saga) -> bool:
         return True
 
-    patch.setattr(Saga, "_source_can_run", surely)
+    patch.setattr(Saga, "_source_is_whole", surely)
 
 
 @planted
@@ -149,14 +149,14 @@ def recovery_does_not_compare_late(patch: Patch) -> None:
     async def never(*_: Any) -> bool:
         return False
 
-    patch.setattr(recovery, "_verify_late", never)
+    patch.setattr(recovery, "_verified_late", never)
 
 
 @planted
 def a_refused_undo_of_a_silent_side_counts_as_done(patch: Patch) -> None:
     before = Saga.roll_back
 
-    async def roll_back(self: Saga, silent: Any = ()) -> None:
+    async def roll_back(self: Saga, unreached: Any = ()) -> None:
         await before(self)
 
     patch.setattr(Saga, "roll_back", roll_back)

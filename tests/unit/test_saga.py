@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import FailedSafe, NeedsOperator, Refused
-from migrator.executor.saga import Saga, Unsettled
+from migrator.executor.saga import Saga, Undecided
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
@@ -34,7 +34,7 @@ ANSWERS = {
     "arp-owner": f"owner {WEB.mac}\n",
     "criu-check": "criu works\n",
     "release": "processes running\n",
-    "inspect": "state fenced\ntoken 2\ngeneration 1\nrun r\nsame_boot yes\nprocesses frozen\n",
+    "inspect": "floor 0\nstate fenced\ntoken 2\ngeneration 1\nrun r\nsame_boot yes\nprocesses frozen\n",
 }
 
 
@@ -166,7 +166,7 @@ async def test_a_failure_before_the_commit_thaws_first_and_then_cleans(scene: Sc
 
 @pytest.mark.parametrize(
     "inspected",
-    ["state fenced\ntoken 2\ngeneration 1\nsame_boot no\nprocesses none\n", "what is that\n"],
+    ["floor 0\nstate fenced\ntoken 2\ngeneration 1\nsame_boot no\nprocesses none\n", "what is that\n"],
     ids=["memory lost", "nonsense"],
 )
 async def test_a_verified_copy_is_not_discarded_unless_the_source_is_known_to_be_whole(
@@ -174,7 +174,7 @@ async def test_a_verified_copy_is_not_discarded_unless_the_source_is_known_to_be
 ) -> None:
     scene.fail(scene.source, "seal")
     scene.source.instead["inspect"] = lambda: inspected
-    with pytest.raises(Unsettled, match=r"undecided between n1 and n2: .*resume r"):
+    with pytest.raises(Undecided, match=r"undecided between n1 and n2: .*resume r"):
         await scene.run()
     assert scene.state is State.VERIFIED
     assert "n2 discard-target" not in scene.calls

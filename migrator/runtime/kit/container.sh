@@ -14,9 +14,11 @@ verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTE
     check_room "$5" "$6" "$7" "$8" "$9" "${10}"
     make_container_dir "$ct" "$2" "$4"
     boot_id
-    r_state=stopped r_token=1 r_generation=1 r_boot=$boot_id r_role=owner
+    floor_of "$ct" # what was said to an earlier container of this name is not said to this one
+    r_state=stopped r_token=$((floor + 1)) r_generation=1 r_boot=$boot_id r_role=owner
     r_memory_bytes=$5 r_cpu_milli=$6 r_disk_bytes=$7
     write_record "$ct"
+    echo "token $r_token"
 }
 
 check_template() { # TEMPLATE DIGEST
@@ -166,7 +168,7 @@ verb_ct_remove() { # CT
     ! has_processes "$ct" || refuse "container $ct is running"
     end_container "$ct"
     discard_tree "$ct"
-    remove_record "$ct"
+    remove_record "$ct" "$r_token"
     unlock_and_delete
 }
 

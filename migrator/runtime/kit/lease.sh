@@ -14,6 +14,10 @@ verb_lease() { # CT EXPECT NEW RUN
     fi
     [ "$r_token" = "$2" ] || refuse "container $ct is held by run $r_run with token $r_token, not $2"
     [ "$3" -gt "$2" ] || refuse "token $3 is not above $2"
+    if [ "$r_state" = absent ]; then
+        floor_of "$ct"
+        [ "$3" -gt "$floor" ] || refuse "token $3 of container $ct is past: its record with token $floor was removed here"
+    fi
     jobs_kill_older "$ct" "$3"
     r_token=$3 r_run=$4
     if [ "$r_state" = absent ]; then
@@ -129,6 +133,8 @@ verb_inspect() { # CT
     for key in state token generation run role memory_bytes; do
         eval "echo \"$key \$r_$key\""
     done
+    floor_of # of all: lines of others may be folded before our lease comes
+    echo "floor $floor"
     [ "$r_boot" = "$boot_id" ] && echo 'same_boot yes' || echo 'same_boot no'
     if has_processes "$ct"; then
         is_frozen "$(cgroup_of "$ct")" 1 && echo 'processes frozen' || echo 'processes running'

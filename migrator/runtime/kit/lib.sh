@@ -1,6 +1,6 @@
 # Shared by every script of the kit. POSIX sh with flock; sourced, never run.
 #
-# On persistent disk:  /var/lib/migrator/{containers,records,templates}
+# On persistent disk:  /var/lib/migrator/{containers,records,templates,floor}
 # Gone with the boot:  /run/migrator/{jobs,move,keys,links}
 #
 # A record is a file of key=value lines, replaced whole and synced. Only its verbs write it, under the node's one
@@ -103,9 +103,48 @@ write_record() {
     sync "$RECORDS"
 }
 
-remove_record() {
+# The floor goes up first: a node never forgets which tokens it has seen, only which container they were for.
+remove_record() { # CT TOKEN   (the record is read)
+    top=$r_token
+    [ "$2" -le "$top" ] || top=$2
+    raise_floor "$1" "$top"
     rm -f "$RECORDS/$1"
     sync "$RECORDS"
+}
+
+# --- the floor: what is remembered of removed records --------------------------------------------------------------
+#
+# $DISK/floor has a line "CT TOKEN" for each of the last FLOOR_NAMES_MAX containers whose record was removed here, and
+# one line "* TOKEN" for all before them. A lease that comes late, after its record was removed, is not above it.
+
+FLOOR_NAMES_MAX=1000
+
+# The highest token that was ever removed here: of one container, or (with no name) of all.
+floor_of() { # [CT]
+    floor=0
+    [ -e "$DISK/floor" ] || return 0
+    floor=$(awk -v ct="${1:-}" '(ct == "" || $1 == ct || $1 == "*") && $2 > top { top = $2 }
+        END { printf "%.0f", top }' "$DISK/floor")
+}
+
+raise_floor() { # CT TOKEN
+    floor_of "$1"
+    [ "$2" -gt "$floor" ] || return 0
+    [ -e "$DISK/floor" ] || : > "$DISK/floor"
+    awk -v ct="$1" -v token="$2" -v max="$FLOOR_NAMES_MAX" '
+        $1 == "*" { rest = $2; next }
+        $1 != ct { line[++lines] = $0; of[lines] = $2 }
+        END {
+            first = lines + 2 - max
+            if (first < 1) first = 1
+            for (i = 1; i < first; i++) if (of[i] > rest) rest = of[i]
+            if (rest) print "*", rest
+            for (i = first; i <= lines; i++) print line[i]
+            print ct, token
+        }' "$DISK/floor" > "$DISK/.floor.new"
+    sync "$DISK/.floor.new"
+    mv "$DISK/.floor.new" "$DISK/floor"
+    sync "$DISK"
 }
 
 # The rule of every command that changes something: its token is the node's, no older and no newer.

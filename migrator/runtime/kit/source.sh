@@ -277,6 +277,6 @@ verb_retire() { # CT TOKEN
     end_container "$ct"
     clean_move "$ct" "$2"
     discard_tree "$ct"
-    remove_record "$ct"
+    remove_record "$ct" "$2"
     unlock_and_delete
 }

@@ -217,12 +217,17 @@ verb_release() { # CT TOKEN
     has_processes "$ct" && echo 'processes running' || echo 'processes none'
 }
 
-# Takes back everything that was made here for a move that did not commit.
+# Takes back everything that was made here for a move that did not commit. Also where nothing is: the lease may still
+# be on its way, and must find that it is past.
 verb_discard_target() { # CT TOKEN
     ct=$1
     lock
     read_record "$ct"
-    [ "$r_state" != absent ] || { clean_move "$ct" "$2"; return 0; }
+    if [ "$r_state" = absent ]; then
+        raise_floor "$ct" "$2"
+        clean_move "$ct" "$2"
+        return 0
+    fi
     check_token "$ct" "$2"
     case $r_state in
         reserved | held) ;;
@@ -246,7 +251,7 @@ verb_discard_target() { # CT TOKEN
     }
     clean_move "$ct" "$2"
     discard_tree "$ct"
-    remove_record "$ct"
+    remove_record "$ct" "$2"
     unlock_and_delete
 }
 
