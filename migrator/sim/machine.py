@@ -247,10 +247,10 @@ class Machine:
         await self.step("raise floor")
         self.disk.floors[ct] = max(token, self.disk.floors.get(ct, 0))
 
-    def check_token(self, ct: str, token: int) -> Record:
-        """The record, if the token is its own."""
+    def check_token(self, ct: str, token: int, run: str = "") -> Record:
+        """The record, if the token is its own; what takes a move back names its run as well."""
         record = self.record(ct)
-        if record.token == token:
+        if record.token == token and run in ("", record.run):
             return record
         if record.state == "absent":
             raise refuse(f"container {ct} is not known here; token {token} holds nothing")

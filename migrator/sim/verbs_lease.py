@@ -67,12 +67,12 @@ async def reserve(m: Machine, ct: str, token: str, *numbers: str) -> str:
         return ""
 
 
-async def settle(m: Machine, ct: str, token: str, generation: str) -> str:
+async def settle(m: Machine, ct: str, token: str, generation: str, run: str = "") -> str:
     async with m.locked():
         record = m.record(ct)
         if record.run == "-" and record.token == int(token) + 1:
             return "settled before\n"
-        m.check_token(ct, int(token))
+        m.check_token(ct, int(token), run)
         if record.state not in ("serving", "stopped", "released"):
             raise refuse(f"container {ct} is {record.state} and cannot be settled")
         await clean_move(m, ct, int(token))

@@ -240,13 +240,13 @@ async def _end_watchdogs(m: Machine, ct: str) -> None:
         await m.kill_job(key)
 
 
-async def thaw(m: Machine, ct: str, token: str) -> str:
+async def thaw(m: Machine, ct: str, token: str, run: str = "") -> str:
     await m.step("thaw")
-    m.check_token(ct, int(token))
+    m.check_token(ct, int(token), run)
     close_links(m, ct)
     await m.await_job(ct, "dump")
     async with m.locked():
-        record = m.check_token(ct, int(token))
+        record = m.check_token(ct, int(token), run)
         await _end_watchdogs(m, ct)
         if record.state in ("serving", "stopped"):
             return "thawed before\n"

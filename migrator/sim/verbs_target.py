@@ -147,14 +147,14 @@ async def _say(m: Machine, ct: str, word: str, wait_s: float) -> None:
                     raise Exit(12, f"the restore of {ct} does not end after its release") from None
 
 
-async def discard_target(m: Machine, ct: str, token: str) -> str:
+async def discard_target(m: Machine, ct: str, token: str, run: str = "") -> str:
     async with m.locked():
         record = m.record(ct)
         if record.state == "absent":
             await m.raise_floor(ct, int(token))
             await clean_move(m, ct, int(token))
             return ""
-        m.check_token(ct, int(token))
+        m.check_token(ct, int(token), run)
         if record.state not in ("reserved", "held"):
             raise refuse(f"container {ct} is {record.state} here; it is not discarded")
         await _say(m, ct, "kill", DISCARD_WAIT_S)

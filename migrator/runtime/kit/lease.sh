@@ -82,7 +82,7 @@ check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
 }
 
 # The last write of a migration on the side that keeps the container: it serves, and no run holds it.
-verb_settle() { # CT TOKEN GENERATION
+verb_settle() { # CT TOKEN GENERATION [RUN]
     ct=$1
     lock
     read_record "$ct"
@@ -90,7 +90,7 @@ verb_settle() { # CT TOKEN GENERATION
         echo 'settled before'
         return 0
     fi
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${4:-}"
     case $r_state in
         serving | stopped | released) ;;
         *) refuse "container $ct is $r_state and cannot be settled" ;;

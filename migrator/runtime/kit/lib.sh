@@ -147,9 +147,10 @@ raise_floor() { # CT TOKEN
     sync "$DISK"
 }
 
-# The rule of every command that changes something: its token is the node's, no older and no newer.
-check_token() {
-    [ "$r_token" = "$2" ] && return 0
+# The rule of every command that changes something: its token is the node's, no older and no newer. What takes a move
+# back may be sent by one whose lease was refused, under the number that another run has: it names its run as well.
+check_token() { # CT TOKEN [RUN]
+    [ "$r_token" = "$2" ] && [ "${3:-$r_run}" = "$r_run" ] && return 0
     [ "$r_state" = absent ] && refuse "container $1 is not known here; token $2 holds nothing"
     refuse "container $1 is held by run $r_run with token $r_token; token $2 may change nothing"
 }

@@ -217,18 +217,18 @@ verb_seal() { # CT TOKEN
 }
 
 # Only after ABORTED: the container runs on, its network first, so that nothing it says is lost.
-verb_thaw() { # CT TOKEN
+verb_thaw() { # CT TOKEN [RUN]
     ct=$1
     check_name "$ct"
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${3:-}"
     # CRIU is not killed in a dump: it would leave its own code in the processes, and their freezer as it pleases. With
     # the link gone nothing is sent any more, and it ends by itself.
     close_links "$ct"
     job_await "$ct" dump
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${3:-}"
     for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
         [ ! -d "$dir" ] || job_kill "$dir"
     done

@@ -219,7 +219,7 @@ verb_release() { # CT TOKEN
 
 # Takes back everything that was made here for a move that did not commit. Also where nothing is: the lease may still
 # be on its way, and must find that it is past.
-verb_discard_target() { # CT TOKEN
+verb_discard_target() { # CT TOKEN [RUN]
     ct=$1
     lock
     read_record "$ct"
@@ -228,7 +228,7 @@ verb_discard_target() { # CT TOKEN
         clean_move "$ct" "$2"
         return 0
     fi
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${3:-}"
     case $r_state in
         reserved | held) ;;
         *) refuse "container $ct is $r_state here; it is not discarded" ;;
