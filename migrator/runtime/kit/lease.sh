@@ -51,7 +51,7 @@ verb_reserve() { # CT TOKEN MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU
     set -- "$ct" "$token" "$@"
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     check_room "$3" "$4" "$5" "$6" "$7" "$8"
     read_record "$ct"
     r_memory_bytes=$3 r_cpu_milli=$4 r_disk_bytes=$5
@@ -88,8 +88,11 @@ verb_settle() { # CT TOKEN GENERATION
         *) refuse "container $ct is $r_state and cannot be settled" ;;
     esac
     [ "$r_state" != released ] || r_state=serving
-    r_generation=$3 r_role=owner r_run=- r_deadline_s=0
+    boot_id
+    r_generation=$3 r_role=owner r_run=- r_deadline_s=0 r_boot=$boot_id
+    arm "$ct"
     write_record "$ct"
+    keeper_start "$ct"
     clean_move "$ct" "$2"
 }
 
@@ -120,7 +123,7 @@ verb_inspect() { # CT
     check_name "$ct"
     read_record "$ct"
     boot_id
-    for key in state token generation run role memory_bytes; do
+    for key in state token generation run role armed memory_bytes; do
         eval "echo \"$key \$r_$key\""
     done
     [ "$r_boot" = "$boot_id" ] && echo 'same_boot yes' || echo 'same_boot no'
