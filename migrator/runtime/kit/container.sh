@@ -150,7 +150,8 @@ start_container() { # CT
     $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 3>&- 4>&- 9>&- || return 1
     read_net "$1"
     gate_open || return 1
-    in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}" \
+    # In parentheses: a function called with redirections keeps copies of what they close, the node's lock among them.
+    (in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}") \
         < /dev/null > /dev/null 2>&1 3>&- 4>&- 9>&- &
 }
 

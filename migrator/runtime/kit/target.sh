@@ -116,7 +116,7 @@ restore_held() {
     $RUNC restore --detach --tcp-established --file-locks \
         --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
     runc=$!
-    watch_criu "$runc" 8>&- 2> /dev/null &
+    (watch_criu "$runc") 8>&- 2> /dev/null &
     watcher=$!
     code=0
     wait "$runc" || code=$?
