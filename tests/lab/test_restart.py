@@ -76,6 +76,7 @@ async def test_a_program_that_ends_is_started_again_by_a_keeper_that_holds_nothi
 def test_without_the_policy_neither_keeper_nor_boot_starts_it(tidy: Stage) -> None:
     tidy.counter("web", "n1", 2)
     crash_program(tidy, "n1")
+    until(tidy, "n1", "! grep -q . /sys/fs/cgroup/ct/web/cgroup.procs")
     assert sh(tidy, "n1", f"sh {NODE} boot") == ""
     assert (row(tidy)["state"], row(tidy)["restart"], row(tidy)["keeper"]) == ("down", "no", "")
     assert keepers(tidy, "n1") == 0
