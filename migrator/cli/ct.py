@@ -28,6 +28,13 @@ def ct() -> None:
 @click.option("--user", help="User inside that the command runs as (default: its root).")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="For rules; may be repeated.")
 @click.option("--env", "env", multiple=True, metavar="KEY=VALUE", help="Environment; may be repeated.")
+@click.option(
+    "--restart",
+    type=click.Choice(("no", "always")),
+    default="no",
+    show_default=True,
+    help="Whether its node starts it again when it ends, and at boot.",
+)
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option
@@ -84,6 +91,9 @@ def list_(ctx: click.Context, as_json: bool) -> None:
             for row in rows
         ],
     )
+    for row in rows:
+        if row["keeper"] not in ("", "watching"):
+            click.echo(f"container {row['name']} on {row['node']}: {row['keeper']}", err=True)
     for name, error in silent.items():
         click.echo(f"no answer from {name}: {error}", err=True)
 
@@ -194,7 +204,7 @@ def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool
 
     async def remove() -> None:
         async with open_fleet(ctx) as fleet:
-            if found.alive:
+            if found.alive or (force and found.state == "serving"):  # its keeper may be starting it just now
                 await fleet.node(node.name).call("ct-stop", name, 0, timeout_s=40)
             await fleet.node(node.name).call("ct-remove", name, timeout_s=60)
 

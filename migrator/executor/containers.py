@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+import secrets
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-from migrator.errors import BadInput, MigratorError, Refused
+from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.fleet import Fleet, find_container
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, NAME, Descriptor
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.units import parse_bytes
 from migrator.runtime import bundle
 from migrator.transport import kit
+from migrator.transport.base import Node, NodeRefused
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 MEMORY_BYTES_MIN = 4 << 20
@@ -36,6 +38,7 @@ class Wanted:
     user: str | None
     env: tuple[str, ...]
     labels: dict[str, str]
+    restart: Literal["no", "always"] = "no"
 
     @classmethod
     def parse(
@@ -52,6 +55,7 @@ class Wanted:
         labels: tuple[str, ...],
         env: tuple[str, ...],
         command: tuple[str, ...],
+        restart: Literal["no", "always"] = "no",
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument."""
         check_container_name(name)
@@ -75,6 +79,7 @@ class Wanted:
             user=user,
             env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
             labels=_pairs("--label", labels),
+            restart=restart,
         )
 
 
@@ -105,25 +110,36 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         user=wanted.user,
         env=wanted.env,
         labels=wanted.labels,
+        restart=wanted.restart,
     )
     there = fleet.node(node)
     if list((await there.call("arp-owner", facts.bridge, ct.ip)).lines("owner")):
         raise Refused(f"--ip {ct.ip}: something on the network answers for this address already")
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
-    # Once only: a second try could not tell its own container from another of the same name.
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    made = await there.call("ct-create", *words, tries=1)
+    creator = secrets.token_hex(8)  # by which a second try, and the clean-up, know this container from another's
     try:
+        made = await there.call("ct-create", *words, creator)
         for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
             await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
         _refuse_twins(await fleet.probe(), node, ct)
         if start:
             await there.call("ct-start", ct.name, timeout_s=60)
-    except (MigratorError, asyncio.CancelledError):
-        await there.call("ct-remove", ct.name)
+    except (MigratorError, asyncio.CancelledError) as error:
+        await _take_back(there, ct.name, creator, error)
         raise
     return {"name": ct.name, "node": node, "address": ct.address, "started": start}
+
+
+async def _take_back(node: Node, name: str, creator: str, error: BaseException) -> None:
+    """Removes what a failed create has made, and nothing that somebody else has made under this name."""
+    try:
+        await node.call("ct-remove", name, creator)
+    except NodeRefused:
+        return  # it was somebody else's all along
+    except MigratorError as failed:
+        raise FailedSafe(f"{error}; what was made of {name} may be left: {failed}; see: migrator ct list") from error
 
 
 def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
@@ -213,6 +229,9 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "labels": ct.labels if ct else {},
                     "generation": found.generation,
                     "run": found.run,
+                    "restart": ct.restart if ct else "no",
+                    "keeper": found.keeper,
+                    "keeper_starts": found.keeper_starts,
                 }
             )
     return sorted(rows, key=lambda row: (row["name"], row["node"]))

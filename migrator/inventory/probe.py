@@ -92,12 +92,14 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     memory = _by_name(answer, "memory", 2)
     files = _by_name(answer, "files", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
+    keepers = _keepers(answer)
     found = []
     for line in answer.lines("container"):
         fields = line.split()
         if len(fields) != 6 or not NAME.fullmatch(fields[0]):
             raise NodeFailed(answer.node, "probe", "it tells of a container in a way nobody understands")
         name, state, token, generation, alive, run = fields
+        keeper_starts, keeper = keepers.get(name, (0, ""))
         memory_bytes, cpu_milli, disk_bytes = holds.get(name, [0, 0, 0])
         rss_bytes, anon_bytes = memory.get(name, [0, 0])
         found.append(
@@ -113,6 +115,8 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 anon_bytes=anon_bytes,
                 files_bytes=files.get(name, [0])[0],
                 descriptor=_descriptor(answer, name, descriptors.get(name)),
+                keeper=keeper,
+                keeper_starts=keeper_starts,
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))
@@ -121,6 +125,16 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
 def _by_name(answer: Answer, key: str, count: int) -> dict[str, list[int]]:
     rows = [line.split() for line in answer.lines(key)]
     return {row[0]: [_number(answer, field) for field in row[1:]] for row in rows if len(row) == count + 1}
+
+
+def _keepers(answer: Answer) -> dict[str, tuple[int, str]]:
+    """Container to how often its keeper has started it, and what the keeper says, as far as a terminal can show it."""
+    found = {}
+    for line in answer.lines("keeper"):
+        name, _, rest = line.partition(" ")
+        starts, _, said = rest.partition(" ")
+        found[name] = (_number(answer, starts), "".join(c if c.isprintable() else "?" for c in said)[:300])
+    return found
 
 
 def _number(answer: Answer, text: str) -> int:

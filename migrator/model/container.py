@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
 ID_RANGE = 65_536
@@ -19,6 +20,7 @@ class Descriptor:
 
     `address` is CIDR ("10.0.0.7/24"). `id_index` numbers the container's range of user ids: container id 0 is host
     id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's root.
+    `restart` says whether its node starts it again when it ends, and at boot.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Descriptor:
     user: str | None = None
     env: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
+    restart: Literal["no", "always"] = "no"
     version: int = 1
 
     @property

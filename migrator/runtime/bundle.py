@@ -47,6 +47,7 @@ def files(ct: Descriptor, kit_dir: str, bridge: str, controllers: Collection[str
         "net": net_file(ct, bridge),
         "criu.conf": criu_conf(kit_dir),
         "config.json": config_json(ct, kit_dir, controllers),
+        "restart": f"{ct.restart}\n".encode(),
     }
 
 

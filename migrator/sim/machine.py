@@ -247,6 +247,13 @@ class Machine:
         await self.step("raise floor")
         self.disk.floors[ct] = max(token, self.disk.floors.get(ct, 0))
 
+    def check_run(self, ct: str, token: int) -> Record:
+        """For verbs that belong to a move: once it is settled not even its own token does anything."""
+        record = self.check_token(ct, token)
+        if record.run == "-":
+            raise refuse(f"container {ct} is held by no run any more; token {token} may change nothing")
+        return record
+
     def check_token(self, ct: str, token: int, run: str = "") -> Record:
         """The record, if the token is its own; what takes a move back names its run as well."""
         record = self.record(ct)

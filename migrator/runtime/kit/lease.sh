@@ -55,7 +55,7 @@ verb_reserve() { # CT TOKEN MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU
     set -- "$ct" "$token" "$@"
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     check_room "$3" "$4" "$5" "$6" "$7" "$8"
     read_record "$ct"
     r_memory_bytes=$3 r_cpu_milli=$4 r_disk_bytes=$5
@@ -84,10 +84,12 @@ check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
 # The last write of a migration on the side that keeps the container: it serves, and no run holds it.
 verb_settle() { # CT TOKEN GENERATION [RUN]
     ct=$1
+    check_number "$2"
+    check_number "$3"
     lock
     read_record "$ct"
-    if [ "$r_run" = - ] && [ "$r_token" = $(($2 + 1)) ]; then
-        echo 'settled before'
+    if [ "$r_run" = - ] && [ "$r_state" != absent ] && [ "$r_token" -le "$2" ]; then
+        settle_unleased "$2"
         return 0
     fi
     check_token "$ct" "$2" "${4:-}"
@@ -98,9 +100,21 @@ verb_settle() { # CT TOKEN GENERATION [RUN]
     clean_move "$ct" "$2" # before the record: one that says settled is not asked again
     [ "$r_state" != released ] || r_state=serving
     [ "$r_generation" -ge "$3" ] || r_generation=$3
-    # The token goes up once more: nothing that was sent under it and comes late may still count.
-    r_token=$((r_token + 1)) r_role=owner r_run=- r_deadline_s=0
+    boot_id
+    r_role=owner r_run=- r_deadline_s=0 r_boot=$boot_id
+    arm "$ct"
     write_record "$ct"
+    keeper_start "$ct"
+}
+
+# Settled before, or never leased: then the lease may still be on its way, and must find that it is past.
+settle_unleased() { # TOKEN
+    if [ "$r_token" -lt "$1" ]; then
+        r_token=$1
+        write_record "$ct"
+    fi
+    keeper_start "$ct"
+    echo 'settled before'
 }
 
 # Everything about a move that dies with it: jobs, images, key, link. The record and the container stay.
@@ -130,7 +144,7 @@ verb_inspect() { # CT
     check_name "$ct"
     read_record "$ct"
     boot_id
-    for key in state token generation run role memory_bytes; do
+    for key in state token generation run role armed memory_bytes; do
         eval "echo \"$key \$r_$key\""
     done
     floor_of # of all: lines of others may be folded before our lease comes

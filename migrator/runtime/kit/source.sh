@@ -5,8 +5,9 @@ verb_keygen() { # CT TOKEN PEER_HOST
     ct=$1
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     key=$RUN/keys/$ct.$2
+    [ -s "$key.pub" ] || rm -f "$key" # the public half is written last
     [ -e "$key" ] || ssh-keygen -q -t ed25519 -N '' -C "migrator:$ct.$2" -f "$key"
     read -r kind public _ < "$key.pub"
     echo "key $kind $public"
@@ -20,7 +21,7 @@ verb_link() { # CT TOKEN USER ADDRESS PORT HOST_KEY_TYPE HOST_KEY
     ct=$1 token=$2
     check_name "$ct"
     read_record "$ct"
-    check_token "$ct" "$token"
+    check_run "$ct" "$token"
     socket=$RUN/links/$ct.$token
     [ ! -S "$socket" ] || ! ssh -F /dev/null -S "$socket" -O check peer 2> /dev/null || return 0
     rm -f "$socket"
@@ -48,6 +49,8 @@ on_link() { # CT TOKEN COMMAND   (no host is looked up: the connection stands)
 verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     ct=$1 token=$2
     check_name "$ct"
+    read_record "$ct"
+    check_run "$ct" "$token"
     move=$RUN/move/$ct.$token
     shell="ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath=$RUN/links/$ct.$token"
     open_files "$ct" >> "$move/open-files"
@@ -80,6 +83,8 @@ verb_send_template() { # CT TOKEN TEMPLATE
     ct=$1 token=$2
     check_name "$ct"
     check_name "$3"
+    read_record "$ct"
+    check_run "$ct" "$token"
     shell="ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath=$RUN/links/$ct.$token"
     rsync -aHAXS --numeric-ids --delete -e "$shell" "$DISK/templates/$3/" peer:template
 }
@@ -103,7 +108,7 @@ verb_fence() { # CT TOKEN DEADLINE_S
     check_number "$3"
     lock
     read_record "$ct"
-    check_token "$ct" "$token"
+    check_run "$ct" "$token"
     case $r_state in
         serving | fenced) ;; # fenced: the first try may have died on the way, so all of it is done again
         *) refuse "container $ct is $r_state and cannot be fenced" ;;
@@ -111,15 +116,18 @@ verb_fence() { # CT TOKEN DEADLINE_S
     has_processes "$ct" || fail 12 "container $ct has no processes"
     read_net "$ct"
     boot_id
-    r_state=fenced r_boot=$boot_id r_deadline_s=$3
+    r_state=fenced r_boot=$boot_id r_deadline_s=$3 r_armed=no
     write_record "$ct"
+    keeper_end "$ct" # long gone, unless the container was armed again by hand
     dir=$RUN/jobs/$ct.$token.watchdog
-    if [ ! -d "$dir" ] || ! job_alive "$dir"; then
-        [ ! -d "$dir" ] || job_kill "$dir"
-        job_start "$dir" watchdog "$ct" "$3"
+    if ! job_alive "$dir"; then
+        rm -rf "$dir"
+        job_start "$dir" 0 watchdog "$ct" "$3"
     fi
     uptime_ms
-    frozen_at_ms=$now_ms
+    # Asked again, a fence that was whole says when its pause began, not when it was asked.
+    [ -s "$dir/frozen_at_ms" ] && is_frozen "$(cgroup_of "$ct")" 1 || echo "$now_ms" > "$dir/frozen_at_ms"
+    read -r frozen_at_ms < "$dir/frozen_at_ms"
     set_frozen "$ct" 1
     gate_close
     check_fenced "$ct"
@@ -159,6 +167,8 @@ give_back() {
 # most containers nearly everything, goes as it is, without another process in between; the rest goes beside it.
 verb_dump() { # CT TOKEN
     move=$RUN/move/$1.$2
+    read_record "$1"
+    check_run "$1" "$2"
     read_net "$1"
     check_fenced "$1"
     pages=$move/images/pages-1.img
@@ -200,7 +210,7 @@ verb_seal() { # CT TOKEN
     ct=$1
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     case $r_state in
         sealed) ;;
         fenced)
@@ -252,8 +262,7 @@ verb_reclaim() { # CT TOKEN
         stopped) ;;
         fenced | sealed)
             ! has_processes "$ct" || refuse "container $ct still has its processes; it is thawed, not started cold"
-            r_state=stopped
-            write_record "$ct" ;;
+            stopped_record ;;
         *) refuse "container $ct is $r_state and is not reclaimed" ;;
     esac
 }
@@ -274,6 +283,7 @@ verb_retire() { # CT TOKEN
         read_net "$ct"
         cut_cable
     fi
+    keeper_end "$ct"
     end_container "$ct"
     clean_move "$ct" "$2"
     discard_tree "$ct"

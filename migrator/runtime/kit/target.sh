@@ -5,7 +5,7 @@ verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
     ct=$1
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     case $3$5$6 in
         *[!A-Za-z0-9.:/+=-]*) refuse 'not an address and a key' ;;
     esac
@@ -52,23 +52,27 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     ct=$1
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     check_number "$5"
     check_number "$6"
     check_number "$7"
+    if [ "$3" = target ]; then
+        [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
+    else
+        disarm "$ct" # from here on neither keeper nor boot starts it; settle arms whoever keeps it
+    fi
     move=$RUN/move/$ct.$2
     if ! mountpoint -q "$move" 2> /dev/null; then
         mkdir -p -m 711 "$move"
         mount -t tmpfs -o "size=$6,mode=711" tmpfs "$move"
-        mkdir -m 700 "$move/images" "$move/work"
-        echo "$ct" > "$move/container"
     fi
+    mkdir -p -m 700 "$move/images" "$move/work"
+    echo "$ct" > "$move/container"
     [ "$3" = target ] || return 0
-    if [ ! -p "$move/go" ]; then
-        mkfifo "$move/go" "$move/woke"
-        [ "$7" = 0 ] || fallocate -l "$7" "$move/images/pages-1.img"
-    fi
-    [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
+    for fifo in go woke; do
+        [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
+    done
+    [ "$7" = 0 ] || [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img"
     make_container_dir "$ct" "$4" "$5"
 }
 
@@ -78,7 +82,7 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
     check_name "$3"
     lock
     read_record "$1"
-    check_token "$1" "$2"
+    check_run "$1" "$2"
     part=$DISK/templates/.part-$1.$2
     if [ ! -d "$DISK/templates/$3" ]; then
         read -r digest < "$part/digest"
@@ -92,6 +96,8 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
 verb_restore() { # CT TOKEN
     ct=$1
     move=$RUN/move/$ct.$2
+    read_record "$ct"
+    check_run "$ct" "$2"
     code=0
     restore_held || code=$?
     echo ended > "$move/ended"
@@ -110,7 +116,7 @@ restore_held() {
     $RUNC restore --detach --tcp-established --file-locks \
         --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
     runc=$!
-    watch_criu "$runc" 8>&- 2> /dev/null &
+    (watch_criu "$runc") 8>&- 2> /dev/null &
     watcher=$!
     code=0
     wait "$runc" || code=$?
@@ -157,6 +163,8 @@ is_running() { # PID   (a zombie is not)
 verb_await_held() { # CT TOKEN TIMEOUT_S
     ct=$1
     move=$RUN/move/$ct.$2
+    read_record "$ct"
+    check_token "$ct" "$2"
     exec 7<> "$move/woke"
     if [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
         timeout "$3" head -n 1 <&7 > /dev/null || :
@@ -243,6 +251,7 @@ verb_discard_target() { # CT TOKEN [RUN]
         fi
     done
     exec 7>&-
+    keeper_end "$ct"
     end_container "$ct" # before CRIU is killed: what it held must not be let go
     jobs_kill "$ct"
     [ ! -e "$CONTAINERS/$ct/net" ] || {
