@@ -8,25 +8,30 @@ from migrator.errors import MigratorError, NeedsOperator
 from migrator.executor.saga import Saga
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
-from migrator.model.observation import Observation
+from migrator.model.observation import GATES, PROCESSES, STATES, Observation
 from migrator.protocol.recovery import Action, Verdict, decide
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE
 from migrator.steps.base import Move, Side
-from migrator.transport.base import Answer, NodeUnreachable
+from migrator.transport.base import Answer, NodeFailed, NodeUnreachable
 
 
 def observe(answer: Answer) -> Observation:
-    """What `inspect` told."""
+    """What `inspect` told, all of it and nothing that nobody knows: on this a decision is built."""
+    known = {"state": STATES, "same_boot": {"yes", "no"}, "processes": PROCESSES, "gate": GATES}
+    for key, values in known.items():
+        told = answer.get(key, "none" if key == "gate" else "")
+        if told not in values:
+            raise NodeFailed(answer.node, "inspect", f"it tells of a {key} that nobody knows: {told[:40]!r}")
     return Observation(
-        state=answer.get("state", "absent"),
+        state=answer.get("state"),
         token=answer.number("token"),
         generation=answer.number("generation"),
         run=answer.get("run", "-"),
         same_boot=answer.get("same_boot") == "yes",
-        processes=answer.get("processes", "none"),
+        processes=answer.get("processes"),
         gate=answer.get("gate", "none"),
-        held=bool(answer.get("held")),
+        held=answer.get("held") == "yes",
         jobs=tuple(answer.lines("job_running")),
     )
 

@@ -26,6 +26,7 @@ from migrator.transport.base import (
     NodeRefused,
     NodeUnreachable,
     NodeUntrusted,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -123,14 +124,17 @@ class SshNode:
         try:
             async with self._sessions, asyncio.timeout(timeout_s):
                 process = await connection.create_process(line, encoding=None)
+                readers = [asyncio.ensure_future(self._read(s, verb)) for s in (process.stdout, process.stderr)]
                 try:
                     with contextlib.suppress(BrokenPipeError):  # a command may end without reading
                         process.stdin.write(stdin)
                         process.stdin.write_eof()
-                    out, err = await asyncio.gather(self._read(process.stdout, verb), self._read(process.stderr, verb))
+                    out, err = await asyncio.gather(*readers)
                     await process.wait_closed()
                     code = process.returncode
                 finally:
+                    for reader in readers:
+                        reader.cancel()
                     process.close()  # and no waiting: sshd lets the command run on, and who gives up does not wait
         except (asyncssh.Error, OSError, TimeoutError) as error:
             self._connection = None
@@ -172,6 +176,9 @@ class SshNode:
             "client_keys": [address.identity_file] if address.identity_file else None,
             "known_hosts": address.known_hosts,
             "config": [address.config] if address.config else None,
+            # Whatever ~/.ssh/config says: a node gets neither the operator's keys to use nor his screen.
+            "agent_forwarding": False,
+            "x11_forwarding": False,
         }
         given = {key: value for key, value in options.items() if value is not None}
         try:
@@ -209,5 +216,4 @@ class SshNode:
 def _one_line(text: str) -> str:
     """The last line of what was said, without control characters, no longer than a person reads."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    clean = "".join(char if char.isprintable() else "?" for char in lines[-1]) if lines else ""
-    return clean[:400]
+    return printable(lines[-1][:400]) if lines else ""

@@ -3,9 +3,8 @@
 # Raises a container's token from EXPECT to NEW for a run, and ends everything that older tokens still do here.
 verb_lease() { # CT EXPECT NEW RUN
     ct=$1
-    check_name "$ct"
-    check_number "$2"
     check_number "$3"
+    check_word "$4"
     lock
     read_record "$ct"
     if [ "$r_token" = "$3" ] && [ "$r_run" = "$4" ]; then
@@ -14,6 +13,7 @@ verb_lease() { # CT EXPECT NEW RUN
     fi
     [ "$r_token" = "$2" ] || refuse "container $ct is held by run $r_run with token $r_token, not $2"
     [ "$3" -gt "$2" ] || refuse "token $3 is not above $2"
+    end_access "$ct" "$3"
     jobs_kill_older "$ct" "$3"
     r_token=$3 r_run=$4
     if [ "$r_state" = absent ]; then
@@ -37,7 +37,6 @@ jobs_kill_older() { # CT TOKEN
         esac
         [ "${rest%%.*}" -ge "$2" ] || job_kill "$dir"
     done
-    close_links "$1"
 }
 
 # Takes room for a container that will come. The ledger is the records themselves: every one carries what it holds.
@@ -80,6 +79,7 @@ check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
 # The last write of a migration on the side that keeps the container: it serves, and no run holds it.
 verb_settle() { # CT TOKEN GENERATION
     ct=$1
+    check_number "$3"
     lock
     read_record "$ct"
     check_token "$ct" "$2"
@@ -95,29 +95,18 @@ verb_settle() { # CT TOKEN GENERATION
 
 # Everything about a move that dies with it: jobs, images, key, link. The record and the container stay.
 clean_move() { # CT TOKEN
-    close_links "$1"
+    end_access "$1"
     jobs_kill "$1"
     for dir in "$RUN/move/$1".[0-9]*; do
         [ -d "$dir" ] || continue
         [ "${dir##*.}" -gt "$2" ] || remove_tree "$dir"
     done
-    rm -f "$RUN/keys/$1".[0-9]*
     rm -rf "$DISK/templates/.part-$1".[0-9]*
-    revoke_keys "$1"
-}
-
-close_links() { # CT
-    for socket in "$RUN/links/$1".[0-9]*; do
-        [ -S "$socket" ] || continue
-        timeout 5 ssh -F /dev/null -S "$socket" -O exit peer > /dev/null 2>&1 || :
-        rm -f "$socket"
-    done
 }
 
 # What this node knows of one container, for recovery: the record, and what is really there.
 verb_inspect() { # CT
     ct=$1
-    check_name "$ct"
     read_record "$ct"
     boot_id
     for key in state token generation run role memory_bytes; do
@@ -146,6 +135,7 @@ verb_inspect() { # CT
 
 # A mark on the node itself, seen by every orchestrator: nothing new is placed here.
 verb_cordon() { # RUN
+    check_word "$1"
     lock
     printf '%s\n' "$1" > "$DISK/.cordon.new"
     mv "$DISK/.cordon.new" "$DISK/cordon"

@@ -35,6 +35,23 @@ check_number() {
         '' | *[!0-9]*) refuse "not a number: $1" ;;
     esac
     [ "${#1}" -le 16 ] || refuse "too large a number: $1"
+    case $1 in
+        0?*) refuse "not a number: $1" ;; # a shell would read it as octal
+    esac
+}
+
+# A run's id, or who has cordoned: it becomes a line of a record.
+check_word() {
+    case $1 in
+        '' | *[!A-Za-z0-9._-]*) refuse "not a run's id: $1" ;;
+    esac
+    [ "${#1}" -le 63 ] || refuse "too long a run's id"
+}
+
+check_interface() {
+    case $1 in
+        '' | -* | *[!A-Za-z0-9._@-]*) refuse "not a network interface: $1" ;;
+    esac
 }
 
 make_dirs() {
@@ -137,6 +154,11 @@ job_start() { # DIR VERB ARGS...
 
 verb_job_main() { # DIR VERB ARGS...   (runs in the job; fd 8 is the job's lock)
     dir=$1
+    case $dir in
+        "$RUN"/jobs/*/* | "$RUN"/jobs/.*) refuse "not a job: $dir" ;;
+        "$RUN"/jobs/?*) ;;
+        *) refuse "not a job: $dir" ;;
+    esac
     shift
     code=0
     sh "$KIT/node" "$@" || code=$?
@@ -181,8 +203,8 @@ jobs_kill() { # CT [TOKEN]
 verb_job() { # CT TOKEN NAME WAIT_S VERB ARGS...
     ct=$1 token=$2 name=$3 wait_s=$4
     shift 4
-    check_name "$ct"
-    check_number "$token"
+    check_name "$name"
+    check_number "$wait_s"
     dir=$RUN/jobs/$ct.$token.$name
     if [ ! -d "$dir" ]; then
         lock
