@@ -151,6 +151,7 @@ def parse(text: str, source: str) -> ClusterFile:
         root = loader.get_single_node()
         _refuse_repeated_keys(root, source)
         raw = loader.construct_document(root) if root is not None else None
+        repr(raw)  # which a number of thousands of digits does not survive
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{source}:{line}: not YAML: {error.problem}") from error

@@ -16,16 +16,11 @@ REFUSED, MISSING, BUSY = 10, 11, 12
 MESSAGE_CHARS_MAX = 2000
 
 
-def printable(text: str) -> str:
-    """What others said, as it may stand in a message: nothing that a terminal would obey, and not without end."""
-    return "".join(char if char.isprintable() else "?" for char in text[:MESSAGE_CHARS_MAX])
-
-
 class NodeError(FailedSafe):
     """A call to a node that did not end well. `node` and `verb` say which."""
 
     def __init__(self, node: str, verb: str, message: str) -> None:
-        super().__init__(f"node {node}: {printable(message)}")
+        super().__init__(f"node {node}: {message[:MESSAGE_CHARS_MAX]}")
         self.node = node
         self.verb = verb
 

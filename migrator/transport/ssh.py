@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import tenacity
 
+from migrator.errors import one_line
 from migrator.transport import kit
 from migrator.transport.attach import attach
 from migrator.transport.base import (
@@ -26,7 +27,6 @@ from migrator.transport.base import (
     NodeRefused,
     NodeUnreachable,
     NodeUntrusted,
-    printable,
 )
 
 if TYPE_CHECKING:
@@ -216,4 +216,4 @@ class SshNode:
 def _one_line(text: str) -> str:
     """The last line of what was said, without control characters, no longer than a person reads."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return printable(lines[-1][:400]) if lines else ""
+    return one_line(lines[-1][:400]) if lines else ""
