@@ -32,6 +32,9 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     anon_bytes = mine.anon_bytes if mine else move.descriptor.memory_bytes
     # The pages may grow until the freeze; the images' own memory is bounded all the same.
     images_bytes = max(anon_bytes + anon_bytes // 2, move.descriptor.memory_bytes) + IMAGE_MARGIN_BYTES
+    # And never over what is free: on the target images and the restored memory, about as large, lie side by side.
+    free_bytes = side.facts.memory_available_bytes
+    images_bytes = min(images_bytes, free_bytes if role == "source" else (free_bytes + IMAGE_MARGIN_BYTES) // 2)
     # One file of pages belongs to one process, which holds no more than the whole container has resident.
     first_pages_bytes = min(anon_bytes, mine.rss_bytes) if mine else 0
     ct = move.descriptor

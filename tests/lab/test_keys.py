@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from migrator.transport import kit
-from tests.lab.stage import Outcome, Stage
+from migrator.lab import lab as labs
+from tests.lab.hand import NODE, linked, shell
+from tests.lab.stage import Stage
 
-NODE = f"{kit.directory()}/node"
 KEY = "/run/migrator/keys/web.2"
 LINK = "/run/migrator/links/web.2"
 OVER_LINK = f"ssh -F /dev/null -o BatchMode=yes -o ControlPath={LINK}"
@@ -21,24 +21,9 @@ SSH = (
 
 @pytest.fixture
 def seeded(tidy: Stage) -> Iterator[Stage]:
-    """A container and everything for its move up to the link, made by the verbs alone; the token is 2."""
     tidy.counter("web", "n1", 1, more=("--no-start",))
-    base = shell(tidy, "n1", "cat /var/lib/migrator/containers/web/id_base").out.strip()
-    for node, words in (
-        ("n1", "lease web 1 2 hand"),
-        ("n2", "lease web 0 2 hand"),
-        ("n1", f"prepare web 2 source debian {base} 100000000 0"),
-        ("n2", f"prepare web 2 target debian {base} 100000000 0"),
-    ):
-        assert verb(tidy, node, words).code == 0
-    made = verb(tidy, "n1", f"keygen web 2 {tidy.spec.ip('n2')}").out.split()
-    assert verb(tidy, "n2", f"admit web 2 {made[4]} 600 {made[1]} {made[2]}").code == 0
-    host_key = " ".join(shell(tidy, "n2", "cat /etc/ssh/ssh_host_ed25519_key.pub").out.split()[:2])
-    assert verb(tidy, "n1", f"link web 2 root {tidy.spec.ip('n2')} 22 {host_key}").code == 0
-    yield tidy
-    for node, word in (("n2", "discard-target web"), ("n1", "settle web")):
-        token = shell(tidy, node, "sed -n s/^token=//p /var/lib/migrator/records/web").out.strip() or "2"
-        verb(tidy, node, f"{word} {token} 1")
+    with linked(tidy, "web"):
+        yield tidy
 
 
 @pytest.fixture
@@ -59,14 +44,6 @@ def operator(seeded: Stage) -> Iterator[subprocess.Popen[bytes]]:
         assert session.stdout.readline() == b"here\n"
         yield session
         session.kill()
-
-
-def verb(stage: Stage, node: str, words: str) -> Outcome:
-    return stage.on_node(node, "sh", NODE, *words.split())
-
-
-def shell(stage: Stage, node: str, script: str) -> Outcome:
-    return stage.on_node(node, "sh", "-c", script, timeout_s=60)
 
 
 def connections(stage: Stage) -> str:
@@ -191,8 +168,6 @@ def test_a_receiver_that_has_only_begun_when_the_token_rises_receives_nothing(se
         timeout 20 sh -c "{begun}"; sed -i s/^token=2/token=3/ /var/lib/migrator/records/web
     """
     words = ["sh", "-c", lease]
-    from migrator.lab import lab as labs
-
     with subprocess.Popen(labs.exec_argv(seeded.paths, "n2", words), stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from migrator.errors import BadInput, MigratorError
-from migrator.executor.containers import Wanted, check_length
+from migrator.executor.containers import Wanted, check_length, check_text
 from migrator.inventory import cluster_file, plan_file, snapshot
 from migrator.model.container import Descriptor, fault
 from migrator.runtime import bundle
@@ -116,6 +116,8 @@ def test_what_a_person_asks_for_is_possible_or_refused_in_one_line(words: dict[s
 def test_bytes_that_no_node_could_tell_again_are_refused(field: str, bad: str) -> None:
     with pytest.raises(BadInput):
         wanted(**{field: (bad if field == "command" else f"K={bad}",)})
+    with pytest.raises(BadInput):
+        check_text("COMMAND", ("echo", bad))
 
 
 def test_a_description_too_long_for_a_probe_is_refused_before_it_is_made() -> None:

@@ -16,8 +16,13 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
     fi
-    # 24: a file vanished while the container ran; the next pass sees it gone. Frozen, nothing vanishes.
-    [ "$code" = 0 ] || { [ "$code" = 24 ] && [ "$3" != final ]; } || fail 1 "rsync ended with $code"
+    # While the container runs, files vanish (24) or become something else (23); the next pass sees it. Frozen, they stay.
+    case $code:$3 in
+        0:*) ;;
+        *:final) fail 1 "rsync ended with $code" ;;
+        23:* | 24:*) ;;
+        *) fail 1 "rsync ended with $code" ;;
+    esac
     [ "$3" != final ] || send_open_files
     sed -n 's/^Total transferred file size: \([0-9,]*\).*/bytes \1/p; s/^Total bytes sent: \([0-9,]*\).*/sent \1/p' \
         "$move/stats" | tr -d ,
@@ -49,7 +54,7 @@ in_jail() { # DIR TREE FUNCTION ARGS...
 send_open_files() {
     upper=$(realpath "$upper")
     sort -zu "$move/open-files" | sed -z "s|^|$upper/|" | xargs -0r realpath -ez -- 2> /dev/null |
-        sed -zn "s|^$upper/|./|p" > "$move/open-list" # without the dot, a name that begins with # is a comment
+        sed -zn "s|^$upper/|./|p" > "$move/open-list" # with the dot, no name is taken for a comment
     [ -s "$move/open-list" ] || return 0
     rsync -aHAXS --numeric-ids --ignore-times --inplace --from0 --files-from="$move/open-list" \
         --filter='-x trusted.overlay.origin' -e "$(link_shell "$RUN/links")" "$upper/" peer::files

@@ -127,9 +127,9 @@ remove_record() {
 
 # The rule of every command that changes something: its token is the node's, no older and no newer.
 check_token() {
-    [ "$r_token" = "$2" ] && return 0
-    [ "$r_state" = absent ] && refuse "container $1 is not known here; token $2 holds nothing"
-    refuse "container $1 is held by run $r_run with token $r_token; token $2 may change nothing"
+    [ "$r_state" != absent ] || refuse "container $1 is not known here; token $2 holds nothing"
+    [ "$r_token" = "$2" ] ||
+        refuse "container $1 is held by run $r_run with token $r_token; token $2 may change nothing"
 }
 
 # --- jobs: long work that outlives the connection that asked for it ------------------------------------------------
