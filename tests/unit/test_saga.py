@@ -258,3 +258,8 @@ async def test_images_are_bounded_by_what_is_free_beside_the_restored_memory(sce
     scene.move.target = replace(scene.move.target, facts=replace(scene.move.target.facts, memory_available_bytes=free))
     await scene.run()
     assert asked == {"n1": free, "n2": (free + IMAGE_MARGIN_BYTES) // 2}
+
+
+def test_a_key_outlives_the_longest_move_that_a_policy_allows() -> None:
+    policy = Policy()
+    assert policy.key_lifetime_s > (1 + policy.seed_passes_max) * policy.job_timeout_s + policy.blackout_s_max
