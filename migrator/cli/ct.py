@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from migrator.cli.output import json_option, print_json, print_table
+from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
 
 
@@ -95,7 +95,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         if row["keeper"] not in ("", "watching"):
             click.echo(f"container {row['name']} on {row['node']}: {row['keeper']}", err=True)
     for name, error in silent.items():
-        click.echo(f"no answer from {name}: {error}", err=True)
+        click.echo(clean(f"no answer from {name}: {error}"), err=True)
 
 
 @ct.command("exec", context_settings={"ignore_unknown_options": True})
@@ -121,7 +121,7 @@ def exec_(ctx: click.Context, name: str, command: tuple[str, ...]) -> int:
 @json_option
 @click.pass_context
 def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
-    """Print the end of a container's output."""
+    """Print the end of a container's output, safe for a terminal; --json has it as it was written."""
     from migrator.executor.fleet import find_container
 
     async def work() -> str:
@@ -131,9 +131,10 @@ def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
 
     text = run_async(work())
     if as_json:
-        print_json({"name": name, "lines": text.splitlines()})
+        print_json({"name": name, "lines": text.removesuffix("\n").split("\n") if text else []})
     else:
-        click.echo(text, nl=False)
+        for line in text.split("\n")[: -1 if text.endswith("\n") else None]:
+            click.echo("\t".join(clean(part) for part in line.split("\t")))
 
 
 @ct.command()
@@ -183,7 +184,7 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
         print_json({"containers": outcome})
     else:
         for container, said in outcome.items():
-            click.echo(f"container {container}: {said}")
+            click.echo(clean(f"container {container}: {said}"))
     return 0 if all(said == "runs" for said in outcome.values()) else 4
 
 

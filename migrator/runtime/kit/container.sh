@@ -45,6 +45,7 @@ check_template() { # TEMPLATE DIGEST
 
 make_container_dir() { # CT TEMPLATE ID_BASE
     check_number "$3"
+    [ "$3" -ge 1048576 ] || refuse "ids from $3 on belong to the node itself"
     mkdir -p -m 711 "$CONTAINERS/$1"
     mkdir -p -m 711 "$CONTAINERS/$1/lower" "$CONTAINERS/$1/rootfs"
     mkdir -p -m 755 "$CONTAINERS/$1/upper"
@@ -170,7 +171,7 @@ stopped_record() {
 
 verb_ct_stop() { # CT GRACE_S
     ct=$1
-    check_name "$ct"
+    check_number "$2"
     lock
     read_record "$ct"
     check_at_rest "$ct"
@@ -211,18 +212,24 @@ verb_ct_remove() { # CT [CREATOR]
     unlock_and_delete
 }
 
-# The container owns its log and could make it a link to anything, so a running one is asked to read it itself.
+# The container owns its log, and could make it a link to anything: a running one reads it itself, and of a stopped one
+# no link is followed, the last one by the kernel's own word. Of one endless line only the end is kept.
+LOG_BYTES_MAX=3900000
+
 verb_ct_log() { # CT LINES
-    check_name "$1"
     check_number "$2"
     if has_processes "$1"; then
-        exec $RUNC exec "$1" tail -n "$2" /var/log/console.log
+        exec 5>&1
+        code=$({ { timeout 20 $RUNC exec "$1" tail -n "$2" /var/log/console.log || echo "$?" >&6; } |
+            tail -c "$LOG_BYTES_MAX" >&5; } 6>&1)
+        [ -z "$code" ] || exit "$code"
+        return 0
     fi
-    for part in var var/log var/log/console.log; do
-        [ ! -h "$CONTAINERS/$1/upper/$part" ] || refuse "the log of $1 is a link; not followed"
-    done
-    [ -f "$CONTAINERS/$1/upper/var/log/console.log" ] || fail 11 "container $1 has written no log here"
-    tail -n "$2" "$CONTAINERS/$1/upper/var/log/console.log"
+    logs=$(realpath "$CONTAINERS/$1")/upper/var/log
+    cd -P "$logs" 2> /dev/null || fail 11 "container $1 has written no log here"
+    [ "$(pwd -P)" = "$logs" ] && [ ! -h console.log ] || refuse "the log of $1 is a link; not followed"
+    [ -f console.log ] || fail 11 "container $1 has written no log here"
+    dd if=console.log iflag=nofollow,nonblock bs=64k status=none | tail -c "$LOG_BYTES_MAX" | tail -n "$2"
 }
 
 verb_ct_exec() { # -t|- CT COMMAND...

@@ -3,9 +3,8 @@
 # Raises a container's token from EXPECT to NEW for a run, and ends everything that older tokens still do here.
 verb_lease() { # CT EXPECT NEW RUN
     ct=$1
-    check_name "$ct"
-    check_number "$2"
     check_number "$3"
+    check_word "$4"
     lock
     read_record "$ct"
     if [ "$r_token" = "$3" ] && [ "$r_run" = "$4" ]; then
@@ -18,6 +17,7 @@ verb_lease() { # CT EXPECT NEW RUN
         floor_of "$ct"
         [ "$3" -gt "$floor" ] || refuse "token $3 of container $ct is past: its record with token $floor was removed here"
     fi
+    end_access "$ct" "$3"
     jobs_kill_older "$ct" "$3"
     r_token=$3 r_run=$4
     if [ "$r_state" = absent ]; then
@@ -41,7 +41,6 @@ jobs_kill_older() { # CT TOKEN
         esac
         [ "${rest%%.*}" -ge "$2" ] || job_kill "$dir"
     done
-    close_links "$1"
 }
 
 # Takes room for a container that will come. The ledger is the records themselves: every one carries what it holds.
@@ -119,29 +118,18 @@ settle_unleased() { # TOKEN
 
 # Everything about a move that dies with it: jobs, images, key, link. The record and the container stay.
 clean_move() { # CT TOKEN
-    close_links "$1"
+    end_access "$1"
     jobs_kill "$1"
     for dir in "$RUN/move/$1".[0-9]*; do
         [ -d "$dir" ] || continue
         [ "${dir##*.}" -gt "$2" ] || remove_tree "$dir"
     done
-    rm -f "$RUN/keys/$1".[0-9]*
     rm -rf "$DISK/templates/.part-$1".[0-9]*
-    revoke_keys "$1"
-}
-
-close_links() { # CT
-    for socket in "$RUN/links/$1".[0-9]*; do
-        [ -S "$socket" ] || continue
-        timeout 5 ssh -F /dev/null -S "$socket" -O exit peer > /dev/null 2>&1 || :
-        rm -f "$socket"
-    done
 }
 
 # What this node knows of one container, for recovery: the record, and what is really there.
 verb_inspect() { # CT
     ct=$1
-    check_name "$ct"
     read_record "$ct"
     boot_id
     for key in state token generation run role armed memory_bytes; do
@@ -172,6 +160,7 @@ verb_inspect() { # CT
 
 # A mark on the node itself, seen by every orchestrator: nothing new is placed here.
 verb_cordon() { # RUN
+    check_word "$1"
     lock
     printf '%s\n' "$1" > "$DISK/.cordon.new"
     mv "$DISK/.cordon.new" "$DISK/cordon"

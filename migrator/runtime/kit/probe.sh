@@ -61,7 +61,7 @@ probe_container() { # CT
     echo "container $ct $r_state $r_token $r_generation $alive $r_run"
     keeper=$RUN/keepers/$ct
     if job_alive "$keeper" && [ -s "$keeper/said" ]; then
-        echo "keeper $ct $(cat "$keeper/said")"
+        echo "keeper $ct $(tr -cd '[:print:]' < "$keeper/said")"
     elif [ "$r_armed" = yes ]; then
         echo "keeper $ct 0 gone; make it anew: migrator ct start $ct"
     fi

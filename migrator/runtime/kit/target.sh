@@ -1,58 +1,12 @@
 # Verbs of a migration's target.
 
-# Lets the source's key in: for one command, from one address, until a time.
-verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
-    ct=$1
-    lock
-    read_record "$ct"
-    check_run "$ct" "$2"
-    case $3$5$6 in
-        *[!A-Za-z0-9.:/+=-]*) refuse 'not an address and a key' ;;
-    esac
-    user=${SUDO_USER:-root}
-    sudo=
-    [ -z "${SUDO_USER:-}" ] || sudo='sudo -n '
-    ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
-    [ -d "$ssh_dir" ] || install -d -m 700 -o "$user" "$ssh_dir"
-    until=$(date -d "@$(($(date +%s) + $4))" +%Y%m%d%H%M%S)
-    options="restrict,from=\"$3\",expiry-time=\"$until\",command=\"${sudo}sh $KIT/receive $ct $2 \\\"\$SSH_ORIGINAL_COMMAND\\\"\""
-    {
-        without_keys "$ssh_dir/authorized_keys" "$ct"
-        echo "$options $5 $6 migrator:$ct.$2"
-    } > "$ssh_dir/.authorized_keys.migrator"
-    replace_keys "$ssh_dir" "$user"
-    echo "user $user"
-}
-
-without_keys() { # FILE CT   (grep ends with 1 when no line is left, with 2 when it could not read or write)
-    [ ! -e "$1" ] || grep -v " migrator:$2\.[0-9]*\$" "$1" || [ "$?" = 1 ]
-}
-
-replace_keys() { # DIR USER
-    [ ! -e "$1/authorized_keys" ] || {
-        chown --reference="$1/authorized_keys" "$1/.authorized_keys.migrator"
-        chmod --reference="$1/authorized_keys" "$1/.authorized_keys.migrator"
-    }
-    [ -e "$1/authorized_keys" ] || chown "$2" "$1/.authorized_keys.migrator"
-    sync "$1/.authorized_keys.migrator"
-    mv "$1/.authorized_keys.migrator" "$(readlink -f "$1/authorized_keys")"
-}
-
-revoke_keys() { # CT
-    user=${SUDO_USER:-root}
-    ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
-    [ -e "$ssh_dir/authorized_keys" ] || return 0
-    grep -q " migrator:$1\.[0-9]*\$" "$ssh_dir/authorized_keys" || return 0
-    without_keys "$ssh_dir/authorized_keys" "$1" > "$ssh_dir/.authorized_keys.migrator"
-    replace_keys "$ssh_dir" "$user"
-}
-
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
 verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     ct=$1
     lock
     read_record "$ct"
     check_run "$ct" "$2"
+    check_name "$4"
     check_number "$5"
     check_number "$6"
     check_number "$7"
@@ -78,7 +32,6 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
 
 # Puts a template that was received for this move in its place, unless another move was first.
 verb_template_done() { # CT TOKEN TEMPLATE DIGEST
-    check_name "$1"
     check_name "$3"
     lock
     read_record "$1"
@@ -162,6 +115,7 @@ is_running() { # PID   (a zombie is not)
 # Waits until the restore holds, or has failed.
 verb_await_held() { # CT TOKEN TIMEOUT_S
     ct=$1
+    check_number "$3"
     move=$RUN/move/$ct.$2
     read_record "$ct"
     check_token "$ct" "$2"
@@ -204,6 +158,7 @@ verb_release() { # CT TOKEN
             boot_id
             [ "$r_boot" = "$boot_id" ] || fail 12 "this node has rebooted: the held copy of $ct is gone"
             is_held "$ct" || fail 12 "the held copy of $ct has died"
+            receivers_end "$ct"
             r_state=released
             write_record "$ct" ;;
         *) refuse "container $ct is $r_state here and cannot be released" ;;
@@ -223,6 +178,13 @@ verb_release() { # CT TOKEN
     uptime_ms
     echo "released_at_ms $now_ms"
     has_processes "$ct" && echo 'processes running' || echo 'processes none'
+}
+
+# Once it runs here, nothing that the source still sends may reach its files. As a rule nothing is sent by now.
+receivers_end() { # CT
+    for dir in "$RUN/jobs/$1".[0-9]*.receive-*; do
+        [ ! -d "$dir" ] || job_kill "$dir"
+    done
 }
 
 # Takes back everything that was made here for a move that did not commit. Also where nothing is: the lease may still
@@ -266,8 +228,9 @@ verb_discard_target() { # CT TOKEN [RUN]
 
 # The MAC address that answers for an IPv4 address on this node's own network, if any does.
 verb_arp_owner() { # BRIDGE IP
+    check_interface "$1"
     case $2 in
-        *[!0-9.]*) refuse "not an IPv4 address: $2" ;;
+        '' | *[!0-9.]*) refuse "not an IPv4 address: $2" ;;
     esac
     arping -f -w 1 -I "$1" "$2" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u
 }
