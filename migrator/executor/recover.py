@@ -6,13 +6,11 @@ Only then the token is raised, which ends all that an older orchestrator still d
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator
 from migrator.executor.cancel import finish_anyway
-from migrator.executor.look import look_if_it_answers
+from migrator.executor.look import Seen, look_at, whereabouts
 from migrator.executor.saga import Notify, NotReleased, Saga, Turn
+from migrator.executor.settled import carry_out
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
@@ -20,14 +18,6 @@ from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_sourc
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE
 from migrator.steps.base import Move
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What both sides tell of the container; `None` for one that does not answer."""
-
-    source: Observation | None
-    target: Observation | None
 
 
 async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> None:
@@ -46,26 +36,17 @@ async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> N
             ) from error
 
 
-async def look_at(move: Move, of: Seen | None = None) -> Seen:
-    """Asks both sides at once; with `of`, only those that answered then."""
-    source, target = await asyncio.gather(
-        look_if_it_answers(move.source.node, move.name) if of is None or of.source else _nobody(),
-        look_if_it_answers(move.target.node, move.name) if of is None or of.target else _nobody(),
-    )
-    return Seen(source, target)
-
-
-async def _nobody() -> None:
-    """What a node tells that did not answer a moment ago: it is not waited for twice."""
-
-
 async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict:
     """Settles one migration. Returns what was done; NeedsOperator when nobody can know what is right.
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
     seen = await look_at(move)
-    _refuse_to_guess(move, journal, seen, _judge(move, journal, seen, forward))
+    verdict = _judge(move, journal, seen, forward)
+    _refuse_to_guess(move, journal, seen, verdict)
+    if verdict.action is Action.SETTLE:
+        await finish_anyway(carry_out(move, journal), f"{move.name}: carrying out what was settled")
+        return verdict
     await _take_over(move, journal, seen)
     seen = await look_at(move, of=seen)
     verdict = _judge(move, journal, seen, forward)
@@ -97,12 +78,6 @@ def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict)
             f"{verdict.reason}{silent}; nothing was changed; when the node answers run: migrator resume {move.run}; if "
             f"it never will: migrator show {move.run}"
         )
-
-
-def whereabouts(move: Move, seen: Seen) -> str:
-    """Where a container is, in words: "n1: sealed, frozen; n2: no answer"."""
-    sides = ((move.source.node.name, seen.source), (move.target.node.name, seen.target))
-    return "; ".join(f"{name}: {f'{s.state}, processes {s.processes}' if s else 'no answer'}" for name, s in sides)
 
 
 async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:

@@ -217,6 +217,30 @@ verb_release() { # CT TOKEN
     has_processes "$ct" && echo 'processes running' || echo 'processes none'
 }
 
+# Only after SETTLED in favour of a target whose restored copy is lost: its files are the container, and start cold.
+verb_adopt() { # CT TOKEN GENERATION
+    ct=$1
+    check_number "$3"
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    [ "$3" -gt "$r_generation" ] || refuse "container $ct is of generation $r_generation here; $3 is not above it"
+    case $r_state in
+        stopped) return 0 ;;
+        reserved | held) ;;
+        *) refuse "container $ct is $r_state and is not adopted" ;;
+    esac
+    ! is_held "$ct" || refuse "container $ct is held here; it is released, not started cold"
+    end_container "$ct"
+    jobs_kill "$ct"
+    if [ -e "$CONTAINERS/$ct/net" ]; then
+        read_net "$ct"
+        cut_cable
+    fi
+    r_state=stopped
+    write_record "$ct"
+}
+
 # Takes back everything that was made here for a move that did not commit. Also where nothing is: the lease may still
 # be on its way, and must find that it is past.
 verb_discard_target() { # CT TOKEN
