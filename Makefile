@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full lint bench-blackout clean
+.PHONY: help setup demo test test-full sim lint bench-blackout clean
 PYTHON := .venv/bin/python
 
 help:
@@ -19,6 +19,13 @@ test: setup
 # make test-full   the tests that take longer than make test may
 test-full: setup
 	@$(PYTHON) -m pytest
+
+# make sim   20,000 migrations with faults, over simulated nodes and virtual time; SEEDS=N for another number
+SEEDS := 20000
+sim:
+	@tools/setup --no-image
+	@.venv/bin/migrator sim --seeds $(SEEDS)
+	@.venv/bin/migrator sim --fleet --seeds 4
 
 # make lint   ruff and mypy, strict
 lint:

@@ -116,7 +116,7 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     made = await there.call("ct-create", *words, tries=1)
     try:
         for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
-            await there.call("ct-put", ct.name, made.number("token"), name, stdin=data)
+            await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
         _refuse_twins(await fleet.probe(), node, ct)
         if start:
             await there.call("ct-start", ct.name, timeout_s=60)

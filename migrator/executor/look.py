@@ -46,6 +46,11 @@ class Seen:
     source: Observation | None
     target: Observation | None
 
+    def silent(self, move: Move) -> list[str]:
+        """The nodes that did not answer."""
+        sides = ((move.source, self.source), (move.target, self.target))
+        return [side.node.name for side, seen in sides if seen is None]
+
 
 async def look_at(move: Move, of: Seen | None = None) -> Seen:
     """Asks both sides at once; with `of`, only those that answered then."""

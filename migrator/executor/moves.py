@@ -46,7 +46,8 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         source=side_of(fleet, source),
         target=side_of(fleet, target),
         expected_token=found.token,
-        token=max(found.token, there.floor) + 1,  # or the target would take the lease for one that comes late
+        token=max(found.token, journal.token_max(planned.container), there.floor)
+        + 1,  # or the target would take the lease for one that comes late
         generation=found.generation,
         policy=policy,
     )

@@ -6,31 +6,33 @@ Only then the token is raised, which ends all that an older orchestrator still d
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import Seen, look_at, whereabouts
-from migrator.executor.saga import Notify, NotReleased, Saga, Turn
+from migrator.executor.saga import Notify, NotReleased, Saga, Turn, Undecided
 from migrator.executor.settled import carry_out
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
 from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_source
 from migrator.protocol.states import State
-from migrator.steps import AFTER_RELEASE, RELEASE
+from migrator.steps import AFTER_RELEASE, RELEASE, verify
 from migrator.steps.base import Move
 
 
 async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> None:
-    """Carries a move out. Where the target's copy dies between commit and release, settles that at once.
+    """Carries a move out. What the saga may not decide, because one side has died meanwhile, is settled at once.
 
-    The source's frozen copy is whole then, and every second until somebody resumes the run would be a longer pause.
+    Every second until somebody resumes the run would be a longer pause.
     """
     try:
         await Saga(move, journal, turn, notify).run()
-    except NotReleased as error:
+    except (NotReleased, Undecided) as error:
         verdict = await recover(move, journal)
         notify(move, journal.progress(move.id).state, Phase.END)
-        if verdict.action is Action.REVOKE:
+        if verdict.action not in (Action.COMMIT, Action.FINISH):
             raise FailedSafe(
                 f"container {move.name} runs on {move.source.node.name} as before: {verdict.reason} ({error.__cause__})"
             ) from error
@@ -41,15 +43,18 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
+    if journal.superseded(move.id, move.name):
+        _close(move, journal)
+        return Verdict(Action.NOTHING, "a later attempt has leased the container; this one holds nothing")
     seen = await look_at(move)
-    verdict = _judge(move, journal, seen, forward)
+    verdict = await _judge(move, journal, seen, forward)
     _refuse_to_guess(move, journal, seen, verdict)
     if verdict.action is Action.SETTLE:
         await finish_anyway(carry_out(move, journal), f"{move.name}: carrying out what was settled")
         return verdict
     await _take_over(move, journal, seen)
     seen = await look_at(move, of=seen)
-    verdict = _judge(move, journal, seen, forward)
+    verdict = await _judge(move, journal, seen, forward)
     _refuse_to_guess(move, journal, seen, verdict)
     move.results.update(journal.progress(move.id).reached)
     way = f"{move.name}: settling between {move.source.node.name} and {move.target.node.name}"
@@ -57,8 +62,34 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
     return verdict
 
 
-def _judge(move: Move, journal: Journal, seen: Seen, forward: bool) -> Verdict:
-    return judge(journal.known(journal.migration(move.id)), seen.source, seen.target, forward)
+def _close(move: Move, journal: Journal) -> None:
+    """Ends a migration that a later one has superseded before it held anything, on the journal's side alone."""
+    move.token = journal.token_max(move.name) + 1
+    journal.take_over(move.id, move.token)
+    journal.decide(move.id, move.token, State.ABORTED, {"error": "superseded by a later attempt"})
+    journal.record(move.id, (State.ROLLED_BACK, Phase.END, {}))
+
+
+async def _judge(move: Move, journal: Journal, seen: Seen, forward: bool) -> Verdict:
+    known = journal.known(journal.migration(move.id))
+    if await _verified_late(move, journal, seen):
+        known = replace(known, reached=known.reached | {State.VERIFIED})
+    return judge(known, seen.source, seen.target, forward)
+
+
+async def _verified_late(move: Move, journal: Journal, seen: Seen) -> bool:
+    """Compares a held copy now, where the orchestrator died before it did: it may be the only one there is."""
+    progress = journal.progress(move.id)
+    whole = seen.source is None or (seen.source.alive and seen.source.same_boot)
+    if whole or progress.decision is not None or seen.target is None or not seen.target.held:
+        return False
+    if State.DUMPED not in progress.reached or State.SYNCED not in progress.reached:
+        return False
+    try:
+        census = (await move.target.node.call("census", move.name)).text
+    except MigratorError:
+        return False
+    return not verify.difference(progress.reached[State.DUMPED]["census"], census.split("\n"))
 
 
 def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict) -> None:
@@ -88,9 +119,9 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
         # A node without a record has nothing to guard, except a target that may still be told to begin.
         if observed is None or (observed.state == "absent" and side is move.source):
             continue
-        if observed.state in ("serving", "stopped") and observed.run == "-":
-            continue  # settled: nobody's move
-        if observed.state != "absent" and observed.run != move.run:
+        if observed.run == "-" and observed.token > move.token:
+            continue  # settled: nobody's move. A lower token is one that our lease has not reached, and still may
+        if observed.state != "absent" and observed.run not in ("-", move.run):
             if known.decision in (State.ABORTED, State.REVOKED) or State.DONE in known.begun or known.superseded:
                 continue  # a later run has it: what is left of ours is on the other side
             raise NeedsOperator(
@@ -98,7 +129,14 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
                 f"migrator show {observed.run}"
             )
         wanted.append((side, observed))
-    token = max(move.token, *(max(s.token, s.floor) for s in (seen.source, seen.target) if s is not None), 0) + 1
+    token = (
+        max(
+            journal.token_max(move.name),
+            *(max(s.token, s.floor) for s in (seen.source, seen.target) if s is not None),
+            0,
+        )
+        + 1
+    )
     journal.take_over(move.id, token)
     for side, observed in wanted:
         await side.node.call("lease", move.name, observed.token, token, move.run)
@@ -115,9 +153,9 @@ async def _act(verdict: Verdict, move: Move, journal: Journal, seen: Seen) -> No
     if verdict.action is Action.REVOKE or decision is State.REVOKED:
         move.generation += 2  # one more than the commit would have made it
     if verdict.action in (Action.ABORT, Action.ROLL_BACK, Action.REVOKE):
-        await saga.roll_back()
+        await saga.roll_back(seen.silent(move))
     elif verdict.action is Action.COLD_START:
-        await _cold_start(move, saga)
+        await _cold_start(move, saga, seen)
     else:
         if verdict.action is Action.COMMIT:
             journal.decide(move.id, move.token, State.COMMITTED, {"reason": verdict.reason})
@@ -136,6 +174,11 @@ async def _finish(move: Move, saga: Saga, journal: Journal, seen: Seen) -> None:
             journal.record(move.id, (State.RELEASED, Phase.END, {"processes": there.processes}))
         else:
             await saga.release()
+    if seen.source is None:
+        raise FailedSafe(
+            f"container {move.name} runs on {move.target.node.name}; {move.source.node.name} does not answer, and its "
+            f"frozen copy is removed when it does: migrator resume {move.run}"
+        )
     for step in AFTER_RELEASE:
         if step.state in progress.reached:
             continue
@@ -145,10 +188,10 @@ async def _finish(move: Move, saga: Saga, journal: Journal, seen: Seen) -> None:
         await saga.step(step)
 
 
-async def _cold_start(move: Move, saga: Saga) -> None:
+async def _cold_start(move: Move, saga: Saga, seen: Seen) -> None:
     """The memory is lost on both sides; the files on the source are whole."""
     await move.source.node.call("reclaim", move.name, move.token)
-    await saga.roll_back()
+    await saga.roll_back(seen.silent(move))
     try:
         await move.source.node.call("ct-start", move.name, timeout_s=60)
     except MigratorError as error:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from pydantic import TypeAdapter
 
-from migrator.errors import BadInput, MigratorError, NeedsOperator, Refused
+from migrator.errors import BadInput, FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.fleet import Fleet, find_container, new_run_id
 from migrator.executor.moves import from_journal, prepare
 from migrator.executor.recover import recover
@@ -145,5 +144,7 @@ async def _settle(fleet: Fleet, journal: Journal, run: Run, policy: Policy, forw
         except MigratorError as error:
             errors.append(error)
     if errors:
-        kind: Any = NeedsOperator if any(isinstance(e, NeedsOperator) for e in errors) else type(errors[0])
-        raise (kind("; ".join(str(error) for error in errors)) if len(errors) > 1 else errors[0])
+        if len(errors) == 1:
+            raise errors[0]
+        kind = NeedsOperator if any(isinstance(e, NeedsOperator) for e in errors) else FailedSafe
+        raise kind("; ".join(str(error) for error in errors))

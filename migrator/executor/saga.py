@@ -7,13 +7,14 @@ cancellation, aborts and rolls back. After it there is only forward: what cannot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 import tenacity
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.cancel import finish_anyway
+from migrator.executor.look import look
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.protocol.recovery import of_a_silent_source
@@ -31,6 +32,10 @@ BEFORE_ANY_CHANGE = (State.LEASED, State.CHECKED, State.RESERVED)
 
 def _free_for_all(move: Move) -> AbstractAsyncContextManager[object]:
     return nullcontext()
+
+
+class Undecided(NeedsOperator):
+    """A verified copy is held, and the source does not say that it is whole: not for the saga to decide."""
 
 
 class NotReleased(NeedsOperator):
@@ -108,12 +113,20 @@ class Saga:
                 f"migrator ct logs {move.name}; its files are there: migrator ct start {move.name}"
             )
 
-    async def roll_back(self) -> None:
-        """Undoes an aborted move. What cannot be reached is said; its own watchdog or a later resume settles it."""
+    async def roll_back(self, unreached: Collection[str] = ()) -> None:
+        """Undoes an aborted move. What cannot be reached is said; its own watchdog or a later resume settles it.
+
+        `unreached` are nodes that did not answer when the token was raised: one that answers again would refuse ours,
+        and that would look as if nothing of this move were there.
+        """
         move = self.move
         debts: list[str] = []
-        silent = False
+        silent = move.source.node.name in unreached
         for step in UNDO_ORDER:
+            node = step.undo_side(move).node.name
+            if node in unreached:
+                debts.append(f"node {node}: no answer")
+                continue
             try:
                 await step.undo(move)
             except (NodeRefused, NodeMissing):
@@ -150,6 +163,11 @@ class Saga:
             return
         if progress.pending is not None:
             self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
+        if progress.verified and not await self._source_is_whole():
+            raise Undecided(
+                f"container {move.name} is undecided between {move.source.node.name} and {move.target.node.name}: "
+                f"{_said(error)}; run: migrator resume {move.run}"
+            ) from error
         self.journal.decide(move.id, move.token, State.ABORTED, {"error": _said(error)})
         self.notify(move, State.ABORTED, Phase.END)
         try:
@@ -161,6 +179,15 @@ class Saga:
             declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE
             kind = Refused if isinstance(error, Refused) or declined else FailedSafe
             raise kind(told) from error
+
+    async def _source_is_whole(self) -> bool:
+        """Whether the source is known to have its container whole. If it has not, a verified copy held by the target
+        may be the only one, and to abort would end it."""
+        try:
+            seen = await look(self.move.source.node, self.move.name)
+        except MigratorError:  # no answer, or one that nobody understands
+            return False
+        return seen.alive and seen.same_boot
 
     async def _all(self, steps: tuple[Step, ...]) -> None:
         for step in steps:

@@ -101,7 +101,7 @@ async def _take_over(work: _Settled) -> None:
     """Raises the token on what is still to be changed, whichever run holds it: the decision is above them all."""
     move = work.move
     seen = [side for side in (work.here, work.there) if side is not None]
-    token = max(move.token, *(max(s.token, s.floor) for s in seen), 0) + 1
+    token = max(work.journal.token_max(move.name), *(max(s.token, s.floor) for s in seen), 0) + 1
     work.journal.take_over(move.id, token)
     move.token = token
     here = work.here

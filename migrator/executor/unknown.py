@@ -103,6 +103,7 @@ def journal_strays(journal: Journal, fleet: Fleet, cluster_file: str, strays: St
         estimate=Estimate(0, 0, 0.0, 0.0),
     )
     plan = Plan(intent=intent, cluster=fleet.file.name, snapshot="-", empties=(), moves=(planned,), makespan_s=0.0)
+    move.token = max(move.token, journal.token_max(move.name)) + 1
     journal.create_run(
         move.run, intent, {"cluster_file": cluster_file, "plan": asdict(plan), "policy": asdict(move.policy)}
     )

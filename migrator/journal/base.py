@@ -63,7 +63,9 @@ class Store(Protocol):
         """The newest first."""
         ...
 
-    def add_migration(self, migration: Migration) -> None: ...
+    def add_migration(self, migration: Migration) -> bool:
+        """False unless its token is above that of every migration of its container in this journal."""
+        ...
 
     def migration(self, migration: str) -> Migration: ...
 
@@ -76,7 +78,7 @@ class Store(Protocol):
         ...
 
     def raise_token(self, migration: str, token: int) -> bool:
-        """False unless the migration's token was lower."""
+        """False unless the token is above that of every migration of its container in this journal."""
         ...
 
     def append(self, migration: str, token: int | None, events: Sequence[Event]) -> bool:

@@ -46,10 +46,13 @@ class MemoryStore:
     def runs(self) -> list[Run]:
         return sorted(self._runs.values(), key=lambda run: (run.created_ms, run.id), reverse=True)
 
-    def add_migration(self, migration: Migration) -> None:
+    def add_migration(self, migration: Migration) -> bool:
+        if any(other.token >= migration.token for other in self.migrations_of(migration.container)):
+            return False
         self._migrations[migration.id] = migration
         self._of_run[migration.run].append(migration.id)
         self._events[migration.id] = []
+        return True
 
     def migration(self, migration: str) -> Migration:
         return self._migrations[migration]
@@ -62,7 +65,7 @@ class MemoryStore:
 
     def raise_token(self, migration: str, token: int) -> bool:
         found = self._migrations[migration]
-        if found.token >= token:
+        if any(other.token >= token for other in self.migrations_of(found.container)):
             return False
         self._migrations[migration] = replace(found, token=token)
         return True
@@ -93,7 +96,11 @@ class MemoryStore:
         try:
             yield
         finally:
-            self._worked_on.discard(run)
+            self.let_go(run)
+
+    def let_go(self, run: str) -> None:
+        """Nobody works on the run any more: its orchestrator is through with it, or has died."""
+        self._worked_on.discard(run)
 
     def worker(self, run: str) -> int | None:
         return os.getpid() if run in self._worked_on else None

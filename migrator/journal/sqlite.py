@@ -81,16 +81,19 @@ class SqliteStore:
         rows = self._read("SELECT id, kind, created_ms, document, outcome FROM runs ORDER BY created_ms DESC, id DESC")
         return [Run(row[0], row[1], row[2], json.loads(row[3]), row[4]) for row in rows]
 
-    def add_migration(self, migration: Migration) -> None:
+    def add_migration(self, migration: Migration) -> bool:
         m = migration
         document = json.dumps(m.document)
         row = (m.id, m.run, m.container, m.source, m.target, m.token, m.generation, document)
         with self._transaction() as db:
+            if _token_taken(db, m.container, m.token):
+                return False
             db.execute(
                 "INSERT INTO migrations (id, run, container, source, target, token, generation, document) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
+        return True
 
     def migration(self, migration: str) -> Migration:
         return _migration(self._read(_MIGRATIONS + "WHERE id = ?", (migration,))[0])
@@ -108,8 +111,11 @@ class SqliteStore:
 
     def raise_token(self, migration: str, token: int) -> bool:
         with self._transaction() as db:
-            sql = "UPDATE migrations SET token = ? WHERE id = ? AND token < ?"
-            return db.execute(sql, (token, migration, token)).rowcount == 1
+            container = db.execute("SELECT container FROM migrations WHERE id = ?", (migration,)).fetchone()[0]
+            if _token_taken(db, container, token):
+                return False
+            db.execute("UPDATE migrations SET token = ? WHERE id = ?", (token, migration))
+        return True
 
     def append(self, migration: str, token: int | None, events: Sequence[Event]) -> bool:
         with self._transaction() as db:
@@ -183,6 +189,11 @@ class SqliteStore:
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
             raise JournalError(f"journal {self.path} is of version {version}, this program reads {SCHEMA_VERSION}")
+
+
+def _token_taken(db: sqlite3.Connection, container: str, token: int) -> bool:
+    sql = "SELECT count(*) FROM migrations WHERE container = ? AND token >= ?"
+    return bool(db.execute(sql, (container, token)).fetchone()[0])
 
 
 def _migration(row: tuple[Any, ...]) -> Migration:

@@ -86,8 +86,26 @@ class Journal:
     # --- migrations ---------------------------------------------------------------------------------------------
 
     def add_migration(self, migration: Migration) -> None:
-        self.store.add_migration(migration)
+        """Enters an attempt. Its token has to be above all that this journal has given for the container: of two
+        orchestrators that begin at one moment, one is refused."""
+        if not self.store.add_migration(migration):
+            raise Refused(f"container {migration.container} is being moved by another orchestrator of this journal")
         self._held[migration.id] = migration.token
+
+    def token_max(self, container: str) -> int:
+        """The highest token that this journal has given for a container, 0 if none."""
+        return max((migration.token for migration in self.store.migrations_of(container)), default=0)
+
+    def superseded(self, migration: str, container: str) -> bool:
+        """Whether it is undecided, and a later attempt of this journal has leased the container: it holds nothing.
+
+        A lease needs a source that no run holds, so the earlier one had not leased it, and now never can.
+        """
+        if self._fold(migration).decision is not None:
+            return False
+        attempts = self.store.migrations_of(container)
+        mine = next(m.token for m in attempts if m.id == migration)
+        return any(m.token > mine and State.LEASED in self._fold(m.id).reached for m in attempts)
 
     def migrations(self, run: str) -> list[Migration]:
         """A run's migrations in the order in which they began."""
@@ -104,7 +122,7 @@ class Journal:
         if State.LEASED not in progress.reached and progress.decision is None:
             all_of_it = self.migrations_of(migration.container)
             later = all_of_it[[m.id for m in all_of_it].index(migration.id) + 1 :]
-            superseded = next((m.run for m in later if m.run != migration.run), "")
+            superseded = later[0].run if later else ""
         return Known(
             run=migration.run,
             token=migration.token,

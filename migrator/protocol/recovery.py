@@ -50,10 +50,17 @@ def judge(known: Known, source: Observation | None, target: Observation | None, 
         return Verdict(Action.STALE, reason)
     if known.superseded:
         return Verdict(Action.ABORT, f"it was never leased, and run {known.superseded} has had the container since")
+    if known.decision in (State.ABORTED, State.REVOKED):
+        # What a later run has made of either side is its own; nothing of this one's is there any more.
+        source, target = _unless_held_by_others(known, source), _unless_held_by_others(known, target)
     if State.DONE in known.begun and target is not None and target.run != known.run:
         return Verdict(Action.FINISH, "the target has settled it; only the journal was not told")
     verified = State.VERIFIED in known.reached and (forward or source is None or not source.alive)
     return decide(known.decision, verified, source, target)
+
+
+def _unless_held_by_others(known: Known, seen: Observation | None) -> Observation | None:
+    return Observation() if seen is not None and seen.run != known.run else seen
 
 
 def decide(decision: State | None, verified: bool, source: Observation | None, target: Observation | None) -> Verdict:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
@@ -57,12 +57,16 @@ async def _nothing(move: Move) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `undo` runs only while the migration is not committed."""
+    """One step. `undo` runs only while the migration is not committed, on the node that `undoes_on` tells."""
 
     state: State
     do: Callable[[Move], Awaitable[dict[str, Any]]]
     happened: Callable[[Observation, Observation], bool]
     undo: Callable[[Move], Awaitable[None]] = _nothing
+    undoes_on: Literal["source", "target"] = "source"
+
+    def undo_side(self, move: Move) -> Side:
+        return move.target if self.undoes_on == "target" else move.source
 
 
 async def start_job(node: Node, move: Move, name: str, *words: str | int) -> None:

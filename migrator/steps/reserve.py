@@ -34,4 +34,4 @@ def happened(source: Observation, target: Observation) -> bool:
     return target.state in ("reserved", "held", "released", "serving")
 
 
-STEP = Step(State.RESERVED, do, happened, undo)
+STEP = Step(State.RESERVED, do, happened, undo, "target")

@@ -36,7 +36,7 @@ async def put_bundle(side: Side, move: Move) -> None:
     """Puts the container's description on a node, made for what that node can do."""
     files = bundle.files(move.descriptor, kit.directory(), side.facts.bridge, side.facts.controllers)
     await asyncio.gather(
-        *(side.node.call("ct-put", move.name, move.token, name, stdin=data) for name, data in files.items())
+        *(side.node.call("ct-put", move.name, move.token, name, len(data), stdin=data) for name, data in files.items())
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from migrator.model.observation import Observation
@@ -10,15 +11,19 @@ from migrator.steps.base import Move, Step
 from migrator.transport.base import NodeFailed
 
 
+def difference(dumped: Sequence[str], restored: Sequence[str]) -> str:
+    """What a restored copy has that was not dumped, or lacks; empty when they are the same."""
+    before, after = (sorted(row for row in rows if row) for rows in (dumped, restored))
+    if before == after:
+        return ""
+    return "; ".join(sorted(set(before).symmetric_difference(after))[:3]) or "counts differ"
+
+
 async def do(move: Move) -> dict[str, Any]:
-    dumped, restored = ([row for row in move.results[s]["census"] if row] for s in (State.DUMPED, State.RESTORED))
-    difference = sorted(set(dumped).symmetric_difference(restored))
-    if difference or len(dumped) != len(restored):
-        raise NodeFailed(
-            move.target.node.name,
-            "verify",
-            f"the restored copy of {move.name} is not what was dumped: {'; '.join(difference[:3]) or 'counts differ'}",
-        )
+    dumped, restored = (move.results[state]["census"] for state in (State.DUMPED, State.RESTORED))
+    if found := difference(dumped, restored):
+        said = f"the restored copy of {move.name} is not what was dumped: {found}"
+        raise NodeFailed(move.target.node.name, "verify", said)
     return {
         "processes": sum(row.startswith("process ") for row in restored),
         "sockets": sum(row.startswith("socket ") for row in restored),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from migrator.errors import FailedSafe
@@ -44,7 +45,7 @@ class NodeFailed(NodeError):
     """The verb was tried and did not work."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """What a verb printed: lines of `key value`. Unknown keys are ignored by whoever asks for others."""
 
@@ -54,10 +55,15 @@ class Answer:
 
     def lines(self, key: str) -> Iterator[str]:
         """The values of every line with this key, in order."""
+        return iter(self._by_key.get(key, ()))
+
+    @cached_property
+    def _by_key(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
         for line in self.text.splitlines():
             word, _, rest = line.partition(" ")
-            if word == key:
-                yield rest
+            found.setdefault(word, []).append(rest)
+        return found
 
     def get(self, key: str, default: str = "") -> str:
         """The value of the first line with this key."""
@@ -69,6 +75,14 @@ class Answer:
         if not value.isascii() or not value.isdigit() or len(value) > 18:
             raise NodeFailed(self.node, self.verb, f"answered no number for {key!r} to {self.verb}")
         return int(value)
+
+
+def ended(node: str, verb: str, code: int, out: str, err: str) -> Answer:
+    """What a verb that ended with `code` answered; raises what its code means. `err` is one line."""
+    if code == 0:
+        return Answer(node, verb, out)
+    kinds = {REFUSED: NodeRefused, MISSING: NodeMissing, BUSY: NodeFailed}
+    raise kinds.get(code, NodeFailed)(node, verb, err or f"{verb} ended with {code}")
 
 
 class Node(Protocol):

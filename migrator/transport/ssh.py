@@ -14,17 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from migrator.transport import kit
 from migrator.transport.attach import attach
-from migrator.transport.base import (
-    BUSY,
-    MISSING,
-    REFUSED,
-    Answer,
-    NodeFailed,
-    NodeMissing,
-    NodeRefused,
-    NodeUnreachable,
-    NodeUntrusted,
-)
+from migrator.transport.base import Answer, NodeFailed, NodeUnreachable, NodeUntrusted, ended
 from migrator.transport.retry import RetryingNode
 
 if TYPE_CHECKING:
@@ -93,11 +83,7 @@ class SshNode(RetryingNode):
         connection = await self._connected(verb)
         line = self.command("sh", f"{kit.directory()}/node", verb, *args)
         code, out, err = await self._run(connection, verb, line, stdin, timeout_s)
-        if code == 0:
-            return Answer(self.name, verb, out)
-        said = _one_line(err) or f"{verb} ended with {code}"
-        kinds = {REFUSED: NodeRefused, MISSING: NodeMissing, BUSY: NodeFailed}
-        raise kinds.get(code, NodeFailed)(self.name, verb, said)
+        return ended(self.name, verb, code, out, _one_line(err))
 
     async def _run(
         self, connection: asyncssh.SSHClientConnection, verb: str, line: str, stdin: bytes, timeout_s: float

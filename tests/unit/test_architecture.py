@@ -25,7 +25,20 @@ MAY_IMPORT = {
     "steps": {"model", "protocol", "runtime", "transport"},
     "executor": {"checker", "inventory", "journal", "model", "protocol", "runtime", "steps", "transport"},
     "lab": {"model"},
-    "cli": {"checker", "executor", "inventory", "journal", "lab", "model", "planner", "protocol", "steps", "transport"},
+    "sim": {"executor", "inventory", "journal", "model", "planner", "protocol", "runtime", "transport"},
+    "cli": {
+        "checker",
+        "executor",
+        "inventory",
+        "journal",
+        "lab",
+        "model",
+        "planner",
+        "protocol",
+        "sim",
+        "steps",
+        "transport",
+    },
     "demo": {"cli", "lab", "model"},
 }
 PURE = ("model", "protocol", "planner", "checker")

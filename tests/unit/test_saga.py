@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import FailedSafe, NeedsOperator, Refused
-from migrator.executor.saga import Saga
+from migrator.executor.saga import Saga, Undecided
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
@@ -34,6 +34,7 @@ ANSWERS = {
     "arp-owner": f"owner {WEB.mac}\n",
     "criu-check": "criu works\n",
     "release": "processes running\n",
+    "inspect": "floor 0\nstate fenced\ntoken 2\ngeneration 1\nrun r\nsame_boot yes\nprocesses frozen\n",
 }
 
 
@@ -161,6 +162,22 @@ async def test_a_failure_before_the_commit_thaws_first_and_then_cleans(scene: Sc
     assert scene.calls[-3:] == ["n1 thaw", "n2 discard-target", "n1 settle"]
     assert "n2 release" not in scene.calls
     assert "n1 retire" not in scene.calls
+
+
+@pytest.mark.parametrize(
+    "inspected",
+    ["floor 0\nstate fenced\ntoken 2\ngeneration 1\nsame_boot no\nprocesses none\n", "what is that\n"],
+    ids=["memory lost", "nonsense"],
+)
+async def test_a_verified_copy_is_not_discarded_unless_the_source_is_known_to_be_whole(
+    scene: Scene, inspected: str
+) -> None:
+    scene.fail(scene.source, "seal")
+    scene.source.instead["inspect"] = lambda: inspected
+    with pytest.raises(Undecided, match=r"undecided between n1 and n2: .*resume r"):
+        await scene.run()
+    assert scene.state is State.VERIFIED
+    assert "n2 discard-target" not in scene.calls
 
 
 async def test_the_source_is_not_thawed_before_aborted_is_on_disk(scene: Scene) -> None:

@@ -41,15 +41,21 @@ make_container_dir() { # CT TEMPLATE ID_BASE
     echo "$3" > "$CONTAINERS/$1/id_base"
 }
 
-# Writes one of the files that describe a container; its content comes on stdin.
-verb_ct_put() { # CT TOKEN FILE
+# Writes one of the files that describe a container; its content comes on stdin. The size is told beforehand: a
+# connection that dies half-way looks like the end of the content, and that may be long after a second try came whole.
+verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
+    check_number "$4"
     case $3 in
         descriptor.json | config.json | net | criu.conf) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
     head -c 1000000 > "$part" # before the lock: a slow sender must hold up nobody
+    if [ "$(wc -c < "$part")" != "$4" ]; then
+        rm -f "$part"
+        fail 1 "$3 of $1 came cut short"
+    fi
     lock
     read_record "$1"
     if [ "$r_token" != "$2" ]; then

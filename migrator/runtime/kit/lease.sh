@@ -86,15 +86,21 @@ verb_settle() { # CT TOKEN GENERATION
     ct=$1
     lock
     read_record "$ct"
+    if [ "$r_run" = - ] && [ "$r_token" = $(($2 + 1)) ]; then
+        echo 'settled before'
+        return 0
+    fi
     check_token "$ct" "$2"
     case $r_state in
         serving | stopped | released) ;;
         *) refuse "container $ct is $r_state and cannot be settled" ;;
     esac
+    clean_move "$ct" "$2" # before the record: one that says settled is not asked again
     [ "$r_state" != released ] || r_state=serving
-    r_generation=$3 r_role=owner r_run=- r_deadline_s=0
+    [ "$r_generation" -ge "$3" ] || r_generation=$3
+    # The token goes up once more: nothing that was sent under it and comes late may still count.
+    r_token=$((r_token + 1)) r_role=owner r_run=- r_deadline_s=0
     write_record "$ct"
-    clean_move "$ct" "$2"
 }
 
 # Everything about a move that dies with it: jobs, images, key, link. The record and the container stay.

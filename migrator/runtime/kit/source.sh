@@ -54,7 +54,10 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     before=$(now_ms)
     # trusted.overlay.origin names an inode of this node's own template: it means nothing elsewhere.
     code=0
-    rsync -aHAXS --numeric-ids --delete --modify-window=-1 --stats --filter='-x trusted.overlay.origin' \
+    fsync=
+    [ "$3" != final ] || fsync=--fsync
+    # shellcheck disable=SC2086
+    rsync -aHAXS --numeric-ids --delete --modify-window=-1 --stats $fsync --filter='-x trusted.overlay.origin' \
         -e "$shell" "$CONTAINERS/$ct/upper/" peer:files > "$move/stats" || code=$?
     # 24: a file vanished while the container ran; the next pass sees it gone. Frozen, nothing vanishes.
     [ "$code" = 0 ] || { [ "$code" = 24 ] && [ "$3" != final ]; } || fail 1 "rsync ended with $code"
@@ -64,7 +67,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
             [ ! -f "$CONTAINERS/$ct/upper/$name" ] || [ -h "$CONTAINERS/$ct/upper/$name" ] || printf '%s\0' "$name"
         done > "$move/open-list"
         if [ -s "$move/open-list" ]; then
-            rsync -aHAXS --numeric-ids --ignore-times --inplace --from0 --files-from="$move/open-list" \
+            rsync -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$move/open-list" \
                 --filter='-x trusted.overlay.origin' -e "$shell" "$CONTAINERS/$ct/upper/" peer:files
         fi
     fi
@@ -298,7 +301,11 @@ verb_retire() { # CT TOKEN
     read_record "$ct"
     [ "$r_state" != absent ] || return 0
     check_token "$ct" "$2"
-    [ "$r_state" = sealed ] || refuse "container $ct is $r_state, not sealed; it is not removed"
+    case $r_state in
+        sealed) ;;
+        fenced) ! has_processes "$ct" || refuse "container $ct is fenced and whole, not sealed; it is not removed" ;;
+        *) refuse "container $ct is $r_state, not sealed; it is not removed" ;;
+    esac
     if [ -e "$CONTAINERS/$ct/net" ]; then # else an earlier try has come so far
         read_net "$ct"
         cut_cable

@@ -1,0 +1,158 @@
+"""What must never be, judged from what is true in the world and from the journals' bare events.
+
+Nothing here calls the product: no fold, no recovery table, no verb. `watch` is asked after every change, `at_end` when
+everything has been healed and every run was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from migrator.journal.memory import MemoryStore
+from migrator.sim.world import World
+
+AWAIT_DUMP_S = 60  # a watchdog lets a dump come to its end, for so long
+SLACK_S = 5.0
+FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settled")
+FINAL = ("done", "rolled-back")
+ANNOUNCED = {"fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
+
+
+class Watch:
+    """Judges after each change of a container; remembers the records, to see what became of them."""
+
+    def __init__(self, world: World, stores: Sequence[MemoryStore]) -> None:
+        self.world = world
+        self.stores = stores
+        self._states: dict[tuple[str, str], str] = {}
+        self._fenced_s: dict[tuple[str, str], float] = {}
+        world.on_change = self.after
+
+    def after(self, ct: str) -> None:
+        """Invariants 1, 3, 8, 9 and 11 for one container."""
+        self._one_running(ct)
+        for name, machine in self.world.machines.items():
+            record = machine.disk.records.get(ct)
+            state = record.state if record else "absent"
+            before = self._states.get((name, ct), "absent")
+            if state != before:
+                self._states[(name, ct)] = state
+                self._transition(ct, name, before, state)
+                self._ledger(name)
+            if state == "fenced" and record is not None:
+                self._overdue(ct, name, record.deadline_s)
+
+    def _one_running(self, ct: str) -> None:
+        copies = self.world.copies(ct)
+        running = [copy.node for copy in copies if copy.mode == "running"]
+        if len(running) > 1:
+            self.world.violate(f"{ct} runs twice: on {' and '.join(running)}")
+        gates = [m.name for m in self.world.machines.values() if m.ram is not None and m.ram.gates.get(ct)]
+        if len(gates) > 1:
+            self.world.violate(f"{ct} has two open gates: on {' and '.join(gates)}")
+
+    def _transition(self, ct: str, node: str, before: str, state: str) -> None:
+        run = self._run_of(ct, node)
+        if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state],)):
+            self.world.violate(f"{ct} is {state} on {node}, and no journal had announced it")
+        if state == "reserved" and not any(store.migrations(run) for store in self.stores):
+            self.world.violate(f"{ct} is reserved on {node} for {run}, which no journal knows")
+        if state == "fenced":
+            self._fenced_s[(node, ct)] = self.world.clock.now_s()
+        if state == "released" and not self._journaled(ct, run, FOR_TARGET):
+            self.world.violate(f"{ct} is released on {node}, and no journal has committed it")
+        if before == "sealed" and state in ("serving", "stopped") and not self._journaled(ct, run, FOR_SOURCE):
+            self.world.violate(f"{ct} on {node} was sealed and comes back, and no journal has aborted it")
+        if before == "fenced" and state == "serving":
+            record = self.world.machines[node].disk.records[ct]
+            waited_s = self.world.clock.now_s() - self._fenced_s.get((node, ct), 0.0)
+            watchdog = waited_s >= record.deadline_s and record.run == run
+            if not watchdog and not self._journaled(ct, run, FOR_SOURCE):
+                self.world.violate(f"{ct} on {node} is thawed before its deadline, and no journal has aborted it")
+
+    def _run_of(self, ct: str, node: str) -> str:
+        record = self.world.machines[node].disk.records.get(ct)
+        return record.run if record else "-"
+
+    def _journaled(self, ct: str, run: str, words: tuple[str, ...]) -> bool:
+        return any(
+            str(event.state) in words
+            for store in self.stores
+            for migration in store.migrations(run)
+            if migration.container == ct
+            for event in store.events(migration.id)
+        )
+
+    def _ledger(self, node: str) -> None:
+        machine = self.world.machines[node]
+        held = sum(record.memory_bytes for record in machine.disk.records.values())
+        if held > machine.memory_bytes:
+            self.world.violate(f"{node} has given away {held} of {machine.memory_bytes} bytes of memory")
+
+    def _overdue(self, ct: str, node: str, deadline_s: float) -> None:
+        machine = self.world.machines[node]
+        copy = machine.ram.copies.get(ct) if machine.ram else None
+        since_s = self._fenced_s.get((node, ct))
+        if copy is None or copy.mode != "frozen" or since_s is None:
+            return
+        late_s = self.world.clock.now_s() - max(since_s, machine.hung_until_s) - deadline_s
+        if late_s > AWAIT_DUMP_S + SLACK_S:
+            self.world.violate(f"{ct} is frozen on {node} {late_s:.0f} s after its deadline")
+
+    def all(self) -> None:
+        for ct in self.world.truths:
+            self.after(ct)
+
+
+def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
+    """Invariants 2, 4, 5 and 7 when everything is over: one running copy each, and nothing left behind.
+
+    `stuck` has the containers that were reported as stuck, with the reason given; `two_journals` is whether somebody
+    has worked on one run by two journals that do not know of each other, which explains that too.
+    """
+    for ct, truth in world.truths.items():
+        running = [copy.node for copy in world.copies(ct) if copy.mode == "running"]
+        if ct in stuck:
+            if not truth.loss and not two_journals:
+                world.violate(f"{ct} is stuck for no fault that explains it: {stuck[ct]}")
+            continue
+        if len(running) != 1:
+            modes = [f"{copy.mode} on {copy.node}" for copy in world.copies(ct)]
+            world.violate(f"{ct} runs {len(running)} times at the end ({', '.join(modes) or 'no copy anywhere'})")
+        if truth.connection != "kept" and not truth.loss:
+            world.violate(f"the connection of {ct} is {truth.connection}, and no fault explains it")
+    if not stuck:
+        for left in leftovers(world):
+            world.violate(f"left behind: {left}")
+
+
+def leftovers(world: World) -> Iterator[str]:
+    """Everything of a migration that is on any node."""
+    for m in world.machines.values():
+        ram = m.up
+        yield from (f"job {'.'.join(map(str, key))} on {m.name}" for key in ram.jobs)
+        yield from (f"images {key[0]}.{key[1]} on {m.name}" for key in ram.moves)
+        yield from (f"private key {key[0]}.{key[1]} on {m.name}" for key in ram.keys)
+        yield from (f"connection {key[0]}.{key[1]} from {m.name}" for key in ram.links)
+        yield from (f"authorized key {key[0]}.{key[1]} on {m.name}" for key in m.disk.keys)
+        yield from (f"part of a template {key[0]}.{key[1]} on {m.name}" for key in m.disk.parts)
+        for ct, record in m.disk.records.items():
+            if record.state not in ("serving", "stopped") or record.run != "-":
+                yield f"record {ct} {record.state} of run {record.run} on {m.name}"
+        yield from (f"files of {ct} on {m.name} without a record" for ct in m.disk.trees if ct not in m.disk.records)
+        yield from (
+            f"{copy.mode} copy of {copy.ct} on {m.name}" for copy in ram.copies.values() if copy.mode != "running"
+        )
+        yield from (f"cable of {ct} on {m.name}" for ct in ram.gates if ct not in ram.copies)
+
+
+def fingerprint(world: World) -> list[str]:
+    """All that a second resume must not change: copies, gates, files, records but for their token."""
+    lines = []
+    for m in world.machines.values():
+        lines += [f"{m.name} {r.state} {ct} {r.generation} {r.run}" for ct, r in sorted(m.disk.records.items())]
+        lines += [f"{m.name} files {ct} {tree.stamp}" for ct, tree in sorted(m.disk.trees.items())]
+        if m.ram is not None:
+            lines += [f"{m.name} {copy.mode} {ct} {copy.stamp}" for ct, copy in sorted(m.ram.copies.items())]
+            lines += [f"{m.name} gate {ct} {is_open}" for ct, is_open in sorted(m.ram.gates.items())]
+    return lines

@@ -1,0 +1,141 @@
+"""What a seed means: the nodes, the containers, what is asked for, and what goes wrong when. Data, so it can shrink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+STEPS = 210  # moments of one undisturbed migration; later ones fall into its recovery
+CALLS = 40
+WRITES = 32
+
+# What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
+CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
+WRITE_FAULTS = ("kill-before-write", "kill-after-write")
+STEP_FAULTS = (
+    "kill",
+    "stall",
+    "crash",
+    "hang",
+    "part",
+    "slow",
+    "disk-full",
+    "restore-fails",
+    "dump-fails",
+    "criu-killed",
+    "receiver-dies",
+    "copy-dies",
+    "process-dies",
+)
+HOT = (80, 175)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`at` counts calls or writes of orchestrator `who`, or moments of the world, by kind.
+
+    `seconds` is how long it lasts; 0 is until everything is healed. `node` and `other` are the ends it is about.
+    """
+
+    kind: str
+    at: int
+    who: int = 0
+    node: str = ""
+    other: str = ""
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        where = "-".join(end for end in (self.node, self.other) if end) or f"orchestrator {self.who}"
+        unit = "call" if self.kind in CALL_FAULTS else "write" if self.kind in WRITE_FAULTS else "moment"
+        lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
+        return f"{self.kind} of {where} at {unit} {self.at}{lasting}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One life of a small cluster: `containers` on the nodes that are drained, or one that is migrated.
+
+    `second` is what a second orchestrator does from moment `second_at` on: "duel" moves the same container by a
+    journal of its own, "steal" resumes the first one's run from another machine, "backup" resumes it from a backup
+    of the journal taken at moment `backup_at`. The operator comes `patience_s` after the run has ended or its
+    orchestrator has died, goes back instead of forward if `back`, and finds everything healed only at the second try
+    if `early`.
+    """
+
+    seed: int
+    nodes: int = 2
+    containers: int = 1
+    drained: int = 0
+    templates: bool = True  # whether every node has the template
+    deadline_s: float = 15.0
+    second: str = ""
+    second_at: int = 0
+    backup_at: int = 0
+    patience_s: float = 0.0
+    back: bool = False
+    early: bool = False
+    faults: tuple[Fault, ...] = ()
+
+    def lines(self) -> list[str]:
+        """What happens, for people."""
+        what = f"drain of {self.drained} with {self.containers} containers" if self.drained else "1 migration"
+        second = f", {self.second} at moment {self.second_at}" if self.second else ""
+        return [f"seed {self.seed}: {what} over {self.nodes} nodes{second}", *(f"  {fault}" for fault in self.faults)]
+
+
+def generate(seed: int) -> Scenario:
+    """The scenario of a seed: mostly one migration with one to three faults."""
+    rng = Random(seed)
+    drain = rng.random() < 0.06
+    nodes = 3 if drain else rng.choice((2, 2, 3))
+    scenario = Scenario(
+        seed=seed,
+        nodes=nodes,
+        containers=rng.randint(2, 4) if drain else 1,
+        drained=int(drain),
+        templates=rng.random() < 0.8,
+        deadline_s=rng.choice((3.0, 15.0, 15.0)),
+        patience_s=rng.choice((0.0, 0.0, 2.0, 200.0)),
+        back=rng.random() < 0.3,
+        early=rng.random() < 0.3,
+    )
+    if not drain and rng.random() < 0.18:
+        second = rng.choice(("duel", "steal", "backup"))
+        scenario = replace(scenario, second=second, second_at=_moment(rng), backup_at=_moment(rng))
+    count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
+    return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
+
+
+def fleet(seed: int) -> Scenario:
+    """A large drain: 20 nodes with 400 containers, onto 20 others, and a fault for every tenth container."""
+    rng = Random(seed)
+    scenario = Scenario(seed=seed, nodes=40, drained=20, containers=400)
+    return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(40)))
+
+
+def _moment(rng: Random) -> int:
+    return rng.randint(*HOT) if rng.random() < 0.5 else rng.randint(1, STEPS)
+
+
+def _fault(rng: Random, scenario: Scenario) -> Fault:
+    names = [f"n{number + 1}" for number in range(scenario.nodes)]
+    who = 1 if scenario.second and rng.random() < 0.3 else 0
+    scale = scenario.containers
+    draw = rng.random()
+    if draw < 0.22:
+        return Fault(rng.choice(CALL_FAULTS), rng.randint(1, CALLS * scale), who)
+    if draw < 0.40:
+        return Fault(rng.choice(WRITE_FAULTS), rng.randint(1, WRITES * scale), who)
+    kind = rng.choice(STEP_FAULTS)
+    at = rng.randint(1, STEPS * scale) if scale > 1 else _moment(rng)
+    if kind == "kill":
+        return Fault(kind, at, who)
+    if kind == "stall":
+        return Fault(kind, at, who, seconds=rng.choice((5.0, 40.0, 120.0)))
+    if kind == "part":
+        one, other = rng.sample([*names, "o0"], 2)
+        return Fault(kind, at, node=one, other=other, seconds=rng.choice((0.0, 5.0, 5.0, 60.0)))
+    if kind == "slow":
+        return Fault(kind, at, node=names[0], other=rng.choice(names[1:]), seconds=rng.choice((20.0, 400.0)))
+    lasting = {"crash": (0.0, 5.0, 30.0), "hang": (3.0, 25.0, 90.0), "disk-full": (0.0, 5.0)}.get(kind, (0.0,))
+    return Fault(kind, at, node=rng.choice(names), seconds=rng.choice(lasting))

@@ -1,0 +1,47 @@
+"""The table of verbs: what a simulated node can be asked, by the names that the kit gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from migrator.sim import verbs_lease as lease
+from migrator.sim import verbs_source as source
+from migrator.sim import verbs_target as target
+
+Verb = Callable[..., Awaitable[str]]
+
+VERBS: dict[str, Verb] = {
+    "probe": lease.probe,
+    "inspect": lease.inspect,
+    "lease": lease.lease,
+    "reserve": lease.reserve,
+    "settle": lease.settle,
+    "cordon": lease.cordon,
+    "uncordon": lease.uncordon,
+    "job": lease.job,
+    "arp-owner": lease.arp_owner,
+    "criu-check": lease.criu_check,
+    "ct-put": lease.ct_put,
+    "ct-start": lease.ct_start,
+    "keygen": source.keygen,
+    "link": source.link,
+    "fence": source.fence,
+    "census": source.census,
+    "seal": source.seal,
+    "thaw": source.thaw,
+    "reclaim": source.reclaim,
+    "retire": source.retire,
+    "admit": target.admit,
+    "prepare": target.prepare,
+    "template-done": target.template_done,
+    "await-held": target.await_held,
+    "release": target.release,
+    "discard-target": target.discard_target,
+}
+# What runs as a job, under the name of the job's first word.
+JOBS: dict[str, Verb] = {
+    "send-template": source.send_template,
+    "send-files": source.send_files,
+    "dump": source.dump,
+    "restore": target.restore,
+}

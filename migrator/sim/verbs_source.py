@@ -1,0 +1,292 @@
+"""Simulated verbs of a migration's source, moment by moment as in source.sh, and the wire between two nodes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from migrator.sim.machine import Exit, Images, Link, Machine, MoveDir, Record, refuse
+from migrator.sim.verbs_lease import clean_move, close_links
+
+CONNECT_TIMEOUT_S = 10
+LINK_DEAD_AFTER_S = 15
+PASS_S, PAGES_S, DUMP_S = 0.05, 0.1, 0.1
+PARTIAL = -2  # a tree that is being received
+
+
+async def keygen(m: Machine, ct: str, token: str, peer: str) -> str:
+    async with m.locked():
+        m.check_token(ct, int(token))
+        m.up.keys.add((ct, int(token)))
+        return f"key ssh-ed25519 AAAA{ct}{token}\naddress 192.0.2.1\n"
+
+
+async def link(m: Machine, ct: str, token: str, user: str, address: str, *rest: str) -> str:
+    await m.step("link")
+    m.check_token(ct, int(token))
+    key = (ct, int(token))
+    standing = m.up.links.get(key)
+    if standing is not None and usable(m, standing):
+        return ""
+    if key not in m.up.keys:
+        raise Exit(1, "no key to connect with")
+    target = m.world.machines[address]
+    if target.ram is None or not m.world.joined(m.name, target.name):
+        await asyncio.sleep(CONNECT_TIMEOUT_S)
+        raise Exit(1, f"node to node: {address} does not answer")
+    await target.step("login")
+    if target.disk.keys.get(key, 0.0) < m.world.clock.now_s():
+        raise Exit(1, f"node to node: {address} does not let this key in")
+    m.up.links[key] = Link(target.name, target.up.boot)
+    return ""
+
+
+def usable(m: Machine, link: Link) -> bool:
+    target = m.world.machines[link.target]
+    return link.alive and target.ram is not None and target.ram.boot == link.target_boot
+
+
+async def carry(m: Machine, ct: str, token: int, what: str, seconds: float) -> Machine:
+    """Sends for a while to a receiver on the target, which is a job there, let in by its token and state.
+
+    Returns the target; Exit when the connection, the receiver or either node's patience ends first.
+    """
+    link = m.up.links.get((ct, token))
+    if link is None or not usable(m, link):
+        raise Exit(1, f"{what}: no connection to the target")
+    target = m.world.machines[link.target]
+    receiver = await _receiver(target, ct, token, what)
+    slowness = m.world.slowness.get(frozenset((m.name, target.name)), 1.0)
+    left_s, silent_s = seconds * slowness, 0.0
+    try:
+        while left_s > 0:
+            await m.step(what)
+            if not usable(m, link) or not receiver.alive:
+                raise Exit(1, f"{what}: the connection to the target has ended")
+            if m.world.joined(m.name, target.name):
+                silent_s = 0.0
+                part_s = min(left_s, 0.05)
+                left_s -= part_s
+            else:
+                part_s = 0.5
+                silent_s += part_s
+            if silent_s > LINK_DEAD_AFTER_S:
+                link.alive = False
+            await asyncio.sleep(part_s)
+        if not usable(m, link) or not receiver.alive:
+            raise Exit(1, f"{what}: the connection to the target has ended")
+        return target
+    finally:
+        receiver.done.set()
+
+
+async def _receiver(target: Machine, ct: str, token: int, what: str) -> _Receiver:
+    async with target.locked():
+        record = target.check_token(ct, token)
+        if record.state != "reserved":
+            raise refuse(f"container {ct} is {record.state} here and takes nothing more")
+        if target.disk.full:
+            raise Exit(1, f"{what}: No space left on device")
+        receiver = _Receiver()
+        number = sum(key[0] == ct for key in target.up.jobs)
+        target.start_job((ct, token, f"receive-{what}-{number}"), receiver.wait)
+        return receiver
+
+
+class _Receiver:
+    """The receiving process on the target: alive until its sender is through or somebody ends it."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.alive = True
+
+    async def wait(self) -> str:
+        try:
+            await self.done.wait()
+        finally:
+            self.alive = False
+        return ""
+
+
+async def send_template(m: Machine, ct: str, token: str, template: str) -> str:
+    target = await carry(m, ct, int(token), "template", PASS_S)
+    target.disk.parts[(ct, int(token))] = m.disk.templates[template]
+    return ""
+
+
+async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
+    """One pass. What arrives is the state at its begin; while it runs the target has neither the old nor the new."""
+    if ct not in m.disk.trees:
+        raise Exit(1, "rsync ended with 23")
+    stamp = m.disk.trees[ct].stamp
+    link = m.up.links.get((ct, int(token)))
+    if link is not None and usable(m, link):
+        there = m.world.machines[link.target].disk.trees.get(ct)
+        if there is not None and m.world.machines[link.target].record(ct).token == int(token):
+            there.stamp = PARTIAL
+    target = await carry(m, ct, int(token), f"files-{number}", PASS_S)
+    if ct not in target.disk.trees:
+        raise Exit(1, "rsync ended with 11")
+    if m.disk.trees[ct].stamp != stamp and number == "final":
+        raise Exit(1, "rsync ended with 24")
+    target.disk.trees[ct].stamp = stamp
+    target.disk.trees[ct].durable = True
+    m.world.changed(ct, f"{m.name}: files of {ct} of moment {stamp} are on {target.name}")
+    return "bytes 1000\nsent 1000\nms 50\n"
+
+
+def check_fenced(m: Machine, ct: str) -> None:
+    """The record alone is no fence: frozen and closed is."""
+    copy = m.copy(ct)
+    if copy is None or copy.mode != "frozen" or m.gate_is_open(ct):
+        raise Exit(12, f"container {ct} is not frozen behind a closed gate")
+
+
+async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
+    async with m.locked():
+        record = m.check_token(ct, int(token))
+        if record.state not in ("serving", "fenced"):
+            raise refuse(f"container {ct} is {record.state} and cannot be fenced")
+        if m.copy(ct) is None:
+            raise Exit(12, f"container {ct} has no processes")
+        await m.write_record(ct, m.edit(record, state="fenced", boot=m.up.boot, deadline_s=int(deadline_s)))
+        key = (ct, int(token), "watchdog")
+        if key not in m.up.jobs or not m.up.jobs[key].alive:
+            await m.kill_job(key)
+            m.start_job(key, lambda: watchdog(m, ct, float(deadline_s)))
+        await m.step("freeze")
+        copy = m.copy(ct)
+        if copy is not None:
+            m.world.freeze(copy)
+        await m.step("close gate")
+        m.set_gate(ct, False)
+        check_fenced(m, ct)
+        return f"frozen_at_ms {round(m.world.clock.now_s() * 1000)}\nfenced now\n"
+
+
+async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
+    """At the deadline the source takes its container back, unless the fence was sealed."""
+    await asyncio.sleep(deadline_s)
+    await m.step("watchdog")
+    close_links(m, ct)
+    await m.await_job(ct, "dump")
+    async with m.up.lock:
+        record = m.record(ct)
+        if record.state == "fenced":
+            await give_back(m, ct, record)
+            return "watchdog fired\n"
+    return ""
+
+
+async def give_back(m: Machine, ct: str, record: Record) -> None:
+    m.set_gate(ct, True)
+    await m.step("thaw")
+    copy = m.copy(ct)
+    if copy is not None and copy.mode == "frozen":
+        m.world.execute(copy, m.disk.trees[ct].stamp)
+    await m.write_record(ct, m.edit(record, state="serving", deadline_s=0))
+
+
+async def dump(m: Machine, ct: str, token: str) -> str:
+    """Dumps the frozen container, which stays frozen and whole; then sends the images."""
+    key = (ct, int(token))
+    check_fenced(m, ct)
+    copy = m.copy(ct)
+    move = m.up.moves.get(key)
+    if copy is None or move is None:
+        raise Exit(1, "no place for images")
+    copy.tainted = "CRIU was killed while it dumped it"
+    await m.step("dump")
+    await asyncio.sleep(DUMP_S)
+    failed = m.up.fail_dump > 0
+    await m.step("dumped")
+    copy.tainted = ""
+    if failed:
+        m.up.fail_dump -= 1
+        raise Exit(1, "CRIU: dump failed half-way")
+    move.images = Images(copy.stamp, copy.processes)
+    target = await carry(m, ct, int(token), "pages", PAGES_S)
+    there = target.up.moves.get(key)
+    if there is None:
+        raise Exit(1, "the pages did not arrive whole")
+    there.images = Images(copy.stamp, copy.processes, pages=True)
+    await carry(m, ct, int(token), "images", 0.01)
+    check_fenced(m, ct)
+    there.images.rest = True
+    return "dump_ms 100\nimage_kib 100\nsend_ms 110\n"
+
+
+async def census(m: Machine, ct: str) -> str:
+    await m.step("census")
+    copy = m.copy(ct)
+    if copy is None:
+        raise Exit(1, f"container {ct} has no processes")
+    return "\n".join([*(f"process {n + 1}" for n in range(copy.processes)), "socket tcp ESTAB a b"]) + "\n"
+
+
+async def seal(m: Machine, ct: str, token: str) -> str:
+    async with m.locked():
+        record = m.check_token(ct, int(token))
+        if record.state == "fenced":
+            check_fenced(m, ct)
+            await m.write_record(ct, m.edit(record, state="sealed"))
+            await _end_watchdogs(m, ct)
+        elif record.state != "sealed":
+            raise refuse(f"the seal is refused: container {ct} is {record.state} (the watchdog was first)")
+        return "sealed yes\n"
+
+
+async def _end_watchdogs(m: Machine, ct: str) -> None:
+    for key in [key for key in m.up.jobs if key[0] == ct and key[2] == "watchdog"]:
+        await m.kill_job(key)
+
+
+async def thaw(m: Machine, ct: str, token: str) -> str:
+    await m.step("thaw")
+    m.check_token(ct, int(token))
+    close_links(m, ct)
+    await m.await_job(ct, "dump")
+    async with m.locked():
+        record = m.check_token(ct, int(token))
+        await _end_watchdogs(m, ct)
+        if record.state in ("serving", "stopped"):
+            return "thawed before\n"
+        if record.state not in ("fenced", "sealed"):
+            raise refuse(f"container {ct} is {record.state} and is not thawed")
+        if m.copy(ct) is None:
+            raise Exit(12, f"container {ct} has no process to thaw: this node went down meanwhile")
+        await give_back(m, ct, record)
+        return "thawed now\n"
+
+
+async def reclaim(m: Machine, ct: str, token: str) -> str:
+    async with m.locked():
+        record = m.check_token(ct, int(token))
+        if record.state in ("fenced", "sealed"):
+            if m.copy(ct) is not None:
+                raise refuse(f"container {ct} still has its processes; it is thawed, not started cold")
+            await m.write_record(ct, m.edit(record, state="stopped"))
+        elif record.state != "stopped":
+            raise refuse(f"container {ct} is {record.state} and is not reclaimed")
+        return ""
+
+
+async def retire(m: Machine, ct: str, token: str) -> str:
+    async with m.locked():
+        record = m.record(ct)
+        if record.state == "absent":
+            return ""
+        m.check_token(ct, int(token))
+        if record.state != "sealed" and (record.state != "fenced" or m.copy(ct) is not None):
+            raise refuse(f"container {ct} is {record.state}, not sealed; it is not removed")
+        await m.step("cut cable")
+        m.up.gates.pop(ct, None)
+        await m.step("end container")
+        m.end_copy(ct)
+        await clean_move(m, ct, int(token))
+        m.remove_tree(ct)
+        await m.remove_record(ct, int(token))
+        return ""
+
+
+def make_move(m: Machine, ct: str, token: int, role: str) -> MoveDir:
+    return m.up.moves.setdefault((ct, token), MoveDir(role))

@@ -1,0 +1,167 @@
+"""Simulated verbs of a migration's target, moment by moment as in target.sh."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from migrator.sim.machine import Exit, Machine, MoveDir, Tree, refuse
+from migrator.sim.verbs_lease import clean_move
+from migrator.sim.verbs_source import census, make_move
+from migrator.sim.world import Copy
+
+RESTORE_S = 0.1
+RELEASE_WAIT_S, DISCARD_WAIT_S = 20, 10
+
+
+async def admit(m: Machine, ct: str, token: str, address: str, lifetime_s: str, *key: str) -> str:
+    async with m.locked():
+        m.check_token(ct, int(token))
+        if m.disk.full:
+            raise Exit(1, "authorized_keys: No space left on device")
+        m.disk.keys = {entry: until for entry, until in m.disk.keys.items() if entry[0] != ct}
+        m.disk.keys[(ct, int(token))] = m.world.clock.now_s() + int(lifetime_s)
+        await m.step("key let in")
+        return "user root\n"
+
+
+async def prepare(m: Machine, ct: str, token: str, role: str, template: str, id_base: str, *sizes: str) -> str:
+    async with m.locked():
+        record = m.check_token(ct, int(token))
+        make_move(m, ct, int(token), role)
+        if role != "target":
+            return ""
+        if record.state != "reserved":
+            raise refuse(f"container {ct} is {record.state} here")
+        if m.disk.full:
+            raise Exit(1, "containers: No space left on device")
+        await m.step("make directory")
+        if ct not in m.disk.trees:
+            m.disk.trees[ct] = Tree(-1, template, int(id_base))
+        return ""
+
+
+async def template_done(m: Machine, ct: str, token: str, template: str, digest: str) -> str:
+    async with m.locked():
+        m.check_token(ct, int(token))
+        if template not in m.disk.templates:
+            if m.disk.parts.get((ct, int(token))) != digest:
+                raise refuse(f"template {template} did not arrive whole")
+            m.disk.templates[template] = digest
+        m.disk.parts.pop((ct, int(token)), None)
+        return ""
+
+
+async def restore(m: Machine, ct: str, token: str) -> str:
+    """Restores and holds: ends only when the container was released, or the restore failed or was called off."""
+    move = m.up.moves.get((ct, int(token)))
+    if move is None:
+        raise Exit(1, "CRIU: no images")
+    try:
+        await _hold(m, ct, move)
+    except Exit:
+        move.ended = True
+        move.woke.set()
+        raise
+    move.ended = True
+    return ""
+
+
+async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
+    move.go = asyncio.get_running_loop().create_future()
+    await m.step("restore")
+    images = move.images
+    if images is None or not images.pages or not images.rest:
+        raise Exit(1, "CRIU: images are not whole")
+    if ct in m.up.copies:
+        raise Exit(1, f"container with id {ct} exists")
+    if m.up.fail_restore > 0:
+        m.up.fail_restore -= 1
+        raise Exit(1, "CRIU: restore failed: out of memory")
+    m.up.gates[ct] = False
+    copy = Copy(ct, m.name, images.stamp, "held", images.processes)
+    m.up.copies[ct] = copy
+    await asyncio.sleep(RESTORE_S)
+    await m.step("restored")
+    if copy.mode == "dead":
+        raise Exit(1, "CRIU: it was killed")
+    move.held = True
+    move.woke.set()
+    m.world.changed(ct, f"{m.name}: {ct} is held")
+    word = await move.go
+    if word != "go" or copy.mode == "dead":
+        m.end_copy(ct)
+        raise Exit(1, "CRIU: the action script said no")
+    move.going = True
+    await m.step("let go")
+    m.set_gate(ct, True)
+    m.world.execute(copy, m.disk.trees[ct].stamp)
+    await m.step("resumed")
+
+
+async def await_held(m: Machine, ct: str, token: str, timeout_s: str) -> str:
+    move = m.up.moves.get((ct, int(token)))
+    if move is None:
+        raise Exit(1, "no such move")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(int(timeout_s)):
+            await move.woke.wait()
+    if not m.is_held(ct):
+        return "held no\n"
+    async with m.locked():
+        record = m.check_token(ct, int(token))
+        if record.state == "reserved":
+            await m.write_record(ct, m.edit(record, state="held", boot=m.up.boot))
+    return "held yes\n" + await census(m, ct)
+
+
+async def release(m: Machine, ct: str, token: str) -> str:
+    """First the record, durably, then the processes."""
+    async with m.locked():
+        record = m.check_token(ct, int(token))
+        if record.state == "held":
+            if record.boot != m.up.boot:
+                raise Exit(12, f"this node has rebooted: the held copy of {ct} is gone")
+            if not m.is_held(ct):
+                raise Exit(12, f"the held copy of {ct} has died")
+            await m.write_record(ct, m.edit(record, state="released"))
+        elif record.state != "released":
+            raise refuse(f"container {ct} is {record.state} here and cannot be released")
+        await _say(m, ct, "go", RELEASE_WAIT_S)
+        return f"released_at_ms 1\nprocesses {'running' if m.copy(ct) else 'none'}\n"
+
+
+async def _say(m: Machine, ct: str, word: str, wait_s: float) -> None:
+    """Tells the hook of every restore of this container, and waits for the restore's end."""
+    for key, move in list(m.up.moves.items()):
+        if key[0] != ct or move.go is None or move.ended:
+            continue
+        if not move.go.done():
+            move.go.set_result(word)
+        for job_key in [k for k in m.up.jobs if k[0] == ct and k[2] == "restore"]:
+            try:
+                async with asyncio.timeout(wait_s):
+                    await m.up.jobs[job_key].done.wait()
+            except TimeoutError:
+                if word == "go":
+                    raise Exit(12, f"the restore of {ct} does not end after its release") from None
+
+
+async def discard_target(m: Machine, ct: str, token: str) -> str:
+    async with m.locked():
+        record = m.record(ct)
+        if record.state == "absent":
+            await m.raise_floor(ct, int(token))
+            await clean_move(m, ct, int(token))
+            return ""
+        m.check_token(ct, int(token))
+        if record.state not in ("reserved", "held"):
+            raise refuse(f"container {ct} is {record.state} here; it is not discarded")
+        await _say(m, ct, "kill", DISCARD_WAIT_S)
+        await m.step("end container")
+        m.end_copy(ct)
+        await m.kill_jobs(ct)
+        await clean_move(m, ct, int(token))
+        m.remove_tree(ct)
+        await m.remove_record(ct, int(token))
+        return ""

@@ -1,0 +1,300 @@
+"""Bugs, put in on purpose: each is what somebody could have written, and the simulator has to find it.
+
+Product bugs replace a piece of the executor, the protocol or the journal; node bugs replace a verb's behaviour, and
+stand for the same mistake in the kit. Nothing here is shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from migrator.executor import recover as recovery
+from migrator.executor import saga
+from migrator.executor.saga import Saga
+from migrator.journal.events import Phase
+from migrator.journal.memory import MemoryStore
+from migrator.journal.store import Journal
+from migrator.protocol import recovery as table
+from migrator.protocol.recovery import Action, Verdict
+from migrator.protocol.states import State
+from migrator.sim import verbs, verbs_lease, verbs_source, verbs_target
+from migrator.sim.machine import Machine
+from migrator.steps import remove, reserve, seal, sync
+from migrator.steps.base import Move
+
+Patch = pytest.MonkeyPatch
+PLANTED: dict[str, Callable[[Patch], None]] = {}
+
+
+def planted(bug: Callable[[Patch], None]) -> Callable[[Patch], None]:
+    PLANTED[bug.__name__.replace("_", " ")] = bug
+    return bug
+
+
+def _replace_verb(patch: Patch, name: str, act: Callable[..., Any]) -> None:
+    patch.setitem(verbs.VERBS, name, act)
+
+
+# --- in the product -------------------------------------------------------------------------------------------------
+
+
+@planted
+def target_released_before_the_commit(patch: Patch) -> None:
+    async def commit(self: Saga) -> None:
+        await saga.RELEASE.do(self.move)
+        self.journal.decide(self.move.id, self.move.token, State.COMMITTED)
+        await self.release()
+
+    patch.setattr(Saga, "_commit_and_release", commit)
+
+
+@planted
+def seal_skipped(patch: Patch) -> None:
+    patch.setattr(saga, "FROZEN", tuple(step for step in saga.FROZEN if step is not seal.STEP))
+
+
+@planted
+def source_removed_before_the_release(patch: Patch) -> None:
+    async def commit(self: Saga) -> None:
+        self.journal.decide(self.move.id, self.move.token, State.COMMITTED)
+        await remove.STEP.do(self.move)
+        await self.release()
+
+    patch.setattr(Saga, "_commit_and_release", commit)
+
+
+@planted
+def undo_forgotten(patch: Patch) -> None:
+    patch.setattr(saga, "UNDO_ORDER", tuple(step for step in saga.UNDO_ORDER if step is not reserve.STEP))
+
+
+@planted
+def journal_written_after_the_act(patch: Patch) -> None:
+    async def step(self: Saga, step: Any) -> None:
+        result = await step.do(self.move)
+        self.move.results[step.state] = result
+        self.journal.record(self.move.id, (step.state, Phase.BEGIN, {}), (step.state, Phase.END, result))
+
+    patch.setattr(Saga, "step", step)
+
+
+@planted
+def thaw_without_aborted(patch: Patch) -> None:
+    before = Saga._failed
+
+    async def failed(self: Saga, error: BaseException) -> None:
+        if self.journal.progress(self.move.id).decision is None:
+            await saga.UNDO_ORDER[0].undo(self.move)
+        await before(self, error)
+
+    patch.setattr(Saga, "_failed", failed)
+
+
+@planted
+def last_pass_of_files_forgotten(patch: Patch) -> None:
+    async def nothing(m: Machine, ct: str, token: str, number: str) -> str:
+        if number == "final":
+            return "bytes 0\nsent 0\nms 0\n"
+        return await verbs_source.send_files(m, ct, token, number)
+
+    patch.setitem(verbs.JOBS, "send-files", nothing)
+
+
+@planted
+def sync_not_awaited(patch: Patch) -> None:
+    async def do(move: Move) -> dict[str, Any]:
+        return {"sent_bytes": 0, "sync_ms": 0}
+
+    without = type(sync.STEP)(State.SYNCED, do, sync.STEP.happened)
+    patch.setattr(saga, "FROZEN", tuple(without if step is sync.STEP else step for step in saga.FROZEN))
+
+
+@planted
+def a_verified_copy_is_discarded_without_asking_for_the_source(patch: Patch) -> None:
+    async def surely(self: Saga) -> bool:
+        return True
+
+    patch.setattr(Saga, "_source_is_whole", surely)
+
+
+@planted
+def recovery_takes_a_silent_target_for_a_dead_one(patch: Patch) -> None:
+    before = table._committed
+
+    def committed(source: Any, target: Any) -> Verdict:
+        if target is None and source is not None and source.state == "sealed" and source.alive:
+            return Verdict(Action.REVOKE, "the target does not answer")
+        return before(source, target)
+
+    patch.setattr(table, "_committed", committed)
+
+
+@planted
+def recovery_commits_a_fenced_source(patch: Patch) -> None:
+    before = table._undecided
+
+    def undecided(verified: bool, source: Any, target: Any) -> Verdict:
+        if source is not None and target is not None and target.held and source.state in ("fenced", "serving"):
+            return Verdict(Action.COMMIT, "the target holds it")
+        return before(verified, source, target)
+
+    patch.setattr(table, "_undecided", undecided)
+
+
+@planted
+def recovery_does_not_compare_late(patch: Patch) -> None:
+    async def never(*_: Any) -> bool:
+        return False
+
+    patch.setattr(recovery, "_verified_late", never)
+
+
+@planted
+def a_refused_undo_of_a_silent_side_counts_as_done(patch: Patch) -> None:
+    before = Saga.roll_back
+
+    async def roll_back(self: Saga, unreached: Any = ()) -> None:
+        await before(self)
+
+    patch.setattr(Saga, "roll_back", roll_back)
+
+
+@planted
+def two_attempts_with_one_token(patch: Patch) -> None:
+    def add_migration(self: MemoryStore, migration: Any) -> bool:
+        self._migrations[migration.id] = migration
+        self._of_run[migration.run].append(migration.id)
+        self._events[migration.id] = []
+        return True
+
+    patch.setattr(MemoryStore, "add_migration", add_migration)
+    patch.setattr(Journal, "token_max", lambda self, container: 0)
+
+
+# --- on the nodes -----------------------------------------------------------------------------------------------------
+
+
+@planted
+def target_not_held(patch: Patch) -> None:
+    async def restore(m: Machine, ct: str, token: str) -> str:
+        move = m.up.moves[(ct, int(token))]
+        task = m.spawn(verbs_target.restore(m, ct, token))
+        await move.woke.wait()
+        if move.go is not None and not move.go.done():
+            move.go.set_result("go")
+        await task
+        return ""
+
+    patch.setitem(verbs.JOBS, "restore", restore)
+
+
+@planted
+def token_not_checked(patch: Patch) -> None:
+    patch.setattr(Machine, "check_token", lambda self, ct, token: self.record(ct))
+
+
+@planted
+def key_not_removed(patch: Patch) -> None:
+    patch.setattr(verbs_lease, "revoke_keys", lambda m, ct: None)
+
+
+@planted
+def network_left_open_while_killing(patch: Patch) -> None:
+    async def retire(m: Machine, ct: str, token: str) -> str:
+        if m.record(ct).token == int(token):
+            m.set_gate(ct, True)
+        return await verbs_source.retire(m, ct, token)
+
+    _replace_verb(patch, "retire", retire)
+
+
+@planted
+def watchdog_that_never_fires(patch: Patch) -> None:
+    async def sleeps(m: Machine, ct: str, deadline_s: float) -> str:
+        return ""
+
+    patch.setattr(verbs_source, "watchdog", sleeps)
+
+
+@planted
+def watchdog_that_ignores_the_seal(patch: Patch) -> None:
+    async def end_none(m: Machine, ct: str) -> None:
+        """The seal leaves it running."""
+
+    async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
+        import asyncio
+
+        await asyncio.sleep(deadline_s)
+        async with m.up.lock:
+            record = m.record(ct)
+            if record.state in ("fenced", "sealed"):
+                await verbs_source.give_back(m, ct, record)
+        return ""
+
+    patch.setattr(verbs_source, "_end_watchdogs", end_none)
+    patch.setattr(verbs_source, "watchdog", watchdog)
+
+
+@planted
+def fence_believes_its_record(patch: Patch) -> None:
+    async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
+        if m.record(ct).state == "fenced":
+            return "frozen_at_ms 1\nfenced already\n"
+        return await verbs_source.fence(m, ct, token, deadline_s)
+
+    _replace_verb(patch, "fence", fence)
+    patch.setattr(verbs_source, "check_fenced", lambda m, ct: None)
+
+
+@planted
+def settle_that_leaves_the_token(patch: Patch) -> None:
+    async def settle(m: Machine, ct: str, token: str, generation: str) -> str:
+        answer = await verbs_lease.settle(m, ct, token, generation)
+        m.disk.records[ct] = m.edit(m.record(ct), token=int(token))
+        return answer
+
+    _replace_verb(patch, "settle", settle)
+
+
+@planted
+def discard_lets_the_held_copy_go(patch: Patch) -> None:
+    before = verbs_target._say
+
+    async def say(m: Machine, ct: str, word: str, wait_s: float) -> None:
+        await before(m, ct, "go", wait_s)
+
+    patch.setattr(verbs_target, "_say", say)
+
+
+@planted
+def start_without_asking_the_record(patch: Patch) -> None:
+    before = Machine.boot
+
+    def boot(self: Machine) -> None:
+        was_down = self.ram is None
+        before(self)
+        if not was_down or not self.disk.trees:
+            return
+        for ct, tree in self.disk.trees.items():
+            if tree.stamp >= 0 and self.world.truths:
+                copy = self.world.cold_start(ct, self.name, tree.stamp)
+                self.up.copies[ct] = copy
+                self.up.gates[ct] = True
+                self.world.execute(copy, tree.stamp)
+
+    patch.setattr(Machine, "boot", boot)
+
+
+@planted
+def files_not_synced_before_the_source_goes(patch: Patch) -> None:
+    async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
+        answer = await verbs_source.send_files(m, ct, token, number)
+        for other in m.world.machines.values():
+            if other is not m and ct in other.disk.trees:
+                other.disk.trees[ct].durable = False
+        return answer
+
+    patch.setitem(verbs.JOBS, "send-files", send_files)
