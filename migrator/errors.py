@@ -7,10 +7,18 @@ do. `cli.main` turns them into that line and the exit code; nothing else prints 
 from __future__ import annotations
 
 
+def one_line(text: str) -> str:
+    """A text of whatever origin as a part of one line: nothing in it ends the line, or is obeyed by a terminal."""
+    return "".join(char if char.isprintable() else " " if char in "\n\t" else "?" for char in text)
+
+
 class MigratorError(Exception):
     """Base of everything that ends a command with one line instead of a traceback."""
 
     exit_code = 4
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class BadInput(MigratorError):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from migrator.cli.output import json_option, print_json, print_table
+from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
 
 
@@ -28,6 +28,13 @@ def ct() -> None:
 @click.option("--user", help="User inside that the command runs as (default: its root).")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="For rules; may be repeated.")
 @click.option("--env", "env", multiple=True, metavar="KEY=VALUE", help="Environment; may be repeated.")
+@click.option(
+    "--restart",
+    type=click.Choice(("no", "always")),
+    default="no",
+    show_default=True,
+    help="Whether its node starts it again when it ends, and at boot.",
+)
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option
@@ -84,8 +91,11 @@ def list_(ctx: click.Context, as_json: bool) -> None:
             for row in rows
         ],
     )
+    for row in rows:
+        if row["keeper"] not in ("", "watching"):
+            click.echo(f"container {row['name']} on {row['node']}: {row['keeper']}", err=True)
     for name, error in silent.items():
-        click.echo(f"no answer from {name}: {error}", err=True)
+        click.echo(clean(f"no answer from {name}: {error}"), err=True)
 
 
 @ct.command("exec", context_settings={"ignore_unknown_options": True})
@@ -111,7 +121,7 @@ def exec_(ctx: click.Context, name: str, command: tuple[str, ...]) -> int:
 @json_option
 @click.pass_context
 def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
-    """Print the end of a container's output."""
+    """Print the end of a container's output, safe for a terminal; --json has it as it was written."""
     from migrator.executor.fleet import find_container
 
     async def work() -> str:
@@ -121,9 +131,10 @@ def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
 
     text = run_async(work())
     if as_json:
-        print_json({"name": name, "lines": text.splitlines()})
+        print_json({"name": name, "lines": text.removesuffix("\n").split("\n") if text else []})
     else:
-        click.echo(text, nl=False)
+        for line in text.split("\n")[: -1 if text.endswith("\n") else None]:
+            click.echo("\t".join(clean(part) for part in line.split("\t")))
 
 
 @ct.command()
@@ -173,7 +184,7 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
         print_json({"containers": outcome})
     else:
         for container, said in outcome.items():
-            click.echo(f"container {container}: {said}")
+            click.echo(clean(f"container {container}: {said}"))
     return 0 if all(said == "runs" for said in outcome.values()) else 4
 
 
@@ -194,7 +205,7 @@ def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool
 
     async def remove() -> None:
         async with open_fleet(ctx) as fleet:
-            if found.alive:
+            if found.alive or (force and found.state == "serving"):  # its keeper may be starting it just now
                 await fleet.node(node.name).call("ct-stop", name, 0, timeout_s=40)
             await fleet.node(node.name).call("ct-remove", name, timeout_s=60)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from migrator.cli.output import json_option, print_json, print_table
+from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
 
 
@@ -35,7 +35,7 @@ def probe(ctx: click.Context, output: Path | None, as_json: bool) -> None:
         return
     click.echo(f"{output}: {len(cluster.nodes) - len(silent)} nodes, {snapshot.digest(cluster)}")
     for name in silent:
-        click.echo(f"no answer from {name}: {cluster.node(name).error}", err=True)
+        click.echo(clean(f"no answer from {name}: {cluster.node(name).error}"), err=True)
 
 
 @click.command()
@@ -82,7 +82,7 @@ def nodes(ctx: click.Context, as_json: bool) -> None:
     print_table(columns, rows)
     for node in cluster.nodes:
         if not node.answered:
-            click.echo(f"no answer from {node.name}: {node.error}", err=True)
+            click.echo(clean(f"no answer from {node.name}: {node.error}"), err=True)
 
 
 def _row(node: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def fail(message: str, exit_code: int, as_json: bool, document: dict[str, Any] |
 
     `document` is what the command would have printed had it gone well; the error is added to it.
     """
-    line = " ".join(message.split())
+    line = clean(" ".join(message.split()))
     if as_json:
         print_json({**(document or {}), "error": line, "exit_code": exit_code})
     click.echo(f"migrator: {line}", err=True)

@@ -44,7 +44,7 @@ def print_plan(plan: Plan) -> None:
 def summary(plan: Plan) -> str:
     """One line: what, how much, how long."""
     total = sum(move.estimate.bytes for move in plan.moves)
-    return (
+    return clean(
         f"{plan.intent}: {_count(len(plan.moves), 'move')}, {format_bytes(total)}, about "
         f"{format_seconds(plan.makespan_s)} (the busiest link alone needs {format_seconds(plan.makespan_bound_s)})"
     )

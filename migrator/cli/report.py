@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from migrator.cli.output import fail, print_json, print_table
+from migrator.cli.output import clean, fail, print_json, print_table
 from migrator.executor.runner import RunResult
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Journal, Migration
@@ -85,7 +85,7 @@ def print_run(journal: Journal, run_id: str) -> None:
         )
     if rows:
         print_table(("CONTAINER", "MOVE", "STATE", "BLACKOUT", "SENT", "DURATION"), rows)
-    click.echo(f"run {document['run']}: {document['intent']}: {document['outcome']}")
+    click.echo(clean(f"run {document['run']}: {document['intent']}: {document['outcome']}"))
 
 
 def report(journal: Journal, run_id: str, result: RunResult, as_json: bool, problems: Sequence[str] = ()) -> int:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
+import json
+import secrets
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Literal
 
-from migrator.errors import BadInput, MigratorError, Refused
+from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.fleet import Fleet, find_container
-from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, NAME, Descriptor
+from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, NAME, USER, Descriptor
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.units import parse_bytes
 from migrator.runtime import bundle
 from migrator.transport import kit
+from migrator.transport.base import Node, NodeRefused
 
-_USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 MEMORY_BYTES_MIN = 4 << 20
 CPUS_MAX = 10_000
+DESCRIPTION_BYTES_MAX = 90_000  # of one container; nodes tell theirs all at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Wanted:
     user: str | None
     env: tuple[str, ...]
     labels: dict[str, str]
+    restart: Literal["no", "always"] = "no"
 
     @classmethod
     def parse(
@@ -52,16 +55,18 @@ class Wanted:
         labels: tuple[str, ...],
         env: tuple[str, ...],
         command: tuple[str, ...],
+        restart: Literal["no", "always"] = "no",
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument."""
         check_container_name(name)
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
+        check_text("COMMAND", command)
         if not 0.01 <= cpus <= CPUS_MAX:  # which a nan is not
             raise BadInput(f"--cpus {cpus}: from 0.01 to {CPUS_MAX}")
         if not NAME.fullmatch(template):
             raise BadInput(f"--template {template!r}: not a template's name")
-        if user is not None and not _USER.fullmatch(user):
+        if user is not None and not USER.fullmatch(user):
             raise BadInput(f"--user {user!r}: not a user's name")
         return cls(
             name=name,
@@ -75,7 +80,19 @@ class Wanted:
             user=user,
             env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
             labels=_pairs("--label", labels),
+            restart=restart,
         )
+
+
+def check_text(what: str, words: tuple[str, ...]) -> None:
+    """Refuses what could not be told to a node and back: bytes that are no text, and a NUL."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"{what} {word!r}: not UTF-8") from None
+        if "\0" in word:
+            raise BadInput(f"{what} {word!r}: holds a NUL")
 
 
 def check_container_name(name: str) -> None:
@@ -85,6 +102,7 @@ def check_container_name(name: str) -> None:
 
 async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool) -> dict[str, object]:
     """Makes a container on a node; on any failure nothing of it is left."""
+    check_length(wanted)
     fleet.file.entry(node)
     cluster = await fleet.probe()
     facts = cluster.node(node)
@@ -105,25 +123,42 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         user=wanted.user,
         env=wanted.env,
         labels=wanted.labels,
+        restart=wanted.restart,
     )
     there = fleet.node(node)
     if list((await there.call("arp-owner", facts.bridge, ct.ip)).lines("owner")):
         raise Refused(f"--ip {ct.ip}: something on the network answers for this address already")
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
-    # Once only: a second try could not tell its own container from another of the same name.
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    made = await there.call("ct-create", *words, tries=1)
+    creator = secrets.token_hex(8)  # by which a second try, and the clean-up, know this container from another's
     try:
+        made = await there.call("ct-create", *words, creator)
         for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
             await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
         _refuse_twins(await fleet.probe(), node, ct)
         if start:
             await there.call("ct-start", ct.name, timeout_s=60)
-    except (MigratorError, asyncio.CancelledError):
-        await there.call("ct-remove", ct.name)
+    except (MigratorError, asyncio.CancelledError) as error:
+        await _take_back(there, ct.name, creator, error)
         raise
     return {"name": ct.name, "node": node, "address": ct.address, "started": start}
+
+
+async def _take_back(node: Node, name: str, creator: str, error: BaseException) -> None:
+    """Removes what a failed create has made, and nothing that somebody else has made under this name."""
+    try:
+        await node.call("ct-remove", name, creator)
+    except NodeRefused:
+        return  # it was somebody else's all along
+    except MigratorError as failed:
+        raise FailedSafe(f"{error}; what was made of {name} may be left: {failed}; see: migrator ct list") from error
+
+
+def check_length(wanted: Wanted) -> None:
+    words = [*wanted.command, *wanted.env, *wanted.labels, *wanted.labels.values()]
+    if len(json.dumps(words)) > DESCRIPTION_BYTES_MAX:
+        raise BadInput("COMMAND, --env and --label: together too long; put long text into a file of the container")
 
 
 def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
@@ -178,6 +213,7 @@ async def exec_in(
     fleet: Fleet, name: str, command: tuple[str, ...], stdin: IO[Any], stdout: IO[Any], stderr: IO[Any]
 ) -> int:
     """Runs a command in a container with the given streams; returns its exit code."""
+    check_text("COMMAND", command)
     node, found = find_container(await fleet.probe(), name)
     if not found.alive:
         raise Refused(f"container {name} on {node.name} is not running; start it with: migrator ct start {name}")
@@ -213,6 +249,9 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "labels": ct.labels if ct else {},
                     "generation": found.generation,
                     "run": found.run,
+                    "restart": ct.restart if ct else "no",
+                    "keeper": found.keeper,
+                    "keeper_starts": found.keeper_starts,
                 }
             )
     return sorted(rows, key=lambda row: (row["name"], row["node"]))
@@ -253,10 +292,11 @@ def _host_address(option: str, text: str) -> str:
 
 
 def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:
+    check_text(option, words)
     pairs = {}
     for word in words:
         key, sign, value = word.partition("=")
-        if not sign or not key or not key.isprintable() or "\0" in value:
+        if not sign or not key or not key.isprintable():
             raise BadInput(f"{option} {word!r}: write KEY=VALUE")
         pairs[key] = value
     return pairs

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from migrator.model.observation import Observation
+from migrator.model.observation import GATES, PROCESSES, STATES, Observation
 from migrator.steps.base import Move
-from migrator.transport.base import Answer, Node, NodeUnreachable
+from migrator.transport.base import Answer, Node, NodeFailed, NodeUnreachable
 
 
 def observe(answer: Answer) -> Observation:
-    """What `inspect` told."""
+    """What `inspect` told, all of it and nothing that nobody knows: on this a decision is built."""
+    known = {"state": STATES, "same_boot": {"yes", "no"}, "processes": PROCESSES, "gate": GATES}
+    for key, values in known.items():
+        told = answer.get(key, "none" if key == "gate" else "")
+        if told not in values:
+            raise NodeFailed(answer.node, "inspect", f"it tells of a {key} that nobody knows: {told[:40]!r}")
     return Observation(
-        state=answer.get("state", "absent"),
+        state=answer.get("state"),
         token=answer.number("token"),
         generation=answer.number("generation"),
         run=answer.get("run", "-"),
         same_boot=answer.get("same_boot") == "yes",
-        processes=answer.get("processes", "none"),
+        processes=answer.get("processes"),
         gate=answer.get("gate", "none"),
-        held=bool(answer.get("held")),
+        held=answer.get("held") == "yes",
         jobs=tuple(answer.lines("job_running")),
         floor=answer.number("floor"),
     )

@@ -119,7 +119,7 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
         # A node without a record has nothing to guard, except a target that may still be told to begin.
         if observed is None or (observed.state == "absent" and side is move.source):
             continue
-        if observed.run == "-" and observed.token > move.token:
+        if observed.run == "-" and observed.token >= move.token:
             continue  # settled: nobody's move. A lower token is one that our lease has not reached, and still may
         if observed.state != "absent" and observed.run not in ("-", move.run):
             if known.decision in (State.ABORTED, State.REVOKED) or State.DONE in known.begun or known.superseded:

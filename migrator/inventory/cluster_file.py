@@ -35,6 +35,17 @@ def _parsed(parse: Any) -> AfterValidator:
 
 Size = Annotated[int | str, _parsed(parse_bytes)]
 Rate = Annotated[str, _parsed(parse_bytes_per_s)]
+
+
+def _is_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("holds characters that cannot be printed")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_is_line)]
+Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
+User = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}$")]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
 
 
@@ -45,7 +56,7 @@ class _Strict(BaseModel):
 class Ssh(_Strict):
     """How to log in; what is left out follows ~/.ssh/config, the agent and ~/.ssh/known_hosts."""
 
-    user: str | None = None
+    user: User | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     identity_file: str | None = None
     known_hosts: str | None = None
@@ -71,8 +82,8 @@ class NodeEntry(_Strict):
     address: Host | None = None
     migration_address: Host | None = None
     ssh: Ssh = Ssh()
-    bridge: str | None = None
-    labels: dict[str, str] = {}
+    bridge: Interface | None = None
+    labels: dict[Line, Line] = {}
     capacity: Capacity = Capacity()
     link: LinkSpeed = LinkSpeed()
 
@@ -84,12 +95,12 @@ class NodeEntry(_Strict):
 
 class Defaults(_Strict):
     ssh: Ssh = Ssh()
-    bridge: str = "br0"
+    bridge: Interface = "br0"
 
 
 class ClusterFile(_Strict):
     version: Literal[1] = 1
-    name: str = "cluster"
+    name: Line = "cluster"
     defaults: Defaults = Defaults()
     nodes: Annotated[list[NodeEntry], Field(min_length=1)]
 
@@ -140,10 +151,11 @@ def parse(text: str, source: str) -> ClusterFile:
         root = loader.get_single_node()
         _refuse_repeated_keys(root, source)
         raw = loader.construct_document(root) if root is not None else None
+        repr(raw)  # which a number of thousands of digits does not survive
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{source}:{line}: not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of thousands of digits, a list in itself
         raise BadInput(f"{source}: not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(raw, dict):
         raise BadInput(f"{source}:1: a cluster file is a mapping with 'nodes'")
@@ -194,6 +206,8 @@ def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[Hashable] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise BadInput(f"{source}:{key.start_mark.line + 1}: a key is one word")
             if key.value in seen:
                 raise BadInput(f"{source}:{key.start_mark.line + 1}: {key.value}: is there twice")
             seen.add(key.value)

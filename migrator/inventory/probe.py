@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,12 +11,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
-from migrator.model.container import NAME, Descriptor
+from migrator.model.container import NAME, Descriptor, fault
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
+from migrator.model.observation import STATES
 from migrator.model.units import parse_bytes
 from migrator.transport.base import Answer, Node, NodeFailed
 
 PROBE_TIMEOUT_S = 25
+WORDS_CHARS_MAX = 300  # a name, a version; nothing a node tells of itself is longer, but its CPU's features
+COUNTER_MAX = 10**15  # of tokens and generations: one more can still be counted, and told to a node
+REPEATED = ("feature", "bridge", "template", "container", "holds", "memory", "files", "descriptor")
+_RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
 
 
@@ -40,12 +46,13 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
     """Turns a probe's lines into facts. The node is not believed further than its own words can reach."""
     if answer.get("end") != "probe":
         raise NodeFailed(answer.node, "probe", "its answer to the probe is cut short")
+    _refuse_noise(answer)
     measured = Resources(
         cpu_milli=answer.number("cpus") * 1000,
         memory_bytes=answer.number("memory_bytes"),
         disk_bytes=answer.number("disk_bytes"),
     )
-    cgroup = answer.get("cgroup", "0").split()
+    cgroup = answer.get("cgroup", "0").split() or ["0"]
     return replace(
         declared,
         capacity=_capacity(entry, measured),
@@ -55,7 +62,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         kernel=answer.get("kernel"),
         arch=answer.get("arch"),
         cpu_flags=tuple(sorted(answer.get("cpu_flags").split())),
-        cgroup_version=int(cgroup[0]) if cgroup and cgroup[0].isdigit() else 0,
+        cgroup_version=int(cgroup[0]) if cgroup[0] in ("1", "2") else 0,
         controllers=tuple(sorted(cgroup[1:])),
         criu=answer.get("criu"),
         runc=answer.get("runc"),
@@ -74,6 +81,21 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
     )
 
 
+def _refuse_noise(answer: Answer) -> None:
+    """Refuses what no honest node answers: what a terminal would obey, and a fact that is told twice or without end."""
+    if not answer.text.replace("\n", "").replace("\t", "").isprintable():
+        raise NodeFailed(answer.node, "probe", "its answer to the probe holds control characters")
+    seen: set[str] = set()
+    for line in answer.text.split("\n"):
+        key, _, rest = line.partition(" ")
+        what = f"{key} {rest.partition(' ')[0]}" if key in REPEATED else key
+        if what in seen and what:
+            raise NodeFailed(answer.node, "probe", f"it tells {what[:80]!r} twice")
+        seen.add(what)
+        if len(rest) > WORDS_CHARS_MAX and key not in ("cpu_flags", "descriptor"):
+            raise NodeFailed(answer.node, "probe", f"it tells a {key[:40]!r} without end")
+
+
 def _capacity(entry: NodeEntry, measured: Resources) -> Resources:
     declared = entry.capacity
     return Resources(
@@ -84,7 +106,7 @@ def _capacity(entry: NodeEntry, measured: Resources) -> Resources:
 
 
 def _pairs(answer: Answer, key: str) -> list[tuple[str, str]]:
-    return [(parts[0], parts[1]) for line in answer.lines(key) if len(parts := line.split()) == 2]
+    return [(row[0], row[1]) for line in answer.lines(key) if len(row := line.split()) == 2 and NAME.fullmatch(row[0])]
 
 
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
@@ -92,20 +114,26 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     memory = _by_name(answer, "memory", 2)
     files = _by_name(answer, "files", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
+    keepers = _keepers(answer)
     found = []
     for line in answer.lines("container"):
         fields = line.split()
         if len(fields) != 6 or not NAME.fullmatch(fields[0]):
             raise NodeFailed(answer.node, "probe", "it tells of a container in a way nobody understands")
         name, state, token, generation, alive, run = fields
+        keeper_starts, keeper = keepers.get(name, (0, ""))
+        if state not in STATES or alive not in ("yes", "no") or not _RUN.fullmatch(run):
+            raise NodeFailed(
+                answer.node, "probe", f"it tells of container {name} what nobody understands: {line[:200]}"
+            )
         memory_bytes, cpu_milli, disk_bytes = holds.get(name, [0, 0, 0])
         rss_bytes, anon_bytes = memory.get(name, [0, 0])
         found.append(
             ContainerFacts(
                 name=name,
                 state=state,
-                token=_number(answer, token),
-                generation=_number(answer, generation),
+                token=_number(answer, token, COUNTER_MAX),
+                generation=_number(answer, generation, COUNTER_MAX),
                 alive=alive == "yes",
                 run=run,
                 reserved=Resources(cpu_milli=cpu_milli, memory_bytes=memory_bytes, disk_bytes=disk_bytes),
@@ -113,6 +141,8 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 anon_bytes=anon_bytes,
                 files_bytes=files.get(name, [0])[0],
                 descriptor=_descriptor(answer, name, descriptors.get(name)),
+                keeper=keeper,
+                keeper_starts=keeper_starts,
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))
@@ -123,8 +153,18 @@ def _by_name(answer: Answer, key: str, count: int) -> dict[str, list[int]]:
     return {row[0]: [_number(answer, field) for field in row[1:]] for row in rows if len(row) == count + 1}
 
 
-def _number(answer: Answer, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+def _keepers(answer: Answer) -> dict[str, tuple[int, str]]:
+    """Container to how often its keeper has started it, and what the keeper says."""
+    found = {}
+    for line in answer.lines("keeper"):
+        name, _, rest = line.partition(" ")
+        starts, _, said = rest.partition(" ")
+        found[name] = (_number(answer, starts), said[:300])
+    return found
+
+
+def _number(answer: Answer, text: str, most: int = 10**18) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) > most:
         raise NodeFailed(answer.node, "probe", f"it answers {text[:40]!r} where a number should be")
     return int(text)
 
@@ -138,4 +178,6 @@ def _descriptor(answer: Answer, name: str, text: str | None) -> Descriptor | Non
         raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is damaged") from error
     if descriptor.name != name:
         raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is that of another")
+    if wrong := fault(descriptor):
+        raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} has a {wrong} that is not possible")
     return descriptor

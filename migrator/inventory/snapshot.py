@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
+from migrator.model.container import fault
 from migrator.model.facts import Cluster
 
 VERSION = 1
@@ -42,7 +43,7 @@ def load(path: Path) -> Cluster:
         raw = json.loads(path.read_text())
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a snapshot: {error}") from error
     if not isinstance(raw, dict) or raw.get("version") != VERSION:
         raise BadInput(f"{path}: not a snapshot of version {VERSION}")
@@ -52,4 +53,8 @@ def load(path: Path) -> Cluster:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"{path}: {field}: {first['msg']}") from error
+    for node in cluster.nodes:
+        for found in node.containers:
+            if found.descriptor is not None and (wrong := fault(found.descriptor)):
+                raise BadInput(f"{path}: container {found.name!r} on {node.name!r}: its {wrong} is not possible")
     return cluster

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
 ID_RANGE = 65_536
 ID_INDEX_MIN = 16  # ids below 2**20 stay free for the host's own users and their subordinate ranges
 ID_INDEX_MAX = 65_000
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+AMOUNT_MAX = 2**53  # of bytes, or of thousandths of a CPU: no node has so much, and every program can count it
+_DIGEST = re.compile(r"[!-~]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class Descriptor:
 
     `address` is CIDR ("10.0.0.7/24"). `id_index` numbers the container's range of user ids: container id 0 is host
     id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's root.
+    `restart` says whether its node starts it again when it ends, and at boot.
     """
 
     name: str
@@ -34,6 +40,7 @@ class Descriptor:
     user: str | None = None
     env: tuple[str, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
+    restart: Literal["no", "always"] = "no"
     version: int = 1
 
     @property
@@ -55,3 +62,34 @@ class Descriptor:
         """A locally administered address that follows from name and address, so it is the same on every node."""
         digest = hashlib.sha256(f"{self.name} {self.address}".encode()).digest()
         return "02:" + ":".join(f"{byte:02x}" for byte in digest[:5])
+
+
+def fault(ct: Descriptor) -> str:
+    """The field that no container of ours has like this, or "": a description that came from elsewhere is asked.
+
+    Most of it becomes files, ids and words on a node that has never seen who wrote it.
+    """
+    checks = {
+        "version": ct.version == 1,
+        "name": bool(NAME.fullmatch(ct.name)),
+        "template": bool(NAME.fullmatch(ct.template)),
+        "template_digest": bool(_DIGEST.fullmatch(ct.template_digest)),
+        "address": _is_written(ipaddress.IPv4Interface, ct.address),
+        "gateway": ct.gateway is None or _is_written(ipaddress.IPv4Address, ct.gateway),
+        "id_index": ID_INDEX_MIN <= ct.id_index < ID_INDEX_MAX,  # below are the node's own users, and its root
+        "memory_bytes": 0 <= ct.memory_bytes <= AMOUNT_MAX,
+        "cpu_milli": 0 <= ct.cpu_milli <= AMOUNT_MAX,
+        "disk_bytes": 0 <= ct.disk_bytes <= AMOUNT_MAX,
+        "user": ct.user is None or bool(USER.fullmatch(ct.user)),
+        "command": bool(ct.command) and bool(ct.command[0]) and not any("\0" in word for word in ct.command),
+        "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
+    }
+    return next((name for name, holds in checks.items() if not holds), "")
+
+
+def _is_written(kind: Callable[[str], object], text: str) -> bool:
+    """Whether a text is an address in the one way that such an address is written here."""
+    try:
+        return str(kind(text)) == text
+    except ValueError:
+        return False

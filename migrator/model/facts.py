@@ -51,6 +51,7 @@ class ContainerFacts:
 
     `state` and `token` are the record's; `alive` is whether it has processes; `anon_bytes` is the memory that a dump
     would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
+    `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
     """
 
     name: str
@@ -64,6 +65,8 @@ class ContainerFacts:
     anon_bytes: int = 0
     files_bytes: int = 0
     descriptor: Descriptor | None = None
+    keeper: str = ""
+    keeper_starts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# What a record may say, and what may really be there. A node that tells anything else is not understood.
+STATES = frozenset({"absent", "reserved", "serving", "stopped", "fenced", "sealed", "held", "released"})
+PROCESSES = frozenset({"none", "frozen", "running"})
+GATES = frozenset({"none", "open", "closed"})
+
 
 @dataclass(frozen=True, slots=True)
 class Observation:

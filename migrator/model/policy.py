@@ -12,7 +12,8 @@ class Policy:
     """Bounds on moves.
 
     `blackout_s_max` is both the longest predicted pause that is begun and the deadline of the watchdog.
-    `moves_per_node_max` counts moves that leave or enter a node at one time.
+    `moves_per_node_max` counts moves that leave or enter a node at one time. `key_lifetime_s` outlasts the template and
+    every pass, each as long as `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -21,4 +22,4 @@ class Policy:
     seed_rest_bytes_max: int = 4_000_000
     job_timeout_s: float = 3600.0
     recovery_timeout_s: float = 60.0
-    key_lifetime_s: int = 7200
+    key_lifetime_s: int = 18_000

@@ -6,10 +6,12 @@ The descriptor is the source of all three; they are made anew for each node, fro
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
+from migrator.errors import BadInput
 from migrator.model.container import ID_RANGE, Descriptor
 
 CONTAINERS = "/var/lib/migrator/containers"
@@ -37,6 +39,7 @@ _CAPABILITIES = [
     )
 ]
 _DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
+_NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_-]+")
 _CPU_PERIOD_US = 100_000
 
 
@@ -47,6 +50,7 @@ def files(ct: Descriptor, kit_dir: str, bridge: str, controllers: Collection[str
         "net": net_file(ct, bridge),
         "criu.conf": criu_conf(kit_dir),
         "config.json": config_json(ct, kit_dir, controllers),
+        "restart": f"{ct.restart}\n".encode(),
     }
 
 
@@ -95,6 +99,8 @@ def net_file(ct: Descriptor, bridge: str) -> bytes:
     lines = [f"veth {ct.veth}", f"bridge {bridge}", f"mac {ct.mac}", f"address {ct.address}"]
     if ct.gateway:
         lines.append(f"gateway {ct.gateway}")
+    if not all(_NET_LINE.fullmatch(line) for line in lines):
+        raise BadInput(f"container {ct.name!r}: its network cannot be written down: {'; '.join(lines)!r}")
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -247,10 +247,17 @@ class Machine:
         await self.step("raise floor")
         self.disk.floors[ct] = max(token, self.disk.floors.get(ct, 0))
 
-    def check_token(self, ct: str, token: int) -> Record:
-        """The record, if the token is its own."""
+    def check_run(self, ct: str, token: int) -> Record:
+        """For verbs that belong to a move: once it is settled not even its own token does anything."""
+        record = self.check_token(ct, token)
+        if record.run == "-":
+            raise refuse(f"container {ct} is held by no run any more; token {token} may change nothing")
+        return record
+
+    def check_token(self, ct: str, token: int, run: str = "") -> Record:
+        """The record, if the token is its own; what takes a move back names its run as well."""
         record = self.record(ct)
-        if record.token == token:
+        if record.token == token and run in ("", record.run):
             return record
         if record.state == "absent":
             raise refuse(f"container {ct} is not known here; token {token} holds nothing")

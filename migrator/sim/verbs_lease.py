@@ -53,7 +53,7 @@ async def kill_older(m: Machine, ct: str, token: int) -> None:
 async def reserve(m: Machine, ct: str, token: str, *numbers: str) -> str:
     memory, cpu, disk, cap_memory, cap_cpu, cap_disk = (int(number) for number in numbers)
     async with m.locked():
-        record = m.check_token(ct, int(token))
+        record = m.check_run(ct, int(token))
         others = [r for name, r in m.disk.records.items() if name != ct]
         rooms = (
             ("memory", memory, cap_memory - sum(r.memory_bytes for r in others)),
@@ -67,17 +67,19 @@ async def reserve(m: Machine, ct: str, token: str, *numbers: str) -> str:
         return ""
 
 
-async def settle(m: Machine, ct: str, token: str, generation: str) -> str:
+async def settle(m: Machine, ct: str, token: str, generation: str, run: str = "") -> str:
     async with m.locked():
         record = m.record(ct)
-        if record.run == "-" and record.token == int(token) + 1:
+        if record.run == "-" and record.state != "absent" and record.token <= int(token):
+            if record.token < int(token):  # never leased: the lease may still come, and must find that it is past
+                await m.write_record(ct, m.edit(record, token=int(token)))
             return "settled before\n"
-        m.check_token(ct, int(token))
+        m.check_token(ct, int(token), run)
         if record.state not in ("serving", "stopped", "released"):
             raise refuse(f"container {ct} is {record.state} and cannot be settled")
         await clean_move(m, ct, int(token))
         state = "serving" if record.state == "released" else record.state
-        changes = {"generation": max(int(generation), record.generation), "token": record.token + 1}
+        changes = {"generation": max(int(generation), record.generation), "boot": m.up.boot}
         await m.write_record(ct, m.edit(record, state=state, role="owner", run="-", deadline_s=0, **changes))
         return ""
 
@@ -142,7 +144,7 @@ async def job(m: Machine, ct: str, token: str, name: str, wait_s: str, *words: s
     await m.step("job")
     if key not in m.up.jobs:
         async with m.locked():
-            m.check_token(ct, int(token))
+            m.check_run(ct, int(token))
             if key not in m.up.jobs:
                 body = JOBS[words[0]]
                 m.start_job(key, lambda: body(m, *words[1:]))

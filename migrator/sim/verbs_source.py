@@ -15,14 +15,14 @@ PARTIAL = -2  # a tree that is being received
 
 async def keygen(m: Machine, ct: str, token: str, peer: str) -> str:
     async with m.locked():
-        m.check_token(ct, int(token))
+        m.check_run(ct, int(token))
         m.up.keys.add((ct, int(token)))
         return f"key ssh-ed25519 AAAA{ct}{token}\naddress 192.0.2.1\n"
 
 
 async def link(m: Machine, ct: str, token: str, user: str, address: str, *rest: str) -> str:
     await m.step("link")
-    m.check_token(ct, int(token))
+    m.check_run(ct, int(token))
     key = (ct, int(token))
     standing = m.up.links.get(key)
     if standing is not None and usable(m, standing):
@@ -108,6 +108,7 @@ class _Receiver:
 
 
 async def send_template(m: Machine, ct: str, token: str, template: str) -> str:
+    m.check_run(ct, int(token))
     target = await carry(m, ct, int(token), "template", PASS_S)
     target.disk.parts[(ct, int(token))] = m.disk.templates[template]
     return ""
@@ -115,6 +116,7 @@ async def send_template(m: Machine, ct: str, token: str, template: str) -> str:
 
 async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
     """One pass. What arrives is the state at its begin; while it runs the target has neither the old nor the new."""
+    m.check_run(ct, int(token))
     if ct not in m.disk.trees:
         raise Exit(1, "rsync ended with 23")
     stamp = m.disk.trees[ct].stamp
@@ -143,7 +145,7 @@ def check_fenced(m: Machine, ct: str) -> None:
 
 async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
     async with m.locked():
-        record = m.check_token(ct, int(token))
+        record = m.check_run(ct, int(token))
         if record.state not in ("serving", "fenced"):
             raise refuse(f"container {ct} is {record.state} and cannot be fenced")
         if m.copy(ct) is None:
@@ -188,6 +190,7 @@ async def give_back(m: Machine, ct: str, record: Record) -> None:
 
 async def dump(m: Machine, ct: str, token: str) -> str:
     """Dumps the frozen container, which stays frozen and whole; then sends the images."""
+    m.check_run(ct, int(token))
     key = (ct, int(token))
     check_fenced(m, ct)
     copy = m.copy(ct)
@@ -225,7 +228,7 @@ async def census(m: Machine, ct: str) -> str:
 
 async def seal(m: Machine, ct: str, token: str) -> str:
     async with m.locked():
-        record = m.check_token(ct, int(token))
+        record = m.check_run(ct, int(token))
         if record.state == "fenced":
             check_fenced(m, ct)
             await m.write_record(ct, m.edit(record, state="sealed"))
@@ -240,13 +243,13 @@ async def _end_watchdogs(m: Machine, ct: str) -> None:
         await m.kill_job(key)
 
 
-async def thaw(m: Machine, ct: str, token: str) -> str:
+async def thaw(m: Machine, ct: str, token: str, run: str = "") -> str:
     await m.step("thaw")
-    m.check_token(ct, int(token))
+    m.check_token(ct, int(token), run)
     close_links(m, ct)
     await m.await_job(ct, "dump")
     async with m.locked():
-        record = m.check_token(ct, int(token))
+        record = m.check_token(ct, int(token), run)
         await _end_watchdogs(m, ct)
         if record.state in ("serving", "stopped"):
             return "thawed before\n"

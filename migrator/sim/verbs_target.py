@@ -16,7 +16,7 @@ RELEASE_WAIT_S, DISCARD_WAIT_S = 20, 10
 
 async def admit(m: Machine, ct: str, token: str, address: str, lifetime_s: str, *key: str) -> str:
     async with m.locked():
-        m.check_token(ct, int(token))
+        m.check_run(ct, int(token))
         if m.disk.full:
             raise Exit(1, "authorized_keys: No space left on device")
         m.disk.keys = {entry: until for entry, until in m.disk.keys.items() if entry[0] != ct}
@@ -27,7 +27,7 @@ async def admit(m: Machine, ct: str, token: str, address: str, lifetime_s: str, 
 
 async def prepare(m: Machine, ct: str, token: str, role: str, template: str, id_base: str, *sizes: str) -> str:
     async with m.locked():
-        record = m.check_token(ct, int(token))
+        record = m.check_run(ct, int(token))
         make_move(m, ct, int(token), role)
         if role != "target":
             return ""
@@ -43,7 +43,7 @@ async def prepare(m: Machine, ct: str, token: str, role: str, template: str, id_
 
 async def template_done(m: Machine, ct: str, token: str, template: str, digest: str) -> str:
     async with m.locked():
-        m.check_token(ct, int(token))
+        m.check_run(ct, int(token))
         if template not in m.disk.templates:
             if m.disk.parts.get((ct, int(token))) != digest:
                 raise refuse(f"template {template} did not arrive whole")
@@ -54,6 +54,7 @@ async def template_done(m: Machine, ct: str, token: str, template: str, digest: 
 
 async def restore(m: Machine, ct: str, token: str) -> str:
     """Restores and holds: ends only when the container was released, or the restore failed or was called off."""
+    m.check_run(ct, int(token))
     move = m.up.moves.get((ct, int(token)))
     if move is None:
         raise Exit(1, "CRIU: no images")
@@ -147,14 +148,14 @@ async def _say(m: Machine, ct: str, word: str, wait_s: float) -> None:
                     raise Exit(12, f"the restore of {ct} does not end after its release") from None
 
 
-async def discard_target(m: Machine, ct: str, token: str) -> str:
+async def discard_target(m: Machine, ct: str, token: str, run: str = "") -> str:
     async with m.locked():
         record = m.record(ct)
         if record.state == "absent":
             await m.raise_floor(ct, int(token))
             await clean_move(m, ct, int(token))
             return ""
-        m.check_token(ct, int(token))
+        m.check_token(ct, int(token), run)
         if record.state not in ("reserved", "held"):
             raise refuse(f"container {ct} is {record.state} here; it is not discarded")
         await _say(m, ct, "kill", DISCARD_WAIT_S)

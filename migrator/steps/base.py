@@ -89,7 +89,8 @@ async def run_job(node: Node, move: Move, name: str, *words: str | int, timeout_
                 node.name, name, f"{name} of {move.name} failed: {said[-1] if said else 'no reason given'}"
             )
         if status != "running":
-            raise NodeFailed(node.name, name, f"{name} of {move.name} was ended from outside")
+            why = answer.get("err", "it was ended from outside")
+            raise NodeFailed(node.name, name, f"{name} of {move.name} was lost: {why}")
         waited_s += wait_s
         if waited_s >= timeout_s:
             raise NodeFailed(node.name, name, f"{name} of {move.name} has not ended after {timeout_s:.0f} s")

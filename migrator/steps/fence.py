@@ -17,7 +17,7 @@ async def do(move: Move) -> dict[str, Any]:
 
 
 async def undo(move: Move) -> None:
-    await move.source.node.call("thaw", move.name, move.token)
+    await move.source.node.call("thaw", move.name, move.token, move.run)
 
 
 def happened(source: Observation, target: Observation) -> bool:

@@ -16,7 +16,7 @@ async def do(move: Move) -> dict[str, Any]:
 
 
 async def undo(move: Move) -> None:
-    await move.source.node.call("settle", move.name, move.token, move.generation)
+    await move.source.node.call("settle", move.name, move.token, move.generation, move.run)
 
 
 def happened(source: Observation, target: Observation) -> bool:

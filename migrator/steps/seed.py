@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import re
 from typing import Any
 
 from migrator.model.observation import Observation
@@ -11,6 +13,10 @@ from migrator.protocol.states import State
 from migrator.runtime import bundle
 from migrator.steps.base import Move, Side, Step, run_job
 from migrator.transport import kit
+from migrator.transport.base import Answer, NodeFailed
+
+_KEY = re.compile(r"[A-Za-z0-9+/]+=*")
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -26,6 +32,9 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     anon_bytes = mine.anon_bytes if mine else move.descriptor.memory_bytes
     # The pages may grow until the freeze; the images' own memory is bounded all the same.
     images_bytes = max(anon_bytes + anon_bytes // 2, move.descriptor.memory_bytes) + IMAGE_MARGIN_BYTES
+    # And never over what is free: on the target images and the restored memory, about as large, lie side by side.
+    free_bytes = side.facts.memory_available_bytes
+    images_bytes = min(images_bytes, free_bytes if role == "source" else (free_bytes + IMAGE_MARGIN_BYTES) // 2)
     # One file of pages belongs to one process, which holds no more than the whole container has resident.
     first_pages_bytes = min(anon_bytes, mine.rss_bytes) if mine else 0
     ct = move.descriptor
@@ -44,8 +53,8 @@ async def _link(move: Move) -> None:
     """Opens the way from source to target with a key made for this migration alone."""
     peer = move.target.migration_host
     made = await move.source.node.call("keygen", move.name, move.token, peer)
-    kind, _, public = made.get("key").partition(" ")
-    comes_from = made.get("address")
+    kind, public = _public_key(made)
+    comes_from = _address(made)
     admitted = await move.target.node.call(
         "admit", move.name, move.token, comes_from, move.policy.key_lifetime_s, kind, public
     )
@@ -54,12 +63,41 @@ async def _link(move: Move) -> None:
         "link",
         move.name,
         move.token,
-        admitted.get("user", "root"),
+        _user(admitted),
         peer,
         move.target.migration_port,
         host_key_type,
         host_key,
     )
+
+
+# What one node answers becomes words of a file or a command on the other, so it is held to what it has to be: a source
+# must not write options into the target's list of keys, nor a target options into the source's ssh.
+
+
+def _public_key(made: Answer) -> tuple[str, str]:
+    kind, _, public = made.get("key").partition(" ")
+    if kind != "ssh-ed25519" or not _KEY.fullmatch(public):
+        raise NodeFailed(made.node, made.verb, "its answer holds no key")
+    return kind, public
+
+
+def _address(made: Answer) -> str:
+    text = made.get("address")
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        raise NodeFailed(made.node, made.verb, f"it answers {text[:60]!r} where its address should be") from None
+    if parsed.is_unspecified or "%" in text:
+        raise NodeFailed(made.node, made.verb, f"it answers {text[:60]!r} where its address should be")
+    return str(parsed)
+
+
+def _user(admitted: Answer) -> str:
+    name = admitted.get("user")
+    if not _USER.fullmatch(name):
+        raise NodeFailed(admitted.node, admitted.verb, f"it answers {name[:60]!r} where a user's name should be")
+    return name
 
 
 async def _template(move: Move) -> None:

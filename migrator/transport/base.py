@@ -14,13 +14,14 @@ from typing import Protocol
 from migrator.errors import FailedSafe
 
 REFUSED, MISSING, BUSY = 10, 11, 12
+MESSAGE_CHARS_MAX = 2000
 
 
 class NodeError(FailedSafe):
     """A call to a node that did not end well. `node` and `verb` say which."""
 
     def __init__(self, node: str, verb: str, message: str) -> None:
-        super().__init__(f"node {node}: {message}")
+        super().__init__(f"node {node}: {message[:MESSAGE_CHARS_MAX]}")
         self.node = node
         self.verb = verb
 

@@ -24,7 +24,7 @@ chmod 711 "${1%/*/*}"
 part=$1.part.$$
 mkdir "$part"
 tar -C "$part" -xf -
-sync "$part"
+sync "$part"/* "$part"
 mv -T "$part" "$1" 2> /dev/null || { rm -rf "$part"; [ -e "$1/node" ]; }
 """
 PRESENT = '[ -e "$1/node" ]'

@@ -12,6 +12,7 @@ import shlex
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+from migrator.errors import one_line
 from migrator.transport import kit
 from migrator.transport.attach import attach
 from migrator.transport.base import Answer, NodeFailed, NodeUnreachable, NodeUntrusted, ended
@@ -93,14 +94,17 @@ class SshNode(RetryingNode):
         try:
             async with self._sessions, asyncio.timeout(timeout_s):
                 process = await connection.create_process(line, encoding=None)
+                readers = [asyncio.ensure_future(self._read(s, verb)) for s in (process.stdout, process.stderr)]
                 try:
                     with contextlib.suppress(BrokenPipeError):  # a command may end without reading
                         process.stdin.write(stdin)
                         process.stdin.write_eof()
-                    out, err = await asyncio.gather(self._read(process.stdout, verb), self._read(process.stderr, verb))
+                    out, err = await asyncio.gather(*readers)
                     await process.wait_closed()
                     code = process.returncode
                 finally:
+                    for reader in readers:
+                        reader.cancel()
                     process.close()  # and no waiting: sshd lets the command run on, and who gives up does not wait
         except (asyncssh.Error, OSError, TimeoutError) as error:
             self._connection = None
@@ -142,6 +146,9 @@ class SshNode(RetryingNode):
             "client_keys": [address.identity_file] if address.identity_file else None,
             "known_hosts": address.known_hosts,
             "config": [address.config] if address.config else None,
+            # Whatever ~/.ssh/config says: a node gets neither the operator's keys to use nor his screen.
+            "agent_forwarding": False,
+            "x11_forwarding": False,
         }
         given = {key: value for key, value in options.items() if value is not None}
         try:
@@ -179,5 +186,4 @@ class SshNode(RetryingNode):
 def _one_line(text: str) -> str:
     """The last line of what was said, without control characters, no longer than a person reads."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    clean = "".join(char if char.isprintable() else "?" for char in lines[-1]) if lines else ""
-    return clean[:400]
+    return one_line(lines[-1][:400]) if lines else ""

@@ -120,12 +120,13 @@ class Stage:
     def leftovers(self) -> list[str]:
         """Everything of a migration or a container that is on any node."""
         look = (
-            "ls -d /run/migrator/jobs/* /run/migrator/move/* /run/migrator/keys/* /run/migrator/links/* "
+            "ls -d /run/migrator/jobs/* /run/migrator/keepers/* /run/migrator/move/* /run/migrator/keys/* "
+            "/run/migrator/links/* "
             "/var/lib/migrator/records/* /var/lib/migrator/containers/* /var/lib/migrator/templates/.part* "
             "/var/lib/migrator/cordon /run/migrator/runc/* /run/migrator/start.* "
             "/sys/class/net/ct* 2>/dev/null; find /sys/fs/cgroup/ct -mindepth 1 -maxdepth 1 -type d 2>/dev/null; "
             "grep -h migrator: /root/.ssh/authorized_keys; grep -E '/(move|containers|cgyard)' /proc/mounts; "
-            "nft list tables; pgrep -a 'criu|runc|rsync|arping'"
+            "nft list tables; pgrep -af '[n]ode keep'; pgrep -a 'criu|runc|rsync|arping'"
         )
         found = []
         for node in self.spec.nodes:

@@ -174,6 +174,12 @@ def two_attempts_with_one_token(patch: Patch) -> None:
     patch.setattr(Journal, "token_max", lambda self, container: 0)
 
 
+@planted
+def an_undo_that_does_not_name_its_run(patch: Patch) -> None:
+    before = Machine.check_token
+    patch.setattr(Machine, "check_token", lambda self, ct, token, run="": before(self, ct, token))
+
+
 # --- on the nodes -----------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +199,7 @@ def target_not_held(patch: Patch) -> None:
 
 @planted
 def token_not_checked(patch: Patch) -> None:
-    patch.setattr(Machine, "check_token", lambda self, ct, token: self.record(ct))
+    patch.setattr(Machine, "check_token", lambda self, ct, token, run="": self.record(ct))
 
 
 @planted
@@ -250,13 +256,8 @@ def fence_believes_its_record(patch: Patch) -> None:
 
 
 @planted
-def settle_that_leaves_the_token(patch: Patch) -> None:
-    async def settle(m: Machine, ct: str, token: str, generation: str) -> str:
-        answer = await verbs_lease.settle(m, ct, token, generation)
-        m.disk.records[ct] = m.edit(m.record(ct), token=int(token))
-        return answer
-
-    _replace_verb(patch, "settle", settle)
+def late_commands_of_a_settled_move_count(patch: Patch) -> None:
+    patch.setattr(Machine, "check_run", lambda self, ct, token: self.check_token(ct, token))
 
 
 @planted

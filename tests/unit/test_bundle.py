@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -35,6 +36,12 @@ def test_the_command_is_passed_as_words_and_never_as_text_of_a_shell() -> None:
     assert args[:2] == ["/bin/sh", "-c"]
     assert "$(reboot)" not in args[2]
     assert args[-2:] == ["sleep", "$(reboot)"]
+
+
+def test_a_node_is_told_the_restart_policy_in_a_word_of_its_own() -> None:
+    for policy in ("no", "always"):
+        files = bundle.files(replace(WEB, restart=policy), "/kit", "br0", ())
+        assert files["restart"] == f"{policy}\n".encode()
 
 
 def test_limits_are_set_where_the_node_can_enforce_them() -> None:

@@ -46,6 +46,23 @@ def parsed(text: str, entry: NodeEntry = ENTRY) -> NodeFacts:
     return parse(Answer("n1", "probe", text), NodeFacts("n1"), entry)
 
 
+def test_what_a_keeper_says_is_told() -> None:
+    text = GOOD.replace("holds web", "keeper web 3 it does not start: no\nholds web")
+    (web,) = parsed(text).containers
+    assert (web.keeper_starts, web.keeper) == (3, "it does not start: no")
+    with pytest.raises(NodeFailed):
+        parsed(GOOD.replace("holds web", "keeper web\nholds web"))
+
+
+def test_a_descriptor_from_before_there_were_restarters_has_none() -> None:
+    old = GOOD.replace('"restart": "no", ', "")
+    assert old != GOOD
+    (web,) = parsed(old).containers
+    assert web.descriptor == WEB
+    with pytest.raises(NodeFailed, match="damaged"):
+        parsed(GOOD.replace('"restart": "no"', '"restart": "maybe"'))
+
+
 def test_a_good_answer_becomes_facts() -> None:
     facts = parsed(GOOD)
     assert facts.capacity.cpu_milli == 4000

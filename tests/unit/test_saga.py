@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.policy import Policy
+from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import FORWARD, State
 from migrator.steps.base import Move, Side
 from migrator.transport.base import Answer, NodeFailed, NodeRefused, NodeUnreachable
@@ -251,3 +254,29 @@ async def test_a_cancellation_rolls_back_before_the_commit_and_finishes_after_it
     with pytest.raises(asyncio.CancelledError):
         await task
     assert scene.state is end
+
+
+async def test_images_are_bounded_by_what_is_free_beside_the_restored_memory(scene: Scene) -> None:
+    free = 256 << 20  # of which the target needs one half for the pages as they are restored
+    asked: dict[str, int] = {}
+    for node in (scene.source, scene.target):
+        plain = node.call
+
+        async def call(
+            verb: str, *args: str | int, node: ScriptedNode = node, plain: Any = plain, **more: Any
+        ) -> Answer:
+            if verb == "prepare":
+                asked[node.name] = int(args[5])
+            answer: Answer = await plain(verb, *args, **more)
+            return answer
+
+        node.call = call  # type: ignore[method-assign]
+    scene.move.source = replace(scene.move.source, facts=replace(scene.move.source.facts, memory_available_bytes=free))
+    scene.move.target = replace(scene.move.target, facts=replace(scene.move.target.facts, memory_available_bytes=free))
+    await scene.run()
+    assert asked == {"n1": free, "n2": (free + IMAGE_MARGIN_BYTES) // 2}
+
+
+def test_a_key_outlives_the_longest_move_that_a_policy_allows() -> None:
+    policy = Policy()
+    assert policy.key_lifetime_s > (1 + policy.seed_passes_max) * policy.job_timeout_s + policy.blackout_s_max

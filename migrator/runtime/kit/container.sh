@@ -1,25 +1,39 @@
 # Verbs about a container's life on this node: create, start, stop, remove, logs.
 
-# Makes a container's directory and its record, stopped; the files follow by ct-put.
-verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
-    ct=$1
+# Makes a container's directory and its record, stopped; the files follow by ct-put. CREATOR is a word that nobody else
+# has: by it a second try knows its own container from another of the same name.
+verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK CREATOR
+    ct=$1 creator=${11:--}
     check_name "$ct"
     check_template "$2" "$3"
     for number in "$5" "$6" "$7" "$8" "$9" "${10}"; do
         check_number "$number"
     done
+    check_creator "$creator"
     lock
     read_record "$ct"
-    [ "$r_state" = absent ] || refuse "container $ct exists here ($r_state)"
+    if [ "$r_state" != absent ]; then
+        is_creator "$creator" || refuse "container $ct exists here ($r_state)"
+        echo "token $r_token"
+        return 0
+    fi
     check_room "$5" "$6" "$7" "$8" "$9" "${10}"
     make_container_dir "$ct" "$2" "$4"
     boot_id
     floor_of "$ct" # what was said to an earlier container of this name is not said to this one
-    r_state=stopped r_token=$((floor + 1)) r_generation=1 r_boot=$boot_id r_role=owner
+    r_state=stopped r_token=$((floor + 1)) r_generation=1 r_boot=$boot_id r_role=owner r_creator=$creator
     r_memory_bytes=$5 r_cpu_milli=$6 r_disk_bytes=$7
     write_record "$ct"
     echo "token $r_token"
 }
+
+check_creator() {
+    case $1 in
+        *[!a-z0-9-]*) refuse "not a creator's word: $1" ;;
+    esac
+}
+
+is_creator() { [ "$1" != - ] && [ "$r_creator" = "$1" ]; }
 
 check_template() { # TEMPLATE DIGEST
     check_name "$1"
@@ -31,6 +45,7 @@ check_template() { # TEMPLATE DIGEST
 
 make_container_dir() { # CT TEMPLATE ID_BASE
     check_number "$3"
+    [ "$3" -ge 1048576 ] || refuse "ids from $3 on belong to the node itself"
     mkdir -p -m 711 "$CONTAINERS/$1"
     mkdir -p -m 711 "$CONTAINERS/$1/lower" "$CONTAINERS/$1/rootfs"
     mkdir -p -m 755 "$CONTAINERS/$1/upper"
@@ -47,7 +62,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf) ;;
+        descriptor.json | config.json | net | criu.conf | restart) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
@@ -104,43 +119,64 @@ verb_ct_start() { # CT
     read_record "$ct"
     check_at_rest "$ct"
     if has_processes "$ct"; then
-        echo 'started already'
+        started_already
         return 0
     fi
     end_container "$ct"
     mount_root "$ct"
     boot_id
     r_state=serving r_boot=$boot_id
+    arm "$ct"
     write_record "$ct"
     if ! start_container "$ct"; then
         end_container "$ct"
         stopped_record
-        fail 1 "container $ct did not start: $(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$ct" | tail -n 1)"
+        fail 1 "container $ct did not start: $(start_error "$ct")"
     fi
     rm -f "$RUN/start.$ct"
+    keeper_start "$ct"
     echo 'started now'
+}
+
+# What an earlier try that was killed may not have come to: the open gate, and the keeper.
+started_already() {
+    if [ "$r_state" = serving ] && [ "$r_run" = - ]; then
+        read_net "$ct"
+        gate_is_open || gate_open
+        was=$r_armed
+        arm "$ct"
+        [ "$r_armed" = "$was" ] || write_record "$ct"
+        keeper_start "$ct"
+    fi
+    echo 'started already'
+}
+
+start_error() { # CT
+    sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$1" | tail -n 1
 }
 
 start_container() { # CT
     $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 3>&- 4>&- 9>&- || return 1
     read_net "$1"
     gate_open || return 1
-    in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}" \
+    # In parentheses: a function called with redirections keeps copies of what they close, the node's lock among them.
+    (in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}") \
         < /dev/null > /dev/null 2>&1 3>&- 4>&- 9>&- &
 }
 
 stopped_record() {
-    r_state=stopped
+    r_state=stopped r_armed=no
     write_record "$ct"
 }
 
 verb_ct_stop() { # CT GRACE_S
     ct=$1
-    check_name "$ct"
+    check_number "$2"
     lock
     read_record "$ct"
     check_at_rest "$ct"
     check_not_leased "$ct"
+    disarm "$ct"
     unlock
     if has_processes "$ct"; then
         if [ "$2" -gt 0 ]; then
@@ -152,38 +188,48 @@ verb_ct_stop() { # CT GRACE_S
     read_record "$ct"
     check_at_rest "$ct"
     check_not_leased "$ct"
+    disarm "$ct" # somebody may have started it meanwhile
     end_container "$ct"
     unmount_root "$ct"
     stopped_record
 }
 
-verb_ct_remove() { # CT
+# With CREATOR only what that one has made: a clean-up must not remove another's container of the same name.
+verb_ct_remove() { # CT [CREATOR]
     ct=$1
     check_name "$ct"
     lock
     read_record "$ct"
     [ "$r_state" != absent ] || return 0
+    [ $# = 1 ] || is_creator "$2" || refuse "container $ct here was made by somebody else"
     check_at_rest "$ct"
     check_not_leased "$ct"
     ! has_processes "$ct" || refuse "container $ct is running"
+    keeper_end "$ct"
     end_container "$ct"
     discard_tree "$ct"
     remove_record "$ct" "$r_token"
     unlock_and_delete
 }
 
-# The container owns its log and could make it a link to anything, so a running one is asked to read it itself.
+# The container owns its log, and could make it a link to anything: a running one reads it itself, and of a stopped one
+# no link is followed, the last one by the kernel's own word. Of one endless line only the end is kept.
+LOG_BYTES_MAX=3900000
+
 verb_ct_log() { # CT LINES
-    check_name "$1"
     check_number "$2"
     if has_processes "$1"; then
-        exec $RUNC exec "$1" tail -n "$2" /var/log/console.log
+        exec 5>&1
+        code=$({ { timeout 20 $RUNC exec "$1" tail -n "$2" /var/log/console.log || echo "$?" >&6; } |
+            tail -c "$LOG_BYTES_MAX" >&5; } 6>&1)
+        [ -z "$code" ] || exit "$code"
+        return 0
     fi
-    for part in var var/log var/log/console.log; do
-        [ ! -h "$CONTAINERS/$1/upper/$part" ] || refuse "the log of $1 is a link; not followed"
-    done
-    [ -f "$CONTAINERS/$1/upper/var/log/console.log" ] || fail 11 "container $1 has written no log here"
-    tail -n "$2" "$CONTAINERS/$1/upper/var/log/console.log"
+    logs=$(realpath "$CONTAINERS/$1")/upper/var/log
+    cd -P "$logs" 2> /dev/null || fail 11 "container $1 has written no log here"
+    [ "$(pwd -P)" = "$logs" ] && [ ! -h console.log ] || refuse "the log of $1 is a link; not followed"
+    [ -f console.log ] || fail 11 "container $1 has written no log here"
+    dd if=console.log iflag=nofollow,nonblock bs=64k status=none | tail -c "$LOG_BYTES_MAX" | tail -n "$2"
 }
 
 verb_ct_exec() { # -t|- CT COMMAND...

@@ -3,9 +3,8 @@
 # Raises a container's token from EXPECT to NEW for a run, and ends everything that older tokens still do here.
 verb_lease() { # CT EXPECT NEW RUN
     ct=$1
-    check_name "$ct"
-    check_number "$2"
     check_number "$3"
+    check_word "$4"
     lock
     read_record "$ct"
     if [ "$r_token" = "$3" ] && [ "$r_run" = "$4" ]; then
@@ -18,6 +17,7 @@ verb_lease() { # CT EXPECT NEW RUN
         floor_of "$ct"
         [ "$3" -gt "$floor" ] || refuse "token $3 of container $ct is past: its record with token $floor was removed here"
     fi
+    end_access "$ct" "$3"
     jobs_kill_older "$ct" "$3"
     r_token=$3 r_run=$4
     if [ "$r_state" = absent ]; then
@@ -41,7 +41,6 @@ jobs_kill_older() { # CT TOKEN
         esac
         [ "${rest%%.*}" -ge "$2" ] || job_kill "$dir"
     done
-    close_links "$1"
 }
 
 # Takes room for a container that will come. The ledger is the records themselves: every one carries what it holds.
@@ -55,7 +54,7 @@ verb_reserve() { # CT TOKEN MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU
     set -- "$ct" "$token" "$@"
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     check_room "$3" "$4" "$5" "$6" "$7" "$8"
     read_record "$ct"
     r_memory_bytes=$3 r_cpu_milli=$4 r_disk_bytes=$5
@@ -82,15 +81,17 @@ check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
 }
 
 # The last write of a migration on the side that keeps the container: it serves, and no run holds it.
-verb_settle() { # CT TOKEN GENERATION
+verb_settle() { # CT TOKEN GENERATION [RUN]
     ct=$1
+    check_number "$2"
+    check_number "$3"
     lock
     read_record "$ct"
-    if [ "$r_run" = - ] && [ "$r_token" = $(($2 + 1)) ]; then
-        echo 'settled before'
+    if [ "$r_run" = - ] && [ "$r_state" != absent ] && [ "$r_token" -le "$2" ]; then
+        settle_unleased "$2"
         return 0
     fi
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${4:-}"
     case $r_state in
         serving | stopped | released) ;;
         *) refuse "container $ct is $r_state and cannot be settled" ;;
@@ -98,39 +99,40 @@ verb_settle() { # CT TOKEN GENERATION
     clean_move "$ct" "$2" # before the record: one that says settled is not asked again
     [ "$r_state" != released ] || r_state=serving
     [ "$r_generation" -ge "$3" ] || r_generation=$3
-    # The token goes up once more: nothing that was sent under it and comes late may still count.
-    r_token=$((r_token + 1)) r_role=owner r_run=- r_deadline_s=0
+    boot_id
+    r_role=owner r_run=- r_deadline_s=0 r_boot=$boot_id
+    arm "$ct"
     write_record "$ct"
+    keeper_start "$ct"
+}
+
+# Settled before, or never leased: then the lease may still be on its way, and must find that it is past.
+settle_unleased() { # TOKEN
+    if [ "$r_token" -lt "$1" ]; then
+        r_token=$1
+        write_record "$ct"
+    fi
+    keeper_start "$ct"
+    echo 'settled before'
 }
 
 # Everything about a move that dies with it: jobs, images, key, link. The record and the container stay.
 clean_move() { # CT TOKEN
-    close_links "$1"
+    end_access "$1"
     jobs_kill "$1"
     for dir in "$RUN/move/$1".[0-9]*; do
         [ -d "$dir" ] || continue
         [ "${dir##*.}" -gt "$2" ] || remove_tree "$dir"
     done
-    rm -f "$RUN/keys/$1".[0-9]*
     rm -rf "$DISK/templates/.part-$1".[0-9]*
-    revoke_keys "$1"
-}
-
-close_links() { # CT
-    for socket in "$RUN/links/$1".[0-9]*; do
-        [ -S "$socket" ] || continue
-        timeout 5 ssh -F /dev/null -S "$socket" -O exit peer > /dev/null 2>&1 || :
-        rm -f "$socket"
-    done
 }
 
 # What this node knows of one container, for recovery: the record, and what is really there.
 verb_inspect() { # CT
     ct=$1
-    check_name "$ct"
     read_record "$ct"
     boot_id
-    for key in state token generation run role memory_bytes; do
+    for key in state token generation run role armed memory_bytes; do
         eval "echo \"$key \$r_$key\""
     done
     floor_of # of all: lines of others may be folded before our lease comes
@@ -158,6 +160,7 @@ verb_inspect() { # CT
 
 # A mark on the node itself, seen by every orchestrator: nothing new is placed here.
 verb_cordon() { # RUN
+    check_word "$1"
     lock
     printf '%s\n' "$1" > "$DISK/.cordon.new"
     mv "$DISK/.cordon.new" "$DISK/cordon"

@@ -1,7 +1,7 @@
 # Shared by every script of the kit. POSIX sh with flock; sourced, never run.
 #
 # On persistent disk:  /var/lib/migrator/{containers,records,templates,floor}
-# Gone with the boot:  /run/migrator/{jobs,move,keys,links}
+# Gone with the boot:  /run/migrator/{jobs,keepers,move,keys,links}
 #
 # A record is a file of key=value lines, replaced whole and synced. Only its verbs write it, under the node's one
 # lock; whatever takes longer than a few tens of milliseconds runs outside the lock, as a job.
@@ -35,6 +35,23 @@ check_number() {
         '' | *[!0-9]*) refuse "not a number: $1" ;;
     esac
     [ "${#1}" -le 16 ] || refuse "too large a number: $1"
+    case $1 in
+        0?*) refuse "not a number: $1" ;; # a shell would read it as octal
+    esac
+}
+
+# A run's id, or who has cordoned: it becomes a line of a record.
+check_word() {
+    case $1 in
+        '' | *[!A-Za-z0-9._-]*) refuse "not a run's id: $1" ;;
+    esac
+    [ "${#1}" -le 63 ] || refuse "too long a run's id"
+}
+
+check_interface() {
+    case $1 in
+        '' | -* | *[!A-Za-z0-9._@-]*) refuse "not a network interface: $1" ;;
+    esac
 }
 
 make_dirs() {
@@ -75,11 +92,12 @@ unlock() { exec 9>&-; }
 # Fills r_* from the record; a container without one is "absent" with token 0.
 read_record() {
     r_state=absent r_token=0 r_generation=0 r_boot=- r_run=- r_role=- r_deadline_s=0
-    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0
+    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0 r_armed=no r_creator=-
     [ -e "$RECORDS/$1" ] || return 0
     while IFS='=' read -r key value; do
         case $key in
-            state | token | generation | boot | run | role | deadline_s | memory_bytes | cpu_milli | disk_bytes)
+            state | token | generation | boot | run | role | deadline_s | memory_bytes | cpu_milli | disk_bytes | \
+                armed | creator)
                 eval "r_$key=\$value" ;;
         esac
     done < "$RECORDS/$1"
@@ -97,6 +115,8 @@ write_record() {
         echo "memory_bytes=$r_memory_bytes"
         echo "cpu_milli=$r_cpu_milli"
         echo "disk_bytes=$r_disk_bytes"
+        echo "armed=$r_armed"
+        echo "creator=$r_creator"
     } > "$RECORDS/.$1.new"
     sync "$RECORDS/.$1.new"
     mv "$RECORDS/.$1.new" "$RECORDS/$1"
@@ -147,99 +167,19 @@ raise_floor() { # CT TOKEN
     sync "$DISK"
 }
 
-# The rule of every command that changes something: its token is the node's, no older and no newer.
-check_token() {
-    [ "$r_token" = "$2" ] && return 0
-    [ "$r_state" = absent ] && refuse "container $1 is not known here; token $2 holds nothing"
+# The rule of every command that changes something: its token is the node's, no older and no newer. What takes a move
+# back may be sent by one whose lease was refused, under the number that another run has: it names its run as well.
+check_token() { # CT TOKEN [RUN]
+    [ "$r_state" != absent ] || refuse "container $1 is not known here; token $2 holds nothing"
+    [ "$r_token" = "$2" ] && [ "${3:-$r_run}" = "$r_run" ] && return 0
+    [ "$r_run" != - ] || refuse "container $1 is held by no run (its token is $r_token); token $2 may change nothing"
     refuse "container $1 is held by run $r_run with token $r_token; token $2 may change nothing"
 }
 
-# --- jobs: long work that outlives the connection that asked for it ------------------------------------------------
-#
-# A job is a directory $RUN/jobs/CT.TOKEN.NAME with lock (held as long as anything of the job lives), pid (leader of
-# its process group), out, err and status (its exit code, written last).
-
-job_alive() { ! flock -n "$1/lock" true; }
-
-job_start() { # DIR VERB ARGS...
-    dir=$1
-    shift
-    rm -rf "$dir.new"
-    mkdir "$dir.new"
-    exec 8> "$dir.new/lock"
-    flock 8
-    mv "$dir.new" "$dir" # from the first moment that it can be found, its lock is held
-    setsid sh "$KIT/node" job-main "$dir" "$@" < /dev/null > "$dir/out" 2> "$dir/err" 3>&- 4>&- 9>&- &
-    echo "$!" > "$dir/pid"
-    exec 8>&-
-}
-
-verb_job_main() { # DIR VERB ARGS...   (runs in the job; fd 8 is the job's lock)
-    dir=$1
-    shift
-    code=0
-    sh "$KIT/node" "$@" || code=$?
-    echo "$code" > "$dir/status.new"
-    mv "$dir/status.new" "$dir/status"
-}
-
-job_report() { # DIR
-    if [ -e "$1/status" ]; then
-        read -r code < "$1/status"
-        echo 'job done'
-        echo "exit $code"
-        sed 's/^/out /' "$1/out" | tail -n 200
-        [ "$code" = 0 ] || tail -c 2000 "$1/err" | tail -n 8 | sed 's/^/err /'
-    elif job_alive "$1"; then
-        echo 'job running'
-    else
-        echo 'job lost'
-    fi
-}
-
-# Ends a job and waits until nothing of it lives.
-job_kill() { # DIR
-    if job_alive "$1"; then
-        if [ -s "$1/pid" ]; then
-            read -r pid < "$1/pid"
-            kill -9 "-$pid" 2> /dev/null || :
-        fi
-        flock -w 10 "$1/lock" true || fail 12 "job ${1##*/} does not end"
-    fi
-    rm -rf "$1"
-}
-
-# Ends every job of a container: of one token, or (with a bare name) of all.
-jobs_kill() { # CT [TOKEN]
-    for dir in "$RUN/jobs/$1".${2:-[0-9]*}.*; do
-        [ ! -d "$dir" ] || job_kill "$dir"
-    done
-}
-
-# Starts the job unless it was started before, waits up to WAIT_S for its end, and says how it stands.
-verb_job() { # CT TOKEN NAME WAIT_S VERB ARGS...
-    ct=$1 token=$2 name=$3 wait_s=$4
-    shift 4
-    check_name "$ct"
-    check_number "$token"
-    dir=$RUN/jobs/$ct.$token.$name
-    if [ ! -d "$dir" ]; then
-        lock
-        read_record "$ct"
-        check_token "$ct" "$token"
-        [ -d "$dir" ] || job_start "$dir" "$@"
-        unlock
-    fi
-    [ -e "$dir/status" ] || flock -w "$wait_s" "$dir/lock" true || :
-    job_report "$dir"
-}
-
-# Waits for a job of a container, of whatever token, to end by itself; ends it only after a minute.
-job_await() { # CT NAME
-    for dir in "$RUN/jobs/$1".[0-9]*."$2"; do
-        [ -d "$dir" ] || continue
-        flock -w 60 "$dir/lock" true || job_kill "$dir"
-    done
+# For verbs that belong to a move: once it is settled not even its own token, in a command that was late, does anything.
+check_run() { # CT TOKEN
+    check_token "$1" "$2"
+    [ "$r_run" != - ] || refuse "container $1 is held by no run any more; token $2 may change nothing"
 }
 
 # --- small parts ----------------------------------------------------------------------------------------------
@@ -368,3 +308,5 @@ init_pid() { # CT
         [ "$inner" != 1 ] || echo "$pid"
     done
 }
+
+. "$KIT/jobs.sh"

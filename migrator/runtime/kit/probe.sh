@@ -59,6 +59,12 @@ probe_container() { # CT
     read_record "$ct"
     has_processes "$ct" && alive=yes || alive=no
     echo "container $ct $r_state $r_token $r_generation $alive $r_run"
+    keeper=$RUN/keepers/$ct
+    if job_alive "$keeper" && [ -s "$keeper/said" ]; then
+        echo "keeper $ct $(tr -cd '[:print:]' < "$keeper/said")"
+    elif [ "$r_armed" = yes ]; then
+        echo "keeper $ct 0 gone; make it anew: migrator ct start $ct"
+    fi
     echo "holds $ct $r_memory_bytes $r_cpu_milli $r_disk_bytes"
     if [ "$alive" = yes ]; then
         # Used: pages that processes share count once (Pss). Dumped: CRIU writes private pages of every process, also

@@ -1,109 +1,12 @@
 # Verbs of a migration's source.
 
-# Makes the key of this one migration, in memory, and prints its public half, and the address it will come from.
-verb_keygen() { # CT TOKEN PEER_HOST
-    ct=$1
-    lock
-    read_record "$ct"
-    check_token "$ct" "$2"
-    key=$RUN/keys/$ct.$2
-    [ -e "$key" ] || ssh-keygen -q -t ed25519 -N '' -C "migrator:$ct.$2" -f "$key"
-    read -r kind public _ < "$key.pub"
-    echo "key $kind $public"
-    peer=$(getent ahosts "$3" | sed -n '1s/ .*//p')
-    [ -n "$peer" ] || fail 1 "node to node: the name $3 is not known here; declare a migration_address"
-    ip route get "$peer" | sed -n 's/.* src \([0-9a-f.:]*\).*/address \1/p'
-}
-
-# Opens the one connection that everything of this migration goes through; it ends by itself when idle.
-verb_link() { # CT TOKEN USER ADDRESS PORT HOST_KEY_TYPE HOST_KEY
-    ct=$1 token=$2
-    check_name "$ct"
-    read_record "$ct"
-    check_token "$ct" "$token"
-    socket=$RUN/links/$ct.$token
-    [ ! -S "$socket" ] || ! ssh -F /dev/null -S "$socket" -O check peer 2> /dev/null || return 0
-    rm -f "$socket"
-    known=$RUN/keys/$ct.$token.known
-    echo "peer $6 $7" > "$known"
-    answer=$(ssh -F /dev/null -i "$RUN/keys/$ct.$token" -o IdentitiesOnly=yes -o BatchMode=yes \
-        -o HostKeyAlias=peer -o UserKnownHostsFile="$known" -o StrictHostKeyChecking=yes \
-        -o GlobalKnownHostsFile=/dev/null -o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
-        -o ControlMaster=yes -o ControlPath="$socket" -o ControlPersist=900 \
-        -o Ciphers=aes128-gcm@openssh.com,aes256-gcm@openssh.com,chacha20-poly1305@openssh.com \
-        -p "$5" "$3@$4" ping < /dev/null)
-    [ "$answer" = pong ] || fail 1 "node to node: $4 answered something else than Migrator"
-    # A connection that has carried nothing yet sends its first megabytes slowly (measured: 100 ms of 256 MiB); that
-    # time is spent here and not in the pause.
-    head -c 4194304 /dev/zero | on_link "$ct" "$token" warm-up
-}
-
-on_link() { # CT TOKEN COMMAND   (no host is looked up: the connection stands)
-    ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath="$RUN/links/$1.$2" peer "$3"
-}
-
-# One rsync pass of the container's own files (the overlay's upper layer) while it runs, or, frozen, the last one.
-# Whatever the times say, files that were open for writing or mapped shared and writable at any pass are compared
-# by content: a second write through a mapping changes no time at all.
-verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
-    ct=$1 token=$2
-    check_name "$ct"
-    move=$RUN/move/$ct.$token
-    shell="ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath=$RUN/links/$ct.$token"
-    open_files "$ct" >> "$move/open-files"
-    before=$(now_ms)
-    # trusted.overlay.origin names an inode of this node's own template: it means nothing elsewhere.
-    code=0
-    fsync=
-    [ "$3" != final ] || fsync=--fsync
-    # shellcheck disable=SC2086
-    rsync -aHAXS --numeric-ids --delete --modify-window=-1 --stats $fsync --filter='-x trusted.overlay.origin' \
-        -e "$shell" "$CONTAINERS/$ct/upper/" peer:files > "$move/stats" || code=$?
-    # 24: a file vanished while the container ran; the next pass sees it gone. Frozen, nothing vanishes.
-    [ "$code" = 0 ] || { [ "$code" = 24 ] && [ "$3" != final ]; } || fail 1 "rsync ended with $code"
-    if [ "$3" = final ]; then
-        # The peer may have received some of these under an equal size and time: compare contents.
-        sort -u "$move/open-files" | while IFS= read -r name; do
-            [ ! -f "$CONTAINERS/$ct/upper/$name" ] || [ -h "$CONTAINERS/$ct/upper/$name" ] || printf '%s\0' "$name"
-        done > "$move/open-list"
-        if [ -s "$move/open-list" ]; then
-            rsync -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$move/open-list" \
-                --filter='-x trusted.overlay.origin' -e "$shell" "$CONTAINERS/$ct/upper/" peer:files
-        fi
-    fi
-    sed -n 's/^Total transferred file size: \([0-9,]*\).*/bytes \1/p; s/^Total bytes sent: \([0-9,]*\).*/sent \1/p' \
-        "$move/stats" | tr -d ,
-    echo "ms $(($(now_ms) - before))"
-}
-
-verb_send_template() { # CT TOKEN TEMPLATE
-    ct=$1 token=$2
-    check_name "$ct"
-    check_name "$3"
-    shell="ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath=$RUN/links/$ct.$token"
-    rsync -aHAXS --numeric-ids --delete -e "$shell" "$DISK/templates/$3/" peer:template
-}
-
-# Paths, inside the container, of files that some process has open for writing or mapped shared and writable.
-verb_open_files() { check_name "$1"; open_files "$1"; }
-
-open_files() { # CT
-    while read -r pid; do
-        # Descriptors whose flags end in 1 or 2 are O_WRONLY or O_RDWR.
-        grep -l '^flags:.*[12]$' /proc/"$pid"/fdinfo/* 2> /dev/null | while read -r info; do
-            readlink "/proc/$pid/fd/${info##*/}" || :
-        done
-        sed -n 's/^[0-9a-f-]* .w.s [0-9a-f]* [0-9a-f:]* [1-9][0-9]* *\//\//p' "/proc/$pid/maps" 2> /dev/null || :
-    done < "$(cgroup_of "$1")/cgroup.procs" | sed -n 's/^\/\(.*\)$/\1/p' | sort -u
-}
-
 # The fence: freeze, gate closed, and a watchdog on this node that undoes both at the deadline.
 verb_fence() { # CT TOKEN DEADLINE_S
     ct=$1 token=$2
     check_number "$3"
     lock
     read_record "$ct"
-    check_token "$ct" "$token"
+    check_run "$ct" "$token"
     case $r_state in
         serving | fenced) ;; # fenced: the first try may have died on the way, so all of it is done again
         *) refuse "container $ct is $r_state and cannot be fenced" ;;
@@ -111,15 +14,18 @@ verb_fence() { # CT TOKEN DEADLINE_S
     has_processes "$ct" || fail 12 "container $ct has no processes"
     read_net "$ct"
     boot_id
-    r_state=fenced r_boot=$boot_id r_deadline_s=$3
+    r_state=fenced r_boot=$boot_id r_deadline_s=$3 r_armed=no
     write_record "$ct"
+    keeper_end "$ct" # long gone, unless the container was armed again by hand
     dir=$RUN/jobs/$ct.$token.watchdog
-    if [ ! -d "$dir" ] || ! job_alive "$dir"; then
-        [ ! -d "$dir" ] || job_kill "$dir"
-        job_start "$dir" watchdog "$ct" "$3"
+    if ! job_alive "$dir"; then
+        rm -rf "$dir"
+        job_start "$dir" 0 watchdog "$ct" "$3"
     fi
     uptime_ms
-    frozen_at_ms=$now_ms
+    # Asked again, a fence that was whole says when its pause began, not when it was asked.
+    [ -s "$dir/frozen_at_ms" ] && is_frozen "$(cgroup_of "$ct")" 1 || echo "$now_ms" > "$dir/frozen_at_ms"
+    read -r frozen_at_ms < "$dir/frozen_at_ms"
     set_frozen "$ct" 1
     gate_close
     check_fenced "$ct"
@@ -159,6 +65,8 @@ give_back() {
 # most containers nearly everything, goes as it is, without another process in between; the rest goes beside it.
 verb_dump() { # CT TOKEN
     move=$RUN/move/$1.$2
+    read_record "$1"
+    check_run "$1" "$2"
     read_net "$1"
     check_fenced "$1"
     pages=$move/images/pages-1.img
@@ -200,7 +108,7 @@ verb_seal() { # CT TOKEN
     ct=$1
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
     case $r_state in
         sealed) ;;
         fenced)
@@ -217,18 +125,18 @@ verb_seal() { # CT TOKEN
 }
 
 # Only after ABORTED: the container runs on, its network first, so that nothing it says is lost.
-verb_thaw() { # CT TOKEN
+verb_thaw() { # CT TOKEN [RUN]
     ct=$1
     check_name "$ct"
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${3:-}"
     # CRIU is not killed in a dump: it would leave its own code in the processes, and their freezer as it pleases. With
     # the link gone nothing is sent any more, and it ends by itself.
     close_links "$ct"
     job_await "$ct" dump
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${3:-}"
     for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
         [ ! -d "$dir" ] || job_kill "$dir"
     done
@@ -252,8 +160,7 @@ verb_reclaim() { # CT TOKEN
         stopped) ;;
         fenced | sealed)
             ! has_processes "$ct" || refuse "container $ct still has its processes; it is thawed, not started cold"
-            r_state=stopped
-            write_record "$ct" ;;
+            stopped_record ;;
         *) refuse "container $ct is $r_state and is not reclaimed" ;;
     esac
 }
@@ -276,6 +183,7 @@ verb_stand_down() { # CT TOKEN GENERATION
         serving | stopped | fenced | sealed | released) ;;
         *) refuse "container $ct is $r_state here and does not run" ;;
     esac
+    disarm "$ct"
     r_state=sealed
     if has_processes "$ct"; then
         boot_id
@@ -310,6 +218,7 @@ verb_retire() { # CT TOKEN
         read_net "$ct"
         cut_cable
     fi
+    keeper_end "$ct"
     end_container "$ct"
     clean_move "$ct" "$2"
     discard_tree "$ct"

@@ -1,84 +1,41 @@
 # Verbs of a migration's target.
 
-# Lets the source's key in: for one command, from one address, until a time.
-verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
-    ct=$1
-    lock
-    read_record "$ct"
-    check_token "$ct" "$2"
-    case $3$5$6 in
-        *[!A-Za-z0-9.:/+=-]*) refuse 'not an address and a key' ;;
-    esac
-    user=${SUDO_USER:-root}
-    sudo=
-    [ -z "${SUDO_USER:-}" ] || sudo='sudo -n '
-    ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
-    [ -d "$ssh_dir" ] || install -d -m 700 -o "$user" "$ssh_dir"
-    until=$(date -d "@$(($(date +%s) + $4))" +%Y%m%d%H%M%S)
-    options="restrict,from=\"$3\",expiry-time=\"$until\",command=\"${sudo}sh $KIT/receive $ct $2 \\\"\$SSH_ORIGINAL_COMMAND\\\"\""
-    {
-        without_keys "$ssh_dir/authorized_keys" "$ct"
-        echo "$options $5 $6 migrator:$ct.$2"
-    } > "$ssh_dir/.authorized_keys.migrator"
-    replace_keys "$ssh_dir" "$user"
-    echo "user $user"
-}
-
-without_keys() { # FILE CT   (grep ends with 1 when no line is left, with 2 when it could not read or write)
-    [ ! -e "$1" ] || grep -v " migrator:$2\.[0-9]*\$" "$1" || [ "$?" = 1 ]
-}
-
-replace_keys() { # DIR USER
-    [ ! -e "$1/authorized_keys" ] || {
-        chown --reference="$1/authorized_keys" "$1/.authorized_keys.migrator"
-        chmod --reference="$1/authorized_keys" "$1/.authorized_keys.migrator"
-    }
-    [ -e "$1/authorized_keys" ] || chown "$2" "$1/.authorized_keys.migrator"
-    sync "$1/.authorized_keys.migrator"
-    mv "$1/.authorized_keys.migrator" "$(readlink -f "$1/authorized_keys")"
-}
-
-revoke_keys() { # CT
-    user=${SUDO_USER:-root}
-    ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
-    [ -e "$ssh_dir/authorized_keys" ] || return 0
-    grep -q " migrator:$1\.[0-9]*\$" "$ssh_dir/authorized_keys" || return 0
-    without_keys "$ssh_dir/authorized_keys" "$1" > "$ssh_dir/.authorized_keys.migrator"
-    replace_keys "$ssh_dir" "$user"
-}
-
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
 verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     ct=$1
     lock
     read_record "$ct"
-    check_token "$ct" "$2"
+    check_run "$ct" "$2"
+    check_name "$4"
     check_number "$5"
     check_number "$6"
     check_number "$7"
+    if [ "$3" = target ]; then
+        [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
+    else
+        disarm "$ct" # from here on neither keeper nor boot starts it; settle arms whoever keeps it
+    fi
     move=$RUN/move/$ct.$2
     if ! mountpoint -q "$move" 2> /dev/null; then
         mkdir -p -m 711 "$move"
         mount -t tmpfs -o "size=$6,mode=711" tmpfs "$move"
-        mkdir -m 700 "$move/images" "$move/work"
-        echo "$ct" > "$move/container"
     fi
+    mkdir -p -m 700 "$move/images" "$move/work"
+    echo "$ct" > "$move/container"
     [ "$3" = target ] || return 0
-    if [ ! -p "$move/go" ]; then
-        mkfifo "$move/go" "$move/woke"
-        [ "$7" = 0 ] || fallocate -l "$7" "$move/images/pages-1.img"
-    fi
-    [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
+    for fifo in go woke; do
+        [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
+    done
+    [ "$7" = 0 ] || [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img"
     make_container_dir "$ct" "$4" "$5"
 }
 
 # Puts a template that was received for this move in its place, unless another move was first.
 verb_template_done() { # CT TOKEN TEMPLATE DIGEST
-    check_name "$1"
     check_name "$3"
     lock
     read_record "$1"
-    check_token "$1" "$2"
+    check_run "$1" "$2"
     part=$DISK/templates/.part-$1.$2
     if [ ! -d "$DISK/templates/$3" ]; then
         read -r digest < "$part/digest"
@@ -92,6 +49,8 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
 verb_restore() { # CT TOKEN
     ct=$1
     move=$RUN/move/$ct.$2
+    read_record "$ct"
+    check_run "$ct" "$2"
     code=0
     restore_held || code=$?
     echo ended > "$move/ended"
@@ -110,7 +69,7 @@ restore_held() {
     $RUNC restore --detach --tcp-established --file-locks \
         --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
     runc=$!
-    watch_criu "$runc" 8>&- 2> /dev/null &
+    (watch_criu "$runc") 8>&- 2> /dev/null &
     watcher=$!
     code=0
     wait "$runc" || code=$?
@@ -156,7 +115,10 @@ is_running() { # PID   (a zombie is not)
 # Waits until the restore holds, or has failed.
 verb_await_held() { # CT TOKEN TIMEOUT_S
     ct=$1
+    check_number "$3"
     move=$RUN/move/$ct.$2
+    read_record "$ct"
+    check_token "$ct" "$2"
     exec 7<> "$move/woke"
     if [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
         timeout "$3" head -n 1 <&7 > /dev/null || :
@@ -196,6 +158,7 @@ verb_release() { # CT TOKEN
             boot_id
             [ "$r_boot" = "$boot_id" ] || fail 12 "this node has rebooted: the held copy of $ct is gone"
             is_held "$ct" || fail 12 "the held copy of $ct has died"
+            receivers_end "$ct"
             r_state=released
             write_record "$ct" ;;
         *) refuse "container $ct is $r_state here and cannot be released" ;;
@@ -241,9 +204,16 @@ verb_adopt() { # CT TOKEN GENERATION
     write_record "$ct"
 }
 
+# Once it runs here, nothing that the source still sends may reach its files. As a rule nothing is sent by now.
+receivers_end() { # CT
+    for dir in "$RUN/jobs/$1".[0-9]*.receive-*; do
+        [ ! -d "$dir" ] || job_kill "$dir"
+    done
+}
+
 # Takes back everything that was made here for a move that did not commit. Also where nothing is: the lease may still
 # be on its way, and must find that it is past.
-verb_discard_target() { # CT TOKEN
+verb_discard_target() { # CT TOKEN [RUN]
     ct=$1
     lock
     read_record "$ct"
@@ -252,7 +222,7 @@ verb_discard_target() { # CT TOKEN
         clean_move "$ct" "$2"
         return 0
     fi
-    check_token "$ct" "$2"
+    check_token "$ct" "$2" "${3:-}"
     case $r_state in
         reserved | held) ;;
         *) refuse "container $ct is $r_state here; it is not discarded" ;;
@@ -267,6 +237,7 @@ verb_discard_target() { # CT TOKEN
         fi
     done
     exec 7>&-
+    keeper_end "$ct"
     end_container "$ct" # before CRIU is killed: what it held must not be let go
     jobs_kill "$ct"
     [ ! -e "$CONTAINERS/$ct/net" ] || {
@@ -281,8 +252,9 @@ verb_discard_target() { # CT TOKEN
 
 # The MAC address that answers for an IPv4 address on this node's own network, if any does.
 verb_arp_owner() { # BRIDGE IP
+    check_interface "$1"
     case $2 in
-        *[!0-9.]*) refuse "not an IPv4 address: $2" ;;
+        '' | *[!0-9.]*) refuse "not an IPv4 address: $2" ;;
     esac
     arping -f -w 1 -I "$1" "$2" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u
 }

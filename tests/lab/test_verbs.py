@@ -1,0 +1,251 @@
+"""Every verb of the kit that changes something: called twice it does it once, and an old token does nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from migrator.transport import kit
+from tests.lab.stage import Outcome, Stage
+from tests.lab.test_kit import seeded
+
+NODE = f"{kit.directory()}/node"
+SCRIPTS = {path.name: path.read_text() for path in kit.SCRIPTS.iterdir()}
+MIB = 1 << 20
+
+# Everything that a verb may change on a node, but for clocks.
+WORLD = """
+cd /var/lib/migrator
+head -n 50 records/* cordon 2> /dev/null
+find containers templates/.part-* -path '*/upper/var/log/*' -prune -o -printf '%p %y %s %U %m\\n' 2> /dev/null |
+    grep -v ' d ' | grep -v -e /lower/ -e /rootfs/ | sort
+cat containers/*/descriptor.json 2> /dev/null
+cd /run/migrator
+for job in jobs/*/; do
+    flock -n "$job/lock" true 2> /dev/null && echo "$job ended" || echo "$job runs"
+done
+ls move move/*/images keys links keepers 2> /dev/null
+for ct in /sys/fs/cgroup/ct/*/; do
+    grep frozen "$ct/cgroup.events"
+    for pid in $(cat "$ct/cgroup.procs"); do # its own; what announces it stands there for a moment too
+        awk -v pid="$pid" '$1 == "NSpid:" && NF == 3 { print "process", pid, $3 }' "/proc/$pid/status"
+    done
+done
+sed -n 's/.*migrator:/key /p' /root/.ssh/authorized_keys
+for end in /sys/class/net/ct*; do
+    [ -e "$end/brport" ] && echo "$end open" || echo "$end closed"
+done
+grep /migrator/ /proc/mounts
+exit 0
+"""
+
+
+def said(text: str) -> str:
+    """An answer without what may differ between a first and a second one: clocks, and the word for which it is."""
+    text = re.sub(r"^(released_at_ms|ms|dump_ms|send_ms) .*$", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r"\b(now|before|already|taken|had)\b", "-", text).replace("made -\n", "")
+
+
+class Twice:
+    """Calls each verb twice, and keeps in mind which were."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.called: set[str] = set()
+
+    def world(self, node: str) -> set[str]:
+        return set(self.stage.on_node(node, "sh", "-c", WORLD).out.splitlines())
+
+    def __call__(self, node: str, words: str, stdin: str = "") -> str:
+        argv = ["sh", NODE, *words.split()]
+        first = self.stage.on_node(node, *argv, stdin=stdin)
+        assert first.code == 0, (words, first)
+        before = self.world(node)
+        second = self.stage.on_node(node, *argv, stdin=stdin)
+        assert (second.code, said(second.out)) == (0, said(first.out)), (words, first, second)
+        assert self.world(node) ^ before == set(), words
+        self.called.add(words.split(maxsplit=1)[0])
+        return first.out
+
+
+def value(answer: str, key: str) -> str:
+    return next(line.split(" ", 1)[1] for line in answer.splitlines() if line.startswith(f"{key} "))
+
+
+def changing_verbs() -> set[str]:
+    """What the kit itself says changes the node, and what may only be done by a token."""
+    listed = re.search(r"half-way\.\n(.*?)\)\n", SCRIPTS["node"], re.DOTALL)
+    assert listed is not None
+    answers = set(re.findall(r"[a-z-]+", listed.group(1)))
+    return answers | with_token()
+
+
+def with_token() -> set[str]:
+    """Verbs whose second word is a token, `lease` aside, which is how one gets it."""
+    found = re.findall(r"^verb_([a-z_]+)\(\) \{ # CT TOKEN", "\n".join(SCRIPTS.values()), re.MULTILINE)
+    return {verb.replace("_", "-") for verb in found}
+
+
+GROUP = "/sys/fs/cgroup/ct/web"
+EMPTY = f"i=0; while grep -q . {GROUP}/cgroup.procs; do i=$((i+1)); [ $i -lt 400 ] || exit 1; sleep 0.02; done"
+ROOM = f"{64 * MIB} 500 {MIB} {10**12} 100000 {10**12}"
+
+
+def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
+    tidy.ok("nodes")  # which brings the kit
+    twice = Twice(tidy)
+    twice("n1", f"ct-create other debian - 9961472 {ROOM} a-word")
+    twice("n1", "ct-remove other a-word")
+    tidy.counter("web", "n1", 1, more=("--no-start", "--restart", "always"))
+    twice("n1", "ct-put web 1 restart", stdin="always\n")
+    twice("n1", "ct-start web")
+    twice("n1", "ct-stop web 0")
+    twice("n1", "ct-start web")
+    begin(twice, "n1", "n2", token=2)
+    twice("n1", "fence web 2 100")
+    twice("n1", "job web 2 dump 30 dump web 2")
+    twice("n1", "job web 2 files-final 30 send-files web 2 final")
+    tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2")
+    twice("n2", "await-held web 2 30")
+    twice("n2", "job web 2 restore 0 restore web 2")
+    twice("n1", "seal web 2")
+    twice("n2", "release web 2")
+    twice("n1", "retire web 2")
+    twice("n2", "settle web 2 2")
+    assert tidy.places("web") == [("n2", "running")]
+    late_commands_do_nothing(tidy, "n2")
+    # And back, to where the ways of an abort begin.
+    begin(twice, "n2", "n1", token=3)
+    twice("n2", "fence web 3 100")
+    twice("n2", "thaw web 3")
+    twice("n1", "discard-target web 3")
+    twice("n2", "settle web 3 2")
+    twice("n2", "lease web 3 4 a-run")
+    twice("n2", "fence web 4 100")
+    assert tidy.on_node("n2", "sh", "-c", f"echo 1 > {GROUP}/cgroup.kill && {EMPTY}").code == 0
+    twice("n2", "reclaim web 4")
+    twice("n2", "settle web 4 2")
+    twice("n2", "ct-start web")
+    twice("n2", "boot")
+    twice("n2", "cordon a-run")
+    twice("n2", "uncordon")
+    twice("n2", "ct-stop web 0")
+    twice("n2", "ct-remove web")
+    called_in_jobs = {"send-files", "send-template", "dump", "restore"}
+    assert changing_verbs() - twice.called - called_in_jobs == set()
+
+
+def late_commands_do_nothing(stage: Stage, node: str) -> None:
+    """The move is settled: its own token, in a command that waited somewhere, begins nothing any more."""
+    before = Twice(stage).world(node)
+    late = (
+        "job web 2 files9 0 send-files web 2 9",
+        "fence web 2 60",
+        "prepare web 2 source debian 0 1 0",
+        "seal web 2",
+    )
+    for words in late:
+        refused = stage.on_node(node, "sh", NODE, *words.split())
+        assert (refused.code, "held by no run" in refused.err) == (10, True), words
+    assert Twice(stage).world(node) ^ before == set()
+
+
+def begin(twice: Twice, source: str, target: str, token: int) -> None:
+    """A move as far as the fence."""
+    stage = twice.stage
+    twice(source, f"lease web {token - 1} {token} a-run")
+    twice(target, f"lease web 0 {token} a-run")
+    twice(target, f"reserve web {token} {ROOM}")
+    base = stage.on_node(source, "cat", "/var/lib/migrator/containers/web/id_base").out.strip()
+    for node, role in ((source, "source"), (target, "target")):
+        twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {MIB}")
+    for name in ("descriptor.json", "config.json", "net", "criu.conf", "restart"):
+        text = stage.on_node(source, "cat", f"/var/lib/migrator/containers/web/{name}").out
+        twice(target, f"ct-put web {token} {name}", stdin=text)
+    address = stage.spec.ip(target)
+    made = twice(source, f"keygen web {token} {address}")
+    twice(target, f"admit web {token} {value(made, 'address')} 600 {value(made, 'key')}")
+    host_key = stage.on_node(target, "cut", "-d", " ", "-f", "1,2", "/etc/ssh/ssh_host_ed25519_key.pub").out.strip()
+    twice(source, f"link web {token} root {address} 22 {host_key}")
+    part, whole = f"/var/lib/migrator/templates/.part-web.{token}", "/var/lib/migrator/templates/tiny"
+    stage.on_node(target, "sh", "-c", f"rm -rf {whole}; mkdir -p {part}/rootfs; echo digest > {part}/digest")
+    twice(target, f"template-done web {token} tiny digest")
+    assert stage.on_node(target, "rm", "-r", whole).code == 0
+    twice(source, f"job web {token} files1 60 send-files web {token} 1")
+
+
+def test_a_container_of_another_creator_is_neither_taken_for_ones_own_nor_removed(tidy: Stage) -> None:
+    def verb(words: str) -> Outcome:
+        return tidy.on_node("n1", "sh", NODE, *words.split())
+
+    tidy.ok("nodes")  # which brings the kit
+    assert verb(f"ct-create web debian - 9961472 {ROOM} mine").code == 0
+    for words in (f"ct-create web debian - 9961472 {ROOM} other", f"ct-create web debian - 9961472 {ROOM}"):
+        refused = verb(words)
+        assert (refused.code, "exists here" in refused.err) == (10, True)
+    assert verb("ct-remove web other").code == 10
+    assert verb("ct-remove web mine").code == 0
+
+
+@pytest.fixture(scope="module")
+def taken_over(stage: Stage) -> Iterator[Stage]:
+    """A move whose token 2 was superseded by run `later`, token 3, on both nodes."""
+    stage.boot_all()
+    seeded(stage, 2)
+    for node in ("n1", "n2"):
+        assert stage.on_node(node, "sh", NODE, "lease", "web", "2", "3", "later").code == 0
+    yield stage
+    stage.on_node("n2", "sh", NODE, "discard-target", "web", "3")
+    stage.on_node("n1", "sh", NODE, "settle", "web", "3", "1")
+    stage.ok("rollback", stage.last_run()["run"])
+    stage.remove_all()
+    assert stage.leftovers() == []
+
+
+# What each takes after its token; on the node where it belongs.
+WITH_TOKEN = {
+    "ct-put": ("n1", "restart"),
+    "reserve": ("n2", ROOM),
+    "settle": ("n1", "7"),
+    "job": ("n1", "files9 0 send-files web 2 9"),
+    "keygen": ("n1", "127.0.0.1"),
+    "link": ("n1", "root 127.0.0.1 22 ssh-ed25519 KEY"),
+    "send-files": ("n1", "9"),
+    "send-template": ("n1", "debian"),
+    "fence": ("n1", "60"),
+    "dump": ("n1", ""),
+    "seal": ("n1", ""),
+    "thaw": ("n1", ""),
+    "reclaim": ("n1", ""),
+    "retire": ("n1", ""),
+    "admit": ("n2", "127.0.0.1 60 ssh-ed25519 KEY"),
+    "prepare": ("n2", f"target debian 9961472 {MIB} 0"),
+    "template-done": ("n2", "debian -"),
+    "restore": ("n2", ""),
+    "await-held": ("n2", "1"),
+    "release": ("n2", ""),
+    "discard-target": ("n2", ""),
+}
+
+
+def test_the_table_of_verbs_with_a_token_is_whole() -> None:
+    assert with_token() == set(WITH_TOKEN)
+
+
+@pytest.mark.parametrize("verb", WITH_TOKEN)
+def test_an_old_token_is_refused_and_told_who_holds_the_container(taken_over: Stage, verb: str) -> None:
+    node, more = WITH_TOKEN[verb]
+    refuses(taken_over, node, f"{verb} web 2 {more}")
+
+
+def test_a_lease_by_an_old_token_is_refused_and_told_who_holds_the_container(taken_over: Stage) -> None:
+    refuses(taken_over, "n1", "lease web 2 4 a-run")
+
+
+def refuses(stage: Stage, node: str, words: str) -> None:
+    before = Twice(stage).world(node)
+    refused: Outcome = stage.on_node(node, "sh", NODE, *words.split())
+    assert (refused.code, "held by run later with token 3" in refused.err) == (10, True), refused
+    assert Twice(stage).world(node) ^ before == set()
