@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from migrator.errors import MigratorError, NeedsOperator
+from migrator.executor.look import look_if_it_answers
 from migrator.executor.saga import Saga
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
@@ -13,30 +14,6 @@ from migrator.protocol.recovery import Action, Verdict, decide
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE
 from migrator.steps.base import Move, Side
-from migrator.transport.base import Answer, NodeUnreachable
-
-
-def observe(answer: Answer) -> Observation:
-    """What `inspect` told."""
-    return Observation(
-        state=answer.get("state", "absent"),
-        token=answer.number("token"),
-        generation=answer.number("generation"),
-        run=answer.get("run", "-"),
-        same_boot=answer.get("same_boot") == "yes",
-        processes=answer.get("processes", "none"),
-        gate=answer.get("gate", "none"),
-        held=bool(answer.get("held")),
-        jobs=tuple(answer.lines("job_running")),
-    )
-
-
-async def look(side: Side, container: str) -> Observation | None:
-    """What a node says of a container; `None` when it does not answer."""
-    try:
-        return observe(await side.node.call("inspect", container, tries=2))
-    except NodeUnreachable:
-        return None
 
 
 async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict:
@@ -48,7 +25,10 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
     progress = journal.progress(move.id)
     move.results.update(progress.reached)
     source, target = await asyncio.gather(
-        *(_nobody() if side in silent else look(side, move.name) for side in (move.source, move.target))
+        *(
+            _nobody() if side in silent else look_if_it_answers(side.node, move.name)
+            for side in (move.source, move.target)
+        )
     )
     verified = progress.verified and (forward or source is None or not source.alive)
     verdict = decide(progress.decision, verified, source, target)
@@ -65,7 +45,9 @@ async def _take_over(move: Move, journal: Journal) -> list[Side]:
 
     Returns the sides that do not answer.
     """
-    source, target = await asyncio.gather(look(move.source, move.name), look(move.target, move.name))
+    source, target = await asyncio.gather(
+        look_if_it_answers(move.source.node, move.name), look_if_it_answers(move.target.node, move.name)
+    )
     token = max(move.token, *(seen.token for seen in (source, target) if seen is not None), 0) + 1
     journal.take_over(move.id, token)
     for side, observed in ((move.source, source), (move.target, target)):

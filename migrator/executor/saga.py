@@ -14,6 +14,7 @@ import tenacity
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.cancel import finish_anyway
+from migrator.executor.look import look_if_it_answers
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.protocol.states import State, is_decided
@@ -56,8 +57,10 @@ class Saga:
                 await finish_anyway(self._commit_and_release())
         except (MigratorError, asyncio.CancelledError) as error:
             await finish_anyway(self._failed(error))
-            if State.RELEASED in self.move.results:  # only a cancellation comes here after the release
+            if State.RELEASED in self.move.results:  # a cancellation came after the release, or the source was lost
                 await finish_anyway(self.finish())
+                if isinstance(error, MigratorError):
+                    return
             raise
         await finish_anyway(self.finish())
 
@@ -112,7 +115,7 @@ class Saga:
                 f"container {move.name} stays on {move.source.node.name}; not cleaned yet: {'; '.join(debts)}; "
                 f"run: migrator resume {move.run}"
             )
-        self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, {}))
+        self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, {"generation": move.generation}))
         self.notify(move, State.ROLLED_BACK, Phase.END)
 
     async def _commit_and_release(self) -> None:
@@ -129,14 +132,43 @@ class Saga:
             return
         if progress.pending is not None:
             self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
+        if progress.verified and await self._only_the_held_copy_lives():
+            await self._commit_and_release()
+            return
         self.journal.decide(move.id, move.token, State.ABORTED, {"error": _said(error)})
         self.notify(move, State.ABORTED, Phase.END)
         await self.roll_back()
         if isinstance(error, MigratorError):
-            told = f"{error}; container {move.name} runs on {move.source.node.name} as before"
+            told = f"{error}; {await self._how_it_is()}"
             declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE
             kind = Refused if isinstance(error, Refused) or declined else FailedSafe
             raise kind(told) from error
+
+    async def _how_it_is(self) -> str:
+        """What became of the container that stays on its source: it may have gone down with its node meanwhile."""
+        move = self.move
+        try:
+            source = await look_if_it_answers(move.source.node, move.name)
+        except MigratorError:
+            source = None
+        if source is not None and source.state == "serving" and not source.alive:
+            return (
+                f"container {move.name} stays on {move.source.node.name}, and its processes have ended there; "
+                f"start it from its files with: migrator ct start {move.name}"
+            )
+        return f"container {move.name} runs on {move.source.node.name} as before"
+
+    async def _only_the_held_copy_lives(self) -> bool:
+        """Whether the source went down with its frozen copy, so that going back would lose what the target holds."""
+        move = self.move
+        try:
+            source = await look_if_it_answers(move.source.node, move.name)
+            if source is None or source.state not in ("fenced", "sealed") or (source.same_boot and source.alive):
+                return False
+            target = await look_if_it_answers(move.target.node, move.name)
+        except MigratorError:
+            return False  # not known: what follows goes back, and asks again
+        return target is not None and target.state == "held" and target.held and target.same_boot
 
     async def _all(self, steps: tuple[Step, ...]) -> None:
         for step in steps:

@@ -34,7 +34,10 @@ ANSWERS = {
     "arp-owner": f"owner {WEB.mac}\n",
     "criu-check": "criu works\n",
     "release": "processes running\n",
+    "inspect": "state serving\ntoken 2\ngeneration 1\nsame_boot yes\nprocesses running\n",
 }
+REBOOTED = "state fenced\ntoken 2\ngeneration 1\nsame_boot no\nprocesses none\n"
+HELD = "state held\ntoken 2\ngeneration 1\nsame_boot yes\nprocesses running\nheld yes\n"
 
 
 class ScriptedNode:
@@ -158,9 +161,36 @@ async def test_a_failure_before_the_commit_thaws_first_and_then_cleans(scene: Sc
     with pytest.raises(FailedSafe, match=f"{verb} does not work; container web runs on n1 as before"):
         await scene.run()
     assert scene.state is State.ROLLED_BACK
-    assert scene.calls[-3:] == ["n1 thaw", "n2 discard-target", "n1 settle"]
+    assert [call for call in scene.calls if "inspect" not in call][-3:] == ["n1 thaw", "n2 discard-target", "n1 settle"]
     assert "n2 release" not in scene.calls
     assert "n1 retire" not in scene.calls
+
+
+async def test_a_source_that_went_down_with_its_copy_is_replaced_by_the_verified_one(scene: Scene) -> None:
+    scene.fail(scene.source, "seal")
+    scene.source.instead["inspect"] = lambda: REBOOTED
+    scene.target.instead["inspect"] = lambda: HELD
+    await scene.run()
+    assert scene.state is State.DONE
+    assert "n1 thaw" not in scene.calls
+    assert "n2 discard-target" not in scene.calls
+
+
+async def test_a_container_whose_processes_ended_meanwhile_is_not_said_to_run(scene: Scene) -> None:
+    scene.fail(scene.source, "dump")
+    scene.source.instead["inspect"] = lambda: "state serving\ntoken 2\ngeneration 1\nsame_boot no\nprocesses none\n"
+    with pytest.raises(FailedSafe, match="its processes have ended there; start it from its files"):
+        await scene.run()
+
+
+async def test_a_source_that_went_down_is_gone_back_to_when_the_target_holds_nothing(scene: Scene) -> None:
+    scene.fail(scene.source, "seal")
+    scene.source.instead["inspect"] = lambda: REBOOTED
+    scene.target.instead["inspect"] = lambda: HELD.replace("held yes", "")
+    with pytest.raises(FailedSafe):
+        await scene.run()
+    assert scene.journal.progress("r/web/1").decision is State.ABORTED
+    assert "n2 release" not in scene.calls
 
 
 async def test_the_source_is_not_thawed_before_aborted_is_on_disk(scene: Scene) -> None:

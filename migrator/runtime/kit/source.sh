@@ -262,7 +262,14 @@ verb_retire() { # CT TOKEN
     read_record "$ct"
     [ "$r_state" != absent ] || return 0
     check_token "$ct" "$2"
-    [ "$r_state" = sealed ] || refuse "container $ct is $r_state, not sealed; it is not removed"
+    boot_id
+    case $r_state in
+        sealed) ;;
+        fenced) # with the boot the frozen copy went, and the timer that could have thawed it
+            { [ "$r_boot" != "$boot_id" ] && ! has_processes "$ct"; } ||
+                refuse "container $ct is fenced, not sealed; it is not removed" ;;
+        *) refuse "container $ct is $r_state, not sealed; it is not removed" ;;
+    esac
     if [ -e "$CONTAINERS/$ct/net" ]; then # else an earlier try has come so far
         read_net "$ct"
         cut_cable
