@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from migrator.chaos import report
 from migrator.chaos.cells import Cell, matrix, nothing_there, selection
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="cells whose name holds one of these, by commas")
     parser.add_argument("--selection", action="store_true", help="the cells that make test plays")
     parser.add_argument("--verbose", action="store_true", help="with what the orchestrators and the clients said")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the journals of cells that broke a promise")
     parser.add_argument("--soak", type=int, metavar="N", help="no matrix: N migrations back and forth (an even number)")
     given = parser.parse_args()
     if given.soak is not None and (given.soak < 2 or given.soak % 2):
@@ -69,7 +71,7 @@ async def run_matrix(given: argparse.Namespace) -> int:
         if reason := nothing_there(cell):
             print(f"-     {cell.name}: nothing to break there: {reason}")
     began_s = time.monotonic()
-    results = await play_all(cells, given.lanes, lab_name(), say)
+    results = await play_all(cells, given.lanes, lab_name(), say, given.keep)
     if not wanted and not given.selection:
         report.write("chaos", report.matrix_text(cells, results, time.monotonic() - began_s))
     return verdict(cells, results)

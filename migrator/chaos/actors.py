@@ -22,7 +22,7 @@ PART_S = 5.0
 RIVAL_MEMORY = "8100M"  # of the 8 GiB that a lane's node declares: less is left than the container needs
 # Both ends of sshd's session for the orchestrator's address; the listener and the other node's session are left alone.
 CUT_SSH = """
-for pid in $(ss -Htnp state established '( sport = :22 )' dst "$1" | grep -o 'pid=[0-9]*' | sort -u); do
+for pid in $(ss -Htnp state connected '( sport = :22 )' dst "$1" | grep -o 'pid=[0-9]*' | sort -u); do
     kill -9 "${pid#pid=}" || :
 done
 """

@@ -98,7 +98,10 @@ class Client:
         try:
             while True:
                 writer.write(b"next\n")
-                number = int(await reader.readline())
+                answer = await reader.readline()
+                if not answer:
+                    raise ConnectionError("the connection was closed")
+                number = int(answer)
                 now_s = time.monotonic()
                 self.gap_ms, answered_s = max(self.gap_ms, (now_s - answered_s) * 1000), now_s
                 if self.last and number != self.last + 1:

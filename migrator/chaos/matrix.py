@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from migrator.chaos.cells import Cell, nothing_there
 from migrator.chaos.lane import Lane
@@ -12,8 +14,13 @@ from migrator.chaos.play import Seen, play
 CELL_TIMEOUT_S = 400.0
 
 
-async def play_all(cells: Sequence[Cell], lanes: int, name: str, say: Callable[[Seen], None]) -> list[Seen]:
-    """What was seen of every cell that has something to break, in the cells' order. Labs are gone at the end."""
+async def play_all(
+    cells: Sequence[Cell], lanes: int, name: str, say: Callable[[Seen], None], keep: Path | None = None
+) -> list[Seen]:
+    """What was seen of every cell that has something to break, in the cells' order. Labs are gone at the end.
+
+    `keep` is a directory for the journal and the orchestrators' words of each lane that broke a promise.
+    """
     left = [cell for cell in cells if not nothing_there(cell)]
     left.reverse()
     results: list[Seen] = []
@@ -25,6 +32,8 @@ async def play_all(cells: Sequence[Cell], lanes: int, name: str, say: Callable[[
                 seen = await bounded(left.pop(), lane)
                 results.append(seen)
                 say(seen)
+                if seen.broken and keep is not None:
+                    shutil.copytree(lane.paths.dir, keep / seen.cell.name.replace(" ", "-"), ignore=_but_journals)
                 if seen.broken and left:
                     await lane.again()  # what the next cell sees must be its own
         finally:
@@ -35,6 +44,10 @@ async def play_all(cells: Sequence[Cell], lanes: int, name: str, say: Callable[[
             group.create_task(run(Lane(f"{name}{number + 1}")))
     order = {cell: index for index, cell in enumerate(cells)}
     return sorted(results, key=lambda seen: order[seen.cell])
+
+
+def _but_journals(directory: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith(("journal.", "orchestrator."))]
 
 
 async def bounded(cell: Cell, lane: Lane) -> Seen:

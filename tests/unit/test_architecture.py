@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "lab": {"model"},
     "cli": {"checker", "executor", "inventory", "journal", "lab", "model", "planner", "protocol", "steps", "transport"},
     "demo": {"cli", "lab", "model"},
-    "chaos": {"cli", "demo", "executor", "inventory", "journal", "lab", "model", "protocol", "steps"},
+    "chaos": {"executor", "inventory", "journal", "lab", "model", "protocol", "steps"},
 }
 PURE = ("model", "protocol", "planner", "checker")
 IO_MODULES = {"asyncio", "asyncssh", "os", "pathlib", "random", "socket", "sqlite3", "subprocess", "time"}
