@@ -46,6 +46,7 @@ Server(("", {PORT}), Handler).serve_forever()
 """
 
 CONNECT_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 2.0
 PACE_S = 0.005
 # TCP_RTO_MAX_MS (Linux 6.15): else a connection that was silent for 20 s tries again only after 25 more. With it the
 # kernel would also give up after a quarter of a minute, so how long it tries is said too.
@@ -64,6 +65,7 @@ class Client:
         self.gap_ms = 0.0
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
 
     async def connect(self) -> None:
         """Connects as soon as the program listens; TimeoutError when it does not."""
@@ -88,7 +90,10 @@ class Client:
         return not self.error
 
     async def close(self) -> None:
+        """Ends after an answer: a question left behind would be counted while the next client is served."""
+        self._closing = True
         if self._task is not None:
+            await asyncio.wait((self._task,), timeout=CLOSE_TIMEOUT_S)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
@@ -96,7 +101,7 @@ class Client:
         reader, writer = await asyncio.open_connection(sock=wire)
         answered_s = time.monotonic()
         try:
-            while True:
+            while not self._closing:
                 writer.write(b"next\n")
                 answer = await reader.readline()
                 if not answer:

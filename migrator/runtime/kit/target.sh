@@ -132,6 +132,7 @@ watch_criu() { # RUNC_PID
     criu=
     while [ -e "/proc/$1" ]; do
         sleep 0.1
+        [ -e "$move/work/restore.log" ] || continue # a CRIU before this log was only asked for its version, and ends
         [ -n "$criu" ] || criu=$(oldest_criu "$1")
         [ -n "$criu" ] || continue
         ! is_running "$criu" || continue
