@@ -62,7 +62,7 @@ LIMIT_MEMORY = 'for pid in $(pgrep sshd); do prlimit --pid "$pid" --as="$1": ; d
 
 @dataclass
 class Breaker:
-    """One cell's breakage. `watch` is the orchestrator under which it happens."""
+    """One cell's breakage: `prepare`, `seen`, `strike`, `mend`, `tidy`, in this order."""
 
     lane: Lane
     cell: Cell

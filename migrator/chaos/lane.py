@@ -10,7 +10,7 @@ from typing import Any
 
 from migrator.chaos.client import SERVER
 from migrator.chaos.worker import Worker, WorkerError
-from migrator.chaos.world import difference, world
+from migrator.chaos.world import ANNOUNCING, difference, world
 from migrator.lab import lab as labs
 from migrator.lab import network
 from migrator.lab.guard import Guard, start_guard
@@ -21,7 +21,7 @@ MEMORY_MIB = 16
 LIMIT = "128M"
 NODE_MEMORY = "8G"
 QUIET_TIMEOUT_S = 15.0
-SAME_LOOKS = 8
+SAME_LOOKS = 2
 
 
 class Lane:
@@ -126,12 +126,13 @@ class Lane:
             await asyncio.sleep(0.2)  # a session of sshd or an announcement ends when it ends
 
     async def _remember(self) -> None:
-        """Takes the baseline once it has stayed the same for longer than the last announcement takes."""
+        """Takes the baseline once the announcement of the move has ended and two looks are the same."""
         before, same = await self._worlds(), 0
         while same < SAME_LOOKS:
             await asyncio.sleep(0.3)
             now = await self._worlds()
-            before, same = now, same + 1 if now == before else 0
+            quiet = now == before and not any(ANNOUNCING in line for seen in now.values() for line in seen)
+            before, same = now, same + 1 if quiet else 0
         for node, seen in before.items():
             self.baseline[node, node == self.at] = seen
 
