@@ -27,9 +27,12 @@ def beat():
         os.pwrite(file, time.time_ns().to_bytes(8, "big"), 0)
         time.sleep(0.01)
 def save():
-    with open("/{COUNT_FILE}.new", "w") as file:
-        file.write(str(count))
-    os.rename("/{COUNT_FILE}.new", "/{COUNT_FILE}")
+    try:
+        with open("/{COUNT_FILE}.new", "w") as file:
+            file.write(str(count))
+        os.rename("/{COUNT_FILE}.new", "/{COUNT_FILE}")
+    except OSError:
+        pass  # its disk is full: it goes on counting
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):
         global count
