@@ -163,7 +163,7 @@ class Saga:
             return
         if progress.pending is not None:
             self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
-        if progress.verified and not await self._source_is_whole():
+        if State.RESTORED in progress.begun and not await self._source_is_whole():
             raise Undecided(
                 f"container {move.name} is undecided between {move.source.node.name} and {move.target.node.name}: "
                 f"{_said(error)}; run: migrator resume {move.run}"
@@ -195,8 +195,8 @@ class Saga:
         return f"container {move.name} runs on {move.source.node.name} as before"
 
     async def _source_is_whole(self) -> bool:
-        """Whether the source is known to have its container whole. If it has not, a verified copy held by the target
-        may be the only one, and to abort would end it."""
+        """Whether the source is known to have its container whole. If it has not, the copy that the target holds may
+        be the only one, and to abort would end it."""
         try:
             seen = await look(self.move.source.node, self.move.name)
         except MigratorError:  # no answer, or one that nobody understands
