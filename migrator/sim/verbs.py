@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from migrator.sim import verbs_lease as lease
+from migrator.sim import verbs_settle as settle
 from migrator.sim import verbs_source as source
 from migrator.sim import verbs_target as target
 
@@ -31,6 +32,8 @@ VERBS: dict[str, Verb] = {
     "thaw": source.thaw,
     "reclaim": source.reclaim,
     "retire": source.retire,
+    "stand-down": settle.stand_down,
+    "adopt": settle.adopt,
     "admit": target.admit,
     "prepare": target.prepare,
     "template-done": target.template_done,
