@@ -128,8 +128,9 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
     move=$RUN/move/$ct.$2
     read_record "$ct"
     check_token "$ct" "$2"
-    exec 7<> "$move/woke"
-    if [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
+    # After a take-over the copy is held under an older token, and there is nothing to wait for.
+    if [ -d "$move" ] && [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
+        exec 7<> "$move/woke"
         timeout "$3" head -n 1 <&7 > /dev/null || :
     fi
     if is_held "$ct"; then
