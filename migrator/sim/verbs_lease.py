@@ -232,6 +232,8 @@ async def ct_put(m: Machine, ct: str, token: str, name: str, size: str, stdin: b
         m.check_token(ct, int(token))
         if m.disk.full:
             raise Exit(1, f"{name}: No space left on device")
+        if ct not in m.disk.trees:
+            raise Exit(1, f"{name}: No such file or directory")
         m.disk.trees[ct].bundle[name] = stdin
         return ""
 
