@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "End a run: what is not committed goes back to its source.",
     ),
     "cancel": ("migrator.cli.runs", "cancel", "Stop a run that is under way, and end it as rollback does."),
+    "settle": ("migrator.cli.settle", "settle", "Decide for a stuck container which copy goes on."),
     "sim": ("migrator.cli.sim", "sim", "Play migrations with faults over simulated nodes."),
 }
 

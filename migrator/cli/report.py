@@ -24,6 +24,8 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
         "container": migration.container,
         "source": migration.source,
         "target": migration.target,
+        "token": migration.token,
+        "generation": migration.generation,
         "state": str(progress.state),
         "pending": str(progress.pending) if progress.pending else None,
         "decision": str(progress.decision) if progress.decision else None,

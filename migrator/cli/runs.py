@@ -36,13 +36,22 @@ def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def show(ctx: click.Context, run: str, as_json: bool) -> None:
-    """Show one run: every move, its states and their times. RUN may be the begin of an id."""
+    """Show one run: every move, its states and their times. RUN may be the begin of an id.
+
+    For moves that have not ended both nodes are asked, and what settles them is shown.
+    """
     from migrator.cli.report import print_run, run_json
+    from migrator.cli.standing import print_standing, standing_json, standings
 
     journal = open_journal(ctx)
     found = journal.run(run)
+    unfinished = standings(journal, found, ctx.obj["cluster"])
     if as_json:
-        print_json(run_json(journal, found.id, events=True))
+        document = run_json(journal, found.id, events=True)
+        for m in document["migrations"]:
+            if m["id"] in unfinished:
+                m.update(standing_json(unfinished[m["id"]]))
+        print_json(document)
         return
     print_run(journal, found.id)
     for migration in journal.migrations(found.id):
@@ -54,6 +63,8 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
             click.echo(
                 f"  {(event.at_ms - start_ms) / 1000:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip()
             )
+        if migration.id in unfinished:
+            print_standing(unfinished[migration.id])
 
 
 @click.command()
@@ -118,7 +129,7 @@ def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
             with Progress(plan, quiet=as_json) as progress:
                 act = rollback_run if back else resume_run
                 result = await act(fleet, journal, found, progress.notify)
-            prove = plan.empties and not back and result.exit_code == 0
+            prove = plan.empties and not back and result.exit_code == 0 and found.outcome != "done"
             return result, leftovers(await fleet.probe(), plan) if prove else {}
 
     result, left = run_async(work())

@@ -194,12 +194,33 @@ def _free_id_index(cluster: Cluster) -> int:
     raise Refused("no range of user ids is free")
 
 
+def overruled(cluster: Cluster, node: str) -> dict[str, str]:
+    """Containers of a node that another node owns by a higher generation, and why they are not started here."""
+    found = {}
+    for mine in cluster.node(node).containers:
+        for other in cluster.owners(mine.name):
+            theirs = other.container(mine.name)
+            if other.name != node and theirs is not None and theirs.generation > mine.generation:
+                found[mine.name] = (
+                    f"{other.name} has it by generation {theirs.generation}, and this copy is of {mine.generation}: it "
+                    f"is not started; see: migrator runs"
+                )
+    return found
+
+
 async def start_all(fleet: Fleet, node: str) -> dict[str, str]:
-    """Starts what a node's records say it should run. Returns what became of each container."""
+    """Starts what a node's records say it should run. Returns what became of each container.
+
+    Other nodes are asked too: a record of a higher generation there was decided while this node was away.
+    """
     facts = await fleet.facts(node)
+    decided = overruled(await fleet.probe(), node)
     outcome: dict[str, str] = {}
     for found in facts.containers:
         if found.state == "stopped":
+            continue
+        if found.name in decided:
+            outcome[found.name] = decided[found.name]
             continue
         try:
             await fleet.node(node).call("ct-start", found.name, timeout_s=60)

@@ -1,8 +1,12 @@
-"""Asking one node what it knows of one container. Nothing is changed by it."""
+"""Asking nodes what they know of one container. Nothing is changed by it."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+
 from migrator.model.observation import GATES, PROCESSES, STATES, Observation
+from migrator.steps.base import Move
 from migrator.transport.base import Answer, Node, NodeFailed, NodeUnreachable
 
 
@@ -27,9 +31,9 @@ def observe(answer: Answer) -> Observation:
     )
 
 
-async def look(node: Node, container: str) -> Observation:
+async def look(node: Node, container: str, tries: int = 2) -> Observation:
     """What a node says of a container."""
-    return observe(await node.call("inspect", container, tries=2))
+    return observe(await node.call("inspect", container, tries=tries))
 
 
 async def look_if_it_answers(node: Node, container: str) -> Observation | None:
@@ -38,3 +42,35 @@ async def look_if_it_answers(node: Node, container: str) -> Observation | None:
         return await look(node, container)
     except NodeUnreachable:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What both sides tell of the container; `None` for one that does not answer."""
+
+    source: Observation | None
+    target: Observation | None
+
+    def silent(self, move: Move) -> list[str]:
+        """The nodes that did not answer."""
+        sides = ((move.source, self.source), (move.target, self.target))
+        return [side.node.name for side, seen in sides if seen is None]
+
+
+async def look_at(move: Move, of: Seen | None = None) -> Seen:
+    """Asks both sides at once; with `of`, only those that answered then."""
+    source, target = await asyncio.gather(
+        look_if_it_answers(move.source.node, move.name) if of is None or of.source else _nobody(),
+        look_if_it_answers(move.target.node, move.name) if of is None or of.target else _nobody(),
+    )
+    return Seen(source, target)
+
+
+async def _nobody() -> None:
+    """What a node tells that did not answer a moment ago: it is not waited for twice."""
+
+
+def whereabouts(move: Move, seen: Seen) -> str:
+    """Where a container is, in words: "n1: sealed, frozen; n2: no answer"."""
+    sides = ((move.source.node.name, seen.source), (move.target.node.name, seen.target))
+    return "; ".join(f"{name}: {f'{s.state}, processes {s.processes}' if s else 'no answer'}" for name, s in sides)

@@ -43,8 +43,8 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         id=f"{run}/{planned.container}/{attempt}",
         run=run,
         descriptor=found.descriptor,
-        source=_side(fleet, source),
-        target=_side(fleet, target),
+        source=side_of(fleet, source),
+        target=side_of(fleet, target),
         expected_token=found.token,
         token=max(found.token, journal.token_max(planned.container), there.floor)
         + 1,  # or the target would take the lease for one that comes late
@@ -86,7 +86,7 @@ def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
     )
 
 
-def _side(fleet: Fleet, facts: NodeFacts) -> Side:
+def side_of(fleet: Fleet, facts: NodeFacts) -> Side:
     entry = fleet.file.entry(facts.name)
     return Side(fleet.node(facts.name), facts, _migration_host(entry), fleet.file.ssh_address(entry).port or 22)
 

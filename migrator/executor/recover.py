@@ -6,13 +6,13 @@ Only then the token is raised, which ends all that an older orchestrator still d
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator
 from migrator.executor.cancel import finish_anyway
-from migrator.executor.look import look_if_it_answers
+from migrator.executor.look import Seen, look_at, whereabouts
 from migrator.executor.saga import Notify, NotReleased, Saga, Turn, Undecided
+from migrator.executor.settled import carry_out
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
@@ -20,19 +20,6 @@ from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_sourc
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE, verify
 from migrator.steps.base import Move
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What both sides tell of the container; `None` for one that does not answer."""
-
-    source: Observation | None
-    target: Observation | None
-
-    def silent(self, move: Move) -> list[str]:
-        """The nodes that did not answer."""
-        sides = ((move.source, self.source), (move.target, self.target))
-        return [side.node.name for side, seen in sides if seen is None]
 
 
 async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> None:
@@ -51,19 +38,6 @@ async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> N
             ) from error
 
 
-async def look_at(move: Move, of: Seen | None = None) -> Seen:
-    """Asks both sides at once; with `of`, only those that answered then."""
-    source, target = await asyncio.gather(
-        look_if_it_answers(move.source.node, move.name) if of is None or of.source else _nobody(),
-        look_if_it_answers(move.target.node, move.name) if of is None or of.target else _nobody(),
-    )
-    return Seen(source, target)
-
-
-async def _nobody() -> None:
-    """What a node tells that did not answer a moment ago: it is not waited for twice."""
-
-
 async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict:
     """Settles one migration. Returns what was done; NeedsOperator when nobody can know what is right.
 
@@ -73,7 +47,11 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
         _close(move, journal)
         return Verdict(Action.NOTHING, "a later attempt has leased the container; this one holds nothing")
     seen = await look_at(move)
-    _refuse_to_guess(move, journal, seen, await _judge(move, journal, seen, forward))
+    verdict = await _judge(move, journal, seen, forward)
+    _refuse_to_guess(move, journal, seen, verdict)
+    if verdict.action is Action.SETTLE:
+        await finish_anyway(carry_out(move, journal), f"{move.name}: carrying out what was settled")
+        return verdict
     await _take_over(move, journal, seen)
     seen = await look_at(move, of=seen)
     verdict = await _judge(move, journal, seen, forward)
@@ -131,12 +109,6 @@ def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict)
             f"{verdict.reason}{silent}; nothing was changed; when the node answers run: migrator resume {move.run}; if "
             f"it never will: migrator show {move.run}"
         )
-
-
-def whereabouts(move: Move, seen: Seen) -> str:
-    """Where a container is, in words: "n1: sealed, frozen; n2: no answer"."""
-    sides = ((move.source.node.name, seen.source), (move.target.node.name, seen.target))
-    return "; ".join(f"{name}: {f'{s.state}, processes {s.processes}' if s else 'no answer'}" for name, s in sides)
 
 
 async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:

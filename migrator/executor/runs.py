@@ -104,18 +104,23 @@ def plan_of(run: Run) -> tuple[Plan, Policy]:
 
 
 def done_containers(journal: Journal, run: str) -> list[str]:
-    """Containers whose move in this run has come to its good end."""
-    return [m.container for m in journal.migrations(run) if journal.progress(m.id).state is State.DONE]
+    """Containers whose move in this run has come to its good end, or that an operator has settled: not moved again."""
+    ended = ((m.container, journal.progress(m.id)) for m in journal.migrations(run))
+    return [name for name, p in ended if p.state is State.DONE or (p.state in FINAL and p.decision is State.SETTLED)]
 
 
 async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, policy: Policy, notify: Notify) -> RunResult:
     async def prepared(planned: PlannedMove) -> Move:
         return await prepare(fleet, journal, run, planned, policy)
 
+    done = set(done_containers(journal, run))
+    if plan.moves and done.issuperset(move.container for move in plan.moves):
+        if journal.run(run).outcome is None:
+            journal.finish_run(run, "done")
+        return RunResult(moved=[move.container for move in plan.moves])
     for node in plan.empties:
         if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
             await fleet.node(node).call("cordon", run)
-    done = set(done_containers(journal, run))
     outcome = "interrupted"
     try:
         result = await Runner(journal, policy, prepared, notify).run(plan, done)

@@ -159,10 +159,14 @@ class Journal:
         self._progress[migration] = progress
 
     def decide(self, migration: str, token: int, decision: State, data: dict[str, Any] | None = None) -> None:
-        """The commit point. At most one caller succeeds: compare-and-set on the token and on being undecided."""
+        """The commit point. At most one caller succeeds: compare-and-set on the token and on the decision before.
+
+        That is none, but for REVOKED, which follows COMMITTED, and for SETTLED, which follows whatever was decided.
+        """
         event = Event(0, self._now_ms(), decision, Phase.END, data or {})
-        progress = apply(self._fold(migration), event)
-        before = State.COMMITTED if decision is State.REVOKED else None
+        folded = self._fold(migration)
+        progress = apply(folded, event)
+        before = {State.REVOKED: State.COMMITTED, State.SETTLED: folded.decision}.get(decision)
         if not self.store.decide(migration, token, before, event):
             raise Refused(f"migration {migration}: another orchestrator has decided or taken over")
         self._progress[migration] = progress

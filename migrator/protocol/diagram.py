@@ -12,6 +12,7 @@ def mermaid() -> str:
     lines = ["stateDiagram-v2", "    [*] --> planned", "    state undecided {"]
     lines += [f"        {_id(a)} --> {_id(b)}" for a in _UNDECIDED for b in _UNDECIDED if b in TRANSITIONS[a]]
     lines += ["    }", "    planned --> leased", "    undecided --> aborted", "    sealed --> committed"]
+    lines += ["    undecided --> settled"]
     for state in State:
         if state in _UNDECIDED or state is State.PLANNED:
             continue

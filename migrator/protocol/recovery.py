@@ -25,6 +25,7 @@ class Action(StrEnum):
     COMMIT = "commit"  # decide COMMITTED, then finish
     FINISH = "finish"  # COMMITTED stands: release, remove the source, settle
     REVOKE = "revoke"  # COMMITTED, but the target's copy died unreleased: a higher generation brings the source back
+    SETTLE = "settle"  # an operator has decided: what is left of that is done
     NOTHING = "nothing"
     STUCK = "stuck"
 
@@ -71,6 +72,8 @@ def decide(decision: State | None, verified: bool, source: Observation | None, t
         return _undecided(verified, source, target)
     if decision is State.COMMITTED:
         return _committed(source, target)
+    if decision is State.SETTLED:
+        return Verdict(Action.SETTLE, "settled by an operator")
     return _aborted(source, target)
 
 

@@ -2,7 +2,8 @@
 
 A migration moves along `FORWARD` one state at a time. Until the decision it may turn to ABORTED from anywhere;
 after COMMITTED there is no way but forward, except that a committed move whose target copy died before its
-release may be REVOKED by a decision of higher generation. docs/architecture.md draws its diagram from this table.
+release may be REVOKED by a decision of higher generation, and that an operator may have anything that is not final
+SETTLED, by a generation above all that was seen. docs/architecture.md draws its diagram from this table.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class State(StrEnum):
     DONE = "done"
     ABORTED = "aborted"
     REVOKED = "revoked"
+    SETTLED = "settled"
     ROLLED_BACK = "rolled-back"
 
 
@@ -51,7 +53,7 @@ FORWARD = (
     State.SOURCE_REMOVED,
     State.DONE,
 )
-DECISIONS = frozenset({State.COMMITTED, State.ABORTED, State.REVOKED})
+DECISIONS = frozenset({State.COMMITTED, State.ABORTED, State.REVOKED, State.SETTLED})
 FINAL = frozenset({State.DONE, State.ROLLED_BACK})
 _UNDECIDED = FORWARD[: FORWARD.index(State.COMMITTED)]
 
@@ -65,8 +67,12 @@ def _transitions() -> dict[State, frozenset[State]]:
     table[State.RELEASED].add(State.DONE)
     table[State.ABORTED] = {State.ROLLED_BACK}
     table[State.REVOKED] = {State.ROLLED_BACK}
+    table[State.SETTLED] = {State.DONE, State.ROLLED_BACK}  # the container is on its target, or on its source
     table[State.DONE] = set()
     table[State.ROLLED_BACK] = set()
+    for state, followers in table.items():
+        if state not in FINAL:
+            followers.add(State.SETTLED)  # by an operator, who knows what nobody here can
     return {state: frozenset(followers) for state, followers in table.items()}
 
 

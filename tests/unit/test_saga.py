@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from migrator.errors import FailedSafe, NeedsOperator, Refused
+from migrator.executor.recover import migrate
 from migrator.executor.saga import Saga, Undecided
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
@@ -226,6 +228,41 @@ async def test_a_target_that_does_not_answer_after_the_commit_needs_the_operator
     assert "n1 thaw" not in scene.calls
     assert "n1 retire" not in scene.calls
     assert scene.state is State.COMMITTED
+
+
+SEALED = "state sealed\ntoken 2\ngeneration 1\nrun r\nfloor 0\nsame_boot yes\nprocesses frozen\ngate closed\n"
+LOST = "state held\ntoken 2\ngeneration 0\nrun r\nfloor 0\nsame_boot no\nprocesses none\n"
+
+
+async def test_a_copy_that_died_between_commit_and_release_gives_the_container_back_at_once(scene: Scene) -> None:
+    scene.fail(scene.target, "release", NodeFailed)
+    scene.source.instead["inspect"] = lambda: SEALED
+    scene.target.instead["inspect"] = lambda: LOST
+    with pytest.raises(FailedSafe, match="runs on n1 as before: the target lost its copy"):
+        await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
+    assert Journal(scene.journal.path).progress("r/web/1").decision is State.REVOKED
+    assert scene.state is State.ROLLED_BACK
+    leased = len(scene.calls) - 1 - scene.calls[::-1].index("n2 lease")
+    assert leased < scene.calls.index("n1 thaw")  # so that no release that comes late can count
+
+
+@pytest.mark.parametrize(
+    ("failing", "told"),
+    [
+        (("target", "reserve"), "it was not frozen, and runs on there"),
+        (("source", "dump"), "its own watchdog lets it run again there, at most 15 s after the freeze"),
+    ],
+)
+async def test_a_source_that_falls_silent_is_told_with_what_it_does_by_itself(
+    scene: Scene, failing: tuple[str, str], told: str
+) -> None:
+    scene.fail(getattr(scene, failing[0]), failing[1])
+    for verb in ("thaw", "settle"):
+        scene.fail(scene.source, verb, NodeUnreachable)
+    with pytest.raises(FailedSafe, match=told) as failed:
+        await scene.run()
+    assert f"{failing[1]} does not work" in str(failed.value)
+    assert scene.state is State.ABORTED
 
 
 async def test_a_source_that_cannot_be_removed_leaves_the_move_unfinished_and_safe(scene: Scene) -> None:

@@ -41,6 +41,11 @@ def test_before_the_decision_everything_may_abort() -> None:
     assert all(State.ABORTED in TRANSITIONS[state] for state in before)
 
 
+def test_whatever_is_not_final_can_be_settled_and_ends_then() -> None:
+    assert {state for state in State if State.SETTLED not in TRANSITIONS[state]} == FINAL
+    assert TRANSITIONS[State.SETTLED] == {State.SETTLED, *FINAL}
+
+
 def test_released_follows_only_the_commit() -> None:
     assert [state for state in State if State.RELEASED in TRANSITIONS[state]] == [State.COMMITTED]
 
@@ -70,8 +75,8 @@ def test_the_way_forward_folds_to_done_with_its_decision() -> None:
 
 
 @given(st.lists(st.sampled_from([s for s in State if s is not State.PLANNED]), max_size=30))
-def test_no_history_holds_two_decisions_unless_the_second_revokes_a_commit(states: list[State]) -> None:
-    progress, decisions = Progress("m"), []
+def test_no_history_holds_two_decisions_unless_one_revokes_a_commit_or_an_operator_settles(states: list[State]) -> None:
+    progress, decisions, settled = Progress("m"), [], False
     for state in states:
         try:
             progress = apply(progress, ended(state))
@@ -79,5 +84,7 @@ def test_no_history_holds_two_decisions_unless_the_second_revokes_a_commit(state
             continue
         if state in DECISIONS:
             decisions.append(state)
+    while decisions and decisions[-1] is State.SETTLED:
+        settled, decisions = True, decisions[:-1]
     assert decisions in ([], [State.ABORTED], [State.COMMITTED], [State.COMMITTED, State.REVOKED])
-    assert is_decided(progress.state) == bool(decisions)
+    assert is_decided(progress.state) == bool(decisions or settled)

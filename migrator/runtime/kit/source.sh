@@ -165,7 +165,44 @@ verb_reclaim() { # CT TOKEN
     esac
 }
 
-# Only after COMMITTED and the target's release. The cable goes before the processes: a dying copy must not speak.
+# Only after SETTLED in favour of the other node, on either side: what runs here stops, whole, and no timer and no start
+# brings it back. Taken back by thaw, made final by retire. The generation says that the decision is above this record.
+verb_stand_down() { # CT TOKEN GENERATION
+    ct=$1
+    check_name "$ct"
+    check_number "$3"
+    read_record "$ct"
+    check_token "$ct" "$2"
+    close_links "$ct"
+    job_await "$ct" dump
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    [ "$3" -gt "$r_generation" ] || refuse "container $ct is of generation $r_generation here; $3 is not above it"
+    case $r_state in
+        serving | stopped | fenced | sealed | released) ;;
+        *) refuse "container $ct is $r_state here and does not run" ;;
+    esac
+    disarm "$ct"
+    r_state=sealed
+    if has_processes "$ct"; then
+        boot_id
+        r_boot=$boot_id
+    fi
+    write_record "$ct"
+    for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
+        [ ! -d "$dir" ] || job_kill "$dir"
+    done
+    if has_processes "$ct"; then
+        read_net "$ct"
+        set_frozen "$ct" 1
+        gate_close
+        check_fenced "$ct"
+    fi
+    echo 'stood down'
+}
+
+# Only after COMMITTED and the target's release, or after SETTLED and stand-down. The cable goes before the processes: a dying copy must not speak.
 verb_retire() { # CT TOKEN
     ct=$1
     lock

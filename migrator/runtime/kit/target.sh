@@ -180,6 +180,30 @@ verb_release() { # CT TOKEN
     has_processes "$ct" && echo 'processes running' || echo 'processes none'
 }
 
+# Only after SETTLED in favour of a target whose restored copy is lost: its files are the container, and start cold.
+verb_adopt() { # CT TOKEN GENERATION
+    ct=$1
+    check_number "$3"
+    lock
+    read_record "$ct"
+    check_token "$ct" "$2"
+    [ "$3" -gt "$r_generation" ] || refuse "container $ct is of generation $r_generation here; $3 is not above it"
+    case $r_state in
+        stopped) return 0 ;;
+        reserved | held) ;;
+        *) refuse "container $ct is $r_state and is not adopted" ;;
+    esac
+    ! is_held "$ct" || refuse "container $ct is held here; it is released, not started cold"
+    end_container "$ct"
+    jobs_kill "$ct"
+    if [ -e "$CONTAINERS/$ct/net" ]; then
+        read_net "$ct"
+        cut_cable
+    fi
+    r_state=stopped
+    write_record "$ct"
+}
+
 # Once it runs here, nothing that the source still sends may reach its files. As a rule nothing is sent by now.
 receivers_end() { # CT
     for dir in "$RUN/jobs/$1".[0-9]*.receive-*; do

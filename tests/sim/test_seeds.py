@@ -1,0 +1,98 @@
+"""Thousands of lives with faults: nothing that must not be ever is, and what once failed does not fail again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from migrator.sim.loop import Deadlock, VirtualLoop
+from migrator.sim.play import play
+from migrator.sim.run import Summary, dump_scenario, load_scenario, run_seeds
+from migrator.sim.scenario import Fault, Scenario, generate
+from migrator.sim.shrink import shrink
+from tests.sim.planted import PLANTED
+
+KEPT = sorted(Path(__file__).parent.glob("kept/*.json"))
+
+
+def told(summary: Summary) -> list[str]:
+    return [f"{failure.violations[0]}: {dump_scenario(failure.smallest)}" for failure in summary.failures]
+
+
+def test_two_thousand_lives_violate_nothing() -> None:
+    summary = run_seeds(0, 2000)
+    assert told(summary) == []
+    assert summary.runs == 2000
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1500)
+def test_twenty_thousand_lives_violate_nothing() -> None:
+    assert told(run_seeds(2000, 18000)) == []
+
+
+def test_a_large_drain_under_faults_violates_nothing() -> None:
+    assert told(run_seeds(0, 1, large=True)) == []
+
+
+@pytest.mark.parametrize("path", KEPT, ids=[path.stem for path in KEPT])
+def test_what_failed_once_does_not_fail_again(path: Path) -> None:
+    outcome = play(load_scenario(path), VirtualLoop(), trace=True)
+    assert outcome.violations == [], "\n".join(outcome.trace[-40:])
+
+
+def test_a_seed_is_replayed_exactly() -> None:
+    first = play(generate(3), VirtualLoop(), trace=True)
+    again = play(generate(3), VirtualLoop(), trace=True)
+    assert first.trace == again.trace
+    assert len(first.trace) > 20
+
+
+def test_a_seed_plays_the_same_after_others_on_the_same_loop() -> None:
+    loop = VirtualLoop()
+    alone = play(generate(30), VirtualLoop(), trace=True).trace
+    for seed in range(20, 30):
+        play(generate(seed), loop)
+    assert play(generate(30), loop, trace=True).trace == alone
+
+
+def test_a_failing_scenario_is_made_smaller_and_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED["watchdog that never fires"](monkeypatch)
+    loop = VirtualLoop()
+    seed = next(seed for seed in range(200) if play(generate(seed), loop).violations)
+    small = shrink(generate(seed), lambda scenario: bool(play(scenario, loop).violations))
+    assert play(small, loop).violations
+    assert len(small.faults) <= len(generate(seed).faults)
+    assert (small.early, small.second) == (False, "")
+
+
+def test_a_scenario_survives_its_file(tmp_path: Path) -> None:
+    scenario = Scenario(3, nodes=3, second="duel", faults=(Fault("crash", 7, node="n2", seconds=5.0),))
+    path = tmp_path / "kept.json"
+    path.write_text(dump_scenario(scenario))
+    assert load_scenario(path) == scenario
+
+
+def test_a_loop_on_which_nobody_can_go_on_says_so() -> None:
+    import asyncio
+
+    async def waits_for_nothing() -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(Deadlock):
+        VirtualLoop().run(waits_for_nothing())
+
+
+def test_hours_pass_at_once_on_the_loop() -> None:
+    import asyncio
+
+    loop = VirtualLoop()
+    woke: list[float] = []
+
+    async def sleeps() -> None:
+        await asyncio.gather(*(asyncio.sleep(hours * 3600) for hours in (3, 1, 2)))
+        woke.append(loop.time())
+
+    loop.run(sleeps())
+    assert woke == [3 * 3600]
