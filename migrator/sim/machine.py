@@ -79,6 +79,7 @@ class MoveDir:
 
     role: str
     images: Images | None = None
+    came: bool = False  # images come once
     held: bool = False
     going: bool = False
     ended: bool = False

@@ -55,6 +55,10 @@ async def kill_older(m: Machine, ct: str, token: int) -> None:
 def end_access(m: Machine, ct: str, below: int | None = None) -> None:
     """Ends what keys of a container's older tokens (or, without a bound, of any) still can do here."""
     revoke_keys(m, ct)
+    for other in m.world.machines.values():
+        for key, link in other.up.links.items() if other.ram is not None else ():
+            if key[0] == ct and link.target == m.name and (below is None or key[1] < below):
+                link.alive = False  # the process that served it here was ended
     m.up.keys = {key for key in m.up.keys if key[0] != ct or (below is not None and key[1] >= below)}
     close_links(m, ct)
 

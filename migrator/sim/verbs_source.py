@@ -219,7 +219,11 @@ async def dump(m: Machine, ct: str, token: str) -> str:
     there = target.up.moves.get(key)
     if there is None:
         raise Exit(1, "the pages did not arrive whole")
-    there.images = Images(copy.stamp, copy.processes, pages=True)
+    rest = there.came
+    there.images = Images(copy.stamp, copy.processes, pages=True, rest=rest)
+    if there.came:
+        raise Exit(1, f"the images of {ct} have come before")
+    there.came = True
     await carry(m, ct, int(token), "images", 0.01)
     check_fenced(m, ct)
     there.images.rest = True

@@ -135,7 +135,7 @@ async def _do(side: Side, words: list[str]) -> list[Outcome]:
         case "s" | "t":
             return [await side.call(first, rest)]
         case "start":
-            return [await side.call(rest[0], rest[1:])]
+            return await _do(side, rest)
         case "twice":
             return [await side.call(rest[0], rest[1:]) for _ in range(2)]
         case "cut":

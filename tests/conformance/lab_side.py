@@ -190,7 +190,10 @@ class LabSide:
         )
 
     async def runs(self, role: str) -> None:
-        await self.console(role).shell(f"until grep -q . {GROUP}/cgroup.procs 2> /dev/null; do sleep 0.05; done")
+        """With its gate open: that comes last."""
+        await self.console(role).shell(
+            f"until grep -q . {GROUP}/cgroup.procs 2> /dev/null && ls -d /sys/class/net/ct*/brport; do sleep 0.05; done"
+        )
 
     async def lose(self, role: str, token: str) -> None:
         await self.console(role).shell(f"rm -rf /run/migrator/move/{NAME}.{token}/images/*")
