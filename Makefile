@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full sim lint bench-blackout clean
+.PHONY: help setup demo test test-full sim lint bench-blackout chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -37,3 +37,12 @@ lint:
 # make bench-blackout   the pause of a migration beside bare runc's own freeze, dump and restore
 bench-blackout: setup
 	@$(PYTHON) -m migrator.demo.bench
+
+# make chaos   every state of a migration times everything that can break in it; writes docs/reliability.md
+chaos: setup
+	@$(PYTHON) -m migrator.chaos
+
+# make soak   200 migrations under a live client (COUNT=N for another number), and then nothing more than before
+COUNT ?= 200
+soak: setup
+	@$(PYTHON) -m migrator.chaos --soak $(COUNT)

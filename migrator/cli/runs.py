@@ -33,9 +33,10 @@ def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run")
+@click.option("--offline", is_flag=True, help="Ask no node: what the journal says, and nothing else.")
 @json_option
 @click.pass_context
-def show(ctx: click.Context, run: str, as_json: bool) -> None:
+def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
     """Show one run: every move, its states and their times. RUN may be the begin of an id.
 
     For moves that have not ended both nodes are asked, and what settles them is shown.
@@ -45,7 +46,7 @@ def show(ctx: click.Context, run: str, as_json: bool) -> None:
 
     journal = open_journal(ctx)
     found = journal.run(run)
-    unfinished = standings(journal, found, ctx.obj["cluster"])
+    unfinished = {} if offline else standings(journal, found, ctx.obj["cluster"])
     if as_json:
         document = run_json(journal, found.id, events=True)
         for m in document["migrations"]:

@@ -56,6 +56,11 @@ class Seen:
         sides = ((move.source, self.source), (move.target, self.target))
         return [side.node.name for side, seen in sides if seen is None]
 
+    @property
+    def tokens(self) -> list[int]:
+        """Every token that a new one has to be above."""
+        return [0, *(max(seen.token, seen.floor) for seen in (self.source, self.target) if seen is not None)]
+
 
 async def look_at(move: Move, of: Seen | None = None) -> Seen:
     """Asks both sides at once; with `of`, only those that answered then."""

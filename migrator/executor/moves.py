@@ -15,6 +15,7 @@ from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
 from migrator.model.plan import PlannedMove
 from migrator.model.policy import Policy
+from migrator.protocol.states import State
 from migrator.runtime.bundle import descriptor_json
 from migrator.steps.base import Move, Side
 
@@ -27,7 +28,8 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
     found = source.container(planned.container)
     if found is None or found.state != "serving" or found.descriptor is None:
         raise Refused(f"container {planned.container} does not run on {planned.source}; plan again")
-    if found.generation != planned.generation:
+    earlier = [m for m in journal.migrations(run) if m.container == planned.container]
+    if found.generation != _generation_expected(journal, planned, earlier):
         raise Refused(f"container {planned.container} has moved since it was planned; plan again")
     if found.run != "-":
         raise Refused(
@@ -38,16 +40,15 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         raise Refused(
             f"container {planned.container} is {there.state} on {planned.target} for run {there.run}; finish that first"
         )
-    attempt = 1 + sum(m.container == planned.container for m in journal.migrations(run))
     move = Move(
-        id=f"{run}/{planned.container}/{attempt}",
+        id=f"{run}/{planned.container}/{len(earlier) + 1}",
         run=run,
         descriptor=found.descriptor,
         source=side_of(fleet, source),
         target=side_of(fleet, target),
         expected_token=found.token,
-        token=max(found.token, journal.token_max(planned.container), there.floor)
-        + 1,  # or the target would take the lease for one that comes late
+        # Above the floor, or the target would take the lease for one that comes late.
+        token=max(found.token, journal.token_max(planned.container), there.floor) + 1,
         generation=found.generation,
         policy=policy,
     )
@@ -65,6 +66,15 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         )
     )
     return move
+
+
+def _generation_expected(journal: Journal, planned: PlannedMove, earlier: list[Migration]) -> int:
+    """The plan's, or what this run itself made of it: a revoked move comes back with a higher one."""
+    for migration in reversed(earlier):
+        told = journal.progress(migration.id).reached.get(State.ROLLED_BACK, {})
+        if "generation" in told:
+            return int(told["generation"])
+    return planned.generation
 
 
 def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:

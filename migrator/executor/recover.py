@@ -129,14 +129,7 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
                 f"migrator show {observed.run}"
             )
         wanted.append((side, observed))
-    token = (
-        max(
-            journal.token_max(move.name),
-            *(max(s.token, s.floor) for s in (seen.source, seen.target) if s is not None),
-            0,
-        )
-        + 1
-    )
+    token = max(journal.token_max(move.name), *seen.tokens) + 1
     journal.take_over(move.id, token)
     for side, observed in wanted:
         await side.node.call("lease", move.name, observed.token, token, move.run)
@@ -158,6 +151,10 @@ async def _act(verdict: Verdict, move: Move, journal: Journal, seen: Seen) -> No
         await _cold_start(move, saga, seen)
     else:
         if verdict.action is Action.COMMIT:
+            if (
+                seen.target is not None and seen.target.state == "reserved"
+            ):  # held, and the node could not write it down
+                await move.target.node.call("await-held", move.name, move.token, 1)
             journal.decide(move.id, move.token, State.COMMITTED, {"reason": verdict.reason})
         await _finish(move, saga, journal, seen)
 
@@ -189,12 +186,18 @@ async def _finish(move: Move, saga: Saga, journal: Journal, seen: Seen) -> None:
 
 
 async def _cold_start(move: Move, saga: Saga, seen: Seen) -> None:
-    """The memory is lost on both sides; the files on the source are whole."""
+    """The memory is lost on both sides; the files on the source are whole.
+
+    It is started before the rest is cleaned: a resume that dies in between leaves it running, and comes back for that.
+    """
     await move.source.node.call("reclaim", move.name, move.token)
-    await saga.roll_back(seen.silent(move))
+    failed: MigratorError | None = None
     try:
         await move.source.node.call("ct-start", move.name, timeout_s=60)
     except MigratorError as error:
+        failed = error
+    await saga.roll_back(seen.silent(move))
+    if failed is not None:
         raise NeedsOperator(
-            f"container {move.name} lost its memory and does not start on {move.source.node.name}: {error}"
-        ) from error
+            f"container {move.name} lost its memory and does not start on {move.source.node.name}: {failed}"
+        ) from failed

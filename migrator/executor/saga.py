@@ -136,7 +136,7 @@ class Saga:
                 silent = silent or (step is UNDO_ORDER[0] and isinstance(error, NodeUnreachable))
         if debts:
             raise self._debts(debts, silent)
-        self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, {}))
+        self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, {"generation": move.generation}))
         self.notify(move, State.ROLLED_BACK, Phase.END)
 
     def _debts(self, debts: list[str], silent: bool) -> MigratorError:
@@ -163,7 +163,7 @@ class Saga:
             return
         if progress.pending is not None:
             self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
-        if progress.verified and not await self._source_is_whole():
+        if State.RESTORED in progress.begun and not await self._source_is_whole():
             raise Undecided(
                 f"container {move.name} is undecided between {move.source.node.name} and {move.target.node.name}: "
                 f"{_said(error)}; run: migrator resume {move.run}"
@@ -175,14 +175,28 @@ class Saga:
         except MigratorError as debt:
             raise type(debt)(f"{_said(error)}; {debt}") from error
         if isinstance(error, MigratorError):
-            told = f"{error}; container {move.name} runs on {move.source.node.name} as before"
+            told = f"{error}; {await self._how_it_is()}"
             declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE
             kind = Refused if isinstance(error, Refused) or declined else FailedSafe
             raise kind(told) from error
 
+    async def _how_it_is(self) -> str:
+        """What became of the container that stays on its source: it may have gone down with its node meanwhile."""
+        move = self.move
+        try:
+            source = await look(move.source.node, move.name)
+        except MigratorError:
+            source = None
+        if source is not None and source.state == "serving" and not source.alive:
+            return (
+                f"container {move.name} stays on {move.source.node.name}, and its processes have ended there; "
+                f"start it from its files with: migrator ct start {move.name}"
+            )
+        return f"container {move.name} runs on {move.source.node.name} as before"
+
     async def _source_is_whole(self) -> bool:
-        """Whether the source is known to have its container whole. If it has not, a verified copy held by the target
-        may be the only one, and to abort would end it."""
+        """Whether the source is known to have its container whole. If it has not, the copy that the target holds may
+        be the only one, and to abort would end it."""
         try:
             seen = await look(self.move.source.node, self.move.name)
         except MigratorError:  # no answer, or one that nobody understands

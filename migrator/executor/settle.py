@@ -131,7 +131,7 @@ def _named(wish: Wish) -> str:
 def _decide(journal: Journal, case: Case, wish: Wish) -> None:
     """The commit point of a settlement: token and generation above everything that was seen."""
     move, seen = case.move, [side for side in (case.seen.source, case.seen.target) if side is not None]
-    token = max(journal.token_max(move.name), *(max(s.token, s.floor) for s in seen), 0) + 1
+    token = max(journal.token_max(move.name), *case.seen.tokens) + 1
     generation = max(move.generation, *(s.generation for s in seen), 0) + 2
     journal.take_over(move.id, token)
     move.token = token

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator
-from migrator.executor.look import look, look_at
+from migrator.executor.look import Seen, look, look_at
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
@@ -100,8 +100,7 @@ def _debt(work: _Settled) -> str:
 async def _take_over(work: _Settled) -> None:
     """Raises the token on what is still to be changed, whichever run holds it: the decision is above them all."""
     move = work.move
-    seen = [side for side in (work.here, work.there) if side is not None]
-    token = max(work.journal.token_max(move.name), *(max(s.token, s.floor) for s in seen), 0) + 1
+    token = max(work.journal.token_max(move.name), *Seen(work.here, work.there).tokens) + 1
     work.journal.take_over(move.id, token)
     move.token = token
     here = work.here

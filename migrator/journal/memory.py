@@ -47,7 +47,9 @@ class MemoryStore:
         return sorted(self._runs.values(), key=lambda run: (run.created_ms, run.id), reverse=True)
 
     def add_migration(self, migration: Migration) -> bool:
-        if any(other.token >= migration.token for other in self.migrations_of(migration.container)):
+        if migration.id in self._migrations or any(
+            other.token >= migration.token for other in self.migrations_of(migration.container)
+        ):
             return False
         self._migrations[migration.id] = migration
         self._of_run[migration.run].append(migration.id)

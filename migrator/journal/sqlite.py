@@ -86,7 +86,8 @@ class SqliteStore:
         document = json.dumps(m.document)
         row = (m.id, m.run, m.container, m.source, m.target, m.token, m.generation, document)
         with self._transaction() as db:
-            if _token_taken(db, m.container, m.token):
+            known = db.execute("SELECT count(*) FROM migrations WHERE id = ?", (m.id,)).fetchone()[0]
+            if known or _token_taken(db, m.container, m.token):
                 return False
             db.execute(
                 "INSERT INTO migrations (id, run, container, source, target, token, generation, document) "

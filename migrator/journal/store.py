@@ -61,6 +61,9 @@ class Journal:
 
     def finish_run(self, run: str, outcome: str) -> None:
         self.store.set_outcome(run, outcome)
+        for migration in self.migrations(run):  # or an orchestrator would grow with every move it has made
+            self._progress.pop(migration.id, None)
+            self._held.pop(migration.id, None)
 
     def runs(self, limit: int = 1000) -> list[Run]:
         """The newest first."""

@@ -122,7 +122,7 @@ class Strikes:
         world.parted.clear()
         world.slowness.clear()
         for m in world.machines.values():
-            m.hung_until_s = 0.0
+            m.hung_until_s = min(m.hung_until_s, world.clock.now_s())
             m.disk.full = False
             m.boot()
             m.up.fail_restore = m.up.fail_dump = 0

@@ -53,7 +53,7 @@ class Watch:
 
     def _transition(self, ct: str, node: str, before: str, state: str) -> None:
         run = self._run_of(ct, node)
-        if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state],)):
+        if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state], "settled")):
             self.world.violate(f"{ct} is {state} on {node}, and no journal had announced it")
         if state == "reserved" and not any(store.migrations(run) for store in self.stores):
             self.world.violate(f"{ct} is reserved on {node} for {run}, which no journal knows")

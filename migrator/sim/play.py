@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from migrator.errors import MigratorError, NeedsOperator
+from migrator.errors import BadInput, MigratorError, NeedsOperator, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.runs import plan_single, resume_run, rollback_run, start_run
+from migrator.executor.settle import Wish, examine, settle
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
@@ -172,6 +173,7 @@ class _Life:
             self.watch.all()
         if scenario.early:
             await self._settle_all(back=scenario.back)
+            await self._say_who_is_off()
         self.strikes.heal()
         if self.backup is not None:
             await self._resume_from_backup(self.backup)
@@ -179,6 +181,8 @@ class _Life:
             self.stuck = {}
             if await self._settle_all(back=scenario.back and number == 0) or world.violations:
                 break
+        if self.stuck and self.backup is None:
+            await self._settle_by_word()
         await self._start_what_ended()
         if world.violations:
             return
@@ -219,6 +223,45 @@ class _Life:
             for name in self.names:
                 if f"container {name} " in str(error):
                     self.stuck[name] = str(error)
+
+    async def _say_who_is_off(self) -> None:
+        """A node has lost its power, and the operator keeps the other one's copy without waiting for it."""
+        dead = [name for name, machine in self.world.machines.items() if machine.ram is None]
+        for name in list(self.stuck):
+            for keep in self.world.machines:
+                if len(dead) == 1 and keep not in dead and await self._settle(name, keep):
+                    break
+
+    async def _settle_by_word(self) -> None:
+        """Nobody can know, so the operator decides: for the target, if that can be kept, else for the source."""
+        for name in list(self.stuck):
+            keeps = ["n2", "n1"] if self.scenario.seed % 2 else ["n1", "n2"]
+            for keep in [*keeps, *(node for node in self.world.machines if node not in keeps)]:
+                if await self._settle(name, keep):
+                    del self.stuck[name]
+                    break
+
+    async def _settle(self, name: str, keep: str) -> bool:
+        """Whether the container could be settled to run there; says in writing whatever has to be said."""
+        me = Orchestrator(f"settler{self.world.steps}", self.world)
+        for store in self.stores[:2]:
+            fleet, journal, wish = self.fleet(me), self.journal(store, me), Wish(name, keep)
+            if not journal.migrations_of(name):
+                continue
+            try:
+                case = await examine(fleet, journal, wish)
+                if case.word:
+                    self.world.truths[name].word = case.word
+                    self.world.truths[name].loss = self.world.truths[name].loss or case.word
+                self.world.say(f"operator: settle {name} --keep {keep} --word {case.word!r}")
+                await settle(fleet, journal, replace(wish, word=case.word), "sim")
+            except MigratorError as error:
+                self.world.say(f"operator: settle {name} --keep {keep} ended with {error.exit_code}: {error}")
+                if error.exit_code in (Refused.exit_code, BadInput.exit_code):
+                    self.world.truths[name].word = ""
+                    continue
+            return True
+        return False
 
     @staticmethod
     def _open(store: MemoryStore, run: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from migrator.sim import restart
 from migrator.sim import verbs_lease as lease
+from migrator.sim import verbs_settle as settle
 from migrator.sim import verbs_source as source
 from migrator.sim import verbs_target as target
 
@@ -33,6 +34,8 @@ VERBS: dict[str, Verb] = {
     "thaw": source.thaw,
     "reclaim": source.reclaim,
     "retire": source.retire,
+    "stand-down": settle.stand_down,
+    "adopt": settle.adopt,
     "admit": target.admit,
     "prepare": target.prepare,
     "template-done": target.template_done,

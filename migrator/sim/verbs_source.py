@@ -244,13 +244,13 @@ async def seal(m: Machine, ct: str, token: str) -> str:
         if record.state == "fenced":
             check_fenced(m, ct)
             await m.write_record(ct, m.edit(record, state="sealed"))
-            await _end_watchdogs(m, ct)
+            await end_watchdogs(m, ct)
         elif record.state != "sealed":
             raise refuse(f"the seal is refused: container {ct} is {record.state} (the watchdog was first)")
         return "sealed yes\n"
 
 
-async def _end_watchdogs(m: Machine, ct: str) -> None:
+async def end_watchdogs(m: Machine, ct: str) -> None:
     for key in [key for key in m.up.jobs if key[0] == ct and key[2] == "watchdog"]:
         await m.kill_job(key)
 
@@ -262,7 +262,7 @@ async def thaw(m: Machine, ct: str, token: str, run: str = "") -> str:
     await m.await_job(ct, "dump")
     async with m.locked():
         record = m.check_token(ct, int(token), run)
-        await _end_watchdogs(m, ct)
+        await end_watchdogs(m, ct)
         if record.state in ("serving", "stopped"):
             return "thawed before\n"
         if record.state not in ("fenced", "sealed"):

@@ -123,6 +123,7 @@ class World:
             self.violate(f"{where} runs with files of moment {tree_stamp} and memory of {copy.stamp}")
         copy.mode = "running"
         self._ran(copy)
+        truth.word = ""  # it was given for this
         truth.runs_on = copy.node
         self.changed(copy.ct, f"{where} runs")
 

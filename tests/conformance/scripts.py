@@ -2,7 +2,7 @@
 
 ROLE VERB ARGS...       calls a verb; {0} is the container's token before the script, {1} the next one, and so on;
                         {peer}, {host_key}, {address}, {key}, {id_base} and {room} are what the nodes gave
-start ROLE VERB ...     the same, and what is true then is not looked at: something goes on
+start ACT ...           any of these, and what is true then is not looked at: something goes on
 twice ROLE VERB ...     the same, and once more
 cut ROLE VERB ...       the caller's connection is cut while the verb waits for the node's lock; then asked again
 put ROLE TOKEN          the files that describe the container, as the source has them
@@ -219,7 +219,7 @@ FULL: dict[str, str] = {
     **{f"a target loses power when {name}": down(STAGES[name], "t") + ABORT + LATE for name in UNDECIDED},
     "a source loses power when released": down(RELEASED, "s") + new_in(SETTLED, RELEASED),
     "a target loses power when released": down(RELEASED, "t") + new_in(SETTLED, RELEASED) + "runs t\n",
-    "a source loses power at rest": "crash s\nboot s\nruns s\n" + LOOK,
+    "a source loses power at rest": "crash s\nstart boot s\nruns s\n" + LOOK,
     "both lose power when sealed": down(SEALED, "s", "t") + "t release web {1}\n" + RECLAIM,
     "the watchdog comes when the copy is held": watched(HELD, 8) + "watchdog {1}\n" + LOOK + "s seal web {1}\n" + ABORT,
     "a source that serves is killed": PREPARED + "kill s\n" + LOOK + "s fence web {1} 300\n" + ABORT,

@@ -88,7 +88,7 @@ class Stage:
 
     def last_run(self) -> dict[str, Any]:
         run = self.ok("runs", "--json").json()["runs"][0]["run"]
-        shown: dict[str, Any] = self.ok("show", run, "--json").json()
+        shown: dict[str, Any] = self.ok("show", run, "--offline", "--json").json()
         return shown
 
     def on_node(self, node: str, *command: str, stdin: str = "", timeout_s: float = 30) -> Outcome:

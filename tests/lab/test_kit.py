@@ -157,3 +157,17 @@ def test_names_that_begin_alike_are_kept_apart(tidy: Stage) -> None:
     assert tidy.places("web-1") == [("n2", "running")]
     dotted = tidy.migrator("migrate", "web.1", "--to", "n3")
     assert dotted.code == 2
+
+
+def test_a_slow_criu_is_not_taken_for_a_dead_one(tidy: Stage) -> None:
+    """The runtime asks one CRIU for its version and restores with another; on a busy node both take their time."""
+    slow = '#!/bin/sh\ncase $1 in swrk) sleep 0.8 ;; esac\nexec /usr/sbin/criu "$@"\n'
+    tidy.counter("web", "n1", 9)
+    put = "cat > /usr/local/sbin/criu && chmod 755 /usr/local/sbin/criu"
+    assert tidy.on_node("n2", "sh", "-c", put, stdin=slow).code == 0
+    try:
+        done = tidy.migrator("migrate", "web", "--to", "n2")
+    finally:
+        tidy.on_node("n2", "rm", "-f", "/usr/local/sbin/criu")
+    assert done.code == 0, done.err
+    assert tidy.places("web") == [("n2", "running")]

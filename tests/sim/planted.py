@@ -240,7 +240,7 @@ def watchdog_that_ignores_the_seal(patch: Patch) -> None:
                 await verbs_source.give_back(m, ct, record)
         return ""
 
-    patch.setattr(verbs_source, "_end_watchdogs", end_none)
+    patch.setattr(verbs_source, "end_watchdogs", end_none)
     patch.setattr(verbs_source, "watchdog", watchdog)
 
 

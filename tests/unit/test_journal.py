@@ -113,3 +113,10 @@ def test_a_journal_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
 
 def test_every_commit_is_synced(journal: Journal) -> None:
     assert journal.store._db.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
+def test_a_finished_run_takes_no_memory_and_can_still_be_read(journal: Journal) -> None:
+    journal.record(M, (State.LEASED, Phase.END, {"token": 2}))
+    journal.finish_run("r", "done")
+    assert journal._progress == {}
+    assert journal.progress(M).reached == {State.LEASED: {"token": 2}}

@@ -104,6 +104,10 @@ read_record() {
 }
 
 write_record() {
+    echo > "$RECORDS/.$1.new" 2> /dev/null || {
+        rm -f "$RECORDS/.$1.new"
+        fail 1 "the record of $1 cannot be written: the disk of this node is full, or broken"
+    }
     {
         echo "state=$r_state"
         echo "token=$r_token"
@@ -301,6 +305,12 @@ processes() { # CT
             [ "$key" != NSpid: ] || [ -z "$inner" ] || echo "$pid $inner"
         done < "/proc/$pid/status" || :
     done < "$(cgroup_of "$1")/cgroup.procs"
+}
+
+# How many those are, asked quickly: it is asked in the pause.
+count_processes() { # CT
+    sed 's|.*|/proc/&/status|' "$(cgroup_of "$1")/cgroup.procs" 2> /dev/null | xargs -r grep -h '^NSpid:' 2> /dev/null |
+        awk 'NF > 2 { count++ } END { print count + 0 }'
 }
 
 init_pid() { # CT

@@ -56,7 +56,15 @@ verb_restore() { # CT TOKEN
     echo ended > "$move/ended"
     exec 6<> "$move/woke"
     echo ended >&6
+    [ "$code" = 0 ] || forget_criu_root "$move/work/restore.log"
     [ "$code" = 0 ] || fail 1 "CRIU: $(criu_error "$move/work/restore.log")"
+}
+
+# A CRIU that was killed leaves the empty directory on which it has put the container's mounts together.
+forget_criu_root() { # LOG
+    sed -n 's/.*\(\/tmp\/\.criu\.mntns\.[A-Za-z0-9]\{6\}\).*/\1/p' "$1" 2> /dev/null | sort -u | while read -r root; do
+        rmdir "$root" 2> /dev/null || :
+    done
 }
 
 restore_held() {
@@ -83,6 +91,7 @@ watch_criu() { # RUNC_PID
     criu=
     while [ -e "/proc/$1" ]; do
         sleep 0.1
+        [ -e "$move/work/restore.log" ] || continue # a CRIU before this log was only asked for its version, and ends
         [ -n "$criu" ] || criu=$(oldest_criu "$1")
         [ -n "$criu" ] || continue
         ! is_running "$criu" || continue
@@ -119,8 +128,9 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
     move=$RUN/move/$ct.$2
     read_record "$ct"
     check_token "$ct" "$2"
-    exec 7<> "$move/woke"
-    if [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
+    # After a take-over the copy is held under an older token, and there is nothing to wait for.
+    if [ -d "$move" ] && [ ! -e "$move/held" ] && [ ! -e "$move/ended" ]; then
+        exec 7<> "$move/woke"
         timeout "$3" head -n 1 <&7 > /dev/null || :
     fi
     if is_held "$ct"; then
@@ -139,9 +149,13 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
     fi
 }
 
+# Whole, not only there: a copy of which the kernel has killed a part for its memory is not the one that was verified,
+# and CRIU, which stands in the same group, lives on.
 is_held() { # CT
     for held in "$RUN/move/$1".[0-9]*/held; do
-        [ -e "$held" ] && [ ! -e "${held%/held}/ended" ] && has_processes "$1" && return 0
+        [ -e "$held" ] && [ ! -e "${held%/held}/ended" ] || continue
+        read -r whole < "$held"
+        [ "$(count_processes "$1")" != "$whole" ] || return 0
     done
     return 1
 }

@@ -1,0 +1,167 @@
+"""An orchestrator in a process of its own, which can be held at any transition of the journal, and killed there.
+
+    python -m migrator.chaos.orchestrate CLUSTER JOURNAL
+
+One JSON object a line comes in, one goes out. `{"do": "migrate", ..., "stop_at": "sealed:end"}` answers
+`{"stopped": ...}` at that transition and goes on at the next line, whatever it says; then, as every command, it answers
+`{"code": exit code, "error": one line, ...}`. The saga's notices come right after the journal's write, so the moment
+is exact and the product needs no hook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from migrator.errors import FailedSafe, MigratorError
+from migrator.executor.containers import Wanted, create_container, rows_of, start_all
+from migrator.executor.fleet import Fleet
+from migrator.executor.runner import RunResult
+from migrator.executor.runs import plan_single, resume_run, start_run
+from migrator.inventory import cluster_file
+from migrator.journal.events import Phase
+from migrator.journal.store import Journal
+from migrator.model.policy import Policy
+from migrator.protocol.states import State
+from migrator.steps.base import Move
+
+# How long a committed move tries to reach its target: short, or a link parted for ever makes a cell take a minute more.
+RECOVERY_TIMEOUT_S = 10.0
+
+
+def say(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+@dataclass
+class Hold:
+    """Holds the saga at one transition until a line comes, or makes it fail at another."""
+
+    stop_at: str
+    call_off_at: str
+
+    def notify(self, move: Move, state: State, phase: Phase) -> None:
+        now = f"{state}:{phase}"
+        if now == self.stop_at:
+            self.stop_at = ""  # once: a resumed move passes here again
+            say({"stopped": now, "run": move.run, "token": move.token})
+            sys.stdin.readline()  # blocking on purpose: nothing of this process goes on
+        if now == self.call_off_at:
+            raise FailedSafe("called off")
+
+
+class Orchestrator:
+    def __init__(self, cluster: str, journal: str) -> None:
+        self.cluster = cluster
+        self.journal = Journal(Path(journal))
+
+    async def do(self, words: dict[str, Any]) -> dict[str, Any]:
+        commands: dict[str, Callable[[Fleet, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
+            "migrate": self.migrate,
+            "resume": self.resume,
+            "start-all": self.start_all,
+            "list": self.list,
+            "create": self.create,
+            "destroy": self.destroy,
+            "soak": self.soak,
+        }
+        try:
+            async with Fleet(cluster_file.load(Path(self.cluster))) as fleet:
+                return {"code": 0, "error": "", **await commands[words["do"]](fleet, words)}
+        except MigratorError as error:
+            return {"code": error.exit_code, "error": str(error)}
+
+    async def migrate(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        hold = Hold(words.get("stop_at", ""), words.get("call_off_at", ""))
+        policy = Policy(blackout_s_max=words["blackout_s"], recovery_timeout_s=RECOVERY_TIMEOUT_S)
+        plan = plan_single(fleet, await fleet.probe(), words["container"], words["target"])
+        run, result = await start_run(fleet, self.journal, plan, policy, self.cluster, hold.notify)
+        return {"run": run, **_outcome(result)}
+
+    async def resume(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        result = await resume_run(fleet, self.journal, self.journal.run(words["run"]), _quiet)
+        return _outcome(result)
+
+    async def start_all(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        return {"outcome": await start_all(fleet, words["node"])}
+
+    async def list(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        """Where every container is, and the newest run's outcome (null while it is unfinished)."""
+        cluster = await fleet.probe()
+        runs = self.journal.runs(1)
+        return {
+            "rows": rows_of(cluster),
+            "silent": [node.name for node in cluster.nodes if not node.answered],
+            "run": runs[0].id if runs else "",
+            "outcome": runs[0].outcome if runs else "",
+        }
+
+    async def create(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        wanted = Wanted.parse(
+            name=words["container"],
+            template="debian",
+            ip=words["ip"],
+            gateway=None,
+            memory=words["memory"],
+            cpus=0.1,
+            disk="1G",
+            user=None,
+            labels=(),
+            env=(),
+            command=tuple(words["command"]),
+        )
+        return dict(await create_container(fleet, words["node"], wanted, start=words["start"]))
+
+    async def destroy(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        node = fleet.node(words["node"])
+        await node.call("ct-stop", words["container"], 0)
+        await node.call("ct-remove", words["container"])
+        return {}
+
+    async def soak(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        """Migrates back and forth between nodes with one open fleet and journal; tells of each how it went."""
+        policy = Policy(blackout_s_max=words["blackout_s"])
+        for number in range(words["count"]):
+            target = words["nodes"][(number + 1) % len(words["nodes"])]
+            plan = plan_single(fleet, await fleet.probe(), words["container"], target)
+            run, result = await start_run(fleet, self.journal, plan, policy, self.cluster, _quiet)
+            say({"number": number + 1, "run": run, **_outcome(result), **_weight()})
+            if result.exit_code:
+                break
+        return {}
+
+
+def _quiet(move: Move, state: State, phase: Phase) -> None:
+    """Nobody looks on."""
+
+
+def _outcome(result: RunResult) -> dict[str, Any]:
+    return {"code": result.exit_code, "error": "; ".join(str(error) for error in result.failed.values())}
+
+
+def _weight() -> dict[str, int]:
+    """What this process holds of the machine."""
+    gc.collect()
+    status = Path("/proc/self/status").read_text().splitlines()
+    rss_kib = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+    tasks = len(asyncio.all_tasks())
+    return {"rss_kib": rss_kib, "descriptors": len(os.listdir("/proc/self/fd")), "tasks": tasks}  # noqa: PTH208
+
+
+def main(cluster: str, journal: str) -> None:
+    orchestrator = Orchestrator(cluster, journal)
+    say({"ready": True})
+    for line in iter(sys.stdin.readline, ""):
+        say(asyncio.run(orchestrator.do(json.loads(line))))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
