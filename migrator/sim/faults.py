@@ -97,23 +97,18 @@ class Strikes:
             await asyncio.sleep(REAP_S)
             for ct in held:
                 copy = m.copy(ct)
-                if copy is None or copy.mode != "held":
-                    continue
-                m.end_copy(ct, "CRIU was killed")
-                for key, move in m.up.moves.items():
-                    if key[0] == ct and move.go is not None and not move.go.done():
-                        move.go.set_result("kill")
+                if copy is not None and copy.mode == "held":
+                    m.copy_dies(ct, "CRIU was killed")
 
         if held:
             m.spawn(reap())
 
     @staticmethod
     def _copy_dies(m: Machine) -> None:
-        """A program ends by itself, or the kernel ends it: the runtime has nothing to do with it."""
+        """The runtime has nothing to do with it."""
         for ct, copy in list(m.up.copies.items()):
             if copy.mode == "running":
-                m.world.freeze(copy)
-                m.end_copy(ct, "its program ended")
+                m.copy_dies(ct, "its program ended")
 
     def _later(self, seconds: float, act: Callable[[], None]) -> None:
         if seconds:

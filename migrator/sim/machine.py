@@ -43,6 +43,7 @@ class Record:
     memory_bytes: int = 0
     cpu_milli: int = 0
     disk_bytes: int = 0
+    armed: str = "no"
 
 
 ABSENT = Record()
@@ -78,6 +79,7 @@ class MoveDir:
 
     role: str
     images: Images | None = None
+    came: bool = False  # images come once
     held: bool = False
     going: bool = False
     ended: bool = False
@@ -132,13 +134,16 @@ class Ram:
     boot: str
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     jobs: dict[JobKey, Job] = field(default_factory=dict)
+    keepers: dict[str, Job] = field(default_factory=dict)
     moves: dict[MoveKey, MoveDir] = field(default_factory=dict)
     keys: set[MoveKey] = field(default_factory=set)
     links: dict[MoveKey, Link] = field(default_factory=dict)
     copies: dict[str, Copy] = field(default_factory=dict)
     gates: dict[str, bool] = field(default_factory=dict)
+    frozen: set[str] = field(default_factory=set)  # groups, whether or not anything is left in them
     processes: set[asyncio.Task[Any]] = field(default_factory=set)
     verbs: dict[asyncio.Task[Any], None] = field(default_factory=dict)  # in the order in which they began
+    receivers: int = 0  # how many there have been, for their names
     fail_restore: int = 0
     fail_dump: int = 0
 
@@ -163,6 +168,10 @@ class Machine:
             self.boots += 1
             self.ram = Ram(f"{self.name}-boot-{self.boots}")
             self.world.say(f"{self.name} is up")
+            if self.disk.records:
+                from migrator.sim.restart import boot  # noqa: PLC0415   (which is made of machines)
+
+                self.spawn(boot(self))
 
     def crash(self) -> None:
         """Power is lost: nothing that ran has any further effect, and what was not synced is damaged."""
@@ -322,10 +331,24 @@ class Machine:
     def end_copy(self, ct: str, cause: str = "code") -> None:
         """Kills a container's processes, and its cable goes with its namespace."""
         copy = self.up.copies.pop(ct, None)
+        if cause == "code":
+            self.up.frozen.discard(ct)
         is_open = self.gate_is_open(ct)
         self.up.gates.pop(ct, None)
         if copy is not None:
             self.world.end(copy, cause, is_open)
+
+    def copy_dies(self, ct: str, cause: str) -> None:
+        """A program ends by itself, or the kernel ends it; a restore that held it ends too, a moment later."""
+        copy = self.copy(ct)
+        if copy is None:
+            return
+        self.world.freeze(copy)
+        was_held = copy.mode == "held"
+        self.end_copy(ct, cause)
+        for key, move in self.up.moves.items():
+            if was_held and key[0] == ct and move.go is not None and not move.go.done():
+                move.go.set_result("kill")
 
     def is_held(self, ct: str) -> bool:
         return ct in self.up.copies and any(

@@ -328,6 +328,7 @@ def place(world: World, machine: Machine, ct: Descriptor) -> None:
         generation=1,
         boot=machine.up.boot,
         role="owner",
+        armed="yes" if ct.restart == "always" else "no",
         memory_bytes=ct.memory_bytes,
         cpu_milli=ct.cpu_milli,
         disk_bytes=ct.disk_bytes,

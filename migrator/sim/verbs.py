@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from migrator.sim import restart
 from migrator.sim import verbs_lease as lease
 from migrator.sim import verbs_settle as settle
 from migrator.sim import verbs_source as source
@@ -13,6 +14,7 @@ Verb = Callable[..., Awaitable[str]]
 
 VERBS: dict[str, Verb] = {
     "probe": lease.probe,
+    "boot": restart.boot,
     "inspect": lease.inspect,
     "lease": lease.lease,
     "reserve": lease.reserve,

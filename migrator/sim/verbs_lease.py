@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from migrator.sim.machine import Exit, Job, JobKey, Machine, Record, refuse
+from migrator.sim.restart import armed, bring_up, keeper_start
 
 # What all simulated nodes have in common; the rest of a probe follows from the machine.
 _SAME = """hostname sim
@@ -19,6 +20,7 @@ runc 1.3
 rsync 3.4
 bridge br0
 """
+_TOLD = ("state", "token", "generation", "run", "role", "armed", "memory_bytes")
 LASTING = ("watchdog", "restore", "dump")
 
 
@@ -35,6 +37,7 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str) -> str:
         floor = m.disk.floors.get(ct, 0)
         if record.state == "absent" and token <= floor:
             raise refuse(f"token {new} of container {ct} is past: its record with token {floor} was removed here")
+        end_access(m, ct, token)
         await kill_older(m, ct, token)
         record = m.edit(record, token=token, run=run)
         if record.state == "absent":
@@ -47,6 +50,16 @@ async def kill_older(m: Machine, ct: str, token: int) -> None:
     """Ends what older tokens still do here, but for the way back, the hold and a dump."""
     for key in [key for key in m.up.jobs if key[0] == ct and key[1] < token and key[2] not in LASTING]:
         await m.kill_job(key)
+
+
+def end_access(m: Machine, ct: str, below: int | None = None) -> None:
+    """Ends what keys of a container's older tokens (or, without a bound, of any) still can do here."""
+    revoke_keys(m, ct)
+    for other in m.world.machines.values():
+        for key, link in other.up.links.items() if other.ram is not None else ():
+            if key[0] == ct and link.target == m.name and (below is None or key[1] < below):
+                link.alive = False  # the process that served it here was ended
+    m.up.keys = {key for key in m.up.keys if key[0] != ct or (below is not None and key[1] >= below)}
     close_links(m, ct)
 
 
@@ -73,6 +86,7 @@ async def settle(m: Machine, ct: str, token: str, generation: str, run: str = ""
         if record.run == "-" and record.state != "absent" and record.token <= int(token):
             if record.token < int(token):  # never leased: the lease may still come, and must find that it is past
                 await m.write_record(ct, m.edit(record, token=int(token)))
+            keeper_start(m, ct)
             return "settled before\n"
         m.check_token(ct, int(token), run)
         if record.state not in ("serving", "stopped", "released"):
@@ -80,20 +94,20 @@ async def settle(m: Machine, ct: str, token: str, generation: str, run: str = ""
         await clean_move(m, ct, int(token))
         state = "serving" if record.state == "released" else record.state
         changes = {"generation": max(int(generation), record.generation), "boot": m.up.boot}
-        await m.write_record(ct, m.edit(record, state=state, role="owner", run="-", deadline_s=0, **changes))
+        settled = m.edit(record, state=state, role="owner", run="-", deadline_s=0, **changes)
+        await m.write_record(ct, armed(m, ct, settled))
+        keeper_start(m, ct)
         return ""
 
 
 async def clean_move(m: Machine, ct: str, token: int) -> None:
     """Everything about a move that dies with it. The record and the container stay."""
-    close_links(m, ct)
+    end_access(m, ct)
     await m.kill_jobs(ct)
     await m.step("clean move")
     for key in [key for key in m.up.moves if key[0] == ct and key[1] <= token]:
         del m.up.moves[key]
-    m.up.keys = {key for key in m.up.keys if key[0] != ct}
     m.disk.parts = {key: part for key, part in m.disk.parts.items() if key[0] != ct}
-    revoke_keys(m, ct)
 
 
 def revoke_keys(m: Machine, ct: str) -> None:
@@ -108,7 +122,7 @@ def close_links(m: Machine, ct: str) -> None:
 async def inspect(m: Machine, ct: str) -> str:
     await m.step("inspect")
     record, copy = m.record(ct), m.copy(ct)
-    lines = [f"{key} {getattr(record, key)}" for key in ("state", "token", "generation", "run", "role", "memory_bytes")]
+    lines = [f"{key} {getattr(record, key)}" for key in _TOLD]
     lines.append(f"floor {max(m.disk.floors.values(), default=0)}")
     lines.append(f"same_boot {'yes' if record.boot == m.up.boot else 'no'}")
     modes = {"running": "running", "frozen": "frozen", "held": "running"}
@@ -227,6 +241,8 @@ async def criu_check(m: Machine) -> str:
 
 async def ct_put(m: Machine, ct: str, token: str, name: str, size: str, stdin: bytes = b"") -> str:
     async with m.locked():
+        if ct not in m.disk.trees:
+            raise Exit(2, f"cannot create containers/{ct}/.{name}: Directory nonexistent")
         if len(stdin) != int(size):
             raise Exit(1, f"{name} of {ct} came cut short")
         m.check_token(ct, int(token))
@@ -247,12 +263,13 @@ async def ct_start(m: Machine, ct: str) -> str:
         if record.state not in ("serving", "stopped"):
             raise refuse(f"container {ct} is {record.state}: it was on the move; finish run {record.run} first")
         if m.copy(ct):
+            if record.state == "serving" and record.run == "-":
+                m.set_gate(ct, True)
+                if (now := armed(m, ct, record)) != record:
+                    await m.write_record(ct, now)
+                keeper_start(m, ct)
             return "started already\n"
-        tree = m.disk.trees[ct]
-        await m.write_record(ct, m.edit(record, state="serving", boot=m.up.boot))
-        copy = m.world.cold_start(ct, m.name, tree.stamp)
-        m.up.copies[ct] = copy
-        m.up.gates[ct] = False
-        m.set_gate(ct, True)
-        m.world.execute(copy, tree.stamp)
+        await m.write_record(ct, armed(m, ct, m.edit(record, state="serving", boot=m.up.boot)))
+        bring_up(m, ct)
+        keeper_start(m, ct)
         return "started now\n"

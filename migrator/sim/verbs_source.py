@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from migrator.sim.machine import Exit, Images, Link, Machine, MoveDir, Record, refuse
+from migrator.sim.restart import keeper_end
 from migrator.sim.verbs_lease import clean_move, close_links
 
 CONNECT_TIMEOUT_S = 10
@@ -87,8 +88,12 @@ async def _receiver(target: Machine, ct: str, token: int, what: str) -> _Receive
         if target.disk.full:
             raise Exit(1, f"{what}: No space left on device")
         receiver = _Receiver()
-        number = sum(key[0] == ct for key in target.up.jobs)
-        target.start_job((ct, token, f"receive-{what}-{number}"), receiver.wait)
+        ram = target.up
+        ram.receivers += 1
+        key = (ct, token, f"receive-{what}-{ram.receivers}")
+        job = target.start_job(key, receiver.wait)
+        if job.task is not None:  # it leaves nothing to be found again
+            job.task.add_done_callback(lambda _: ram.jobs.pop(key, None))
         return receiver
 
 
@@ -138,8 +143,7 @@ async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
 
 def check_fenced(m: Machine, ct: str) -> None:
     """The record alone is no fence: frozen and closed is."""
-    copy = m.copy(ct)
-    if copy is None or copy.mode != "frozen" or m.gate_is_open(ct):
+    if ct not in m.up.frozen or m.gate_is_open(ct):
         raise Exit(12, f"container {ct} is not frozen behind a closed gate")
 
 
@@ -150,13 +154,16 @@ async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
             raise refuse(f"container {ct} is {record.state} and cannot be fenced")
         if m.copy(ct) is None:
             raise Exit(12, f"container {ct} has no processes")
-        await m.write_record(ct, m.edit(record, state="fenced", boot=m.up.boot, deadline_s=int(deadline_s)))
+        fenced = m.edit(record, state="fenced", boot=m.up.boot, deadline_s=int(deadline_s), armed="no")
+        await m.write_record(ct, fenced)
+        await keeper_end(m, ct)
         key = (ct, int(token), "watchdog")
         if key not in m.up.jobs or not m.up.jobs[key].alive:
             await m.kill_job(key)
             m.start_job(key, lambda: watchdog(m, ct, float(deadline_s)))
         await m.step("freeze")
         copy = m.copy(ct)
+        m.up.frozen.add(ct)
         if copy is not None:
             m.world.freeze(copy)
         await m.step("close gate")
@@ -184,6 +191,7 @@ async def give_back(m: Machine, ct: str, record: Record) -> None:
     m.set_gate(ct, True)
     await m.step("thaw")
     copy = m.copy(ct)
+    m.up.frozen.discard(ct)
     if copy is not None and copy.mode == "frozen":
         m.world.execute(copy, m.disk.trees[ct].stamp)
 
@@ -206,12 +214,16 @@ async def dump(m: Machine, ct: str, token: str) -> str:
     if failed:
         m.up.fail_dump -= 1
         raise Exit(1, "CRIU: dump failed half-way")
-    move.images = Images(copy.stamp, copy.processes)
+    move.images = Images(copy.stamp, copy.processes, pages=True, rest=True)
     target = await carry(m, ct, int(token), "pages", PAGES_S)
     there = target.up.moves.get(key)
     if there is None:
         raise Exit(1, "the pages did not arrive whole")
-    there.images = Images(copy.stamp, copy.processes, pages=True)
+    rest = there.came
+    there.images = Images(copy.stamp, copy.processes, pages=True, rest=rest)
+    if there.came:
+        raise Exit(1, f"the images of {ct} have come before")
+    there.came = True
     await carry(m, ct, int(token), "images", 0.01)
     check_fenced(m, ct)
     there.images.rest = True
@@ -267,7 +279,7 @@ async def reclaim(m: Machine, ct: str, token: str) -> str:
         if record.state in ("fenced", "sealed"):
             if m.copy(ct) is not None:
                 raise refuse(f"container {ct} still has its processes; it is thawed, not started cold")
-            await m.write_record(ct, m.edit(record, state="stopped"))
+            await m.write_record(ct, m.edit(record, state="stopped", armed="no"))
         elif record.state != "stopped":
             raise refuse(f"container {ct} is {record.state} and is not reclaimed")
         return ""
@@ -282,6 +294,7 @@ async def retire(m: Machine, ct: str, token: str) -> str:
         if record.state != "sealed" and (record.state != "fenced" or m.copy(ct) is not None):
             raise refuse(f"container {ct} is {record.state}, not sealed; it is not removed")
         await m.step("cut cable")
+        await keeper_end(m, ct)
         m.up.gates.pop(ct, None)
         await m.step("end container")
         m.end_copy(ct)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 
 from migrator.sim.machine import Exit, Machine, MoveDir, Tree, refuse
+from migrator.sim.restart import disarm, keeper_end
 from migrator.sim.verbs_lease import clean_move
 from migrator.sim.verbs_source import census, make_move
 from migrator.sim.world import Copy
@@ -28,11 +29,13 @@ async def admit(m: Machine, ct: str, token: str, address: str, lifetime_s: str, 
 async def prepare(m: Machine, ct: str, token: str, role: str, template: str, id_base: str, *sizes: str) -> str:
     async with m.locked():
         record = m.check_run(ct, int(token))
-        make_move(m, ct, int(token), role)
         if role != "target":
+            await disarm(m, ct)
+            make_move(m, ct, int(token), role)
             return ""
         if record.state != "reserved":
             raise refuse(f"container {ct} is {record.state} here")
+        make_move(m, ct, int(token), role)
         if m.disk.full:
             raise Exit(1, "containers: No space left on device")
         await m.step("make directory")
@@ -159,6 +162,7 @@ async def discard_target(m: Machine, ct: str, token: str, run: str = "") -> str:
         if record.state not in ("reserved", "held"):
             raise refuse(f"container {ct} is {record.state} here; it is not discarded")
         await _say(m, ct, "kill", DISCARD_WAIT_S)
+        await keeper_end(m, ct)
         await m.step("end container")
         m.end_copy(ct)
         await m.kill_jobs(ct)

@@ -45,6 +45,7 @@ class Copy:
     mode: str
     processes: int = 3
     tainted: str = ""  # why these processes can no longer be dumped or run as they were
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -161,6 +162,7 @@ class World:
         if cause != "code" and copy.mode == "held" and record is not None and record.state == "released":
             self._ran(copy)  # nobody can know that it had not run yet, so it counts as if it had
         was, copy.mode = copy.mode, "dead"
+        copy.ended.set()
         last = copy.stamp == truth.stamp and not any(
             other is not copy and other.stamp == truth.stamp for other in self.copies(copy.ct)
         )

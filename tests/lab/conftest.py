@@ -1,40 +1,10 @@
-"""The real lab, once for all lab tests. A lab that cannot come up is a failure, never a skip."""
+"""Every test here needs the lab."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from migrator.lab import lab as labs
-from migrator.lab.guard import start_guard
-from migrator.lab.paths import LabPaths
-from tests.lab.stage import Stage
-
-
-@pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Three nodes, their own journal, and a guard that ends the lab should the tests be killed."""
-    paths = LabPaths.of(f"t{os.getpid()}")
-    guard = start_guard(paths.name)
-    try:
-        spec = labs.up(paths, 3)
-        yield Stage(paths, spec, tmp_path_factory.mktemp("journal") / "journal.db")
-    finally:
-        labs.down(paths)
-        guard.dismiss()
-
-
-@pytest.fixture
-def tidy(stage: Stage) -> Iterator[Stage]:
-    """The lab for one test: every node up before it, no container and nothing else left after it."""
-    stage.boot_all()
-    yield stage
-    stage.boot_all()
-    stage.remove_all()
-    assert stage.leftovers() == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
