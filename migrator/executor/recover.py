@@ -20,6 +20,7 @@ from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_sourc
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE, verify
 from migrator.steps.base import Move
+from migrator.transport.base import NodeUnreachable
 
 
 async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> None:
@@ -52,8 +53,7 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
     if verdict.action is Action.SETTLE:
         await finish_anyway(carry_out(move, journal), f"{move.name}: carrying out what was settled")
         return verdict
-    await _take_over(move, journal, seen)
-    seen = await look_at(move, of=seen)
+    seen = await look_at(move, of=await _take_over(move, journal, seen))
     verdict = await _judge(move, journal, seen, forward)
     _refuse_to_guess(move, journal, seen, verdict)
     move.results.update(journal.progress(move.id).reached)
@@ -111,8 +111,11 @@ def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict)
         )
 
 
-async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
-    """Raises the token on both nodes, which ends all that an older orchestrator still does there."""
+async def _take_over(move: Move, journal: Journal, seen: Seen) -> Seen:
+    """Raises the token on both nodes, which ends all that an older orchestrator still does there.
+
+    Returns what was seen, without a side that has stopped answering meanwhile.
+    """
     wanted = []
     known = journal.known(journal.migration(move.id))
     for side, observed in ((move.source, seen.source), (move.target, seen.target)):
@@ -131,9 +134,13 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> None:
         wanted.append((side, observed))
     token = max(journal.token_max(move.name), *seen.tokens) + 1
     journal.take_over(move.id, token)
-    for side, observed in wanted:
-        await side.node.call("lease", move.name, observed.token, token, move.run)
     move.token = token
+    for side, observed in wanted:
+        try:
+            await side.node.call("lease", move.name, observed.token, token, move.run)
+        except NodeUnreachable:
+            seen = replace(seen, source=None) if side is move.source else replace(seen, target=None)
+    return seen
 
 
 async def _act(verdict: Verdict, move: Move, journal: Journal, seen: Seen) -> None:

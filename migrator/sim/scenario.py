@@ -104,7 +104,7 @@ def generate(seed: int) -> Scenario:
         second = rng.choice(("duel", "steal", "backup"))
         at = rng.randint(1, 40) if second == "duel" and rng.random() < 0.6 else _moment(rng)
         scenario = replace(scenario, second=second, second_at=at, backup_at=_moment(rng))
-    if not drain and not scenario.second and rng.random() < 0.2:
+    if not drain and not scenario.second and rng.random() < 0.3:
         return replace(scenario, early=True, faults=_crux(rng))
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
@@ -114,9 +114,12 @@ def _crux(rng: Random) -> tuple[Fault, ...]:
     """What recovery is for: the orchestrator dies between fence and end, and one node dies or cannot be reached."""
     kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*FROZEN_WRITES))
     node = rng.choice(("n1", "n2"))
+    first, last = FROZEN_WRITES
+    about = HOT[0] + (kill.at - first) * (HOT[1] - HOT[0]) // (last - first)  # the moment of that write, nearly
+    at = about + rng.randint(-8, 12)
     if rng.random() < 0.5:
-        return kill, Fault("part", rng.randint(*HOT), node="o0", other=node, seconds=rng.choice((0.0, 30.0)))
-    return kill, Fault("crash", rng.randint(*HOT), node=node, seconds=rng.choice((0.0, 5.0, 30.0)))
+        return kill, Fault("part", at, node="o0", other=node, seconds=rng.choice((0.0, 30.0)))
+    return kill, Fault("crash", at, node=node, seconds=rng.choice((0.0, 5.0, 5.0, 30.0)))
 
 
 def fleet(seed: int) -> Scenario:
