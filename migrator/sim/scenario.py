@@ -9,6 +9,7 @@ STEPS = 210  # moments of one undisturbed migration; later ones fall into its re
 CALLS = 40
 WRITES = 32
 FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
+DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
 
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
@@ -112,7 +113,7 @@ def generate(seed: int) -> Scenario:
 
 def _crux(rng: Random) -> tuple[Fault, ...]:
     """What recovery is for: the orchestrator dies between fence and end, and one node dies or cannot be reached."""
-    kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*FROZEN_WRITES))
+    kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*rng.choice((FROZEN_WRITES, DECIDING_WRITES))))
     node = rng.choice(("n1", "n2"))
     first, last = FROZEN_WRITES
     about = HOT[0] + (kill.at - first) * (HOT[1] - HOT[0]) // (last - first)  # the moment of that write, nearly
