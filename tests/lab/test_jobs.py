@@ -50,7 +50,8 @@ def sh(stage: Stage, script: str, stdin: str = "") -> str:
     return done.out
 
 
-def job(name: str = "files9", wait: str = "0", verb: str = "send-files web 2 9") -> str:
+# The template's pass: that over the files runs in a jail, in which nothing can be counted.
+def job(name: str = "files9", wait: str = "0", verb: str = "send-template web 2 debian") -> str:
     return f"sh {NODE} job web 2 {name} {wait} {verb}"
 
 
