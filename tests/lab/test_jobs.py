@@ -132,13 +132,13 @@ def test_what_the_fence_depends_on_has_no_such_end(counted: Stage, name: str, ve
     assert f"job-main /run/migrator/jobs/web.2.{name} 0 {verb}" in sh(counted, f"cat {RUNS}")
 
 
-RECEIVERS = ("pages", "images", "rsync --server -vlogDtpre.iLsfxCIvu . files")
+RECEIVERS = ("pages", "images", "rsync --server --daemon .")
 
 
 @pytest.mark.parametrize("asked", RECEIVERS, ids=lambda asked: asked.split()[0])
 async def test_a_receiver_ends_with_its_connection_and_when_nothing_comes(counted: Stage, asked: str) -> None:
     receive = f"setsid -w sh {kit.directory()}/receive web 2 '{asked}'"
-    begun = "i=0; until ls -d /run/migrator/jobs/web.2.receive-* && [ $i -lt 200 ]; do i=$((i+1)); sleep 0.05; done"
+    begun = "i=0; until ls -d /run/migrator/jobs/web.2.receive-* || [ $i -ge 200 ]; do i=$((i+1)); sleep 0.05; done"
 
     def on_target(script: str) -> Outcome:
         return counted.on_node("n2", "sh", "-c", script, timeout_s=20)
