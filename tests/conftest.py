@@ -38,7 +38,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture
 def tidy(stage: Stage) -> Iterator[Stage]:
     """The lab for one test: every node up before it, no container and nothing else left after it."""
-    stage.boot_all()
+    stage.begin()
     yield stage
     stage.boot_all()
     stage.remove_all()

@@ -48,6 +48,7 @@ class Stage:
     paths: LabPaths
     spec: labs.Spec
     journal: Path
+    begun: int = 0
 
     @property
     def cluster(self) -> str:
@@ -102,6 +103,12 @@ class Stage:
         argv = [sys.executable, KILL_AT, self.cluster, self.journal, container, target, moment, str(blackout_s)]
         words = [str(word) for word in argv]
         return subprocess.run(words, capture_output=True, timeout=90, check=False).returncode
+
+    def begin(self) -> None:
+        """Every node up, and a journal that knows of nothing: so that tokens begin with 1 for every test."""
+        self.begun += 1
+        self.journal = self.journal.with_name(f"journal-{self.begun}.db")
+        self.boot_all()
 
     def boot_all(self) -> None:
         for node in self.spec.nodes:

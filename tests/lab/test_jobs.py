@@ -26,7 +26,7 @@ exit "$code"
 @pytest.fixture(scope="module")
 def begun(stage: Stage) -> Iterator[Stage]:
     """A container whose move has come as far as the fence; once for all tests here, each with a job of its own."""
-    stage.boot_all()
+    stage.begin()
     seeded(stage, 1)
     yield stage
     stage.ok("rollback", stage.last_run()["run"])

@@ -99,7 +99,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", f"ct-create other debian - 9961472 {ROOM} a-word")
     twice("n1", "ct-remove other a-word")
     tidy.counter("web", "n1", 1, more=("--no-start", "--restart", "always"))
-    twice("n1", "ct-put web 1 restart", stdin="always\n")
+    twice("n1", "ct-put web 1 restart 7", stdin="always\n")
     twice("n1", "ct-start web")
     twice("n1", "ct-stop web 0")
     twice("n1", "ct-start web")
@@ -129,6 +129,15 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n2", "settle web 4 2")
     twice("n2", "ct-start web")
     twice("n2", "boot")
+    # An operator settles: one side stands down, the other adopts what it has.
+    twice("n2", "lease web 4 5 a-run")
+    twice("n2", "stand-down web 5 9")
+    twice("n2", "thaw web 5")
+    twice("n2", "settle web 5 2")
+    twice("n1", "lease web 0 6 a-run")
+    twice("n1", "adopt web 6 9")
+    twice("n1", "settle web 6 9")
+    twice("n1", "ct-remove web")
     twice("n2", "cordon a-run")
     twice("n2", "uncordon")
     twice("n2", "ct-stop web 0")
@@ -192,7 +201,7 @@ def test_a_container_of_another_creator_is_neither_taken_for_ones_own_nor_remove
 @pytest.fixture(scope="module")
 def taken_over(stage: Stage) -> Iterator[Stage]:
     """A move whose token 2 was superseded by run `later`, token 3, on both nodes."""
-    stage.boot_all()
+    stage.begin()
     seeded(stage, 2)
     for node in ("n1", "n2"):
         assert stage.on_node(node, "sh", NODE, "lease", "web", "2", "3", "later").code == 0
@@ -206,7 +215,7 @@ def taken_over(stage: Stage) -> Iterator[Stage]:
 
 # What each takes after its token; on the node where it belongs.
 WITH_TOKEN = {
-    "ct-put": ("n1", "restart"),
+    "ct-put": ("n1", "restart 0"),
     "reserve": ("n2", ROOM),
     "settle": ("n1", "7"),
     "job": ("n1", "files9 0 send-files web 2 9"),
@@ -227,6 +236,8 @@ WITH_TOKEN = {
     "await-held": ("n2", "1"),
     "release": ("n2", ""),
     "discard-target": ("n2", ""),
+    "stand-down": ("n1", "9"),
+    "adopt": ("n2", "9"),
 }
 
 

@@ -104,6 +104,7 @@ verb_settle() { # CT TOKEN GENERATION [RUN]
     arm "$ct"
     write_record "$ct"
     keeper_start "$ct"
+    echo 'settled now'
 }
 
 # Settled before, or never leased: then the lease may still be on its way, and must find that it is past.
