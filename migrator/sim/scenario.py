@@ -74,6 +74,7 @@ class Scenario:
     patience_s: float = 0.0
     back: bool = False
     early: bool = False
+    restart: bool = False  # whether the nodes' restarters start the containers again
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -103,7 +104,8 @@ def generate(seed: int) -> Scenario:
         second = rng.choice(("duel", "steal", "backup"))
         scenario = replace(scenario, second=second, second_at=_moment(rng), backup_at=_moment(rng))
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
-    return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
+    faults = tuple(_fault(rng, scenario) for _ in range(count))
+    return replace(scenario, faults=faults, restart=rng.random() < 0.5)
 
 
 def fleet(seed: int) -> Scenario:
