@@ -137,7 +137,7 @@ async def _do(side: Side, words: list[str]) -> list[Outcome]:
         case "start":
             return await _do(side, rest)
         case "twice":
-            return [await side.call(rest[0], rest[1:]) for _ in range(2)]
+            return [*await _do(side, rest), *await _do(side, rest)]
         case "cut":
             return [await side.call(rest[0], rest[1:], "cut-mid")]
         case "do" | "undo":

@@ -169,11 +169,18 @@ def down(script: str, *roles: str) -> str:
     return script + "".join(f"crash {role}\nboot {role}\n" for role in roles) + LOOK
 
 
+# The product's own steps. The last pass over the files goes on when the dump has ended.
+_STEPS = ("lease", "check", "reserve", "seed", "fence", "dump", "sync", "restore", "verify", "seal")
+DONE_BY_STEPS = "".join(f"{'start ' if name == 'dump' else ''}twice do {name}\n" for name in _STEPS)
+UNDONE_BY_STEPS = "".join(f"twice undo {name}\n" for name in ("fence", "reserve", "lease"))
+
 # Everything that `make test` plays.
 SCRIPTS: dict[str, str] = {
     "a whole move": SETTLED + LATE,
     "every call of a move made twice": twice(SETTLED),
     "every call of a move cut off and asked again": cut(SETTLED),
+    "every step of a move done twice": DONE_BY_STEPS + "twice do release\ntwice do remove\ntwice do settle\n",
+    "every step undone twice": DONE_BY_STEPS + UNDONE_BY_STEPS,
     "a lease late and a token raised at rest": """
 s settle web {3} 1
 s lease web {0} {1} r
@@ -223,7 +230,11 @@ FULL: dict[str, str] = {
     "both lose power when sealed": down(SEALED, "s", "t") + "t release web {1}\n" + RECLAIM,
     "the watchdog comes when the copy is held": watched(HELD, 8) + "watchdog {1}\n" + LOOK + "s seal web {1}\n" + ABORT,
     "a source that serves is killed": PREPARED + "kill s\n" + LOOK + "s fence web {1} 300\n" + ABORT,
-    "a released copy is killed": RELEASED + "kill t\n" + LOOK + new_in(SETTLED, RELEASED),
+    "a released copy is killed": RELEASED
+    + "kill t\n"
+    + LOOK
+    + "s retire web {1}\nstart t settle web {1} 2 r\nruns t\n"
+    + LOOK,
     "keys revoked by a later lease": LINKED
     + """
 t lease web {1} {2} r

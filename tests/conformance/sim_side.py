@@ -6,16 +6,19 @@ import asyncio
 from dataclasses import dataclass, replace
 from random import Random
 
+from migrator.executor.fleet import Fleet
 from migrator.model.container import Descriptor
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.machine import Machine
-from migrator.sim.play import place
+from migrator.sim.play import cluster_of, place
 from migrator.sim.restart import keeper_start
 from migrator.sim.verbs_source import usable
 from migrator.sim.wire import Orchestrator, SimNode
 from migrator.sim.world import Clock, World
+from migrator.steps.base import Move
 from migrator.transport.base import Answer, NodeFailed, NodeMissing, NodeRefused, NodeUnreachable
 from tests.conformance.compare import Effects, Outcome, outcome
+from tests.conformance.steps_side import made, take
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -53,6 +56,7 @@ class SimSide:
             machine.disk.templates["debian"] = "digest"
             if floor := start.floors[role == "t"]:
                 machine.disk.floors[NAME] = floor
+        self.move: Move | None = None
         s = self.machines["s"]
         place(self.world, s, self.descriptor())
         keeper_start(s, NAME)
@@ -138,6 +142,13 @@ class SimSide:
 
     async def heal(self) -> None:
         self.world.parted.clear()
+
+    async def step(self, way: str, name: str) -> Outcome:
+        if self.move is None:
+            entries = {node.name: node for node in self.nodes.values()}
+            fleet = Fleet(cluster_of(list(entries)), lambda entry: entries[entry.name])
+            self.move = await made(fleet, NAME, "n1", "n2", self.start.generation)
+        return await take(self.move, way, name)
 
     # --- what is true -------------------------------------------------------------------------------------------------
 
