@@ -202,6 +202,20 @@ class LabSide:
     async def lose(self, role: str, token: str) -> None:
         await self.console(role).shell(f"rm -rf /run/migrator/move/{NAME}.{token}/images/*")
 
+    async def maim(self, role: str) -> None:
+        await self.console(role).shell(
+            f"for pid in $(cat {GROUP}/cgroup.procs); do "
+            "awk '$1 == \"NSpid:\" && NF == 3 && $3 != 1 { exit 1 }' /proc/$pid/status || break; done; "
+            f"kill -9 $pid; while grep -qx $pid {GROUP}/cgroup.procs; do sleep 0.02; done"
+        )
+
+    async def end_job(self, role: str, token: str, name: str) -> None:
+        directory = f"/run/migrator/jobs/{NAME}.{token}.{name}"
+        await self.console(role).shell(
+            f"until [ -s {directory}/pid ]; do sleep 0.02; done; "
+            f"kill -9 -$(cat {directory}/pid); flock -w 30 {directory}/lock true"
+        )
+
     async def part(self) -> None:
         for role, other in (("s", "t"), ("t", "s")):
             peer = self.file.entry(self.roles[other]).host
@@ -262,9 +276,11 @@ class LabSide:
         await self.heal()
         seen = await self.effects()
         mine, other = (seen[role].get("record state", "absent") for role in ("s", "t"))
-        if other in ("released", "serving"):
+        if other in ("released", "serving", "stopped") or (mine, other) == ("absent", "held"):
+            await self._settle("t", "release {token}")
             await self._settle("s", "retire {token}")
             await self._settle("t", "settle {token} 1 {run}")
+            await self.batch("t", [f"ct-start {NAME}"])
         elif mine != "absent":
             await self._settle("s", "thaw {token}", "reclaim {token}", "settle {token} 1 {run}")
             await self._settle("t", "discard-target {token} {run}")

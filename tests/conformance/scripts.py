@@ -10,6 +10,8 @@ crash ROLE, boot ROLE   power
 kill ROLE               the container's processes die, and a restore that held them ends
 watchdog TOKEN          until the source's watchdog has ended
 runs ROLE               until the container's processes run there
+maim ROLE               one of the container's processes dies, not its first
+end_job ROLE TOKEN NAME a job is killed
 lose ROLE TOKEN         the images that have come are removed
 part, heal              the wire between the two nodes
 do STEP, undo STEP      a step of the product, on a move made from both nodes
@@ -203,6 +205,7 @@ s settle web {5} 1 r
     "taken over when held": HELD + TAKEN_OVER + ABORT_LATER,
     "the watchdog was first": watched(FENCED) + "watchdog {1}\n" + LOOK + "s seal web {1}\n" + ABORT,
     "a held copy is killed": HELD + "kill t\n" + LOOK + "t release web {1}\nt await-held web {1} 1\n" + ABORT,
+    "a part of a held copy is killed": HELD + "maim t\n" + LOOK + "t await-held web {1} 1\nt release web {1}\n" + ABORT,
     "a fenced source is killed": FENCED + "kill s\n" + LOOK + RECLAIM,
     "a restore fails": SYNCED
     + """
@@ -272,4 +275,20 @@ s link web {1} root {peer} 22 {host_key}
 s job web {1} files4 60 send-files web {1} 4
 """
     + ABORT,
+    "a job that was killed is lost": SEEDED
+    + """
+part
+start s job web {1} files2 0 send-files web {1} 2
+end_job s {1} files2
+s job web {1} files2 5 send-files web {1} 2
+s job web {1} files2 0 send-files web {1} 2
+start heal
+s inspect web
+"""
+    + ABORT,
+    "stopped, and only a start has effect": "twice s ct-stop web 0\ntable s\ntable t\n"
+    + LOOK
+    + "twice s ct-start web\n",
+    "stopped and leased": "s ct-stop web 0\n" + LEASED + "s fence web {1} 300\ntable s\n" + ABORT + "s ct-start web\n",
+    "taken back cold": FENCED + "kill s\ns reclaim web {1}\ntable s\ntable t\n" + ABORT,
 }

@@ -137,6 +137,16 @@ class SimSide:
     async def lose(self, role: str, token: str) -> None:
         self.machines[role].up.moves[(NAME, int(token))].images = None
 
+    async def maim(self, role: str) -> None:
+        if copy := self.machines[role].copy(NAME):
+            copy.processes -= 1
+
+    async def end_job(self, role: str, token: str, name: str) -> None:
+        job = self.machines[role].up.jobs[(NAME, int(token), name)]
+        if job.task is not None:
+            job.task.cancel()
+        await job.done.wait()
+
     async def part(self) -> None:
         self.world.parted.add(frozenset(self.names.values()))
 
