@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from migrator.model.observation import Observation
-from migrator.protocol.stale import RELEASED, Known, ahead
+from migrator.protocol.stale import RELEASED, Known, ahead, never_leased
 from migrator.protocol.states import State
 
 
@@ -45,6 +45,8 @@ def judge(known: Known, source: Observation | None, target: Observation | None, 
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
+    if never_leased(known, source):
+        return Verdict(Action.ABORT, "it was never leased, and the container has moved on since")
     reason = ahead(known, source, target)
     if reason:
         return Verdict(Action.STALE, reason)

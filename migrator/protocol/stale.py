@@ -32,6 +32,13 @@ class Known:
     superseded: str = ""
 
 
+def never_leased(known: Known, source: Observation | None) -> bool:
+    """Whether the lease on the source never came, and now would be refused: others have had the container since."""
+    if source is None or known.decision is not None or State.LEASED in known.reached or source.run == known.run:
+        return False
+    return source.state == "absent" or source.token >= known.token
+
+
 def ahead(known: Known, source: Observation | None, target: Observation | None) -> str:
     """What the nodes show that this journal cannot know, or nothing. `None` is a side that does not answer."""
     for name, seen in (("source", source), ("target", target)):
@@ -41,7 +48,7 @@ def ahead(known: Known, source: Observation | None, target: Observation | None) 
             )
     if known.decision is State.COMMITTED:
         return _taken_back(known, source)
-    if known.decision is not None or known.superseded:
+    if known.decision is not None or known.superseded or never_leased(known, source):
         return ""
     return _target_ahead(known, target) or _source_ahead(known, source)
 

@@ -13,6 +13,7 @@ from migrator.sim.world import World
 
 AWAIT_DUMP_S = 60  # a watchdog lets a dump come to its end, for so long
 SLACK_S = 5.0
+LOOK_MS = 500  # a decision may rest on what was seen this long before
 FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settled")
 FINAL = ("done", "rolled-back")
 ANNOUNCED = {"fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
@@ -27,6 +28,7 @@ class Watch:
         self._states: dict[tuple[str, str], str] = {}
         self._fenced_s: dict[tuple[str, str], float] = {}
         world.on_change = self.after
+        world.was_given_up = self._was_given_up
 
     def after(self, ct: str) -> None:
         """Invariants 1, 3, 8, 9 and 11 for one container."""
@@ -80,6 +82,19 @@ class Watch:
             for store in self.stores
             for migration in store.migrations(run)
             if migration.container == ct
+            for event in store.events(migration.id)
+        )
+
+    def _was_given_up(self, ct: str) -> bool:
+        """After ABORTED, or once the watchdog has written down that the source serves, the held copy is void: a source
+        that dies before it is thawed takes the memory with it. So does one that dies between the look and the decision.
+        """
+        lost_ms = self.world.truths[ct].frozen_lost_ms + LOOK_MS
+        records = [m.disk.records.get(ct) for m in self.world.machines.values()]
+        return any(record is not None and record.state == "serving" for record in records) or any(
+            str(event.state) == "aborted" and event.at_ms <= lost_ms
+            for store in self.stores
+            for migration in store.migrations_of(ct)
             for event in store.events(migration.id)
         )
 

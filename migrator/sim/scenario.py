@@ -8,6 +8,7 @@ from random import Random
 STEPS = 210  # moments of one undisturbed migration; later ones fall into its recovery
 CALLS = 40
 WRITES = 32
+FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
 
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
@@ -102,10 +103,22 @@ def generate(seed: int) -> Scenario:
     )
     if not drain and rng.random() < 0.18:
         second = rng.choice(("duel", "steal", "backup"))
-        scenario = replace(scenario, second=second, second_at=_moment(rng), backup_at=_moment(rng))
+        at = rng.randint(1, 40) if second == "duel" and rng.random() < 0.6 else _moment(rng)
+        scenario = replace(scenario, second=second, second_at=at, backup_at=_moment(rng))
+    if not drain and not scenario.second and rng.random() < 0.2:
+        return replace(scenario, early=True, faults=_crux(rng), restart=rng.random() < 0.5)
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     faults = tuple(_fault(rng, scenario) for _ in range(count))
     return replace(scenario, faults=faults, restart=rng.random() < 0.5)
+
+
+def _crux(rng: Random) -> tuple[Fault, ...]:
+    """What recovery is for: the orchestrator dies between fence and end, and one node dies or cannot be reached."""
+    kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*FROZEN_WRITES))
+    node = rng.choice(("n1", "n2"))
+    if rng.random() < 0.5:
+        return kill, Fault("part", rng.randint(*HOT), node="o0", other=node, seconds=rng.choice((0.0, 30.0)))
+    return kill, Fault("crash", rng.randint(*HOT), node=node, seconds=rng.choice((0.0, 5.0, 30.0)))
 
 
 def fleet(seed: int) -> Scenario:

@@ -187,13 +187,13 @@ async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
 
 
 async def give_back(m: Machine, ct: str, record: Record) -> None:
+    await m.write_record(ct, m.edit(record, state="serving", deadline_s=0), in_place=True)
     m.set_gate(ct, True)
     await m.step("thaw")
     copy = m.copy(ct)
     m.up.frozen.discard(ct)
     if copy is not None and copy.mode == "frozen":
         m.world.execute(copy, m.disk.trees[ct].stamp)
-    await m.write_record(ct, m.edit(record, state="serving", deadline_s=0))
 
 
 async def dump(m: Machine, ct: str, token: str) -> str:

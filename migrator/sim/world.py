@@ -30,6 +30,8 @@ class Truth:
     connection: str = "kept"
     loss: str = ""
     runs_on: str = ""
+    frozen_lost: str = ""  # the fault that took the frozen copy while another was held, and when
+    frozen_lost_ms: int = 0
     word: str = ""  # the operator's, that what one side holds may be given up
 
 
@@ -72,6 +74,8 @@ class World:
     steps: int = 0
     on_step: Callable[[], None] = lambda: None
     on_change: Callable[[str], None] = lambda ct: None
+    # Whether a journal had decided against the copy that is held before the other one was lost.
+    was_given_up: Callable[[str], bool] = lambda ct: False
     violations: list[str] = field(default_factory=list)
     trace: list[str] | None = None
     healed: bool = False
@@ -166,11 +170,16 @@ class World:
             if gate_open and not truth.word:
                 self.violate(f"{copy.ct} on {copy.node} is killed with its gate open: its peers get a reset")
             owner = was != "held" and copy.stamp == truth.stamp
-            if (last or owner) and not truth.word:
+            if last and was == "held" and self.was_given_up(copy.ct):
+                truth.loss = truth.frozen_lost
+                truth.connection = f"reset: {truth.loss}"
+            elif (last or owner) and not truth.word:
                 self.violate(f"{copy.ct} on {copy.node} ({was}) is killed before another copy has taken over")
         elif last:
             truth.loss = cause
             truth.connection = f"reset: {cause}"
+        elif copy.stamp == truth.stamp:
+            truth.frozen_lost, truth.frozen_lost_ms = cause, self.clock.wall_ms()
         self.changed(copy.ct, f"{copy.ct} on {copy.node} ({was}) is dead: {cause}")
 
     def tree_removed(self, ct: str, stamp: int, node: str) -> None:

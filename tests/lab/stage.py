@@ -116,6 +116,8 @@ class Stage:
             self.on_node(node, "rm", "-f", "/var/lib/migrator/cordon")
         for row in self.ok("ct", "list", "--json").json()["containers"]:
             self.migrator("ct", "destroy", row["name"], "--force", "--yes")
+        for node in self.spec.nodes:  # a node never forgets a token; a test begins with 1
+            self.on_node(node, "rm", "-f", "/var/lib/migrator/floor")
 
     def leftovers(self) -> list[str]:
         """Everything of a migration or a container that is on any node."""

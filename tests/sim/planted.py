@@ -200,6 +200,7 @@ def target_not_held(patch: Patch) -> None:
 @planted
 def token_not_checked(patch: Patch) -> None:
     patch.setattr(Machine, "check_token", lambda self, ct, token, run="": self.record(ct))
+    patch.setattr(Machine, "check_run", lambda self, ct, token: self.record(ct))
 
 
 @planted

@@ -54,7 +54,9 @@ ROWS = [
     ("leased, and the source is nobody's", journal(State.SEEDED), SERVING, GONE, True),
     ("leased, and the source is another's", journal(State.SEEDED), record("serving", run="q"), GONE, True),
     ("leased, and the source's record is gone", journal(State.SEEDED), GONE, GONE, True),
-    ("generation above", journal(State.PLANNED), record("serving", run="-", generation=3), GONE, True),
+    ("generation above", journal(State.SEEDED), record("serving", generation=3), record("reserved"), True),
+    ("never leased, and it came back", journal(State.PLANNED), record("serving", run="-", generation=3), GONE, False),
+    ("never leased, and it is gone", journal(State.PLANNED, begun=State.LEASED), GONE, GONE, False),
     (
         "committed, and the source runs",
         journal(State.COMMITTED, decision=State.COMMITTED),

@@ -108,23 +108,35 @@ write_record() {
         rm -f "$RECORDS/.$1.new"
         fail 1 "the record of $1 cannot be written: the disk of this node is full, or broken"
     }
-    {
-        echo "state=$r_state"
-        echo "token=$r_token"
-        echo "generation=$r_generation"
-        echo "boot=$r_boot"
-        echo "run=$r_run"
-        echo "role=$r_role"
-        echo "deadline_s=$r_deadline_s"
-        echo "memory_bytes=$r_memory_bytes"
-        echo "cpu_milli=$r_cpu_milli"
-        echo "disk_bytes=$r_disk_bytes"
-        echo "armed=$r_armed"
-        echo "creator=$r_creator"
-    } > "$RECORDS/.$1.new"
+    record_text > "$RECORDS/.$1.new"
     sync "$RECORDS/.$1.new"
     mv "$RECORDS/.$1.new" "$RECORDS/$1"
     sync "$RECORDS"
+}
+
+record_text() {
+    echo "state=$r_state"
+    echo "token=$r_token"
+    echo "generation=$r_generation"
+    echo "boot=$r_boot"
+    echo "run=$r_run"
+    echo "role=$r_role"
+    echo "deadline_s=$r_deadline_s"
+    echo "memory_bytes=$r_memory_bytes"
+    echo "cpu_milli=$r_cpu_milli"
+    echo "disk_bytes=$r_disk_bytes"
+    echo "armed=$r_armed"
+    echo "creator=$r_creator"
+}
+
+# For what must be written down though the disk is full: the block that the record has is written again, padded with
+# empty lines to its length. It is one sector; a power loss in it is the smaller evil.
+write_record_in_place() { # CT
+    size=$(stat -c %s "$RECORDS/$1")
+    {
+        record_text
+        yes '' | head -n 200
+    } | head -c "$((size > 480 ? size : 480))" | dd of="$RECORDS/$1" conv=notrunc,fsync 2> /dev/null
 }
 
 # The floor goes up first: a node never forgets which tokens it has seen, only which container they were for.

@@ -52,12 +52,14 @@ verb_watchdog() { # CT DEADLINE_S
     echo 'watchdog fired'
 }
 
+# The record goes first. A node that died with its container running, and its record saying fenced, would let a recovery
+# go on from what the target holds, which is older than what clients have seen. A full disk may not hold it up.
 give_back() {
     read_net "$ct"
+    r_state=serving r_deadline_s=0
+    (write_record "$ct") 2> /dev/null || write_record_in_place "$ct"
     gate_open || :
     set_frozen "$ct" 0
-    r_state=serving r_deadline_s=0
-    write_record "$ct"
 }
 
 # Dumps the frozen container, which stays frozen and whole, so that a rollback needs no restore; then sends the images.
