@@ -23,7 +23,7 @@ from tests.conformance.steps_side import made, take
 MIB = 1 << 20
 GIB = 1 << 30
 NAME = "web"
-ROOM = f"{64 * MIB} 500 {256 * MIB} {10**12} 100000 {10**12}"
+ROOM = f"{256 * MIB} 1000 {1024 * MIB} {10**12} 100000 {10**12}"  # as `migrator ct create` makes it
 FILES = ("descriptor.json", "config.json", "net", "criu.conf", "restart")
 CODES: dict[type[Exception], int] = {NodeRefused: 10, NodeMissing: 11, NodeFailed: 1}
 
@@ -36,9 +36,9 @@ class Start:
     generation: int = 1
     floors: tuple[int, int] = (0, 0)  # on the source and on the target
     restart: str = "always"
-    memory_bytes: int = 64 * MIB
-    cpu_milli: int = 100
-    disk_bytes: int = 256 * MIB
+    memory_bytes: int = 256 * MIB
+    cpu_milli: int = 1000
+    disk_bytes: int = 1024 * MIB
 
 
 class SimSide:
