@@ -198,6 +198,8 @@ def overruled(cluster: Cluster, node: str) -> dict[str, str]:
     """Containers of a node that another node owns by a higher generation, and why they are not started here."""
     found = {}
     for mine in cluster.node(node).containers:
+        if mine.state != "serving":
+            continue  # its own record says why not
         for other in cluster.owners(mine.name):
             theirs = other.container(mine.name)
             if other.name != node and theirs is not None and theirs.generation > mine.generation:

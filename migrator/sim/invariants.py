@@ -134,6 +134,12 @@ def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
         if len(running) != 1:
             modes = [f"{copy.mode} on {copy.node}" for copy in world.copies(ct)]
             world.violate(f"{ct} runs {len(running)} times at the end ({', '.join(modes) or 'no copy anywhere'})")
+        for m in world.machines.values():
+            record, keeper = m.disk.records.get(ct), m.up.keepers.get(ct)
+            tree = m.disk.trees.get(ct)
+            always = record is not None and tree is not None and tree.text("restart") == "always\n"
+            if always and running == [m.name] and (keeper is None or not keeper.alive):
+                world.violate(f"{ct} is to run always, and nobody on {m.name} would start it again")
         if truth.connection != "kept" and not truth.loss:
             world.violate(f"the connection of {ct} is {truth.connection}, and no fault explains it")
     if not stuck:
@@ -158,6 +164,9 @@ def leftovers(world: World) -> Iterator[str]:
         yield from (
             f"{copy.mode} copy of {copy.ct} on {m.name}" for copy in ram.copies.values() if copy.mode != "running"
         )
+        for ct, keeper in ram.keepers.items():
+            if keeper.alive and (ct not in m.disk.records or m.disk.records[ct].armed != "yes"):
+                yield f"keeper of {ct} on {m.name}, which may not start it"
         yield from (f"cable of {ct} on {m.name}" for ct in ram.gates if ct not in ram.copies)
 
 

@@ -80,7 +80,7 @@ class MoveDir:
     role: str
     images: Images | None = None
     came: bool = False  # images come once
-    held: bool = False
+    held: int = 0  # how many processes were held; fewer are not the copy that was verified
     going: bool = False
     ended: bool = False
     go: asyncio.Future[str] | None = None
@@ -351,8 +351,10 @@ class Machine:
                 move.go.set_result("kill")
 
     def is_held(self, ct: str) -> bool:
-        return ct in self.up.copies and any(
-            move.held and not move.ended for key, move in self.up.moves.items() if key[0] == ct
+        """Whole, not only there."""
+        copy = self.copy(ct)
+        return copy is not None and any(
+            move.held == copy.processes and not move.ended for key, move in self.up.moves.items() if key[0] == ct
         )
 
     def remove_tree(self, ct: str) -> None:

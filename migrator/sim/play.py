@@ -25,6 +25,7 @@ from migrator.sim import invariants
 from migrator.sim.faults import Strikes
 from migrator.sim.loop import Deadlock, VirtualLoop
 from migrator.sim.machine import Machine, Record, Tree
+from migrator.sim.restart import keeper_start
 from migrator.sim.scenario import Scenario
 from migrator.sim.wire import Killed, Orchestrator, OrchestratorStore, SimNode
 from migrator.sim.world import Clock, Truth, World
@@ -75,7 +76,8 @@ class _Life:
         self.names = [f"ct{number}" for number in range(scenario.containers)]
         full = names[: max(1, scenario.drained)]
         for number, name in enumerate(self.names):
-            place(world, world.machines[full[number % len(full)]], descriptor(name, number))
+            ct = replace(descriptor(name, number), restart="always" if scenario.restart else "no")
+            place(world, world.machines[full[number % len(full)]], ct)
         self.orchestrators = [Orchestrator(f"o{number}", world, f"o{number}") for number in range(2)]
         self.watch = invariants.Watch(world, self.stores)
         self.strikes = Strikes(world, scenario.faults, self.orchestrators)
@@ -97,6 +99,9 @@ class _Life:
 
     async def _live(self) -> None:
         scenario = self.scenario
+        for machine in self.world.machines.values():
+            for ct in machine.disk.records:
+                keeper_start(machine, ct)
         second = asyncio.Event()
         if scenario.second:
             self.strikes.at_moment(scenario.second_at, second.set)

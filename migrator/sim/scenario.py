@@ -76,6 +76,7 @@ class Scenario:
     patience_s: float = 0.0
     back: bool = False
     early: bool = False
+    restart: bool = False  # whether the nodes' restarters start the containers again
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -106,9 +107,10 @@ def generate(seed: int) -> Scenario:
         at = rng.randint(1, 40) if second == "duel" and rng.random() < 0.6 else _moment(rng)
         scenario = replace(scenario, second=second, second_at=at, backup_at=_moment(rng))
     if not drain and not scenario.second and rng.random() < 0.3:
-        return replace(scenario, early=True, faults=_crux(rng))
+        return replace(scenario, early=True, faults=_crux(rng), restart=rng.random() < 0.5)
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
-    return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
+    faults = tuple(_fault(rng, scenario) for _ in range(count))
+    return replace(scenario, faults=faults, restart=rng.random() < 0.5)
 
 
 def _crux(rng: Random) -> tuple[Fault, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from migrator.sim import restart
+from migrator.sim import verbs_ct as life
 from migrator.sim import verbs_lease as lease
 from migrator.sim import verbs_settle as settle
 from migrator.sim import verbs_source as source
@@ -24,8 +25,10 @@ VERBS: dict[str, Verb] = {
     "job": lease.job,
     "arp-owner": lease.arp_owner,
     "criu-check": lease.criu_check,
-    "ct-put": lease.ct_put,
-    "ct-start": lease.ct_start,
+    "ct-put": life.ct_put,
+    "ct-start": life.ct_start,
+    "ct-stop": life.ct_stop,
+    "ct-remove": life.ct_remove,
     "keygen": source.keygen,
     "link": source.link,
     "fence": source.fence,

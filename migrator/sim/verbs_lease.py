@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from migrator.sim.machine import Exit, Job, JobKey, Machine, Record, refuse
-from migrator.sim.restart import armed, bring_up, keeper_start
+from migrator.sim.machine import Job, JobKey, Machine, Record, refuse
+from migrator.sim.restart import armed, keeper_start
 
 # What all simulated nodes have in common; the rest of a probe follows from the machine.
 _SAME = """hostname sim
@@ -97,7 +97,7 @@ async def settle(m: Machine, ct: str, token: str, generation: str, run: str = ""
         settled = m.edit(record, state=state, role="owner", run="-", deadline_s=0, **changes)
         await m.write_record(ct, armed(m, ct, settled))
         keeper_start(m, ct)
-        return ""
+        return "settled now\n"
 
 
 async def clean_move(m: Machine, ct: str, token: int) -> None:
@@ -237,39 +237,3 @@ async def arp_owner(m: Machine, bridge: str, ip: str) -> str:
 async def criu_check(m: Machine) -> str:
     await m.step("criu check")
     return "criu works\n"
-
-
-async def ct_put(m: Machine, ct: str, token: str, name: str, size: str, stdin: bytes = b"") -> str:
-    async with m.locked():
-        if ct not in m.disk.trees:
-            raise Exit(2, f"cannot create containers/{ct}/.{name}: Directory nonexistent")
-        if len(stdin) != int(size):
-            raise Exit(1, f"{name} of {ct} came cut short")
-        m.check_token(ct, int(token))
-        if m.disk.full:
-            raise Exit(1, f"{name}: No space left on device")
-        if ct not in m.disk.trees:
-            raise Exit(1, f"{name}: No such file or directory")
-        m.disk.trees[ct].bundle[name] = stdin
-        return ""
-
-
-async def ct_start(m: Machine, ct: str) -> str:
-    """Starts a container cold. The record decides."""
-    async with m.locked():
-        record = m.record(ct)
-        if record.state == "absent":
-            raise Exit(11, f"container {ct} is not on this node")
-        if record.state not in ("serving", "stopped"):
-            raise refuse(f"container {ct} is {record.state}: it was on the move; finish run {record.run} first")
-        if m.copy(ct):
-            if record.state == "serving" and record.run == "-":
-                m.set_gate(ct, True)
-                if (now := armed(m, ct, record)) != record:
-                    await m.write_record(ct, now)
-                keeper_start(m, ct)
-            return "started already\n"
-        await m.write_record(ct, armed(m, ct, m.edit(record, state="serving", boot=m.up.boot)))
-        bring_up(m, ct)
-        keeper_start(m, ct)
-        return "started now\n"

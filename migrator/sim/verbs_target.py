@@ -89,7 +89,7 @@ async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
     await m.step("restored")
     if copy.mode == "dead":
         raise Exit(1, "CRIU: it was killed")
-    move.held = True
+    move.held = copy.processes
     move.woke.set()
     m.world.changed(ct, f"{m.name}: {ct} is held")
     word = await move.go

@@ -15,6 +15,8 @@ OLD, RIGHT, NEW = "{0}", "{1}", "{7}"
 ROWS = (
     "inspect web",
     "ct-start web",
+    "ct-stop web 0",
+    "ct-remove web",
     "ct-put web @ restart 7",
     "lease web @ {9} other",
     "lease web @ @ r",
@@ -61,6 +63,8 @@ class Side(Protocol):
     async def watchdog(self, token: str) -> None: ...
     async def runs(self, role: str) -> None: ...
     async def lose(self, role: str, token: str) -> None: ...
+    async def maim(self, role: str) -> None: ...
+    async def end_job(self, role: str, token: str, name: str) -> None: ...
     async def part(self) -> None: ...
     async def heal(self) -> None: ...
     async def step(self, way: str, name: str) -> Outcome: ...
@@ -80,14 +84,21 @@ def read(script: str, loop: VirtualLoop) -> list[Act]:
     acts: list[Act] = []
     for line in script.splitlines():
         if line.startswith("table "):
-            acts.append(Act(line, tuple(_without_effect(acts, line.split()[1], loop))))
+            acts.append(Act(line, tuple(_rows(acts, line.split()[1], loop)[0])))
         elif line:
             acts.append(Act(line))
     return acts
 
 
-def _without_effect(before: list[Act], role: str, loop: VirtualLoop) -> list[str]:
-    found: list[str] = []
+def with_effect(script: str, role: str, loop: VirtualLoop) -> list[str]:
+    """The calls of a table that do take effect after a script."""
+    return _rows(read(script, loop), role, loop)[1]
+
+
+def _rows(before: list[Act], role: str, loop: VirtualLoop) -> tuple[list[str], list[str]]:
+    """All calls of a table: those without effect where a script has come to, and those with."""
+    without: list[str] = []
+    having: list[str] = []
     sides: list[SimSide] = []  # a loop alone does not hold the tasks of a world
     rows = [row.replace("@", token) for token in (OLD, RIGHT, NEW) for row in ROWS if "@" in row]
     rows += [row for row in ROWS if "@" not in row]
@@ -102,12 +113,13 @@ def _without_effect(before: list[Act], role: str, loop: VirtualLoop) -> list[str
                 was = await side.effects()
             await side.batch(role, [filled(row, side, 1)])
             if await side.effects() == was:
-                found.append(row)
+                without.append(row)
             else:
+                having.append(row)
                 side = None
 
     loop.run(main())
-    return found
+    return without, having
 
 
 def filled(line: str, side: Side, base: int) -> str:
@@ -137,7 +149,7 @@ async def _do(side: Side, words: list[str]) -> list[Outcome]:
         case "start":
             return await _do(side, rest)
         case "twice":
-            return [await side.call(rest[0], rest[1:]) for _ in range(2)]
+            return [*await _do(side, rest), *await _do(side, rest)]
         case "cut":
             return [await side.call(rest[0], rest[1:], "cut-mid")]
         case "do" | "undo":
@@ -146,7 +158,7 @@ async def _do(side: Side, words: list[str]) -> list[Outcome]:
             return await side.put(*rest)
         case "table":
             return []
-        case "crash" | "boot" | "kill" | "watchdog" | "runs" | "lose" | "part" | "heal":
+        case "crash" | "boot" | "kill" | "watchdog" | "runs" | "lose" | "maim" | "end_job" | "part" | "heal":
             await getattr(side, first)(*rest)
             return []
     raise AssertionError(f"no such act: {first}")

@@ -12,18 +12,7 @@ from dataclasses import dataclass, field
 
 Effects = dict[str, dict[str, str]]  # role (s, t) -> what is true there, by name
 
-MEASURED = {
-    "frozen_at_ms",
-    "released_at_ms",
-    "ms",
-    "dump_ms",
-    "send_ms",
-    "image_kib",
-    "bytes",
-    "sent",
-    "key",
-    "address",
-}
+MEASURED = {"frozen_at_ms", "released_at_ms", "ms", "dump_ms", "send_ms", "image_kib", "bytes", "sent", "key"}
 KINDS = {0: "done", 10: "refused", 11: "missing"}
 
 
@@ -64,7 +53,7 @@ def answer(text: str, base: int) -> tuple[str, ...]:
             continue  # a simulated program listens to nobody
         if key == "floor":
             rest = rest if int(rest) > base else "below"
-        if key in ("process", "err") or key in MEASURED:
+        if key in ("process", "err", "address") or key in MEASURED:
             rest = "*"
         if key == "exit" and rest != "0":
             rest = "not 0"

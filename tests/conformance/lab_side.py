@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import re
 
+from migrator.executor.fleet import Fleet
 from migrator.inventory import cluster_file
 from migrator.lab import lab as labs
+from migrator.steps.base import Move
 from migrator.transport import kit
 from migrator.transport.base import NodeFailed, NodeMissing, NodeRefused, NodeUnreachable
 from migrator.transport.ssh import SshNode
 from tests.conformance.compare import Effects, Outcome, outcome
 from tests.conformance.sim_side import FILES, NAME, ROOM, Start
+from tests.conformance.steps_side import made, take
 from tests.lab.stage import Stage
 
 NODE = f"{kit.directory()}/node"
@@ -101,7 +104,8 @@ class LabSide:
         self.consoles = {entry.name: LabNode(entry.name, self.file.ssh_address(entry)) for entry in self.file.nodes}
         self.roles = {"s": "n1", "t": "n2"}
         self.values: dict[str, str] = {}
-        self.base = 1
+        self.base = self.generation = 1
+        self.move: Move | None = None
 
     async def close(self) -> None:
         for node in (*self.calls.values(), *self.consoles.values()):
@@ -198,6 +202,20 @@ class LabSide:
     async def lose(self, role: str, token: str) -> None:
         await self.console(role).shell(f"rm -rf /run/migrator/move/{NAME}.{token}/images/*")
 
+    async def maim(self, role: str) -> None:
+        await self.console(role).shell(
+            f"for pid in $(cat {GROUP}/cgroup.procs); do "
+            "awk '$1 == \"NSpid:\" && NF == 3 && $3 != 1 { exit 1 }' /proc/$pid/status || break; done; "
+            f"kill -9 $pid; while grep -qx $pid {GROUP}/cgroup.procs; do sleep 0.02; done"
+        )
+
+    async def end_job(self, role: str, token: str, name: str) -> None:
+        directory = f"/run/migrator/jobs/{NAME}.{token}.{name}"
+        await self.console(role).shell(
+            f"until [ -s {directory}/pid ]; do sleep 0.02; done; "
+            f"kill -9 -$(cat {directory}/pid); flock -w 30 {directory}/lock true"
+        )
+
     async def part(self) -> None:
         for role, other in (("s", "t"), ("t", "s")):
             peer = self.file.entry(self.roles[other]).host
@@ -211,7 +229,10 @@ class LabSide:
             await self.console(role).shell("nft delete table inet part 2> /dev/null || :")
 
     async def step(self, way: str, name: str) -> Outcome:
-        raise NotImplementedError
+        if self.move is None:
+            fleet = Fleet(self.file, lambda entry: self.calls[entry.name])
+            self.move = await made(fleet, NAME, self.roles["s"], self.roles["t"], self.generation)
+        return await take(self.move, way, name)
 
     # --- what is true -------------------------------------------------------------------------------------------------
 
@@ -245,6 +266,7 @@ class LabSide:
         id_base = await self.console("s").shell(f"cat /var/lib/migrator/containers/{NAME}/id_base")
         self.values = {"peer": peer, "host_key": host_key.strip(), "id_base": id_base.strip(), "room": ROOM}
         numbers = {key: int(mine[f"record {key}"]) for key in ("generation", "memory_bytes", "cpu_milli", "disk_bytes")}
+        self.move, self.generation = None, numbers["generation"]
         return Start(token=self.base, floors=floors, **numbers)
 
     async def end(self) -> None:
@@ -254,9 +276,11 @@ class LabSide:
         await self.heal()
         seen = await self.effects()
         mine, other = (seen[role].get("record state", "absent") for role in ("s", "t"))
-        if other in ("released", "serving"):
+        if other in ("released", "serving", "stopped") or (mine, other) == ("absent", "held"):
+            await self._settle("t", "release {token}")
             await self._settle("s", "retire {token}")
             await self._settle("t", "settle {token} 1 {run}")
+            await self.batch("t", [f"ct-start {NAME}"])
         elif mine != "absent":
             await self._settle("s", "thaw {token}", "reclaim {token}", "settle {token} 1 {run}")
             await self._settle("t", "discard-target {token} {run}")

@@ -10,6 +10,8 @@ crash ROLE, boot ROLE   power
 kill ROLE               the container's processes die, and a restore that held them ends
 watchdog TOKEN          until the source's watchdog has ended
 runs ROLE               until the container's processes run there
+maim ROLE               one of the container's processes dies, not its first
+end_job ROLE TOKEN NAME a job is killed
 lose ROLE TOKEN         the images that have come are removed
 part, heal              the wire between the two nodes
 do STEP, undo STEP      a step of the product, on a move made from both nodes
@@ -169,11 +171,18 @@ def down(script: str, *roles: str) -> str:
     return script + "".join(f"crash {role}\nboot {role}\n" for role in roles) + LOOK
 
 
+# The product's own steps. The last pass over the files goes on when the dump has ended.
+_STEPS = ("lease", "check", "reserve", "seed", "fence", "dump", "sync", "restore", "verify", "seal")
+DONE_BY_STEPS = "".join(f"{'start ' if name == 'dump' else ''}twice do {name}\n" for name in _STEPS)
+UNDONE_BY_STEPS = "".join(f"twice undo {name}\n" for name in ("fence", "reserve", "lease"))
+
 # Everything that `make test` plays.
 SCRIPTS: dict[str, str] = {
     "a whole move": SETTLED + LATE,
     "every call of a move made twice": twice(SETTLED),
     "every call of a move cut off and asked again": cut(SETTLED),
+    "every step of a move done twice": DONE_BY_STEPS + "twice do release\ntwice do remove\ntwice do settle\n",
+    "every step undone twice": DONE_BY_STEPS + UNDONE_BY_STEPS,
     "a lease late and a token raised at rest": """
 s settle web {3} 1
 s lease web {0} {1} r
@@ -196,6 +205,7 @@ s settle web {5} 1 r
     "taken over when held": HELD + TAKEN_OVER + ABORT_LATER,
     "the watchdog was first": watched(FENCED) + "watchdog {1}\n" + LOOK + "s seal web {1}\n" + ABORT,
     "a held copy is killed": HELD + "kill t\n" + LOOK + "t release web {1}\nt await-held web {1} 1\n" + ABORT,
+    "a part of a held copy is killed": HELD + "maim t\n" + LOOK + "t await-held web {1} 1\nt release web {1}\n" + ABORT,
     "a fenced source is killed": FENCED + "kill s\n" + LOOK + RECLAIM,
     "a restore fails": SYNCED
     + """
@@ -223,7 +233,11 @@ FULL: dict[str, str] = {
     "both lose power when sealed": down(SEALED, "s", "t") + "t release web {1}\n" + RECLAIM,
     "the watchdog comes when the copy is held": watched(HELD, 8) + "watchdog {1}\n" + LOOK + "s seal web {1}\n" + ABORT,
     "a source that serves is killed": PREPARED + "kill s\n" + LOOK + "s fence web {1} 300\n" + ABORT,
-    "a released copy is killed": RELEASED + "kill t\n" + LOOK + new_in(SETTLED, RELEASED),
+    "a released copy is killed": RELEASED
+    + "kill t\n"
+    + LOOK
+    + "s retire web {1}\nstart t settle web {1} 2 r\nruns t\n"
+    + LOOK,
     "keys revoked by a later lease": LINKED
     + """
 t lease web {1} {2} r
@@ -261,4 +275,20 @@ s link web {1} root {peer} 22 {host_key}
 s job web {1} files4 60 send-files web {1} 4
 """
     + ABORT,
+    "a job that was killed is lost": SEEDED
+    + """
+part
+start s job web {1} files2 0 send-files web {1} 2
+end_job s {1} files2
+s job web {1} files2 5 send-files web {1} 2
+s job web {1} files2 0 send-files web {1} 2
+start heal
+s inspect web
+"""
+    + ABORT,
+    "stopped, and only a start has effect": "twice s ct-stop web 0\ntable s\ntable t\n"
+    + LOOK
+    + "twice s ct-start web\n",
+    "stopped and leased": "s ct-stop web 0\n" + LEASED + "s fence web {1} 300\ntable s\n" + ABORT + "s ct-start web\n",
+    "taken back cold": FENCED + "kill s\ns reclaim web {1}\ntable s\ntable t\n" + ABORT,
 }

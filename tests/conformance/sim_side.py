@@ -6,21 +6,24 @@ import asyncio
 from dataclasses import dataclass, replace
 from random import Random
 
+from migrator.executor.fleet import Fleet
 from migrator.model.container import Descriptor
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.machine import Machine
-from migrator.sim.play import place
+from migrator.sim.play import cluster_of, place
 from migrator.sim.restart import keeper_start
 from migrator.sim.verbs_source import usable
 from migrator.sim.wire import Orchestrator, SimNode
 from migrator.sim.world import Clock, World
+from migrator.steps.base import Move
 from migrator.transport.base import Answer, NodeFailed, NodeMissing, NodeRefused, NodeUnreachable
 from tests.conformance.compare import Effects, Outcome, outcome
+from tests.conformance.steps_side import made, take
 
 MIB = 1 << 20
 GIB = 1 << 30
 NAME = "web"
-ROOM = f"{64 * MIB} 500 {256 * MIB} {10**12} 100000 {10**12}"
+ROOM = f"{256 * MIB} 1000 {1024 * MIB} {10**12} 100000 {10**12}"  # as `migrator ct create` makes it
 FILES = ("descriptor.json", "config.json", "net", "criu.conf", "restart")
 CODES: dict[type[Exception], int] = {NodeRefused: 10, NodeMissing: 11, NodeFailed: 1}
 
@@ -33,9 +36,9 @@ class Start:
     generation: int = 1
     floors: tuple[int, int] = (0, 0)  # on the source and on the target
     restart: str = "always"
-    memory_bytes: int = 64 * MIB
-    cpu_milli: int = 100
-    disk_bytes: int = 256 * MIB
+    memory_bytes: int = 256 * MIB
+    cpu_milli: int = 1000
+    disk_bytes: int = 1024 * MIB
 
 
 class SimSide:
@@ -53,6 +56,7 @@ class SimSide:
             machine.disk.templates["debian"] = "digest"
             if floor := start.floors[role == "t"]:
                 machine.disk.floors[NAME] = floor
+        self.move: Move | None = None
         s = self.machines["s"]
         place(self.world, s, self.descriptor())
         keeper_start(s, NAME)
@@ -133,11 +137,28 @@ class SimSide:
     async def lose(self, role: str, token: str) -> None:
         self.machines[role].up.moves[(NAME, int(token))].images = None
 
+    async def maim(self, role: str) -> None:
+        if copy := self.machines[role].copy(NAME):
+            copy.processes -= 1
+
+    async def end_job(self, role: str, token: str, name: str) -> None:
+        job = self.machines[role].up.jobs[(NAME, int(token), name)]
+        if job.task is not None:
+            job.task.cancel()
+        await job.done.wait()
+
     async def part(self) -> None:
         self.world.parted.add(frozenset(self.names.values()))
 
     async def heal(self) -> None:
         self.world.parted.clear()
+
+    async def step(self, way: str, name: str) -> Outcome:
+        if self.move is None:
+            entries = {node.name: node for node in self.nodes.values()}
+            fleet = Fleet(cluster_of(list(entries)), lambda entry: entries[entry.name])
+            self.move = await made(fleet, NAME, "n1", "n2", self.start.generation)
+        return await take(self.move, way, name)
 
     # --- what is true -------------------------------------------------------------------------------------------------
 

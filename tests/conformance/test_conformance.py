@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pytest
 
 from migrator.sim.loop import VirtualLoop
-from tests.conformance.acts import live, read
+from tests.conformance.acts import live, read, with_effect
 from tests.conformance.compare import Moment, differences
 from tests.conformance.lab_side import LabSide
-from tests.conformance.scripts import FULL, SCRIPTS, TABLED, TABLED_FULL
+from tests.conformance.scripts import FULL, SCRIPTS, STAGES, TABLED, TABLED_FULL
 from tests.conformance.sim_side import SimSide
 from tests.lab.stage import Stage
 
@@ -50,7 +50,7 @@ class Bench:
 def bench(stage: Stage) -> Iterator[Bench]:
     stage.boot_all()
     words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", stage.ip(1), "--restart", "always")
-    stage.ok(*words, "--", "sleep", "1000000")
+    stage.ok(*words, "--", "sh", "-c", "sleep 1000000 & exec sleep 1000000")
     with asyncio.Runner() as runner:
         lab = LabSide(stage)
         yield Bench(lab, runner, VirtualLoop())
@@ -83,3 +83,14 @@ def test_what_must_not_take_effect_does_not_in_any_other_state(bench: Bench) -> 
 @pytest.mark.parametrize("name", FULL)
 def test_simulated_nodes_do_what_real_ones_do_at_length(bench: Bench, name: str) -> None:
     agrees(bench, FULL[name])
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("role", ["s", "t"])
+@pytest.mark.parametrize("stage_name", STAGES)
+def test_each_verb_that_takes_effect_takes_the_same_on_both(bench: Bench, stage_name: str, role: str) -> None:
+    script = STAGES[stage_name]
+    for row in with_effect(script, role, bench.loop):
+        begun = "start " if row.startswith("job") else ""  # and not waited for
+        agrees(bench, f"{script}{begun}{role} {row}\n")

@@ -20,7 +20,7 @@ from migrator.journal.store import Journal
 from migrator.protocol import recovery as table
 from migrator.protocol.recovery import Action, Verdict
 from migrator.protocol.states import State
-from migrator.sim import verbs, verbs_lease, verbs_source, verbs_target
+from migrator.sim import restart, verbs, verbs_lease, verbs_source, verbs_target
 from migrator.sim.machine import Machine
 from migrator.steps import remove, reserve, seal, sync
 from migrator.steps.base import Move
@@ -300,3 +300,23 @@ def files_not_synced_before_the_source_goes(patch: Patch) -> None:
         return answer
 
     patch.setitem(verbs.JOBS, "send-files", send_files)
+
+
+# --- in the restarters ----------------------------------------------------------------------------------------------
+
+
+@planted
+def boot_starts_what_was_on_the_move(patch: Patch) -> None:
+    async def boot(m: Machine) -> str:
+        for ct, record in list(m.disk.records.items()):
+            await m.step("boot")
+            if record.state in ("serving", "fenced", "sealed") and m.copy(ct) is None:
+                restart.bring_up(m, ct)
+        return ""
+
+    patch.setattr(restart, "boot", boot)
+
+
+@planted
+def settle_makes_no_keeper(patch: Patch) -> None:
+    patch.setattr(verbs_lease, "keeper_start", lambda m, ct: None)
