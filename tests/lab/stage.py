@@ -109,6 +109,23 @@ class Stage:
         self.begun += 1
         self.journal = self.journal.with_name(f"journal-{self.begun}.db")
         self.boot_all()
+        if self.leftovers():
+            self.wipe()
+
+    def wipe(self) -> None:
+        """Takes what a failed test has left away, by force: it has said so, and the next is no part of it."""
+        for node in self.spec.nodes:
+            self.on_node(
+                node, "sh", "-c", "cd /var/lib/migrator && rm -rf records/* floor cordon boot templates/.part*"
+            )
+            labs.crash(self.paths, node)
+            labs.boot(self.paths, node)
+            self.on_node(
+                node,
+                "sh",
+                "-c",
+                "rm -rf /var/lib/migrator/containers/*; sed -i /migrator:/d /root/.ssh/authorized_keys",
+            )
 
     def boot_all(self) -> None:
         for node in self.spec.nodes:
