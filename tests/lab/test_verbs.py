@@ -172,7 +172,7 @@ def begin(twice: Twice, source: str, target: str, token: int) -> None:
         twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {MIB}")
     for name in ("descriptor.json", "config.json", "net", "criu.conf", "restart"):
         text = stage.on_node(source, "cat", f"/var/lib/migrator/containers/web/{name}").out
-        twice(target, f"ct-put web {token} {name}", stdin=text)
+        twice(target, f"ct-put web {token} {name} {len(text.encode())}", stdin=text)
     address = stage.spec.ip(target)
     made = twice(source, f"keygen web {token} {address}")
     twice(target, f"admit web {token} {value(made, 'address')} 600 {value(made, 'key')}")
