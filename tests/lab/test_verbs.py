@@ -206,10 +206,7 @@ def taken_over(stage: Stage) -> Iterator[Stage]:
     for node in ("n1", "n2"):
         assert stage.on_node(node, "sh", NODE, "lease", "web", "2", "3", "later").code == 0
     yield stage
-    stage.on_node("n2", "sh", NODE, "discard-target", "web", "3")
-    stage.on_node("n1", "sh", NODE, "settle", "web", "3", "1")
-    stage.ok("rollback", stage.last_run()["run"])
-    stage.remove_all()
+    stage.wipe()  # the journal knows nothing of the later run, and settles nothing
     assert stage.leftovers() == []
 
 
