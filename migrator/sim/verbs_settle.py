@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from migrator.sim.machine import Machine, refuse
+from migrator.sim.restart import disarm
 from migrator.sim.verbs_lease import close_links
 from migrator.sim.verbs_source import end_watchdogs
 
@@ -18,12 +19,14 @@ async def stand_down(m: Machine, ct: str, token: str, generation: str) -> str:
             raise refuse(f"container {ct} is of generation {record.generation} here; {generation} is not above it")
         if record.state not in ("serving", "stopped", "fenced", "sealed", "released"):
             raise refuse(f"container {ct} is {record.state} here and does not run")
-        copy = m.copy(ct)
+        await disarm(m, ct)
+        record, copy = m.record(ct), m.copy(ct)
         boot = m.up.boot if copy else record.boot
         await m.write_record(ct, m.edit(record, state="sealed", boot=boot))
         await end_watchdogs(m, ct)
         copy = m.copy(ct)
         if copy is not None:
+            m.up.frozen.add(ct)
             m.world.freeze(copy)
             m.set_gate(ct, False)
         return "stood down\n"

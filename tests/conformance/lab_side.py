@@ -276,17 +276,20 @@ class LabSide:
         await self.heal()
         seen = await self.effects()
         mine, other = (seen[role].get("record state", "absent") for role in ("s", "t"))
-        if other in ("released", "serving", "stopped") or (mine, other) == ("absent", "held"):
-            await self._settle("t", "release {token}")
-            await self._settle("s", "retire {token}")
+        if mine == "absent":
+            await self._settle("t", "release {token}", "thaw {token}", "reclaim {token}", "settle {token} 1 {run}")
+            await self.batch("t", [f"ct-start {NAME}"])
+        elif other in ("released", "serving"):
+            await self._settle("s", "stand-down {token} 999", "retire {token}")
             await self._settle("t", "settle {token} 1 {run}")
             await self.batch("t", [f"ct-start {NAME}"])
-        elif mine != "absent":
-            await self._settle("s", "thaw {token}", "reclaim {token}", "settle {token} 1 {run}")
-            await self._settle("t", "discard-target {token} {run}")
-            await self.batch("s", [f"ct-start {NAME}"])
         else:
-            raise AssertionError(f"a script has lost its container: {seen}")
+            await self._settle("s", "thaw {token}", "reclaim {token}", "settle {token} 1 {run}")
+            await self._settle("t", "discard-target {token} {run}", "retire {token}", "settle {token} 1 {run}")
+            await self.batch("t", [f"ct-remove {NAME}"])
+            await self.batch("s", [f"ct-start {NAME}"])
+        held_by = [there.get("record state", "absent") for there in (await self.effects()).values()]
+        assert sorted(held_by) == ["absent", "serving"], f"a script has left {held_by}"
         self.roles = dict(sorted(self.roles.items()))
 
     async def _settle(self, role: str, *lines: str) -> None:
