@@ -8,6 +8,7 @@ from random import Random
 STEPS = 210  # moments of one undisturbed migration; later ones fall into its recovery
 CALLS = 40
 WRITES = 32
+HELD = (138, 150)  # moments about the hold and the seal
 LEASE_CALL, FENCE_CALL = 7, 22  # an undisturbed migration's calls: its lease on the target, its fence
 FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
 DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
@@ -111,7 +112,7 @@ def generate(seed: int) -> Scenario:
         scenario = replace(scenario, second=second, second_at=at, backup_at=_moment(rng))
     if scenario.second == "rival":
         scenario = replace(scenario, containers=2)
-    if not drain and not scenario.second and rng.random() < 0.06:
+    if not drain and not scenario.second and rng.random() < 0.1:
         return replace(scenario, templates=True, deadline_s=3.0, patience_s=200.0, faults=_ghost(rng))
     if not drain and not scenario.second and rng.random() < 0.3:
         return replace(scenario, early=True, faults=_crux(rng), restart=rng.random() < 0.5)
@@ -123,8 +124,8 @@ def generate(seed: int) -> Scenario:
 def _ghost(rng: Random) -> tuple[Fault, ...]:
     """A command that comes late, into a world that has moved on: after a watchdog, or after an abort."""
     if rng.random() < 0.5:
-        late = Fault("late", rng.choice((FENCE_CALL, FENCE_CALL, FENCE_CALL + 1, FENCE_CALL + 2)))
-        return late, Fault("stall", rng.randint(*HOT), seconds=rng.choice((4.0, 6.0, 20.0)))
+        late = Fault("late", rng.choice((FENCE_CALL, FENCE_CALL, FENCE_CALL, FENCE_CALL + 2)))
+        return late, Fault("stall", rng.randint(*HELD), seconds=rng.choice((6.0, 6.0, 20.0)))
     late = Fault("late", rng.choice((LEASE_CALL, rng.randint(LEASE_CALL - 1, FENCE_CALL))))
     broken = rng.choice((("dump-fails", "n1"), ("restore-fails", "n2"), ("disk-full", "n2")))
     return late, Fault(broken[0], rng.randint(60, 120), node=broken[1])

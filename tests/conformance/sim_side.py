@@ -176,6 +176,8 @@ class SimSide:
             for key in ("state", "token", "generation", "run", "role", "deadline_s", "memory_bytes", "cpu_milli"):
                 found[f"record {key}"] = str(getattr(record, key))
             found["record disk_bytes"], found["record armed"] = str(record.disk_bytes), record.armed
+            if record.state == "serving" and record.run != "-":
+                found["record void"] = "yes" if record.void == record.token else "no"
             found["record same_boot"] = "yes" if record.boot == ram.boot else "no"
         found["floor"] = str(m.disk.floors.get(NAME, 0))
         for (_, token, word), job in ram.jobs.items():
