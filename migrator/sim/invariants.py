@@ -26,6 +26,7 @@ class Watch:
         self.world = world
         self.stores = stores
         self._states: dict[tuple[str, str], str] = {}
+        self._runs: dict[tuple[str, str], str] = {}
         self._fenced_s: dict[tuple[str, str], float] = {}
         world.on_change = self.after
         world.was_given_up = self._was_given_up
@@ -36,6 +37,7 @@ class Watch:
         for name, machine in self.world.machines.items():
             record = machine.disk.records.get(ct)
             state = record.state if record else "absent"
+            self._let_go(ct, name, record.run if record else "")
             before = self._states.get((name, ct), "absent")
             if state != before:
                 self._states[(name, ct)] = state
@@ -71,6 +73,14 @@ class Watch:
             watchdog = waited_s >= record.deadline_s and record.run == run
             if not watchdog and not self._journaled(ct, run, FOR_SOURCE):
                 self.world.violate(f"{ct} on {node} is thawed before its deadline, and no journal has aborted it")
+
+    def _let_go(self, ct: str, node: str, run: str) -> None:
+        """A run's hold on a container ends by that run's own decision, and by nobody else's."""
+        before = self._runs.get((node, ct), "-")
+        self._runs[(node, ct)] = run
+        ends = ("aborted", "revoked", "settled", "done")
+        if run == "-" and before not in ("-", "") and not self._journaled(ct, before, ends):
+            self.world.violate(f"{ct} on {node} is let go for {before}, and its journal has not decided")
 
     def _run_of(self, ct: str, node: str) -> str:
         record = self.world.machines[node].disk.records.get(ct)

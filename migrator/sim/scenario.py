@@ -9,6 +9,7 @@ STEPS = 210  # moments of one undisturbed migration; later ones fall into its re
 CALLS = 40
 WRITES = 32
 HELD = (138, 150)  # moments about the hold and the seal
+FENCING, LAST_PASS = (98, 110), (106, 126)
 LEASE_CALL, FENCE_CALL = 7, 22  # an undisturbed migration's calls: its lease on the target, its fence
 FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
 DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
@@ -126,10 +127,16 @@ def _with_a_second(rng: Random, scenario: Scenario) -> Scenario:
 
 
 def _ghost(rng: Random) -> tuple[Fault, ...]:
-    """A command that comes late, into a world that has moved on: after a watchdog, or after an abort."""
-    if rng.random() < 0.5:
+    """What happens at one moment alone: a command that comes late into a world that has moved on, after a watchdog or
+    an abort; a fence that dies half-way; a last pass that dies."""
+    draw = rng.random()
+    if draw < 0.4:
         late = Fault("late", rng.choice((FENCE_CALL, FENCE_CALL, FENCE_CALL, FENCE_CALL + 2)))
         return late, Fault("stall", rng.randint(*HELD), seconds=rng.choice((6.0, 6.0, 20.0)))
+    if draw < 0.55:
+        return (Fault("process-dies", rng.randint(*FENCING), node="n1"),)
+    if draw < 0.7:
+        return (Fault("receiver-dies", rng.randint(*LAST_PASS), node="n2"),)
     late = Fault("late", rng.choice((LEASE_CALL, rng.randint(LEASE_CALL - 1, FENCE_CALL))))
     broken = rng.choice((("dump-fails", "n1"), ("restore-fails", "n2"), ("disk-full", "n2")))
     return late, Fault(broken[0], rng.randint(60, 120), node=broken[1])
