@@ -43,12 +43,21 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
 
 
 def blackout_ms(history: list[Event]) -> int | None:
-    """From the order to freeze until the container ran again, on either side; None when it never was frozen."""
+    """From the order to freeze until the container ran again, on either side.
+
+    None when it never was frozen, and when nobody here knows when it ran again: a watchdog gave it back, or it started
+    cold.
+    """
     frozen = next((e.at_ms for e in history if e.state is State.FENCED and e.phase is Phase.BEGIN), None)
     if frozen is None:
         return None
-    ends = (State.RELEASED, State.ROLLED_BACK)
-    return next((e.at_ms - frozen for e in history if e.state in ends and e.phase is Phase.END), None)
+    for event in history:
+        if event.phase is Phase.END and event.state is State.RELEASED:
+            return event.at_ms - frozen
+        if event.phase is Phase.END and event.state is State.ROLLED_BACK:
+            thawed_at_ms = event.data.get("thawed_at_ms")
+            return thawed_at_ms - frozen if thawed_at_ms else None
+    return None
 
 
 def phases_ms(history: list[Event]) -> dict[str, int]:

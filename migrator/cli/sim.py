@@ -38,6 +38,10 @@ def sim(
 
     The planner, the executor, the protocol and the steps are the real ones.
     """
+    if seed is not None and scenario is not None:
+        raise click.UsageError("--seed and --scenario: give one of them")
+    if trace and seed is None and scenario is None:
+        raise click.UsageError("--trace: say which life, with --seed or --scenario")
     if seed is not None or scenario is not None:
         return _one(seed, scenario, trace, fleet, as_json)
     from migrator.sim.run import run_seeds

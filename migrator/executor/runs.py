@@ -76,6 +76,8 @@ async def start_run(
 
 async def resume_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -> RunResult:
     """Settles what was under way when the orchestrator ended, then carries out the rest of the plan."""
+    if run.outcome == "rolled back":
+        raise Refused(f"run {run.id} was rolled back: there is nothing to resume; plan again")
     plan, policy = plan_of(run)
     with journal.working_on(run.id):
         await _settle(fleet, journal, run, policy, forward=True, notify=notify)

@@ -121,6 +121,7 @@ class Saga:
         """
         move = self.move
         debts: list[str] = []
+        thawed_at_ms: int | None = None
         silent = move.source.node.name in unreached
         for step in UNDO_ORDER:
             node = step.undo_side(move).node.name
@@ -129,6 +130,8 @@ class Saga:
                 continue
             try:
                 await step.undo(move)
+                if move.thawed and thawed_at_ms is None:
+                    thawed_at_ms = self.journal.now_ms()
             except (NodeRefused, NodeMissing):
                 continue  # nothing of this move is there, or a later token has taken it over
             except MigratorError as error:
@@ -136,7 +139,9 @@ class Saga:
                 silent = silent or (step is UNDO_ORDER[0] and isinstance(error, NodeUnreachable))
         if debts:
             raise self._debts(debts, silent)
-        self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, {"generation": move.generation}))
+        self.journal.record(
+            move.id, (State.ROLLED_BACK, Phase.END, {"generation": move.generation, "thawed_at_ms": thawed_at_ms})
+        )
         self.notify(move, State.ROLLED_BACK, Phase.END)
 
     def _debts(self, debts: list[str], silent: bool) -> MigratorError:

@@ -42,7 +42,7 @@ class Journal:
 
     def __init__(self, store: Store | Path, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self.store: Store = SqliteStore(store) if isinstance(store, Path) else store
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._progress: dict[str, Progress] = {}
         self._held: dict[str, int] = {}  # the token under which this process works on a migration
 
@@ -57,7 +57,7 @@ class Journal:
     # --- runs -------------------------------------------------------------------------------------------------
 
     def create_run(self, run: str, kind: str, document: dict[str, Any]) -> None:
-        self.store.add_run(Run(run, kind, self._now_ms(), document, None))
+        self.store.add_run(Run(run, kind, self.now_ms(), document, None))
 
     def finish_run(self, run: str, outcome: str) -> None:
         self.store.set_outcome(run, outcome)
@@ -154,7 +154,7 @@ class Journal:
         progress = self.progress(migration)
         events = []
         for state, phase, data in steps:
-            event = Event(0, self._now_ms(), state, phase, data)
+            event = Event(0, self.now_ms(), state, phase, data)
             progress = apply(progress, event)
             events.append(event)
         if not self.store.append(migration, self._held.get(migration), events):
@@ -166,7 +166,7 @@ class Journal:
 
         That is none, but for REVOKED, which follows COMMITTED, and for SETTLED, which follows whatever was decided.
         """
-        event = Event(0, self._now_ms(), decision, Phase.END, data or {})
+        event = Event(0, self.now_ms(), decision, Phase.END, data or {})
         folded = self._fold(migration)
         progress = apply(folded, event)
         before = {State.REVOKED: State.COMMITTED, State.SETTLED: folded.decision}.get(decision)

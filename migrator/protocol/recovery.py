@@ -112,9 +112,7 @@ def _aborted(source: Observation | None, target: Observation | None) -> Verdict:
     if source.state in ("fenced", "sealed") and not (source.same_boot and source.alive):
         return Verdict(Action.COLD_START, "the source lost its memory before it was thawed")
     if source.state == "absent":
-        return Verdict(
-            Action.ROLL_BACK, "aborted, and the container has left its source since: only the target is cleaned"
-        )
+        return Verdict(Action.ROLL_BACK, "aborted, and the source holds nothing of it any more: the target is cleaned")
     return Verdict(Action.ROLL_BACK, "aborted: the source runs on")
 
 

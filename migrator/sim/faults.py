@@ -70,6 +70,8 @@ class Strikes:
         elif fault.kind == "disk-full":
             m.disk.full = True
             self._later(fault.seconds, lambda: setattr(m.disk, "full", False))
+        elif fault.kind == "clock-jumps":
+            m.skew_s += fault.seconds
         elif m.ram is not None:
             self._process(fault, m)
 

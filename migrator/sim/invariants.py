@@ -111,7 +111,10 @@ class Watch:
         if copy is None or copy.mode != "frozen" or since_s is None:
             return
         late_s = self.world.clock.now_s() - max(since_s, machine.hung_until_s) - deadline_s
-        if late_s > AWAIT_DUMP_S + SLACK_S:
+        dumping = machine.ram is not None and any(
+            key[0] == ct and key[2] == "dump" and job.alive for key, job in machine.ram.jobs.items()
+        )
+        if late_s > (AWAIT_DUMP_S if dumping else 0) + SLACK_S:
             self.world.violate(f"{ct} is frozen on {node} {late_s:.0f} s after its deadline")
 
     def all(self) -> None:
@@ -145,6 +148,20 @@ def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
     if not stuck:
         for left in leftovers(world):
             world.violate(f"left behind: {left}")
+
+
+def older_than_the_world(world: World, backup: MemoryStore) -> bool:
+    """Whether some node shows what a journal never announced: a token above its own, or a state it never began."""
+    for run in backup.runs():
+        for migration in backup.migrations(run.id):
+            begun = {str(event.state) for event in backup.events(migration.id)}
+            for m in world.machines.values():
+                record = m.disk.records.get(migration.container)
+                if record is None or record.run != run.id:
+                    continue
+                if record.token > migration.token or ANNOUNCED.get(record.state, "planned") not in begun | {"planned"}:
+                    return True
+    return False
 
 
 def leftovers(world: World) -> Iterator[str]:

@@ -43,6 +43,7 @@ class Record:
     memory_bytes: int = 0
     cpu_milli: int = 0
     disk_bytes: int = 0
+    void: int = 0  # the token whose fence has ended
     armed: str = "no"
 
 
@@ -159,6 +160,7 @@ class Machine:
         self.ram: Ram | None = None
         self.boots = 0
         self.hung_until_s = 0.0
+        self.skew_s = 0.0  # of its wall clock, by which keys end; timers go by the time since boot
         self.boot()
 
     # --- power ----------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from migrator.sim.world import Clock, Truth, World
 
 MIB = 1 << 20
 ROUNDS = 4  # of resume after everything is healed
+ROOM_FOR_ONE_BYTES = 120 * MIB  # both pass the check while neither has reserved; then the ledger takes one
 LIFE_S_MAX = 4000.0
 CORES, MEMORY_BYTES, DISK_BYTES = 64, 65536 * MIB, 1 << 40
 
@@ -70,7 +71,9 @@ class _Life:
         names = [f"n{number + 1}" for number in range(scenario.nodes)]
         self.file = cluster_of(names)
         for name in names:
-            world.machines[name] = Machine(world, name, CORES, MEMORY_BYTES, DISK_BYTES)
+            scarce = scenario.second == "rival" and name == "n2"
+            memory_bytes = ROOM_FOR_ONE_BYTES if scarce else MEMORY_BYTES
+            world.machines[name] = Machine(world, name, CORES, memory_bytes, DISK_BYTES)
             if name == "n1" or scenario.templates:
                 world.machines[name].disk.templates["debian"] = "digest"
         self.names = [f"ct{number}" for number in range(scenario.containers)]
@@ -108,7 +111,7 @@ class _Life:
         if scenario.second == "backup":
             self.strikes.at_moment(scenario.backup_at, self._back_up)
         work = [self._first()]
-        if scenario.second in ("duel", "steal"):
+        if scenario.second in ("duel", "rival", "steal"):
             work.append(self._second_orchestrator(second))
         await asyncio.gather(*work)
         if self.world.violations:
@@ -141,6 +144,8 @@ class _Life:
             return
         if self.scenario.second == "duel":
             await self._as(me, self._move(me, self.stores[1], "run-b", f"n{self.scenario.nodes}"))
+        elif self.scenario.second == "rival":
+            await self._as(me, self._move(me, self.stores[1], "run-b", "n2", self.names[-1]))
         elif self.stores[0].runs():
             journal = self.journal(self.stores[0], me, locks=False)
             await self._as(me, resume_run(self.fleet(me), journal, journal.runs()[0], _silent))
@@ -154,7 +159,7 @@ class _Life:
         except Killed:
             self.world.say(f"{orchestrator.name} is dead")
 
-    async def _move(self, me: Orchestrator, store: MemoryStore, run: str, target: str) -> None:
+    async def _move(self, me: Orchestrator, store: MemoryStore, run: str, target: str, name: str = "") -> None:
         fleet, journal = self.fleet(me), self.journal(store, me)
         cluster = await fleet.probe()
         if self.scenario.drained:
@@ -163,10 +168,10 @@ class _Life:
             if not isinstance(plan, Plan):
                 raise NeedsOperator("no plan")
         else:
-            plan = plan_single(fleet, cluster, self.names[0], target)
+            plan = plan_single(fleet, cluster, name or self.names[0], target)
         _, result = await start_run(fleet, journal, plan, self.policy, "sim", _silent, run)
-        for name, error in result.failed.items():
-            self.world.say(f"{me.name}: {name} failed with {error.exit_code}: {error}")
+        for failed, error in result.failed.items():
+            self.world.say(f"{me.name}: {failed} failed with {error.exit_code}: {error}")
 
     # --- the operator -------------------------------------------------------------------------------------------------
 
@@ -277,10 +282,13 @@ class _Life:
         )
 
     async def _resume_from_backup(self, backup: MemoryStore) -> None:
-        """Somebody restores an old journal and resumes from it."""
+        """Somebody restores an old journal and resumes from it: one that is older than the world changes nothing."""
+        older, before = invariants.older_than_the_world(self.world, backup), invariants.fingerprint(self.world)
         for run in backup.runs():
             me = Orchestrator("restored", self.world)
             await self._as(me, resume_run(self.fleet(me), self.journal(backup, me), run, _silent))
+        if older and invariants.fingerprint(self.world) != before:
+            self.world.violate("a journal older than the world has changed it")
 
     async def _start_what_ended(self) -> None:
         """A boot's work: containers whose record says they run here and whose processes have gone with a fault."""

@@ -125,4 +125,5 @@ def load_scenario(path: Path) -> Scenario:
         raise BadInput(f"{path}: cannot be read: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise BadInput(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        where = ".".join(map(str, first["loc"])) or "not a scenario"
+        raise BadInput(f"{path}: {where}: {first['msg']}") from error

@@ -8,6 +8,7 @@ from random import Random
 STEPS = 210  # moments of one undisturbed migration; later ones fall into its recovery
 CALLS = 40
 WRITES = 32
+LEASE_CALL, FENCE_CALL = 7, 22  # an undisturbed migration's calls: its lease on the target, its fence
 FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
 DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
 
@@ -28,6 +29,7 @@ STEP_FAULTS = (
     "receiver-dies",
     "copy-dies",
     "process-dies",
+    "clock-jumps",
 )
 HOT = (80, 175)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
 
@@ -58,9 +60,10 @@ class Scenario:
     """One life of a small cluster: `containers` on the nodes that are drained, or one that is migrated.
 
     `second` is what a second orchestrator does from moment `second_at` on: "duel" moves the same container by a
-    journal of its own, "steal" resumes the first one's run from another machine, "backup" resumes it from a backup
-    of the journal taken at moment `backup_at`. The operator comes `patience_s` after the run has ended or its
-    orchestrator has died, goes back instead of forward if `back`, and finds everything healed only at the second try
+    journal of its own, "rival" another one to the same node, which has room for one of them, "steal" resumes the first
+    one's run from another machine, "backup" resumes it from a backup of the journal taken at moment `backup_at`. The
+    operator comes `patience_s` after the run has ended or its orchestrator has died, goes back instead of forward if
+    `back`, and finds everything healed only at the second try
     if `early`.
     """
 
@@ -103,14 +106,28 @@ def generate(seed: int) -> Scenario:
         early=rng.random() < 0.3,
     )
     if not drain and rng.random() < 0.18:
-        second = rng.choice(("duel", "steal", "backup"))
-        at = rng.randint(1, 40) if second == "duel" and rng.random() < 0.6 else _moment(rng)
+        second = rng.choice(("duel", "rival", "steal", "backup"))
+        at = rng.randint(1, 40) if second in ("duel", "rival") and rng.random() < 0.6 else _moment(rng)
         scenario = replace(scenario, second=second, second_at=at, backup_at=_moment(rng))
+    if scenario.second == "rival":
+        scenario = replace(scenario, containers=2)
+    if not drain and not scenario.second and rng.random() < 0.06:
+        return replace(scenario, templates=True, deadline_s=3.0, patience_s=200.0, faults=_ghost(rng))
     if not drain and not scenario.second and rng.random() < 0.3:
         return replace(scenario, early=True, faults=_crux(rng), restart=rng.random() < 0.5)
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     faults = tuple(_fault(rng, scenario) for _ in range(count))
     return replace(scenario, faults=faults, restart=rng.random() < 0.5)
+
+
+def _ghost(rng: Random) -> tuple[Fault, ...]:
+    """A command that comes late, into a world that has moved on: after a watchdog, or after an abort."""
+    if rng.random() < 0.5:
+        late = Fault("late", rng.choice((FENCE_CALL, FENCE_CALL, FENCE_CALL + 1, FENCE_CALL + 2)))
+        return late, Fault("stall", rng.randint(*HOT), seconds=rng.choice((4.0, 6.0, 20.0)))
+    late = Fault("late", rng.choice((LEASE_CALL, rng.randint(LEASE_CALL - 1, FENCE_CALL))))
+    broken = rng.choice((("dump-fails", "n1"), ("restore-fails", "n2"), ("disk-full", "n2")))
+    return late, Fault(broken[0], rng.randint(60, 120), node=broken[1])
 
 
 def _crux(rng: Random) -> tuple[Fault, ...]:
@@ -156,5 +173,7 @@ def _fault(rng: Random, scenario: Scenario) -> Fault:
         return Fault(kind, at, node=one, other=other, seconds=rng.choice((0.0, 5.0, 5.0, 60.0)))
     if kind == "slow":
         return Fault(kind, at, node=names[0], other=rng.choice(names[1:]), seconds=rng.choice((20.0, 400.0)))
+    if kind == "clock-jumps":
+        return Fault(kind, at, node=rng.choice(names), seconds=rng.choice((-86400.0, 86400.0)))
     lasting = {"crash": (0.0, 5.0, 30.0), "hang": (3.0, 25.0, 90.0), "disk-full": (0.0, 5.0)}.get(kind, (0.0,))
     return Fault(kind, at, node=rng.choice(names), seconds=rng.choice(lasting))

@@ -35,7 +35,7 @@ async def link(m: Machine, ct: str, token: str, user: str, address: str, *rest: 
         await asyncio.sleep(CONNECT_TIMEOUT_S)
         raise Exit(1, f"node to node: {address} does not answer")
     await target.step("login")
-    if target.disk.keys.get(key, 0.0) < m.world.clock.now_s():
+    if target.disk.keys.get(key, 0.0) < m.world.clock.now_s() + target.skew_s:
         raise Exit(1, f"node to node: {address} does not let this key in")
     m.up.links[key] = Link(target.name, target.up.boot)
     return ""
@@ -151,6 +151,8 @@ def check_fenced(m: Machine, ct: str) -> None:
 async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
     async with m.locked():
         record = m.check_run(ct, int(token))
+        if record.void == int(token):
+            raise refuse(f"container {ct} was given back, and the fence of token {token} has ended")
         if record.state not in ("serving", "fenced"):
             raise refuse(f"container {ct} is {record.state} and cannot be fenced")
         if m.copy(ct) is None:
@@ -188,7 +190,7 @@ async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
 
 
 async def give_back(m: Machine, ct: str, record: Record) -> None:
-    await m.write_record(ct, m.edit(record, state="serving", deadline_s=0), in_place=True)
+    await m.write_record(ct, m.edit(record, state="serving", deadline_s=0, void=record.token), in_place=True)
     m.set_gate(ct, True)
     await m.step("thaw")
     copy = m.copy(ct)

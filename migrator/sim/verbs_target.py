@@ -21,7 +21,7 @@ async def admit(m: Machine, ct: str, token: str, address: str, lifetime_s: str, 
         if m.disk.full:
             raise Exit(1, "authorized_keys: No space left on device")
         m.disk.keys = {entry: until for entry, until in m.disk.keys.items() if entry[0] != ct}
-        m.disk.keys[(ct, int(token))] = m.world.clock.now_s() + int(lifetime_s)
+        m.disk.keys[(ct, int(token))] = m.world.clock.now_s() + m.skew_s + int(lifetime_s)
         await m.step("key let in")
         return "user root\n"
 

@@ -85,7 +85,7 @@ class SimNode(RetryingNode):
         if fault == "cut-before":
             raise self._lost(verb)
         if fault == "late":  # the command has left, and arrives when nobody expects it any more
-            m.spawn(_late(m, verb, args, stdin, o.world.rng.random() * LATE_S_MAX))
+            m.spawn(_late(m, verb, args, stdin, o.world.rng.random() ** 2 * LATE_S_MAX))
             raise self._lost(verb)
         process = m.serve(_serve(m, verb, args, stdin))
         if fault == "cut-mid":

@@ -44,6 +44,7 @@ class Move:
     generation: int
     policy: Policy
     results: dict[State, dict[str, Any]] = field(default_factory=dict)
+    thawed: bool = False
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property

@@ -10,6 +10,8 @@ from migrator.protocol.states import State
 from migrator.steps.base import Move, Step
 from migrator.transport.base import NodeFailed
 
+TARGET_TIMEOUT_S = 5
+
 
 def difference(dumped: Sequence[str], restored: Sequence[str]) -> str:
     """What a restored copy has that was not dumped, or lacks; empty when they are the same."""
@@ -20,6 +22,10 @@ def difference(dumped: Sequence[str], restored: Sequence[str]) -> str:
 
 
 async def do(move: Move) -> dict[str, Any]:
+    # Asked once more, and shortly: a target that has gone since is known before the seal, while the way back is open.
+    seen = await move.target.node.call("inspect", move.name, timeout_s=TARGET_TIMEOUT_S, tries=1)
+    if seen.get("held") != "yes":
+        raise NodeFailed(move.target.node.name, "verify", f"the restored copy of {move.name} is not held any more")
     dumped, restored = (move.results[state]["census"] for state in (State.DUMPED, State.RESTORED))
     if found := difference(dumped, restored):
         said = f"the restored copy of {move.name} is not what was dumped: {found}"

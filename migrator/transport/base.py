@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from migrator.errors import FailedSafe
+from migrator.errors import FailedSafe, Refused
 
 REFUSED, MISSING, BUSY = 10, 11, 12
 MESSAGE_CHARS_MAX = 2000
@@ -36,6 +36,8 @@ class NodeUntrusted(NodeError):
 
 class NodeRefused(NodeError):
     """The node understood and declined: an old token, a wrong state, no room."""
+
+    exit_code = Refused.exit_code
 
 
 class NodeMissing(NodeError):

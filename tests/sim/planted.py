@@ -204,6 +204,47 @@ def token_not_checked(patch: Patch) -> None:
 
 
 @planted
+def ledger_not_asked(patch: Patch) -> None:
+    async def reserve(m: Machine, ct: str, token: str, memory: str, cpu: str, disk: str, *caps: str) -> str:
+        return await verbs_lease.reserve(m, ct, token, memory, cpu, disk, *("9" * 15 for _ in caps))
+
+    _replace_verb(patch, "reserve", reserve)
+
+
+@planted
+def fence_taken_again_after_the_watchdog(patch: Patch) -> None:
+    async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
+        if ct in m.disk.records:
+            m.disk.records[ct] = m.edit(m.record(ct), void=0)
+        return await verbs_source.fence(m, ct, token, deadline_s)
+
+    _replace_verb(patch, "fence", fence)
+
+
+@planted
+def floor_forgotten(patch: Patch) -> None:
+    async def forget(self: Machine, ct: str, token: int) -> None:
+        """The node remembers nothing of a removed record."""
+
+    patch.setattr(Machine, "raise_floor", forget)
+
+
+@planted
+def an_old_journal_is_not_noticed(patch: Patch) -> None:
+    patch.setattr(table, "ahead", lambda known, source, target: "")
+
+
+@planted
+def watchdog_that_is_late(patch: Patch) -> None:
+    before = verbs_source.watchdog
+
+    async def late(m: Machine, ct: str, deadline_s: float) -> str:
+        return await before(m, ct, deadline_s + 50)
+
+    patch.setattr(verbs_source, "watchdog", late)
+
+
+@planted
 def key_not_removed(patch: Patch) -> None:
     patch.setattr(verbs_lease, "revoke_keys", lambda m, ct: None)
 

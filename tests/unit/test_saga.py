@@ -39,7 +39,7 @@ ANSWERS = {
     "arp-owner": f"owner {WEB.mac}\n",
     "criu-check": "criu works\n",
     "release": "processes running\n",
-    "inspect": "floor 0\nstate fenced\ntoken 2\ngeneration 1\nrun r\nsame_boot yes\nprocesses frozen\n",
+    "inspect": "floor 0\nstate fenced\ntoken 2\ngeneration 1\nrun r\nsame_boot yes\nprocesses frozen\nheld yes\n",
 }
 
 
@@ -246,7 +246,8 @@ LOST = "state held\ntoken 2\ngeneration 0\nrun r\nfloor 0\nsame_boot no\nprocess
 async def test_a_copy_that_died_between_commit_and_release_gives_the_container_back_at_once(scene: Scene) -> None:
     scene.fail(scene.target, "release", NodeFailed)
     scene.source.instead["inspect"] = lambda: SEALED
-    scene.target.instead["inspect"] = lambda: LOST
+    seen = iter([ANSWERS["inspect"]])  # held when it is verified, lost from then on
+    scene.target.instead["inspect"] = lambda: next(seen, LOST)
     with pytest.raises(FailedSafe, match="runs on n1 as before: the target lost its copy"):
         await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
     assert Journal(scene.journal.path).progress("r/web/1").decision is State.REVOKED

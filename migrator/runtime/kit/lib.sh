@@ -92,26 +92,26 @@ unlock() { exec 9>&-; }
 # Fills r_* from the record; a container without one is "absent" with token 0.
 read_record() {
     r_state=absent r_token=0 r_generation=0 r_boot=- r_run=- r_role=- r_deadline_s=0
-    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0 r_armed=no r_creator=-
+    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0 r_armed=no r_creator=- r_void=0
     [ -e "$RECORDS/$1" ] || return 0
     while IFS='=' read -r key value; do
         case $key in
             state | token | generation | boot | run | role | deadline_s | memory_bytes | cpu_milli | disk_bytes | \
-                armed | creator)
+                armed | creator | void)
                 eval "r_$key=\$value" ;;
         esac
     done < "$RECORDS/$1"
 }
 
-write_record() {
-    echo > "$RECORDS/.$1.new" 2> /dev/null || {
-        rm -f "$RECORDS/.$1.new"
-        fail 1 "the record of $1 cannot be written: the disk of this node is full, or broken"
-    }
-    record_text > "$RECORDS/.$1.new"
-    sync "$RECORDS/.$1.new"
-    mv "$RECORDS/.$1.new" "$RECORDS/$1"
-    sync "$RECORDS"
+write_record() { # CT
+    write_record_new "$1" || fail 1 "the record of $1 cannot be written: the disk of this node is full, or broken"
+}
+
+write_record_new() { # CT   (each step is asked: where a caller looks at the outcome, the shell does not stop by itself)
+    record_text 2> /dev/null > "$RECORDS/.$1.new" && sync "$RECORDS/.$1.new" &&
+        mv "$RECORDS/.$1.new" "$RECORDS/$1" && sync "$RECORDS" && return 0
+    rm -f "$RECORDS/.$1.new"
+    return 1
 }
 
 record_text() {
@@ -127,6 +127,7 @@ record_text() {
     echo "disk_bytes=$r_disk_bytes"
     echo "armed=$r_armed"
     echo "creator=$r_creator"
+    echo "void=$r_void"
 }
 
 # For what must be written down though the disk is full: the block that the record has is written again, padded with

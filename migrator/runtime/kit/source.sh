@@ -7,6 +7,8 @@ verb_fence() { # CT TOKEN DEADLINE_S
     lock
     read_record "$ct"
     check_run "$ct" "$token"
+    [ "$r_void" != "$token" ] ||
+        refuse "container $ct was given back, and the fence of token $token has ended (the watchdog was first)"
     case $r_state in
         serving | fenced) ;; # fenced: the first try may have died on the way, so all of it is done again
         *) refuse "container $ct is $r_state and cannot be fenced" ;;
@@ -57,7 +59,10 @@ verb_watchdog() { # CT DEADLINE_S
 give_back() {
     read_net "$ct"
     r_state=serving r_deadline_s=0
-    (write_record "$ct") 2> /dev/null || write_record_in_place "$ct"
+    r_void=$r_token # no fence of this token is ever taken again: what was dumped in the one that ends is old
+    until write_record_new "$ct" || write_record_in_place "$ct"; do
+        sleep 1 # a disk that takes nothing at all: frozen is safe, running and not written down is not
+    done
     gate_open || :
     set_frozen "$ct" 0
 }
@@ -204,7 +209,8 @@ verb_stand_down() { # CT TOKEN GENERATION
     echo 'stood down'
 }
 
-# Only after COMMITTED and the target's release, or after SETTLED and stand-down. The cable goes before the processes: a dying copy must not speak.
+# Only after COMMITTED and the target's release, or after SETTLED and stand-down. The cable goes before the processes: a
+# dying copy must not speak.
 verb_retire() { # CT TOKEN
     ct=$1
     lock
