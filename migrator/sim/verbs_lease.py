@@ -94,7 +94,7 @@ async def settle(m: Machine, ct: str, token: str, generation: str, run: str = ""
         await clean_move(m, ct, int(token))
         state = "serving" if record.state == "released" else record.state
         changes = {"generation": max(int(generation), record.generation), "boot": m.up.boot}
-        settled = m.edit(record, state=state, role="owner", run="-", deadline_s=0, **changes)
+        settled = m.edit(record, state=state, role="owner", run="-", deadline_s=0, void=0, **changes)
         await m.write_record(ct, armed(m, ct, settled))
         keeper_start(m, ct)
         return "settled now\n"

@@ -266,8 +266,12 @@ async def thaw(m: Machine, ct: str, token: str, run: str = "") -> str:
     async with m.locked():
         record = m.check_token(ct, int(token), run)
         await end_watchdogs(m, ct)
+        copy = m.copy(ct)
         if record.state in ("serving", "stopped"):
-            return "thawed before\n"
+            if copy is None or copy.mode != "frozen":
+                return "thawed before\n"
+            await give_back(m, ct, record)  # one who died right after the record has left it frozen
+            return "thawed now\n"
         if record.state not in ("fenced", "sealed"):
             raise refuse(f"container {ct} is {record.state} and is not thawed")
         if m.copy(ct) is None:

@@ -32,7 +32,16 @@ if [ -e $disk/records/$ct ]; then
         case $key in
             boot) [ "$value" = "$boot" ] && echo "record same_boot=yes" || echo "record same_boot=no" ;;
             creator) ;;
-            *) echo "record $key=$value" ;;
+            void) # the token whose fence has ended: told where it can still matter
+                [ "$state" = serving ] && [ "$run_of" != - ] || continue
+                [ "$value" = "$token" ] && echo "record void=yes" || echo "record void=no" ;;
+            *)
+                case $key in
+                    state) state=$value ;;
+                    token) token=$value ;;
+                    run) run_of=$value ;;
+                esac
+                echo "record $key=$value" ;;
         esac
     done < $disk/records/$ct
 fi

@@ -9,7 +9,7 @@ from random import Random
 from migrator.executor.fleet import Fleet
 from migrator.model.container import Descriptor
 from migrator.sim.loop import VirtualLoop
-from migrator.sim.machine import Machine
+from migrator.sim.machine import Machine, Record
 from migrator.sim.play import cluster_of, place
 from migrator.sim.restart import keeper_start
 from migrator.sim.verbs_source import usable
@@ -172,11 +172,7 @@ class SimSide:
         found = {"copy": copy.mode if copy else "none", "gate": "none"}
         if NAME in ram.gates:
             found["gate"] = "open" if ram.gates[NAME] else "closed"
-        if record.state != "absent":
-            for key in ("state", "token", "generation", "run", "role", "deadline_s", "memory_bytes", "cpu_milli"):
-                found[f"record {key}"] = str(getattr(record, key))
-            found["record disk_bytes"], found["record armed"] = str(record.disk_bytes), record.armed
-            found["record same_boot"] = "yes" if record.boot == ram.boot else "no"
+        found |= _record(record, ram.boot)
         found["floor"] = str(m.disk.floors.get(NAME, 0))
         for (_, token, word), job in ram.jobs.items():
             found[f"job {token} {word.split('-')[0] if word.startswith('receive') else word}"] = (
@@ -196,3 +192,26 @@ class SimSide:
         if NAME in ram.keepers and ram.keepers[NAME].alive:
             found["keeper"] = "yes"
         return found
+
+
+def _record(record: Record, boot: str) -> dict[str, str]:
+    """What lies on the disk, as the look at a lab node tells it."""
+    if record.state == "absent":
+        return {}
+    keys = (
+        "state",
+        "token",
+        "generation",
+        "run",
+        "role",
+        "deadline_s",
+        "memory_bytes",
+        "cpu_milli",
+        "disk_bytes",
+        "armed",
+    )
+    found = {f"record {key}": str(getattr(record, key)) for key in keys}
+    if record.state == "serving" and record.run != "-":
+        found["record void"] = "yes" if record.void == record.token else "no"
+    found["record same_boot"] = "yes" if record.boot == boot else "no"
+    return found

@@ -100,7 +100,7 @@ verb_settle() { # CT TOKEN GENERATION [RUN]
     [ "$r_state" != released ] || r_state=serving
     [ "$r_generation" -ge "$3" ] || r_generation=$3
     boot_id
-    r_role=owner r_run=- r_deadline_s=0 r_boot=$boot_id
+    r_role=owner r_run=- r_deadline_s=0 r_void=0 r_boot=$boot_id
     arm "$ct"
     write_record "$ct"
     keeper_start "$ct"

@@ -148,7 +148,14 @@ verb_thaw() { # CT TOKEN [RUN]
         [ ! -d "$dir" ] || job_kill "$dir"
     done
     case $r_state in
-        serving | stopped) echo 'thawed before' ;;
+        serving | stopped)
+            # The record goes first, so one who died right after it has left the container frozen.
+            if has_processes "$ct" && is_frozen "$(cgroup_of "$ct")" 1; then
+                give_back
+                echo 'thawed now'
+            else
+                echo 'thawed before'
+            fi ;;
         fenced | sealed)
             has_processes "$ct" || fail 12 "container $ct has no process to thaw: this node went down meanwhile"
             give_back
