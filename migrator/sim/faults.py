@@ -83,13 +83,20 @@ class Strikes:
         elif fault.kind == "criu-killed":
             self._kill_criu(m)
         elif fault.kind == "receiver-dies":
-            for key, job in m.up.jobs.items():
-                if key[2].startswith("receive-") and job.task is not None:
-                    job.task.cancel()
+            self._receiver_dies(m)
         elif fault.kind == "copy-dies":
             self._copy_dies(m)
         elif fault.kind == "process-dies" and m.up.verbs:
             next(reversed(m.up.verbs)).cancel()
+
+    def _receiver_dies(self, m: Machine) -> None:
+        """The next that lives: most moments have none."""
+        found = [job for key, job in m.up.jobs.items() if key[2].startswith("receive-")] if m.ram is not None else []
+        for job in found:
+            if job.task is not None:
+                job.task.cancel()
+        if not found and not self.world.healed:
+            self.at_moment(self.world.steps + 1, lambda: self._receiver_dies(m))
 
     def _kill_criu(self, m: Machine) -> None:
         """CRIU dies in a restore: what it holds never runs, and the node ends it a moment later."""

@@ -92,7 +92,8 @@ async def _receiver(target: Machine, ct: str, token: int, what: str) -> _Receive
         ram.receivers += 1
         key = (ct, token, f"receive-{what}-{ram.receivers}")
         job = target.start_job(key, receiver.wait)
-        if job.task is not None:  # it leaves nothing to be found again
+        if job.task is not None:  # also if it was ended before it began; it leaves nothing to be found again
+            job.task.add_done_callback(lambda _: receiver.done.set())
             job.task.add_done_callback(lambda _: ram.jobs.pop(key, None))
         return receiver
 
@@ -102,13 +103,13 @@ class _Receiver:
 
     def __init__(self) -> None:
         self.done = asyncio.Event()
-        self.alive = True
+
+    @property
+    def alive(self) -> bool:
+        return not self.done.is_set()
 
     async def wait(self) -> str:
-        try:
-            await self.done.wait()
-        finally:
-            self.alive = False
+        await self.done.wait()
         return ""
 
 
