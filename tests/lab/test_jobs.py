@@ -81,7 +81,9 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(m, marks=pytest.mark.full) if m == "before the reply" else m for m in MOMENTS]
+)
 def test_a_job_whose_starter_dies_is_run_once_by_whoever_asks_next(counted: Stage, moment: str) -> None:
     command, act = MOMENTS[moment]
     mark = "web.2.files9/lock" if command == "flock" else "web.2.files9"  # not the job's own waiting
