@@ -6,6 +6,9 @@ import asyncio
 from types import TracebackType
 
 CONNECT_TRIES = 100
+ANSWER_LIMIT_S = 120
+"""Above the longest outage of a test: TCP doubles its wait at each try (RFC 6298, 5.5), so a client cut off for a while
+may be silent for as long again after its container runs."""
 
 
 class CountingClient:
@@ -36,7 +39,7 @@ class CountingClient:
             await asyncio.gather(self._task, return_exceptions=True)
         self._writer.close()
 
-    async def more(self, count: int, timeout_s: float = 20) -> None:
+    async def more(self, count: int, timeout_s: float = ANSWER_LIMIT_S) -> None:
         """Waits for that many more answers; raises what ended the connection, if something did."""
         wanted = self.answers + count
         async with asyncio.timeout(timeout_s):
