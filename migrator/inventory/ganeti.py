@@ -75,7 +75,7 @@ def _sections(text: str, source: str) -> list[Lines]:
             sections.append([])
     if len(sections) < 3 or not sections[1]:
         raise BadInput(f"{source}:1: not Ganeti's text format: it has sections of groups, nodes and instances")
-    return sections + [[], []]
+    return [*sections, [], []]
 
 
 def _rows(lines: Lines, source: str, fields_min: int) -> list[tuple[str, list[str]]]:

@@ -111,9 +111,7 @@ def _guest(item: _Guest, where: str, number: int) -> ContainerFacts:
     )
 
 
-def _node(
-    item: _Node, containers: tuple[ContainerFacts, ...], link: Link, cpu_ratio: float
-) -> NodeFacts:
+def _node(item: _Node, containers: tuple[ContainerFacts, ...], link: Link, cpu_ratio: float) -> NodeFacts:
     if item.status != "online":
         return NodeFacts(name=item.node, error=f"node {item.node}: its status is {item.status}", link=link)
     return node_facts(
