@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -11,11 +11,11 @@ from migrator.model.plan import Plan, PlannedMove, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
 from migrator.planner.construct import construct
-from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms
+from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
 from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.placement import Mover
-from migrator.planner.room import image_bytes
+from migrator.planner.room import Load, image_bytes
 from migrator.planner.schedule import makespan_s
 
 
@@ -39,18 +39,22 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         if stuck:
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
     graph = capacity_graph(cluster, policy)
-    legs = sequence(Leg(mover, choices[mover.name].target) for mover in movers)
-    order = waits(legs, rooms(graph), policy.moves_per_node_max)
+    room = rooms(graph)
+    legs, blocked = sequence((Leg(mover, choices[mover.name].target) for mover in movers), room)
+    if blocked:
+        return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
+    order = waits(legs, room, policy.moves_per_node_max)
     nodes = {node.name: node for node in cluster.nodes}
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], choices[leg.name].said()) for leg in legs)
-    bound_s = makespan_bound_s(graph, moves)
+    ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
+    bound_s = makespan_bound_s(moves, ways, speeds)
     return Plan(
         intent=intent,
         cluster=cluster.name,
         snapshot=snapshot,
         empties=empties,
         moves=moves,
-        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max)),
+        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max, ways, speeds)),
         makespan_bound_s=bound_s,
         stays=tuple(container.name for container in stays),
         notes=tuple(_notes(cluster, leaving, stays, policy)),
@@ -97,10 +101,15 @@ def _unmovable(cluster: Cluster, node: NodeFacts, container: ContainerFacts) -> 
         return f"node {elsewhere[0][0]} has a record of it too ({elsewhere[0][1].state}); see: migrator ct list"
     if container.state == "serving" and not container.alive:
         return f"it does not run; start it: migrator ct start {name}"
-    if node.memory_available_bytes < image_bytes(container):
-        short = image_bytes(container) - node.memory_available_bytes
-        return f"free memory on {node.name} {format_bytes(short)} short for its images"
     return ""
+
+
+def _blocked(leg: Leg, gone: Sequence[Leg], room: Mapping[str, Load]) -> Stuck:
+    """A move that has no room for its images where it starts, even when all that can leave before it has left."""
+    free_bytes = room[leg.source].measured.memory_bytes
+    free_bytes += sum(other.mover.container.anon_bytes for other in gone if other.source == leg.source)
+    short = format_bytes(image_bytes(leg.mover.container) - free_bytes)
+    return Stuck(leg.name, leg.source, (Reason(f"free memory on {leg.source} {short} short for its images"),))
 
 
 def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:

@@ -41,9 +41,24 @@ class Leg:
 Waits = dict[str, tuple[str, ...]]
 
 
-def sequence(legs: Iterable[Leg]) -> tuple[Leg, ...]:
-    """The order in which moves start."""
-    return tuple(sorted(legs, key=lambda leg: leg.mover.turn))
+def sequence(legs: Iterable[Leg], rooms: Mapping[str, Load]) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
+    """The order in which moves start, and those that never have room: each goes when those before it have gone."""
+    free, order = dict(rooms), list[Leg]()
+    left = sorted(legs, key=lambda leg: leg.mover.turn)
+    while left:
+        waiting = []
+        for leg in left:
+            coming = stay_of(leg.mover.container) + leg.images(leg.target)
+            if _has_room(free[leg.target], coming, True) and _has_room(free[leg.source], leg.images(leg.source), False):
+                free[leg.target] = free[leg.target] - stay_of(leg.mover.container)
+                free[leg.source] = free[leg.source] + stay_of(leg.mover.container)
+                order.append(leg)
+            else:
+                waiting.append(leg)
+        if len(waiting) == len(left):
+            break
+        left = waiting
+    return tuple(order), tuple(left)
 
 
 def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: int) -> Waits:
@@ -96,7 +111,7 @@ class _Ordering:
             if other.target == node:
                 load = load + stay_of(other.mover.container)
             elif ended:
-                load = load - Load(other.mover.container.reserved)
+                load = load - stay_of(other.mover.container)
             if not ended:
                 beside.append(other.images(node))
         load = load + leg.images(node) + _largest(beside, self.moves_per_node_max - 1)

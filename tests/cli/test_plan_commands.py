@@ -11,6 +11,8 @@ from migrator.cli.main import main
 from migrator.inventory import snapshot
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
+from tests.unit.test_imports import GANETI
+
 PLANS = Path(__file__).parents[2] / "plans"
 THREE = str(PLANS / "three-nodes.snapshot.json")
 FIT = cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3"))
@@ -151,3 +153,43 @@ def test_a_container_larger_than_any_node_is_refused_with_the_shortfall(migrator
     code, _, err = migrator("plan", "drain", "n1", "--snapshot", tmp_path / "big.json")
     assert code == 3
     assert "n2: disk 105.0 GiB short (keeping 5 % free)" in one_line(err)
+
+
+def test_an_imported_file_is_planned_with_by_the_marks_in_it(migrator, tmp_path):
+    fleet, saved = tmp_path / "fleet.data", tmp_path / "fleet.json"
+    fleet.write_text(GANETI)
+    code, out, _ = migrator("import", "ganeti", fleet, "-o", saved, "--link", "10Gbit")
+    assert (code, out.splitlines()[0]) == (0, f"{saved}: 3 nodes, 4 containers")
+    code, out, _ = migrator("plan", "drain", "--cordoned", "--max-blackout", "600", "--snapshot", saved, "--json")
+    assert (code, json.loads(out)["empties"]) == (0, ["n1"])
+    assert migrator("import", "ganeti", tmp_path / "none", "-o", saved)[0] == 2
+    assert "--link: not a link speed" in one_line(migrator("import", "ganeti", fleet, "-o", saved, "--link", "x")[2])
+
+
+def test_a_failure_domain_is_evacuated_by_its_label(migrator, tmp_path):
+    racks = [node(f"{rack}{n}", ct(f"c-{rack}{n}"), labels={"rack": rack}) for rack in "ab" for n in (1, 2)]
+    snapshot.save(cluster(*racks), tmp_path / "racks.json")
+    words = ("plan", "evacuate", "--label", "rack=a", "--snapshot", tmp_path / "racks.json")
+    code, out, _ = migrator(*words, "--json")
+    document = json.loads(out)
+    assert (code, document["intent"], document["empties"]) == (0, "evacuate rack=a", ["a1", "a2"])
+    assert {move["target"] for move in document["moves"]} == {"b1", "b2"}
+    assert "no node has label rack=z" in one_line(migrator(*words[:3], "rack=z", *words[4:])[2])
+    assert migrator(*words[:3], "rack", *words[4:])[0] == 2
+
+
+def test_what_if_a_node_were_gone_or_another_there(migrator, tight):
+    words = ("plan", "drain", "n1", "--snapshot", tight)
+    assert migrator(*words)[0] == 3
+    code, out, _ = migrator(*words, "--add-node", "x1=n1", "--json")
+    assert (code, {move["target"] for move in json.loads(out)["moves"]}) == (0, {"n2", "x1"})
+    assert "there is no node 'n9'" in one_line(migrator(*words, "--without", "n9")[2])
+    assert migrator(*words, "--without", "n1")[0] == 2
+    code, out, _ = migrator(*words, "--add-node", "x1=n1", "--without", "n2", "--json")
+    assert (code, {move["target"] for move in json.loads(out)["moves"]}) == (0, {"x1"})
+
+
+def test_a_plan_of_what_is_not_there_is_for_looking_only(migrator, tight, tmp_path):
+    migrator("plan", "drain", "n1", "--snapshot", tight, "--add-node", "x1=n1", "-o", tmp_path / "p.json")
+    assert "what if" in (tmp_path / "p.json").read_text()
+    assert migrator("check", tmp_path / "p.json", "--snapshot", tight)[0] == 3
