@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from migrator.sim.loop import Deadlock, VirtualLoop
+from migrator.sim.machine import Machine
 from migrator.sim.play import play
 from migrator.sim.run import Summary, dump_scenario, load_scenario, run_seeds
 from migrator.sim.scenario import Fault, Scenario, generate
 from migrator.sim.shrink import shrink
+from migrator.sim.world import Clock, World
 from tests.sim.planted import PLANTED
 
 KEPT = sorted(Path(__file__).parent.glob("kept/*.json"))
@@ -55,6 +58,30 @@ def test_a_seed_plays_the_same_after_others_on_the_same_loop() -> None:
     for seed in range(20, 30):
         play(generate(seed), loop)
     assert play(generate(30), loop, trace=True).trace == alone
+
+
+def test_a_node_that_loses_power_ends_its_processes_in_the_order_of_their_begin() -> None:
+    import asyncio
+
+    loop = VirtualLoop()
+    ended: list[int] = []
+
+    async def process(number: int) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(number)
+
+    async def crash() -> None:
+        machine = Machine(World(Clock(loop), Random(1)), "n1", 1, 1, 1)
+        for number in range(100):
+            machine.spawn(process(number))
+        await asyncio.sleep(1)
+        machine.crash()
+        await asyncio.sleep(1)
+
+    loop.run(crash())
+    assert ended == list(range(100))
 
 
 def test_a_failing_scenario_is_made_smaller_and_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
