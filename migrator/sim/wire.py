@@ -7,11 +7,12 @@ catches, so no line of its clean-up reaches a node or the journal. That is what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from migrator.errors import MigratorError
 from migrator.journal.base import Migration, Run
 from migrator.journal.events import Event
 from migrator.journal.memory import MemoryStore
@@ -64,6 +65,16 @@ class Orchestrator:
         while self.stalled_until_s > (now_s := self.world.clock.now_s()):
             await asyncio.sleep(self.stalled_until_s - now_s)
         self.alive()
+
+
+async def to_whatever_end(orchestrator: Orchestrator, work: Coroutine[Any, Any, Any]) -> None:
+    """Lets an orchestrator do its work; its failure or death is told, and is no failure of whoever waits for it."""
+    try:
+        await work
+    except MigratorError as error:
+        orchestrator.world.say(f"{orchestrator.name} ends with {error.exit_code}: {error}")
+    except Killed:
+        orchestrator.world.say(f"{orchestrator.name} is dead")
 
 
 class SimNode(RetryingNode):

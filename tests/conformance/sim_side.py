@@ -10,8 +10,8 @@ from migrator.executor.fleet import Fleet
 from migrator.model.container import Descriptor
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.machine import Machine, Record
-from migrator.sim.play import cluster_of, place
 from migrator.sim.restart import keeper_start
+from migrator.sim.setting import cluster_of, place
 from migrator.sim.verbs_source import usable
 from migrator.sim.wire import Orchestrator, SimNode
 from migrator.sim.world import Clock, World

@@ -17,7 +17,7 @@ from migrator.protocol.states import State
 from migrator.sim import invariants
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.machine import Machine
-from migrator.sim.play import CORES, DISK_BYTES, MEMORY_BYTES, cluster_of, descriptor, place
+from migrator.sim.setting import CORES, DISK_BYTES, MEMORY_BYTES, cluster_of, descriptor, place
 from migrator.sim.wire import Killed, Orchestrator, OrchestratorStore, SimNode
 from migrator.sim.world import Clock, World
 
