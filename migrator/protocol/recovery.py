@@ -87,8 +87,7 @@ def _undecided(verified: bool, source: Observation | None, target: Observation |
         )
     if source is None:
         return Verdict(Action.STUCK, "the source does not answer, and may be fenced, sealed, or running")
-    # A node whose disk was full holds a copy that its record does not tell of.
-    held = target is not None and target.state in ("held", "reserved") and target.held and target.same_boot
+    held = target is not None and target.holds
     if source.state in ("serving", "stopped"):
         return Verdict(Action.ABORT, "the source has the container")
     if source.state not in ("fenced", "sealed"):

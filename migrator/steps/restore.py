@@ -8,7 +8,7 @@ from typing import Any
 from migrator.model.observation import Observation
 from migrator.protocol.states import State
 from migrator.steps.base import Move, Step, run_job, start_job
-from migrator.transport.base import NodeFailed
+from migrator.transport.base import Node, NodeFailed
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -21,6 +21,12 @@ async def do(move: Move) -> dict[str, Any]:
         await run_job(node, move, "restore", *words, timeout_s=2)  # raises with what CRIU said
         raise NodeFailed(node.name, "restore", f"the restore of {move.name} ended without holding")
     return {"census": sorted(line for line in held.text.split("\n") if not line.startswith("held"))}
+
+
+async def write_down(node: Node, move: Move, seen: Observation) -> None:
+    """Has the record say that a copy is held, where the node's disk was too full for that when it came."""
+    if seen.state == "reserved":
+        await node.call("await-held", move.name, move.token, 1)
 
 
 def happened(source: Observation, target: Observation) -> bool:
