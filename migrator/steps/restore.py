@@ -7,6 +7,7 @@ from typing import Any
 
 from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step, run_job, start_job
 from migrator.transport.base import Node, NodeFailed
 
@@ -29,8 +30,4 @@ async def write_down(node: Node, move: Move, seen: Observation) -> None:
         await node.call("await-held", move.name, move.token, 1)
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return target.held
-
-
-STEP = Step(State.RESTORED, do, happened)
+STEP = Step(State.RESTORED, do, traces.held)
