@@ -117,7 +117,7 @@ def _document(outcome: Outcome) -> dict[str, object]:
     return {
         "seed": outcome.scenario.seed,
         "scenario": outcome.scenario.lines(),
-        "violations": outcome.violations,
+        "violations": [str(violation) for violation in outcome.violations],
         "stuck": outcome.stuck,
         "moments": outcome.steps,
         "trace": outcome.trace,

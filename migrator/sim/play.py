@@ -15,6 +15,7 @@ from migrator.model.policy import Policy
 from migrator.planner.drain import drain
 from migrator.sim import invariants
 from migrator.sim.faults import Strikes
+from migrator.sim.laws import Law, Violation
 from migrator.sim.loop import Deadlock, VirtualLoop
 from migrator.sim.restart import keeper_start
 from migrator.sim.scenario import Scenario
@@ -31,7 +32,7 @@ class Outcome:
     """How a scenario ended. `violations` is empty when nothing was that must not be."""
 
     scenario: Scenario
-    violations: list[str]
+    violations: list[Violation]
     trace: list[str]
     stuck: dict[str, str] = field(default_factory=dict)
     steps: int = 0
@@ -46,7 +47,7 @@ def play(scenario: Scenario, loop: VirtualLoop, trace: bool = False) -> Outcome:
     try:
         loop.run(life.live())
     except Deadlock as error:
-        world.violate(f"hangs: {error}")
+        world.violate(Law.CONVERGES, f"hangs: {error}")
     return Outcome(scenario, world.violations, world.trace or [], life.operator.stuck, world.steps)
 
 
@@ -68,9 +69,9 @@ class _Life:
             async with asyncio.timeout(LIFE_S_MAX):
                 await self._live()
         except TimeoutError:
-            self.world.violate(f"has not ended after {LIFE_S_MAX:.0f} s")
+            self.world.violate(Law.CONVERGES, f"has not ended after {LIFE_S_MAX:.0f} s")
         except Killed:
-            self.world.violate("a dead orchestrator has taken the operator with it")
+            self.world.violate(Law.CONVERGES, "a dead orchestrator has taken the operator with it")
         finally:
             for orchestrator in self.orchestrators:
                 orchestrator.dead = True

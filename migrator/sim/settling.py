@@ -11,6 +11,7 @@ from migrator.executor.settle import Wish, examine, settle
 from migrator.journal.memory import MemoryStore
 from migrator.sim import invariants
 from migrator.sim.faults import Strikes
+from migrator.sim.laws import Law
 from migrator.sim.scenario import Scenario
 from migrator.sim.setting import Setting, silent
 from migrator.sim.wire import Orchestrator, to_whatever_end
@@ -54,7 +55,7 @@ class Operator:
         await self._settle_all(back=False, only_final=not self.stuck)
         if invariants.fingerprint(world) != before:
             changed = set(before).symmetric_difference(invariants.fingerprint(world))
-            world.violate(f"a second resume changes something: {sorted(changed)[0]}")
+            world.violate(Law.CONVERGES, f"a second resume changes something: {sorted(changed)[0]}")
         self.watch.all()
         invariants.at_end(world, self.stuck, self.setting.backup is not None)
 
@@ -142,7 +143,7 @@ class Operator:
             me = Orchestrator("restored", self.world)
             await to_whatever_end(me, resume_run(self.setting.fleet(me), self.setting.journal(backup, me), run, silent))
         if older and invariants.fingerprint(self.world) != before:
-            self.world.violate("a journal older than the world has changed it")
+            self.world.violate(Law.OLD_JOURNAL, "a journal older than the world has changed it")
 
     async def _start_what_ended(self) -> None:
         """A boot's work: containers whose record says they run here and whose processes have gone with a fault."""
