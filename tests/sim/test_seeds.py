@@ -7,10 +7,11 @@ from random import Random
 
 import pytest
 
+from migrator.sim.laws import Law
 from migrator.sim.loop import Deadlock, VirtualLoop
 from migrator.sim.machine import Machine
 from migrator.sim.play import play
-from migrator.sim.run import Summary, dump_scenario, load_scenario, run_seeds
+from migrator.sim.run import Summary, breaks, dump_scenario, load_scenario, run_seeds
 from migrator.sim.scenario import Fault, Scenario, generate
 from migrator.sim.shrink import shrink
 from migrator.sim.world import Clock, World
@@ -85,11 +86,11 @@ def test_a_node_that_loses_power_ends_its_processes_in_the_order_of_their_begin(
 
 
 def test_a_failing_scenario_is_made_smaller_and_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    PLANTED["watchdog that never fires"](monkeypatch)
+    PLANTED["watchdog that never fires"].put(monkeypatch)
     loop = VirtualLoop()
-    seed = next(seed for seed in range(200) if play(generate(seed), loop).violations)
-    small = shrink(generate(seed), lambda scenario: bool(play(scenario, loop).violations))
-    assert play(small, loop).violations
+    seed = next(seed for seed in range(200) if breaks(Law.DEADLINE, loop)(generate(seed)))
+    small = shrink(generate(seed), breaks(Law.DEADLINE, loop))
+    assert breaks(Law.DEADLINE, loop)(small)
     assert len(small.faults) <= len(generate(seed).faults)
     assert small.second == ""
 
