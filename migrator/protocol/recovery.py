@@ -45,7 +45,7 @@ def judge(known: Known, source: Observation | None, target: Observation | None, 
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
-    if never_leased(known, source):
+    if never_leased(known, source, target):
         return Verdict(Action.ABORT, "it was never leased, and the container has moved on since")
     reason = ahead(known, source, target)
     if reason:
