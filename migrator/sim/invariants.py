@@ -17,6 +17,7 @@ SLACK_S = 5.0
 LOOK_MS = 500  # a decision may rest on what was seen this long before
 FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settled")
 FINAL = ("done", "rolled-back")
+LASTING = ("watchdog", "restore", "dump")  # jobs that a take-over leaves to whoever comes after it
 ANNOUNCED = {"fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
 
 
@@ -28,18 +29,22 @@ class Watch:
         self.stores = stores
         self._states: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], str] = {}
+        self._tokens: dict[tuple[str, str], int] = {}
         self._fenced_s: dict[tuple[str, str], float] = {}
         self._deadline_s: dict[tuple[str, str], float] = {}  # as it was then: who gives back writes none
         world.on_change = self.after
         world.was_given_up = self._was_given_up
 
     def after(self, ct: str) -> None:
-        """Invariants 1, 3, 8, 9 and 11 for one container."""
+        """What has to hold at every moment, for one container."""
         self._one_running(ct)
         for name, machine in self.world.machines.items():
             record = machine.disk.records.get(ct)
             state = record.state if record else "absent"
             self._let_go(ct, name, record.run if record else "")
+            if record is not None and record.token > self._tokens.get((name, ct), 0):
+                self._tokens[(name, ct)] = record.token
+                self._old_ends(ct, name, record.token)
             before = self._states.get((name, ct), "absent")
             if state != before:
                 self._states[(name, ct)] = state
@@ -84,6 +89,28 @@ class Watch:
         ends = ("aborted", "revoked", "settled", "done")
         if run == "-" and before not in ("-", "") and not self._journaled(ct, before, ends):
             self.world.violate(Law.DECIDED, f"{ct} on {node} is let go for {before}, and its journal has not decided")
+
+    def _old_ends(self, ct: str, node: str, token: int) -> None:
+        """Judged as the token is raised: a rollback ends the same once more, and would hide that the lease had not.
+
+        Connections are judged where they are let in. One that is being made while the source is leased may still come
+        to stand there; it ends with the target's lease.
+        """
+        machine = self.world.machines[node]
+        if machine.ram is None:
+            return
+        jobs = [key for key, job in machine.ram.jobs.items() if job.alive and key[2] not in LASTING]
+        goes_on = [(word, of, old) for of, old, word in jobs]
+        links = [
+            key
+            for other in self.world.machines.values()
+            for key, link in (other.ram.links.items() if other.ram else ())
+            if link.alive and node == link.target
+        ]
+        goes_on += [("access", of, old) for of, old in (*links, *machine.ram.keys, *machine.disk.keys)]
+        for what, of, old in goes_on:
+            if of == ct and old < token:
+                self.world.violate(Law.OLD_ENDS, f"{what} of {ct}'s token {old} goes on on {node}, under {token}")
 
     def _run_of(self, ct: str, node: str) -> str:
         record = self.world.machines[node].disk.records.get(ct)
@@ -136,7 +163,7 @@ class Watch:
 
 
 def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
-    """Invariants 2, 4, 5 and 7 when everything is over: one running copy each, and nothing left behind.
+    """What has to hold when everything is over: one running copy each, and nothing left behind.
 
     `stuck` has the containers that were reported as stuck, with the reason given; `two_journals` is whether somebody
     has worked on one run by two journals that do not know of each other, which explains that too.

@@ -12,6 +12,7 @@ class Law(StrEnum):
     A_COPY_IS_LEFT = "no copy is ended or passed over before another has taken over"
     ANNOUNCED = "nothing is on a node that no journal has announced"
     DECIDED = "a release, a thaw and the end of a hold follow their own run's decision"
+    OLD_ENDS = "where a token was raised, nothing of an older one goes on"
     LEDGER = "no node gives away more than it has"
     DEADLINE = "a frozen container runs again at its deadline"
     CONNECTION = "connections last, unless a fault explains their end"
