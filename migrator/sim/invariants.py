@@ -40,6 +40,8 @@ class Watch:
         self._one_running(ct)
         for name, machine in self.world.machines.items():
             record = machine.disk.records.get(ct)
+            if record is None and (name, ct) not in self._states:
+                continue  # it has never been there
             state = record.state if record else "absent"
             self._let_go(ct, name, record.run if record else "")
             if record is not None and record.token > self._tokens.get((name, ct), 0):

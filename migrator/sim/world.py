@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 STEP_S_MAX = 0.004
 
 
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
+
+
 @dataclass(slots=True)
 class Truth:
     """One container. `connection` is "kept" until something resets it; `loss` names the fault that took its memory."""
@@ -100,7 +105,10 @@ class World:
         """A point at which anything may happen: time passes, and a fault may strike."""
         self.steps += 1
         self.on_step()
-        await asyncio.sleep(self.rng.random() * STEP_S_MAX)
+        loop = self.clock.loop
+        woken = loop.create_future()
+        loop.call_later(self.rng.random() * STEP_S_MAX, _wake, woken)  # as asyncio.sleep does, and in half its time
+        await woken
 
     # --- wires --------------------------------------------------------------------------------------------------
 
