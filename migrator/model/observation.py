@@ -32,3 +32,9 @@ class Observation:
     @property
     def alive(self) -> bool:
         return self.processes != "none"
+
+    @property
+    def holds(self) -> bool:
+        """Whether a restored copy waits here for its release. One whose node's disk was full is not in the record,
+        which then is of whatever boot the lease was in; held, it is of this one."""
+        return self.held and (self.state == "reserved" or (self.state == "held" and self.same_boot))

@@ -37,6 +37,12 @@ BAD = [
     (["lab", "up", "--memory", "lots"], 2, "--memory"),
     (["lab", "status", "--name", "nosuch"], 2, "there is no lab 'nosuch'"),
     (["ct", "start"], 2, "--all"),
+    (["sim", "--seed", "7", "--seeds", "2"], 2, "--seeds"),
+    (["sim", "--seed", "7", "--seeds", "1000"], 2, "--seeds"),
+    (["sim", "--seed", "7", "--start", "0"], 2, "--start"),
+    (["sim", "--scenario", "{tmp}/good.yaml", "--seeds", "2"], 2, "--seeds"),
+    (["sim", "--seed", "7", "--scenario", "{tmp}/good.yaml"], 2, "--scenario"),
+    (["sim", "--trace"], 2, "--trace"),
 ]
 
 
