@@ -9,6 +9,7 @@ from typing import Any
 from migrator.errors import MigratorError
 from migrator.executor.fleet import Fleet
 from migrator.executor.runs import plan_single, resume_run, rollback_run, start_run
+from migrator.executor.settle import Wish, settle
 from migrator.journal.events import Event
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
@@ -89,6 +90,21 @@ class Theatre:
         except MigratorError as error:
             return error.exit_code
         return result.exit_code
+
+    async def settle(self, keep: str, word: str = "") -> int:
+        """An operator decides; returns the exit code."""
+        me = Orchestrator("operator", self.world)
+        journal = Journal(OrchestratorStore(self.store, me), self.world.clock.wall_ms)
+        try:
+            await settle(self.fleet(me), journal, Wish(CT, keep, word=word), "sim")
+        except MigratorError as error:
+            return error.exit_code
+        return 0
+
+    @property
+    def outcome(self) -> str | None:
+        """The word of the newest run."""
+        return self.store.runs()[0].outcome
 
     def fleet(self, me: Orchestrator) -> Fleet:
         return Fleet(self.file, lambda entry: SimNode(self.world.machines[entry.name], me))
