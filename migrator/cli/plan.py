@@ -193,7 +193,7 @@ def _facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
         async with open_fleet(ctx) as fleet:
             return await fleet.probe()
 
-    return run_async(probe())
+    return run_async(probe(), only_looks=True)
 
 
 def _policy(anti_affinity: tuple[str, ...], **rules: Any) -> PlanPolicy:
