@@ -16,6 +16,7 @@ from migrator.journal.ours import APPLICATION_ID, check_path
 from migrator.protocol.states import State
 
 SCHEMA_VERSION = 1
+CACHE_KIB = 128  # SQLite would keep up to 2 MiB of pages, and an orchestrator grow by some KiB with every move
 _SCHEMA = """
 CREATE TABLE runs (
     id TEXT PRIMARY KEY,
@@ -66,6 +67,7 @@ class SqliteStore:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._migrate_schema()
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"journal {path}: cannot be opened: {error}") from error
