@@ -15,7 +15,7 @@ class Observation:
     """`state` is the record's; `same_boot` whether the node has been up since it was written.
 
     `processes` is none, frozen or running; `held` whether a restored copy waits for its release; `floor` the highest
-    token of all records that were ever removed there.
+    token of the container's records that were removed there: a new one has to be above it.
     """
 
     state: str = "absent"

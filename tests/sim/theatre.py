@@ -9,6 +9,7 @@ from typing import Any
 
 from migrator.errors import MigratorError
 from migrator.executor.runs import plan_single, resume_run, rollback_run, start_run
+from migrator.executor.settle import Wish, settle
 from migrator.journal.events import Event
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
@@ -94,6 +95,20 @@ class Theatre:
         except MigratorError as error:
             return error.exit_code
         return result.exit_code
+
+    async def settle(self, keep: str, word: str = "") -> int:
+        """An operator decides; returns the exit code."""
+        me = Orchestrator("operator", self.world)
+        try:
+            await settle(self.setting.fleet(me), self.setting.journal(self.store, me), Wish(CT, keep, word=word), "sim")
+        except MigratorError as error:
+            return error.exit_code
+        return 0
+
+    @property
+    def outcome(self) -> str | None:
+        """The word of the newest run."""
+        return self.store.runs()[0].outcome
 
     def crash(self, node: str, boot: bool = True) -> None:
         self.world.machines[node].crash()
