@@ -109,6 +109,8 @@ async def run_soak(count: int) -> int:
         await asyncio.shield(asyncio.create_task(lane.down()))
     if seen.weights:
         report.write("soak", report.soak_text(seen, time.monotonic() - began_s))
+    if seen.weights:
+        print(report.memory_line(seen))
     print("; ".join(seen.broken) or f"{seen.done} migrations, {seen.answers} answers, nothing more than before")
     return 1 if seen.broken else 0
 

@@ -11,6 +11,8 @@ is exact and the product needs no hook.
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import functools
 import gc
 import json
 import os
@@ -133,7 +135,7 @@ class Orchestrator:
             target = words["nodes"][(number + 1) % len(words["nodes"])]
             plan = plan_single(fleet, await fleet.probe(), words["container"], target)
             run, result = await start_run(fleet, self.journal, plan, policy, self.cluster, _quiet)
-            say({"number": number + 1, "run": run, **_outcome(result), **_weight()})
+            say({"number": number + 1, "run": run, **_outcome(result), **weight()})
             if result.exit_code:
                 break
         return {}
@@ -147,13 +149,39 @@ def _outcome(result: RunResult) -> dict[str, Any]:
     return {"code": result.exit_code, "error": "; ".join(str(error) for error in result.failed.values())}
 
 
-def _weight() -> dict[str, int]:
-    """What this process holds of the machine."""
+_PARTS = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+
+
+class _Mallinfo2(ctypes.Structure):
+    """glibc's: `uordblks` is what malloc has given out of its arenas, `hblkhd` what it has mapped for large pieces."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in _PARTS]
+
+
+@functools.cache  # every CDLL makes classes of its own, and would weigh itself
+def _mallinfo2() -> Callable[[], _Mallinfo2]:
+    ask = ctypes.CDLL(None).mallinfo2
+    ask.restype = _Mallinfo2
+    return ask
+
+
+def weight() -> dict[str, int]:
+    """What this process holds of the machine: as the kernel counts it, as malloc does, as Python does.
+
+    CPython remembers the last few thousand attribute names that were looked up, and keeps those alive that asyncssh
+    makes anew for each request: let go first, or they look like a leak until that cache is full.
+    """
+    sys._clear_type_cache()
     gc.collect()
     status = Path("/proc/self/status").read_text().splitlines()
-    rss_kib = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-    tasks = len(asyncio.all_tasks())
-    return {"rss_kib": rss_kib, "descriptors": len(os.listdir("/proc/self/fd")), "tasks": tasks}  # noqa: PTH208
+    malloc = _mallinfo2()()
+    return {
+        "rss_kib": next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")),
+        "heap_kib": (malloc.uordblks + malloc.hblkhd) // 1024,
+        "blocks": sys.getallocatedblocks(),
+        "descriptors": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+        "tasks": len(asyncio.all_tasks()),
+    }
 
 
 def main(cluster: str, journal: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from migrator.chaos.cells import Actor, Cell, Moment, Promise, Side, nothing_there, promised
 from migrator.chaos.play import Seen
-from migrator.chaos.soak import Soak
+from migrator.chaos.soak import BOUNDS, JUDGED_FROM, Soak
 from migrator.lab import image
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
@@ -151,6 +151,8 @@ def soak_text(seen: Soak, took_s: float) -> str:
     """The soak's part of the page."""
     first, last = seen.weights[0], seen.weights[-1]
     bad = "".join(f"\n- **{what}**" for what in seen.broken) or "\n- nothing"
+    rows = ((bound.what, *seen.held(key)) for key, bound in BOUNDS.items())
+    held = "\n".join(f"| its {what}, in the second quarter, in the last | {a:,}, {b:,} |" for what, a, b in rows)
     return f"""## The soak
 
 `make soak` moves one container back and forth between two nodes, {seen.wanted} times, with one orchestrator and under
@@ -163,13 +165,32 @@ one client on one TCP connection, and compares both nodes with what they were be
 | longest time between two answers | {seen.longest_pause_ms:.0f} ms |
 | processes, mounts, namespaces, filters, nft tables, cgroups, keys, files, records left behind | {len(seen.left)} |
 | the orchestrator's memory after the first migration, after the last | {_mib(first)}, {_mib(last)} |
-| its growth from the first quarter after its warm-up to the last quarter | {seen.growth_kib} KiB |
+{held}
 | its open descriptors after the first, after the last | {first["descriptors"]}, {last["descriptors"]} |
+
+The orchestrator's memory is {_flatness(seen)}. Flat is: from the median of the second quarter to that of the last
+it grows by no more than {_bounds(seen)}.
 
 Broken promises:
 {bad}
 
 Played {datetime.now(UTC):%Y-%m-%d} in {took_s / 60:.0f} minutes."""
+
+
+def memory_line(seen: Soak) -> str:
+    """For who watches: "memory: flat (56,012 -> 56,040 KiB of resident memory, ...)"."""
+    rows = ((bound.what, *seen.held(key)) for key, bound in BOUNDS.items())
+    return f"memory: {_flatness(seen)} ({', '.join(f'{a:,} -> {b:,} {what}' for what, a, b in rows)})"
+
+
+def _flatness(seen: Soak) -> str:
+    if len(seen.weights) < JUDGED_FROM:
+        return f"not judged, in fewer than {JUDGED_FROM} migrations"
+    return "not flat" if seen.growing else "flat"
+
+
+def _bounds(seen: Soak) -> str:
+    return ", ".join(f"{bound.allowed(2 * seen.quarter)} {bound.what}" for bound in BOUNDS.values())
 
 
 def _mib(weight: dict[str, int]) -> str:

@@ -68,7 +68,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         async with open_fleet(ctx) as fleet:
             return await fleet.probe()
 
-    cluster = run_async(work())
+    cluster = run_async(work(), only_looks=True)
     rows = rows_of(cluster)
     silent = {node.name: node.error for node in cluster.nodes if not node.answered}
     if as_json:
@@ -129,7 +129,7 @@ def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
             node, _ = find_container(await fleet.probe(), name)
             return (await fleet.node(node.name).call("ct-log", name, lines)).text
 
-    text = run_async(work())
+    text = run_async(work(), only_looks=True)
     if as_json:
         print_json({"name": name, "lines": text.removesuffix("\n").split("\n") if text else []})
     else:
@@ -209,7 +209,7 @@ def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool
                 await fleet.node(node.name).call("ct-stop", name, 0, timeout_s=40)
             await fleet.node(node.name).call("ct-remove", name, timeout_s=60)
 
-    node, found = run_async(look())
+    node, found = run_async(look(), only_looks=True)
     if found.alive and not force:
         raise Refused(f"container {name} runs on {node.name}; stop it first, or use --force")
     if not yes and not sys.stdin.isatty():

@@ -8,6 +8,7 @@ import shlex
 import click
 
 from migrator.cli.output import json_option, print_json, print_table
+from migrator.cli.signals import SIGNALS
 
 CPUS_MAX = 10_000
 name_option = click.option("--name", default="lab", show_default=True, help="Which lab.")
@@ -16,6 +17,7 @@ name_option = click.option("--name", default="lab", show_default=True, help="Whi
 @click.group()
 def lab() -> None:
     """Nodes made of namespaces on this machine, with real sshd, rsync, CRIU and runc in them."""
+    SIGNALS.how_it_is = "half-way; see: migrator lab status; or end it: migrator lab down"
 
 
 @lab.command()

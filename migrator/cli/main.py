@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from migrator.cli import streams
+from migrator.cli.signals import SIGNALS, Stopped
+
 # name: (module, attribute, first line of help). Help is listed from here, so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("migrator.cli.lab", "lab", "Make and end labs: nodes made of namespaces on this machine."),
@@ -64,16 +67,39 @@ def cli(ctx: click.Context, cluster: str | None, journal: str | None) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point: every error a person can cause ends here, as one line and an exit code."""
-    sys.exit(_run(arguments))
+    """The entry point: every error a person can cause ends here, as one line and an exit code.
+
+    Without arguments it is the whole process, and takes its signals and streams too.
+    """
+    if arguments is not None:
+        sys.exit(_run(arguments))
+    streams.forgive()
+    SIGNALS.install()
+    code = _run(sys.argv[1:])
+    SIGNALS.ignore()
+    sys.exit(code)
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(words: list[str]) -> int:
+    from migrator.cli.output import fail
+
+    as_json = "--json" in words[: words.index("--") if "--" in words else None]
+    try:
+        try:
+            return _command(words, as_json)
+        finally:
+            SIGNALS.over()
+            streams.flush()
+    except Stopped:
+        return fail(f"stopped {SIGNALS.how_it_is}", 4, as_json)
+    except OSError as error:
+        return fail(f"what was to be said could not be written: {error}; see: migrator runs", 4, as_json=False)
+
+
+def _command(words: list[str], as_json: bool) -> int:
     from migrator.cli.output import fail
     from migrator.errors import MigratorError
 
-    words = sys.argv[1:] if arguments is None else arguments
-    as_json = "--json" in words[: words.index("--") if "--" in words else None]
     try:
         result: Any = cli.main(words, prog_name="migrator", standalone_mode=False)
         return result if isinstance(result, int) else 0

@@ -24,7 +24,7 @@ def probe(ctx: click.Context, output: Path | None, as_json: bool) -> None:
     """Ask every node at once for its facts. Prints the snapshot, or saves it with -o."""
     from migrator.inventory import snapshot
 
-    cluster = run_async(_probe(ctx))
+    cluster = run_async(_probe(ctx), only_looks=True)
     if output is None:
         print_json(snapshot.to_document(cluster))
         return
@@ -45,7 +45,7 @@ def nodes(ctx: click.Context, as_json: bool) -> None:
     """Show the nodes of the cluster: versions, room, containers, cordons."""
     from migrator.model.units import format_bytes
 
-    cluster = run_async(_probe(ctx))
+    cluster = run_async(_probe(ctx), only_looks=True)
     if as_json:
         print_json({"cluster": cluster.name, "nodes": [_row(node) for node in cluster.nodes]})
         return

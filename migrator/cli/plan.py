@@ -161,8 +161,12 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     from migrator.cli.plan_text import print_plan
     from migrator.errors import BadInput
     from migrator.executor.apply import refuse_own_host
+    from migrator.inventory import cluster_file
     from migrator.model.plan import Refusal
 
+    known = cluster_file.load(cluster_path(ctx))
+    for node in nodes:
+        known.entry(node)  # a name that does not exist is the first thing to say, before any question
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
     cluster = _facts(ctx, None)
@@ -189,7 +193,7 @@ def _facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
         async with open_fleet(ctx) as fleet:
             return await fleet.probe()
 
-    return run_async(probe())
+    return run_async(probe(), only_looks=True)
 
 
 def _policy(anti_affinity: tuple[str, ...], **rules: Any) -> PlanPolicy:

@@ -115,7 +115,7 @@ def cancel(ctx: click.Context, run: str, as_json: bool) -> int:
 def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
-    from migrator.executor.apply import leftovers
+    from migrator.executor.apply import unproved
     from migrator.executor.fleet import Fleet
     from migrator.executor.runs import plan_of, resume_run, rollback_run
     from migrator.inventory import cluster_file
@@ -131,7 +131,7 @@ def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
                 act = rollback_run if back else resume_run
                 result = await act(fleet, journal, found, progress.notify)
             prove = plan.empties and not back and result.exit_code == 0 and found.outcome != "done"
-            return result, leftovers(await fleet.probe(), plan) if prove else {}
+            return result, await unproved(fleet, plan) if prove else {}
 
     result, left = run_async(work())
     code = report(journal, found.id, result, as_json, problems=list(left.values()))

@@ -53,7 +53,7 @@ def settle(
             return await act(fleet, journal, wish(), str(cluster_path(ctx)))
 
     if not said and sys.stdin.isatty():
-        case = run_async(look())
+        case = run_async(look(), only_looks=True)
         if case.word:
             click.echo(f"{case.why}.", err=True)
             said = click.prompt(f'If that is so, type exactly "{case.word}"', err=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from migrator.cli.signals import SIGNALS
 from migrator.errors import MigratorError
 from migrator.executor.cancel import under_way
 from migrator.executor.fleet import Fleet
@@ -17,6 +17,7 @@ from migrator.inventory import cluster_file
 from migrator.journal.store import Journal, default_path
 
 T = TypeVar("T")
+TELL_AFTER_S = 0.5  # a stop that takes no longer needs no word but its last
 
 
 class Interrupted(MigratorError):
@@ -36,31 +37,65 @@ def open_journal(ctx: click.Context) -> Journal:
     return Journal(Path(given) if given else default_path())
 
 
-def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Runs a command's coroutine. Ctrl-C and SIGTERM cancel it once; it rolls back or finishes, then ends."""
+class _Stop:
+    """Asks a command's work to stop at the first signal; at each later one says what is still being made safe."""
+
+    def __init__(self, only_looks: bool) -> None:
+        self._only_looks = only_looks
+        self._asked = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def came(self) -> None:
+        """A signal, in the middle of anything."""
+        self._asked += 1
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ask, self._asked)
+
+    def begin(self, task: asyncio.Task[Any]) -> None:
+        self._task, self._loop = task, asyncio.get_running_loop()
+        if self._asked:  # while the loop was being made
+            self._ask(1)
+
+    def _ask(self, time: int) -> None:
+        if self._task is None or self._task.done() or self._loop is None:
+            return
+        if time == 1:
+            self._task.cancel()
+            self._loop.call_later(TELL_AFTER_S, self._tell)
+        else:
+            safe = "; ".join(under_way()) or "the end of the command"
+            click.echo(f"still making safe: {safe}; wait, or see: migrator runs", err=True)
+
+    def _tell(self) -> None:
+        if not self._only_looks and self._task is not None and not self._task.done():
+            click.echo("stopping: what is not committed is rolled back, the rest is finished", err=True)
+
+
+def run_async(work: Coroutine[Any, Any, T], only_looks: bool = False) -> T:
+    """Runs a command's coroutine. Ctrl-C and SIGTERM cancel it once; it rolls back or finishes, then ends.
+
+    `only_looks`: it changes nothing, and a signal after it still finds a command that has done nothing.
+    """
+    stop = _Stop(only_looks)
 
     async def main() -> T:
-        loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(work)
-        asked = 0
-
-        def stop() -> None:
-            nonlocal asked
-            asked += 1
-            if asked == 1:
-                click.echo("stopping: what is not committed is rolled back, the rest is finished", err=True)
-                task.cancel()
-            else:
-                safe = "; ".join(under_way()) or "the end of the command"
-                click.echo(f"still making safe: {safe}; wait, or see: migrator runs", err=True)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+        stop.begin(task)
         try:
             return await task
         except asyncio.CancelledError:
             raise Interrupted(
-                "interrupted: what was not committed is rolled back, what was is finished; see: migrator runs"
+                "stopped before anything was done"
+                if only_looks
+                else "interrupted: what was not committed is rolled back, what was is finished; see: migrator runs"
             ) from None
+        finally:
+            SIGNALS.over()  # before the loop goes, which could not be told any more
 
-    return asyncio.run(main())
+    SIGNALS.working(stop.came)
+    try:
+        return asyncio.run(main())
+    finally:
+        if only_looks:
+            SIGNALS.early()

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from migrator.sim.play import Outcome
     from migrator.sim.run import Summary
 
+SEEDS = 1000
+
 
 @click.command()
-@click.option("--seeds", default=1000, show_default=True, type=click.IntRange(1), help="How many lives to play.")
-@click.option("--start", default=0, show_default=True, type=click.IntRange(0), help="The first seed.")
+@click.option("--seeds", type=click.IntRange(1), help=f"How many lives to play; {SEEDS} if not given.")
+@click.option("--start", type=click.IntRange(0), help="The first seed; 0 if not given.")
 @click.option("--seed", type=click.IntRange(0), help="Play this one alone.")
 @click.option("--scenario", type=click.Path(path_type=Path), metavar="FILE", help="Play the one that a file keeps.")
 @click.option("--trace", is_flag=True, help="With --seed or --scenario: print all that happens.")
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Processes; one a core if not given.")
 @json_option
 def sim(
-    seeds: int,
-    start: int,
+    seeds: int | None,
+    start: int | None,
     seed: int | None,
     scenario: Path | None,
     trace: bool,
@@ -38,21 +40,19 @@ def sim(
 
     The planner, the executor, the protocol and the steps are the real ones.
     """
-    if seed is not None and scenario is not None:
-        raise click.UsageError("--seed and --scenario: give one of them")
-    if trace and seed is None and scenario is None:
-        raise click.UsageError("--trace: say which life, with --seed or --scenario")
+    _refuse_both(seeds is not None or start is not None, seed is not None, scenario is not None, trace)
     if seed is not None or scenario is not None:
         return _one(seed, scenario, trace, fleet, as_json)
     from migrator.sim.run import run_seeds
 
+    count = seeds or SEEDS
     show = sys.stderr.isatty() and not as_json
 
     def progress(so_far: Summary) -> None:
         if show:
-            click.echo(f"\r{so_far.runs} of {seeds}, {len(so_far.failures)} violated", nl=False, err=True)
+            click.echo(f"\r{so_far.runs} of {count}, {len(so_far.failures)} violated", nl=False, err=True)
 
-    summary = run_seeds(start, seeds, jobs, fleet, progress)
+    summary = run_seeds(start or 0, count, jobs, fleet, progress)
     if show:
         click.echo("\r\x1b[K", nl=False, err=True)
     if as_json:
@@ -60,6 +60,16 @@ def sim(
     else:
         _print(summary, fleet)
     return 1 if summary.failures else 0
+
+
+def _refuse_both(many: bool, seed: bool, scenario: bool, trace: bool) -> None:
+    """Options of which one would be ignored are a mistake, told before anything is played."""
+    if seed and scenario:
+        raise click.UsageError("--seed and --scenario: give one of them")
+    if many and (seed or scenario):
+        raise click.UsageError("--seeds and --start play many lives, --seed and --scenario one: give either")
+    if trace and not (seed or scenario):
+        raise click.UsageError("--trace: say which life, with --seed or --scenario")
 
 
 def _print(summary: Summary, large: bool) -> None:
@@ -107,7 +117,7 @@ def _document(outcome: Outcome) -> dict[str, object]:
     return {
         "seed": outcome.scenario.seed,
         "scenario": outcome.scenario.lines(),
-        "violations": outcome.violations,
+        "violations": [str(violation) for violation in outcome.violations],
         "stuck": outcome.stuck,
         "moments": outcome.steps,
         "trace": outcome.trace,

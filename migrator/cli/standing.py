@@ -33,7 +33,7 @@ def standings(journal: Journal, run: Run, cluster: str | None) -> dict[str, Stan
         async with fleet:
             return await asyncio.gather(*(standing(fleet, journal, m) for m in unfinished))
 
-    return dict(zip((m.id for m in unfinished), run_async(work()), strict=True))
+    return dict(zip((m.id for m in unfinished), run_async(work(), only_looks=True), strict=True))
 
 
 def standing_json(found: Standing) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -34,7 +35,10 @@ class Fleet:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await asyncio.gather(*(node.close() for node in self.nodes.values()))
+        closing = asyncio.gather(*(node.close() for node in self.nodes.values()))
+        while not closing.done():  # bounded; and a cancellation that comes now has nothing to stop any more
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(closing)
 
     def node(self, name: str) -> RetryingNode:
         return self.nodes[self.file.entry(name).name]

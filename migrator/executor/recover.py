@@ -20,6 +20,7 @@ from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_sourc
 from migrator.protocol.states import State
 from migrator.steps import AFTER_RELEASE, RELEASE, verify
 from migrator.steps.base import Move
+from migrator.steps.restore import write_down
 from migrator.transport.base import NodeUnreachable
 
 
@@ -158,10 +159,8 @@ async def _act(verdict: Verdict, move: Move, journal: Journal, seen: Seen) -> No
         await _cold_start(move, saga, seen)
     else:
         if verdict.action is Action.COMMIT:
-            if (
-                seen.target is not None and seen.target.state == "reserved"
-            ):  # held, and the node could not write it down
-                await move.target.node.call("await-held", move.name, move.token, 1)
+            if seen.target is not None:
+                await write_down(move.target.node, move, seen.target)
             journal.decide(move.id, move.token, State.COMMITTED, {"reason": verdict.reason})
         await _finish(move, saga, journal, seen)
 

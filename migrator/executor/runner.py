@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
-from migrator.errors import MigratorError
+from migrator.errors import MigratorError, NeedsOperator
 from migrator.executor.recover import migrate
 from migrator.executor.saga import Notify
 from migrator.journal.store import Journal
@@ -89,6 +89,9 @@ class Runner:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)  # each rolls back or finishes first
+            stuck = [str(error) for error in result.failed.values() if isinstance(error, NeedsOperator)]
+            if stuck:  # which says more than that it was interrupted
+                raise NeedsOperator("; ".join(stuck)) from None
             raise
         return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 
 from pydantic import TypeAdapter
@@ -9,6 +10,7 @@ from pydantic import TypeAdapter
 from migrator.errors import BadInput, FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.fleet import Fleet, find_container, new_run_id
 from migrator.executor.moves import from_journal, prepare
+from migrator.executor.outcome import CLOSED, Outcome, carried_out, ended_early, ends
 from migrator.executor.recover import recover
 from migrator.executor.runner import Runner, RunResult
 from migrator.executor.saga import Notify
@@ -18,7 +20,7 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.policy import Policy
-from migrator.protocol.states import FINAL, State
+from migrator.protocol.states import FINAL
 from migrator.steps.base import Move
 
 _PLAN = TypeAdapter(Plan)
@@ -76,8 +78,8 @@ async def start_run(
 
 async def resume_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -> RunResult:
     """Settles what was under way when the orchestrator ended, then carries out the rest of the plan."""
-    if run.outcome == "rolled back":
-        raise Refused(f"run {run.id} was rolled back: there is nothing to resume; plan again")
+    if run.outcome in CLOSED:
+        raise Refused(f"run {run.id} was {run.outcome}: there is nothing to resume; plan again")
     plan, policy = plan_of(run)
     with journal.working_on(run.id):
         await _settle(fleet, journal, run, policy, forward=True, notify=notify)
@@ -85,19 +87,24 @@ async def resume_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -
 
 
 async def rollback_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -> RunResult:
-    """Ends a run: what is undecided goes back, what is committed is finished, cordons of this run are taken off."""
-    if run.outcome == "done":
+    """Ends a run: what is undecided goes back, what is committed is finished, cordons of this run are taken off.
+
+    One whose moves turn out to be done, all of them, is done: its nodes are empty, and stay cordoned for that.
+    """
+    if run.outcome == Outcome.DONE:
         raise Refused(
             f"run {run.id} is done: there is nothing to roll back; move containers back with: migrator migrate"
         )
     plan, policy = plan_of(run)
     with journal.working_on(run.id):
         await _settle(fleet, journal, run, policy, forward=False, notify=notify)
-        for node in plan.empties:
+        found = ends(journal, run.id)
+        outcome = ended_early(plan, found)
+        for node in plan.empties if outcome is not Outcome.DONE else ():
             if (await fleet.facts(node)).cordon == run.id:
                 await fleet.node(node).call("uncordon")
-        journal.finish_run(run.id, "rolled back")
-    return RunResult(moved=done_containers(journal, run.id))
+        journal.finish_run(run.id, outcome)
+    return RunResult(moved=sorted(found.over))
 
 
 def plan_of(run: Run) -> tuple[Plan, Policy]:
@@ -105,28 +112,27 @@ def plan_of(run: Run) -> tuple[Plan, Policy]:
     return _PLAN.validate_python(run.document["plan"]), _POLICY.validate_python(run.document["policy"])
 
 
-def done_containers(journal: Journal, run: str) -> list[str]:
-    """Containers whose move in this run has come to its good end, or that an operator has settled: not moved again."""
-    ended = ((m.container, journal.progress(m.id)) for m in journal.migrations(run))
-    return [name for name, p in ended if p.state is State.DONE or (p.state in FINAL and p.decision is State.SETTLED)]
-
-
 async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, policy: Policy, notify: Notify) -> RunResult:
     async def prepared(planned: PlannedMove) -> Move:
         return await prepare(fleet, journal, run, planned, policy)
 
-    done = set(done_containers(journal, run))
-    if plan.moves and done.issuperset(move.container for move in plan.moves):
-        if journal.run(run).outcome is None:
-            journal.finish_run(run, "done")
+    before = ends(journal, run)
+    if before.complete(plan):
+        if journal.run(run).outcome != (outcome := carried_out(before, failed=False)):
+            journal.finish_run(run, outcome)
         return RunResult(moved=[move.container for move in plan.moves])
     for node in plan.empties:
         if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
             await fleet.node(node).call("cordon", run)
-    outcome = "interrupted"
+    outcome = Outcome.INTERRUPTED
     try:
-        result = await Runner(journal, policy, prepared, notify).run(plan, done)
-        outcome = "done" if result.exit_code == 0 else "failed"
+        result = await Runner(journal, policy, prepared, notify).run(plan, before.over)
+        outcome = carried_out(ends(journal, run), failed=result.exit_code != 0)
+    except asyncio.CancelledError:
+        if not (after := ends(journal, run)).complete(plan):
+            raise
+        outcome = carried_out(after, failed=False)  # it came too late to stop anything
+        result = RunResult(moved=[move.container for move in plan.moves])
     finally:
         if all(journal.progress(m.id).state in FINAL for m in journal.migrations(run)):
             journal.finish_run(run, outcome)

@@ -10,6 +10,7 @@ from migrator.executor.cancel import finish_anyway
 from migrator.executor.fleet import Fleet, new_run_id
 from migrator.executor.look import Seen, look_at, whereabouts
 from migrator.executor.moves import from_journal
+from migrator.executor.outcome import Outcome
 from migrator.executor.runs import plan_of
 from migrator.executor.settled import carry_out
 from migrator.executor.unknown import Strays, find_strays, journal_strays
@@ -95,7 +96,7 @@ async def settle(fleet: Fleet, journal: Journal, wish: Wish, cluster_file: str) 
             await finish_anyway(carry_out(move, journal), f"{move.name}: settling on {wish.keep}")
         finally:
             if all(journal.progress(m.id).state in FINAL for m in journal.migrations(move.run)):
-                journal.finish_run(move.run, "settled")
+                journal.finish_run(move.run, Outcome.SETTLED)
     return move.run
 
 

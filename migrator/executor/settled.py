@@ -16,6 +16,7 @@ from migrator.journal.store import Journal
 from migrator.model.observation import Observation
 from migrator.protocol.states import State
 from migrator.steps.base import Move, Side
+from migrator.steps.restore import write_down
 
 
 @dataclass(slots=True)
@@ -138,7 +139,8 @@ async def _wake(work: _Settled, here: Observation) -> None:
     name, token, node = work.move.name, work.move.token, work.keep.node
     if here.state in ("fenced", "sealed"):
         await node.call("thaw" if here.alive else "reclaim", name, token, timeout_s=90)
-    elif here.state == "held" and here.held and here.same_boot:
+    elif here.holds:
+        await write_down(work.keep.node, work.move, here)
         await node.call("release", name, token, timeout_s=40)
     elif here.state in ("reserved", "held"):
         await node.call("adopt", name, token, work.generation)

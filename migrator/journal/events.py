@@ -63,13 +63,14 @@ def fold(migration: str, events: Iterable[Event]) -> Progress:
 def apply(progress: Progress, event: Event) -> Progress:
     """One event later."""
     check_transition(progress.migration, progress.state, event.state)
-    progress = replace(progress, begun=progress.begun | {event.state})
+    begun = progress.begun | {event.state}
     if event.phase is Phase.BEGIN:
-        return replace(progress, pending=event.state)
+        return replace(progress, begun=begun, pending=event.state)
     if event.phase is Phase.FAIL:
-        return replace(progress, pending=None, error=str(event.data.get("error", "")))
+        return replace(progress, begun=begun, pending=None, error=str(event.data.get("error", "")))
     return replace(
         progress,
+        begun=begun,
         state=event.state,
         pending=None,
         decision=event.state if event.state in DECISIONS else progress.decision,

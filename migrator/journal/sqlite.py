@@ -12,9 +12,11 @@ from typing import Any
 from migrator.journal import lockfile
 from migrator.journal.base import JournalError, Migration, Run
 from migrator.journal.events import Event, Phase
+from migrator.journal.ours import APPLICATION_ID, check_path
 from migrator.protocol.states import State
 
 SCHEMA_VERSION = 1
+CACHE_KIB = 128  # SQLite would keep up to 2 MiB of pages, and an orchestrator grow by some KiB with every move
 _SCHEMA = """
 CREATE TABLE runs (
     id TEXT PRIMARY KEY,
@@ -49,18 +51,23 @@ _MIGRATIONS = "SELECT id, run, container, source, target, token, generation, dec
 
 
 class SqliteStore:
-    """See `journal.base.Store`. Opening makes the file, readable by its owner alone, if there is none."""
+    """See `journal.base.Store`. Opening makes the file, readable by its owner alone, if there is none.
+
+    BadInput, and nothing is changed, where the path is that of something else.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.where = str(path)
+        check_path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, timeout=10, isolation_level=None)
+            self._db = sqlite3.connect(path.absolute(), timeout=10, isolation_level=None)
             path.chmod(0o600)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
             self._migrate_schema()
         except (OSError, sqlite3.Error) as error:
             raise JournalError(f"journal {path}: cannot be opened: {error}") from error
@@ -182,14 +189,20 @@ class SqliteStore:
             raise JournalError(f"journal {self.path}: cannot be written: {error}") from error
 
     def _migrate_schema(self) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        version = self._version()
         if version == 0:
             with self._transaction() as db:
-                for statement in _SCHEMA.split(";\n"):
-                    db.execute(statement)
-                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        elif version != SCHEMA_VERSION:
+                if self._version() == 0:  # or another process was first
+                    for statement in _SCHEMA.split(";\n"):
+                        db.execute(statement)
+                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            version = self._version()
+        if version != SCHEMA_VERSION:
             raise JournalError(f"journal {self.path} is of version {version}, this program reads {SCHEMA_VERSION}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _token_taken(db: sqlite3.Connection, container: str, token: int) -> bool:

@@ -15,7 +15,7 @@ class Observation:
     """`state` is the record's; `same_boot` whether the node has been up since it was written.
 
     `processes` is none, frozen or running; `held` whether a restored copy waits for its release; `floor` the highest
-    token of all records that were ever removed there.
+    token of the container's records that were removed there: a new one has to be above it.
     """
 
     state: str = "absent"
@@ -32,3 +32,9 @@ class Observation:
     @property
     def alive(self) -> bool:
         return self.processes != "none"
+
+    @property
+    def holds(self) -> bool:
+        """Whether a restored copy waits here for its release. One whose node's disk was full is not in the record,
+        which then is of whatever boot the lease was in; held, it is of this one."""
+        return self.held and (self.state == "reserved" or (self.state == "held" and self.same_boot))

@@ -45,7 +45,7 @@ def judge(known: Known, source: Observation | None, target: Observation | None, 
 
     `forward` says which way to go where both are open: a sealed source that is whole, and a verified held copy.
     """
-    if never_leased(known, source):
+    if never_leased(known, source, target):
         return Verdict(Action.ABORT, "it was never leased, and the container has moved on since")
     reason = ahead(known, source, target)
     if reason:
@@ -87,8 +87,7 @@ def _undecided(verified: bool, source: Observation | None, target: Observation |
         )
     if source is None:
         return Verdict(Action.STUCK, "the source does not answer, and may be fenced, sealed, or running")
-    # A node whose disk was full holds a copy that its record does not tell of.
-    held = target is not None and target.state in ("held", "reserved") and target.held and target.same_boot
+    held = target is not None and target.holds
     if source.state in ("serving", "stopped"):
         return Verdict(Action.ABORT, "the source has the container")
     if source.state not in ("fenced", "sealed"):

@@ -19,7 +19,7 @@ def refusal(container: str, node: str, here: Observation | None, files_complete:
         return f"{node} does not answer, and so nothing can be kept or started there; keep the other, or bring it back"
     if here.state == "absent":
         return f"{node} has nothing of container {container}"
-    if here.state in ("reserved", "held") and not _whole_and_held(here) and not files_complete:
+    if here.state in ("reserved", "held") and not here.holds and not files_complete:
         return f"{node} holds no restored copy of {container}, and its files there are not known to be complete"
     return ""
 
@@ -32,8 +32,8 @@ def word_needed(container: str, other: str, here: Observation, there: Observatio
     if there is None:
         return f"{other} is off"
     runs = there.state in ("serving", "released") and there.alive
-    cold = not here.alive or (here.state in ("reserved", "held") and not (_whole_and_held(here) and verified))
-    whole = there.alive and (there.state in ("fenced", "sealed") or _whole_and_held(there))
+    cold = not here.alive or (here.state in ("reserved", "held") and not (here.holds and verified))
+    whole = there.alive and (there.state in ("fenced", "sealed") or there.holds)
     if runs or (cold and whole):
         return f"{container} on {other} is given up"
     return ""
@@ -47,7 +47,3 @@ def what_it_means(container: str, other: str, there: Observation | None) -> str:
             f"(power, or the switch's port)"
         )
     return f"{other} has a living copy of {container}, and what only that copy knows will be lost"
-
-
-def _whole_and_held(seen: Observation) -> bool:
-    return seen.state == "held" and seen.held and seen.same_boot

@@ -32,9 +32,14 @@ class Known:
     superseded: str = ""
 
 
-def never_leased(known: Known, source: Observation | None) -> bool:
-    """Whether the lease on the source never came, and now would be refused: others have had the container since."""
+def never_leased(known: Known, source: Observation | None, target: Observation | None) -> bool:
+    """Whether the lease on the source never came, and now would be refused: others have had the container since.
+
+    A target that has this run's copy shows that it came, and that the source is gone because this run has removed it.
+    """
     if source is None or known.decision is not None or State.LEASED in known.reached or source.run == known.run:
+        return False
+    if target is not None and target.run == known.run and target.state in ("held", *RELEASED):
         return False
     return source.state == "absent" or source.token >= known.token
 
@@ -48,7 +53,7 @@ def ahead(known: Known, source: Observation | None, target: Observation | None) 
             )
     if known.decision is State.COMMITTED:
         return _taken_back(known, source)
-    if known.decision is not None or known.superseded or never_leased(known, source):
+    if known.decision is not None or known.superseded or never_leased(known, source, target):
         return ""
     return _target_ahead(known, target) or _source_ahead(known, source)
 

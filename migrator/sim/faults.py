@@ -25,7 +25,7 @@ class Strikes:
         self._due: list[tuple[int, Callable[[], None]]] = []
         for fault in faults:
             if fault.kind in CALL_FAULTS:
-                orchestrators[fault.who].call_faults[fault.at] = fault.kind
+                orchestrators[fault.who].call_faults[fault.at] = fault
             elif fault.kind in WRITE_FAULTS:
                 word = "before" if fault.kind == "kill-before-write" else "after"
                 orchestrators[fault.who].write_faults[fault.at] = word

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from migrator.journal.memory import MemoryStore
+from migrator.sim.laws import Law
 from migrator.sim.world import World
 
 AWAIT_DUMP_S = 60  # a watchdog lets a dump come to its end, for so long
@@ -16,6 +17,7 @@ SLACK_S = 5.0
 LOOK_MS = 500  # a decision may rest on what was seen this long before
 FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settled")
 FINAL = ("done", "rolled-back")
+LASTING = ("watchdog", "restore", "dump")  # jobs that a take-over leaves to whoever comes after it
 ANNOUNCED = {"fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
 
 
@@ -27,17 +29,24 @@ class Watch:
         self.stores = stores
         self._states: dict[tuple[str, str], str] = {}
         self._runs: dict[tuple[str, str], str] = {}
+        self._tokens: dict[tuple[str, str], int] = {}
         self._fenced_s: dict[tuple[str, str], float] = {}
+        self._deadline_s: dict[tuple[str, str], float] = {}  # as it was then: who gives back writes none
         world.on_change = self.after
         world.was_given_up = self._was_given_up
 
     def after(self, ct: str) -> None:
-        """Invariants 1, 3, 8, 9 and 11 for one container."""
+        """What has to hold at every moment, for one container."""
         self._one_running(ct)
         for name, machine in self.world.machines.items():
             record = machine.disk.records.get(ct)
+            if record is None and (name, ct) not in self._states:
+                continue  # it has never been there
             state = record.state if record else "absent"
             self._let_go(ct, name, record.run if record else "")
+            if record is not None and record.token > self._tokens.get((name, ct), 0):
+                self._tokens[(name, ct)] = record.token
+                self._old_ends(ct, name, record.token)
             before = self._states.get((name, ct), "absent")
             if state != before:
                 self._states[(name, ct)] = state
@@ -50,29 +59,30 @@ class Watch:
         copies = self.world.copies(ct)
         running = [copy.node for copy in copies if copy.mode == "running"]
         if len(running) > 1:
-            self.world.violate(f"{ct} runs twice: on {' and '.join(running)}")
+            self.world.violate(Law.ONE_RUNS, f"{ct} runs twice: on {' and '.join(running)}")
         gates = [m.name for m in self.world.machines.values() if m.ram is not None and m.ram.gates.get(ct)]
         if len(gates) > 1:
-            self.world.violate(f"{ct} has two open gates: on {' and '.join(gates)}")
+            self.world.violate(Law.ONE_RUNS, f"{ct} has two open gates: on {' and '.join(gates)}")
 
     def _transition(self, ct: str, node: str, before: str, state: str) -> None:
         run = self._run_of(ct, node)
         if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state], "settled")):
-            self.world.violate(f"{ct} is {state} on {node}, and no journal had announced it")
+            self.world.violate(Law.ANNOUNCED, f"{ct} is {state} on {node}, and no journal had announced it")
         if state == "reserved" and not any(store.migrations(run) for store in self.stores):
-            self.world.violate(f"{ct} is reserved on {node} for {run}, which no journal knows")
+            self.world.violate(Law.ANNOUNCED, f"{ct} is reserved on {node} for {run}, which no journal knows")
         if state == "fenced":
             self._fenced_s[(node, ct)] = self.world.clock.now_s()
+            self._deadline_s[(node, ct)] = self.world.machines[node].disk.records[ct].deadline_s
         if state == "released" and not self._journaled(ct, run, FOR_TARGET):
-            self.world.violate(f"{ct} is released on {node}, and no journal has committed it")
+            self.world.violate(Law.DECIDED, f"{ct} is released on {node}, and no journal has committed it")
         if before == "sealed" and state in ("serving", "stopped") and not self._journaled(ct, run, FOR_SOURCE):
-            self.world.violate(f"{ct} on {node} was sealed and comes back, and no journal has aborted it")
+            self.world.violate(Law.DECIDED, f"{ct} on {node} was sealed and comes back, and no journal has aborted it")
         if before == "fenced" and state == "serving":
-            record = self.world.machines[node].disk.records[ct]
             waited_s = self.world.clock.now_s() - self._fenced_s.get((node, ct), 0.0)
-            watchdog = waited_s >= record.deadline_s and record.run == run
-            if not watchdog and not self._journaled(ct, run, FOR_SOURCE):
-                self.world.violate(f"{ct} on {node} is thawed before its deadline, and no journal has aborted it")
+            if waited_s < self._deadline_s.get((node, ct), 0.0) and not self._journaled(ct, run, FOR_SOURCE):
+                self.world.violate(
+                    Law.DECIDED, f"{ct} on {node} is thawed before its deadline, and no journal has aborted it"
+                )
 
     def _let_go(self, ct: str, node: str, run: str) -> None:
         """A run's hold on a container ends by that run's own decision, and by nobody else's."""
@@ -80,7 +90,29 @@ class Watch:
         self._runs[(node, ct)] = run
         ends = ("aborted", "revoked", "settled", "done")
         if run == "-" and before not in ("-", "") and not self._journaled(ct, before, ends):
-            self.world.violate(f"{ct} on {node} is let go for {before}, and its journal has not decided")
+            self.world.violate(Law.DECIDED, f"{ct} on {node} is let go for {before}, and its journal has not decided")
+
+    def _old_ends(self, ct: str, node: str, token: int) -> None:
+        """Judged as the token is raised: a rollback ends the same once more, and would hide that the lease had not.
+
+        Connections are judged where they are let in. One that is being made while the source is leased may still come
+        to stand there; it ends with the target's lease.
+        """
+        machine = self.world.machines[node]
+        if machine.ram is None:
+            return
+        jobs = [key for key, job in machine.ram.jobs.items() if job.alive and key[2] not in LASTING]
+        goes_on = [(word, of, old) for of, old, word in jobs]
+        links = [
+            key
+            for other in self.world.machines.values()
+            for key, link in (other.ram.links.items() if other.ram else ())
+            if link.alive and node == link.target
+        ]
+        goes_on += [("access", of, old) for of, old in (*links, *machine.ram.keys, *machine.disk.keys)]
+        for what, of, old in goes_on:
+            if of == ct and old < token:
+                self.world.violate(Law.OLD_ENDS, f"{what} of {ct}'s token {old} goes on on {node}, under {token}")
 
     def _run_of(self, ct: str, node: str) -> str:
         record = self.world.machines[node].disk.records.get(ct)
@@ -112,7 +144,7 @@ class Watch:
         machine = self.world.machines[node]
         held = sum(record.memory_bytes for record in machine.disk.records.values())
         if held > machine.memory_bytes:
-            self.world.violate(f"{node} has given away {held} of {machine.memory_bytes} bytes of memory")
+            self.world.violate(Law.LEDGER, f"{node} has given away {held} of {machine.memory_bytes} bytes of memory")
 
     def _overdue(self, ct: str, node: str, deadline_s: float) -> None:
         machine = self.world.machines[node]
@@ -125,7 +157,7 @@ class Watch:
             key[0] == ct and key[2] == "dump" and job.alive for key, job in machine.ram.jobs.items()
         )
         if late_s > (AWAIT_DUMP_S if dumping else 0) + SLACK_S:
-            self.world.violate(f"{ct} is frozen on {node} {late_s:.0f} s after its deadline")
+            self.world.violate(Law.DEADLINE, f"{ct} is frozen on {node} {late_s:.0f} s after its deadline")
 
     def all(self) -> None:
         for ct in self.world.truths:
@@ -133,7 +165,7 @@ class Watch:
 
 
 def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
-    """Invariants 2, 4, 5 and 7 when everything is over: one running copy each, and nothing left behind.
+    """What has to hold when everything is over: one running copy each, and nothing left behind.
 
     `stuck` has the containers that were reported as stuck, with the reason given; `two_journals` is whether somebody
     has worked on one run by two journals that do not know of each other, which explains that too.
@@ -142,22 +174,24 @@ def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
         running = [copy.node for copy in world.copies(ct) if copy.mode == "running"]
         if ct in stuck:
             if not truth.loss and not two_journals:
-                world.violate(f"{ct} is stuck for no fault that explains it: {stuck[ct]}")
+                world.violate(Law.CONVERGES, f"{ct} is stuck for no fault that explains it: {stuck[ct]}")
             continue
         if len(running) != 1:
             modes = [f"{copy.mode} on {copy.node}" for copy in world.copies(ct)]
-            world.violate(f"{ct} runs {len(running)} times at the end ({', '.join(modes) or 'no copy anywhere'})")
+            world.violate(
+                Law.CONVERGES, f"{ct} runs {len(running)} times at the end ({', '.join(modes) or 'no copy anywhere'})"
+            )
         for m in world.machines.values():
             record, keeper = m.disk.records.get(ct), m.up.keepers.get(ct)
             tree = m.disk.trees.get(ct)
             always = record is not None and tree is not None and tree.text("restart") == "always\n"
             if always and running == [m.name] and (keeper is None or not keeper.alive):
-                world.violate(f"{ct} is to run always, and nobody on {m.name} would start it again")
+                world.violate(Law.KEPT_UP, f"{ct} is to run always, and nobody on {m.name} would start it again")
         if truth.connection != "kept" and not truth.loss:
-            world.violate(f"the connection of {ct} is {truth.connection}, and no fault explains it")
+            world.violate(Law.CONNECTION, f"the connection of {ct} is {truth.connection}, and no fault explains it")
     if not stuck:
         for left in leftovers(world):
-            world.violate(f"left behind: {left}")
+            world.violate(Law.NOTHING_LEFT, f"left behind: {left}")
 
 
 def older_than_the_world(world: World, backup: MemoryStore) -> bool:

@@ -142,8 +142,9 @@ class Ram:
     copies: dict[str, Copy] = field(default_factory=dict)
     gates: dict[str, bool] = field(default_factory=dict)
     frozen: set[str] = field(default_factory=set)  # groups, whether or not anything is left in them
-    processes: set[asyncio.Task[Any]] = field(default_factory=set)
-    verbs: dict[asyncio.Task[Any], None] = field(default_factory=dict)  # in the order in which they began
+    # In the order in which they began: a set of tasks has another order in each process, and a seed would play anew.
+    processes: dict[asyncio.Task[Any], None] = field(default_factory=dict)
+    verbs: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     receivers: int = 0  # how many there have been, for their names
     fail_restore: int = 0
     fail_dump: int = 0
@@ -181,7 +182,7 @@ class Machine:
             return
         self.world.say(f"{self.name} loses power")
         ram, self.ram = self.ram, None
-        for process in ram.processes:
+        for process in list(ram.processes):
             process.cancel()
         for job in ram.jobs.values():
             job.done.set()
@@ -202,8 +203,8 @@ class Machine:
         """A process on this node: it ends with the node's power, and with nothing else."""
         ram = self.up
         task = asyncio.get_running_loop().create_task(work)
-        ram.processes.add(task)
-        task.add_done_callback(ram.processes.discard)
+        ram.processes[task] = None
+        task.add_done_callback(lambda done: ram.processes.pop(done, None))
         return task
 
     def serve(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

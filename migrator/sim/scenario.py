@@ -13,6 +13,9 @@ FENCING, LAST_PASS = (98, 110), (106, 126)
 LEASE_CALL, FENCE_CALL = 7, 22  # an undisturbed migration's calls: its lease on the target, its fence
 FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
 DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
+SEALING_WRITES = (12, 22)  # from the fence's end to the seal's: undecided
+# The moments of an undisturbed migration's FROZEN_WRITES; a third node or a template to be sent makes them a few later.
+MOMENTS = (97, 105, 105, 128, 128, 132, 132, 146, 146, 150, 150, 156, 156, 156, 164, 164, 173, 173)
 
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
@@ -41,7 +44,8 @@ HOT = (80, 175)  # the moments between the last pass and the end: half of what g
 class Fault:
     """`at` counts calls or writes of orchestrator `who`, or moments of the world, by kind.
 
-    `seconds` is how long it lasts; 0 is until everything is healed. `node` and `other` are the ends it is about.
+    `seconds` is how long it lasts; 0 is until everything is healed. A late command is so late, or for 0 as late as the
+    world's chance has it. `node` and `other` are the ends it is about.
     """
 
     kind: str
@@ -110,11 +114,14 @@ def generate(seed: int) -> Scenario:
         restart=rng.random() < 0.5,
     )
     if turn == 1:
-        return replace(scenario, templates=True, deadline_s=3.0, patience_s=200.0, restart=False, faults=_ghost(rng))
+        patient = replace(scenario, deadline_s=3.0, patience_s=200.0)
+        return replace(patient, nodes=2, templates=True, restart=False, faults=_ghost(rng))
     if turn in (2, 3):
         return replace(scenario, early=True, faults=_crux(rng))
     if turn == 4:
         scenario = _with_a_second(rng, scenario)
+        if scenario.second == "backup":
+            return _with_a_backup(rng, scenario)
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
 
@@ -126,12 +133,27 @@ def _with_a_second(rng: Random, scenario: Scenario) -> Scenario:
     return replace(scenario, second=second, second_at=at, backup_at=_moment(rng), containers=containers)
 
 
+def _with_a_backup(rng: Random, scenario: Scenario) -> Scenario:
+    """A journal from before the world went on, to a moment at which only the newer one may decide."""
+    kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*rng.choice((SEALING_WRITES, FROZEN_WRITES))))
+    faults = (kill, *(_fault(rng, scenario) for _ in range(rng.choice((0, 0, 1, 2)))))
+    if rng.random() < 0.3:
+        return replace(scenario, faults=faults)
+    return replace(scenario, backup_at=_moment_of(kill) - rng.randint(0, 70), faults=faults)
+
+
+def _moment_of(kill: Fault) -> int:
+    return MOMENTS[kill.at - FROZEN_WRITES[0]]
+
+
 def _ghost(rng: Random) -> tuple[Fault, ...]:
     """What happens at one moment alone: a command that comes late into a world that has moved on, after a watchdog or
     an abort; a fence that dies half-way; a last pass that dies."""
     draw = rng.random()
     if draw < 0.4:
-        late = Fault("late", rng.choice((FENCE_CALL, FENCE_CALL, FENCE_CALL, FENCE_CALL + 2)))
+        after_the_watchdog_s = rng.choice((0.0, round(rng.uniform(3.0, 8.0), 1)))
+        call = rng.choice((FENCE_CALL, FENCE_CALL, FENCE_CALL, FENCE_CALL + 2))
+        late = Fault("late", call, seconds=after_the_watchdog_s)
         return late, Fault("stall", rng.randint(*HELD), seconds=rng.choice((6.0, 6.0, 20.0)))
     if draw < 0.55:
         return (Fault("process-dies", rng.randint(*FENCING), node="n1"),)
@@ -146,9 +168,7 @@ def _crux(rng: Random) -> tuple[Fault, ...]:
     """What recovery is for: the orchestrator dies between fence and end, and one node dies or cannot be reached."""
     kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*rng.choice((FROZEN_WRITES, DECIDING_WRITES))))
     node = rng.choice(("n1", "n2"))
-    first, last = FROZEN_WRITES
-    about = HOT[0] + (kill.at - first) * (HOT[1] - HOT[0]) // (last - first)  # the moment of that write, nearly
-    at = about + rng.randint(-8, 12)
+    at = _moment_of(kill) + rng.randint(-8, 12)
     if rng.random() < 0.5:
         return kill, Fault("part", at, node="o0", other=node, seconds=rng.choice((0.0, 30.0)))
     return kill, Fault("crash", at, node=node, seconds=rng.choice((0.0, 5.0, 5.0, 30.0)))

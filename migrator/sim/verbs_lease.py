@@ -123,7 +123,7 @@ async def inspect(m: Machine, ct: str) -> str:
     await m.step("inspect")
     record, copy = m.record(ct), m.copy(ct)
     lines = [f"{key} {getattr(record, key)}" for key in _TOLD]
-    lines.append(f"floor {max(m.disk.floors.values(), default=0)}")
+    lines.append(f"floor {m.disk.floors.get(ct, 0)}")
     lines.append(f"same_boot {'yes' if record.boot == m.up.boot else 'no'}")
     modes = {"running": "running", "frozen": "frozen", "held": "running"}
     lines.append(f"processes {modes[copy.mode] if copy else 'none'}")

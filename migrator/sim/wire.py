@@ -7,16 +7,18 @@ catches, so no line of its clean-up reaches a node or the journal. That is what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from migrator.errors import MigratorError
 from migrator.journal.base import Migration, Run
 from migrator.journal.events import Event
 from migrator.journal.memory import MemoryStore
 from migrator.protocol.states import State
 from migrator.sim.machine import Exit, Machine
+from migrator.sim.scenario import Fault
 from migrator.sim.verbs import VERBS
 from migrator.sim.world import World
 from migrator.transport.base import Answer, NodeUnreachable, ended
@@ -43,7 +45,7 @@ class Orchestrator:
     stalled_until_s: float = 0.0
     calls: int = 0
     writes: int = 0
-    call_faults: dict[int, str] = field(default_factory=dict)
+    call_faults: dict[int, Fault] = field(default_factory=dict)
     write_faults: dict[int, str] = field(default_factory=dict)
     runs_held: list[tuple[MemoryStore, str]] = field(default_factory=list)
 
@@ -66,6 +68,16 @@ class Orchestrator:
         self.alive()
 
 
+async def to_whatever_end(orchestrator: Orchestrator, work: Coroutine[Any, Any, Any]) -> None:
+    """Lets an orchestrator do its work; its failure or death is told, and is no failure of whoever waits for it."""
+    try:
+        await work
+    except MigratorError as error:
+        orchestrator.world.say(f"{orchestrator.name} ends with {error.exit_code}: {error}")
+    except Killed:
+        orchestrator.world.say(f"{orchestrator.name} is dead")
+
+
 class SimNode(RetryingNode):
     """A simulated node as one orchestrator reaches it."""
 
@@ -78,14 +90,15 @@ class SimNode(RetryingNode):
         o, m = self.orchestrator, self.machine
         o.alive()
         o.calls += 1
-        fault = o.call_faults.pop(o.calls, "")
+        planned = o.call_faults.pop(o.calls, None)
+        fault = planned.kind if planned else ""
         await o.moment(verb)
         await self._reach(verb)
         o.world.say(f"{o.name} -> {m.name}: {verb} {' '.join(args)}{f'  ({fault})' if fault else ''}")
         if fault == "cut-before":
             raise self._lost(verb)
-        if fault == "late":  # the command has left, and arrives when nobody expects it any more
-            m.spawn(_late(m, verb, args, stdin, o.world.rng.random() ** 2 * LATE_S_MAX))
+        if planned and fault == "late":  # the command has left, and arrives when nobody expects it any more
+            m.spawn(_late(m, verb, args, stdin, planned.seconds or o.world.rng.random() ** 2 * LATE_S_MAX))
             raise self._lost(verb)
         process = m.serve(_serve(m, verb, args, stdin))
         if fault == "cut-mid":

@@ -15,10 +15,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
+from migrator.sim.laws import Law, Violation
+
 if TYPE_CHECKING:
     from migrator.sim.machine import Machine
 
 STEP_S_MAX = 0.004
+
+
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
 
 
 @dataclass(slots=True)
@@ -76,7 +83,7 @@ class World:
     on_change: Callable[[str], None] = lambda ct: None
     # Whether a journal had decided against the copy that is held before the other one was lost.
     was_given_up: Callable[[str], bool] = lambda ct: False
-    violations: list[str] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
     trace: list[str] | None = None
     healed: bool = False
 
@@ -85,9 +92,9 @@ class World:
         if self.trace is not None:
             self.trace.append(f"{self.clock.now_s():9.4f} #{self.steps:<5} {text}")
 
-    def violate(self, text: str) -> None:
+    def violate(self, law: Law, text: str) -> None:
         self.say(f"VIOLATION {text}")
-        self.violations.append(text)
+        self.violations.append(Violation(law, text))
 
     def changed(self, ct: str, text: str) -> None:
         """Something about a container has changed: told, and judged at once."""
@@ -98,7 +105,10 @@ class World:
         """A point at which anything may happen: time passes, and a fault may strike."""
         self.steps += 1
         self.on_step()
-        await asyncio.sleep(self.rng.random() * STEP_S_MAX)
+        loop = self.clock.loop
+        woken = loop.create_future()
+        loop.call_later(self.rng.random() * STEP_S_MAX, _wake, woken)  # as asyncio.sleep does, and in half its time
+        await woken
 
     # --- wires --------------------------------------------------------------------------------------------------
 
@@ -120,11 +130,11 @@ class World:
         truth = self.truths[copy.ct]
         where = f"{copy.ct} on {copy.node}"
         if copy.tainted:
-            self.violate(f"{where} runs on though {copy.tainted}")
+            self.violate(Law.NEWEST, f"{where} runs on though {copy.tainted}")
         if copy.stamp != truth.stamp and not truth.word:
-            self.violate(f"{where} runs from memory of moment {copy.stamp}; it had come to {truth.stamp}")
+            self.violate(Law.NEWEST, f"{where} runs from memory of moment {copy.stamp}; it had come to {truth.stamp}")
         if tree_stamp != copy.stamp:
-            self.violate(f"{where} runs with files of moment {tree_stamp} and memory of {copy.stamp}")
+            self.violate(Law.NEWEST, f"{where} runs with files of moment {tree_stamp} and memory of {copy.stamp}")
         copy.mode = "running"
         self._ran(copy)
         truth.word = ""  # it was given for this
@@ -149,7 +159,7 @@ class World:
         copy = Copy(ct, node, tree_stamp, "frozen")
         alive = [other for other in self.copies(ct) if other.stamp == truth.stamp]
         if alive and not truth.word:
-            self.violate(f"{ct} starts cold on {node} while {alive[0].node} holds it in memory")
+            self.violate(Law.A_COPY_IS_LEFT, f"{ct} starts cold on {node} while {alive[0].node} holds it in memory")
         truth.connection = "reset: it started cold"
         return copy
 
@@ -168,13 +178,17 @@ class World:
         )
         if cause == "code":
             if gate_open and not truth.word:
-                self.violate(f"{copy.ct} on {copy.node} is killed with its gate open: its peers get a reset")
+                self.violate(
+                    Law.CONNECTION, f"{copy.ct} on {copy.node} is killed with its gate open: its peers get a reset"
+                )
             owner = was != "held" and copy.stamp == truth.stamp
             if last and was == "held" and self.was_given_up(copy.ct):
                 truth.loss = truth.frozen_lost
                 truth.connection = f"reset: {truth.loss}"
             elif (last or owner) and not truth.word:
-                self.violate(f"{copy.ct} on {copy.node} ({was}) is killed before another copy has taken over")
+                self.violate(
+                    Law.A_COPY_IS_LEFT, f"{copy.ct} on {copy.node} ({was}) is killed before another copy has taken over"
+                )
         elif last:
             truth.loss = cause
             truth.connection = f"reset: {cause}"
@@ -185,5 +199,5 @@ class World:
     def tree_removed(self, ct: str, stamp: int, node: str) -> None:
         truth = self.truths[ct]
         if stamp == truth.stamp and truth.stamp not in self.stamps_on_disk(ct) and not truth.word:
-            self.violate(f"the last files of {ct} are removed from {node}")
+            self.violate(Law.A_COPY_IS_LEFT, f"the last files of {ct} are removed from {node}")
         self.changed(ct, f"files of {ct} are removed from {node}")

@@ -1,7 +1,7 @@
 """What a step is and what it gets: three things in one small record, and a context that every step shares.
 
 `do` acts, `undo` takes back, both repeatable; `happened` tells from what the nodes answer whether the step's
-effect is there. A step's result is data for the journal, and for the steps after it.
+effect is there, by one of `traces`. A step's result is data for the journal, and for the steps after it.
 """
 
 from __future__ import annotations

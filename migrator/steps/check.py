@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from migrator.errors import Refused
-from migrator.model.observation import Observation
 from migrator.protocol.checks import Neighbour, findings
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step
 
 
@@ -28,8 +28,4 @@ async def _neighbour(move: Move) -> Neighbour:
     return Neighbour(macs=tuple(answers[0].lines("owner")), criu_works=answers[1].get("criu") == "works")
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return target.state != "absent"
-
-
-STEP = Step(State.CHECKED, do, happened)
+STEP = Step(State.CHECKED, do, traces.frozen)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step, run_job, start_job
 
 LAST_PASS = "files-final"
@@ -27,8 +27,4 @@ async def do(move: Move) -> dict[str, Any]:
     }
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return target.held
-
-
-STEP = Step(State.DUMPED, do, happened)
+STEP = Step(State.DUMPED, do, traces.held)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step
 
 
@@ -21,8 +21,4 @@ async def undo(move: Move) -> None:
     move.thawed = answer.get("thawed") == "now"  # else its watchdog was first, at a time that nobody here knows
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return source.state in ("fenced", "sealed")
-
-
-STEP = Step(State.FENCED, do, happened, undo)
+STEP = Step(State.FENCED, do, traces.frozen, undo)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step
 
 
@@ -19,8 +19,4 @@ async def undo(move: Move) -> None:
     await move.source.node.call("settle", move.name, move.token, move.generation, move.run)
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return source.run != "-" and target.state != "absent"
-
-
-STEP = Step(State.LEASED, do, happened, undo)
+STEP = Step(State.LEASED, do, traces.leased, undo)

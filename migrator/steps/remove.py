@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step
 
 
@@ -14,8 +14,4 @@ async def do(move: Move) -> dict[str, Any]:
     return {}
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return source.state == "absent"
-
-
-STEP = Step(State.SOURCE_REMOVED, do, happened)
+STEP = Step(State.SOURCE_REMOVED, do, traces.source_removed)

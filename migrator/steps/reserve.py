@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step
 
 
@@ -30,8 +30,4 @@ async def undo(move: Move) -> None:
     await move.target.node.call("discard-target", move.name, move.token, move.run, timeout_s=60)
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return target.state in ("reserved", "held", "released", "serving")
-
-
-STEP = Step(State.RESERVED, do, happened, undo, "target")
+STEP = Step(State.RESERVED, do, traces.frozen, undo, "target")

@@ -7,8 +7,9 @@ from typing import Any
 
 from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step, run_job, start_job
-from migrator.transport.base import NodeFailed
+from migrator.transport.base import Node, NodeFailed
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -23,8 +24,10 @@ async def do(move: Move) -> dict[str, Any]:
     return {"census": sorted(line for line in held.text.split("\n") if not line.startswith("held"))}
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return target.held
+async def write_down(node: Node, move: Move, seen: Observation) -> None:
+    """Has the record say that a copy is held, where the node's disk was too full for that when it came."""
+    if seen.state == "reserved":
+        await node.call("await-held", move.name, move.token, 1)
 
 
-STEP = Step(State.RESTORED, do, happened)
+STEP = Step(State.RESTORED, do, traces.held)

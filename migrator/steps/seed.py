@@ -7,10 +7,10 @@ import ipaddress
 import re
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import State
 from migrator.runtime import bundle
+from migrator.steps import traces
 from migrator.steps.base import Move, Side, Step, run_job
 from migrator.transport import kit
 from migrator.transport.base import Answer, NodeFailed
@@ -123,8 +123,4 @@ async def _files(move: Move) -> dict[str, Any]:
     return {"passes": passes, "sent_bytes": sent_bytes, "last_pass_ms": last_ms}
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return target.state in ("held", "released", "serving")
-
-
-STEP = Step(State.SEEDED, do, happened)
+STEP = Step(State.SEEDED, do, traces.frozen)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step, run_job
 from migrator.steps.dump import LAST_PASS
 
@@ -16,8 +16,4 @@ async def do(move: Move) -> dict[str, Any]:
     return {"sent_bytes": done.number("sent"), "sync_ms": done.number("ms")}
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return target.held  # a restore starts only after the files are complete
-
-
-STEP = Step(State.SYNCED, do, happened)
+STEP = Step(State.SYNCED, do, traces.held)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from migrator.model.observation import Observation
 from migrator.protocol.states import State
+from migrator.steps import traces
 from migrator.steps.base import Move, Step
 from migrator.transport.base import NodeFailed
 
@@ -36,8 +36,4 @@ async def do(move: Move) -> dict[str, Any]:
     }
 
 
-def happened(source: Observation, target: Observation) -> bool:
-    return source.state == "sealed"
-
-
-STEP = Step(State.VERIFIED, do, happened)
+STEP = Step(State.VERIFIED, do, traces.sealed)

@@ -141,7 +141,8 @@ def test_apply_without_a_cluster_file_is_exit_2(migrator):
     assert "there is no such cluster file" in one_line(err)
 
 
-def test_drain_without_a_terminal_asks_for_yes(migrator):
+def test_drain_without_a_terminal_asks_for_yes(migrator, tmp_path):
+    (tmp_path / "none.yaml").write_text("nodes: [{name: n1, address: 127.0.0.1, ssh: {port: 1, user: root}}]\n")
     code, _, err = migrator("drain", "n1")
     assert code == 2
     assert "use --yes" in one_line(err)

@@ -10,8 +10,9 @@ from migrator.executor.fleet import Fleet
 from migrator.model.container import Descriptor
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.machine import Machine, Record
-from migrator.sim.play import cluster_of, place
 from migrator.sim.restart import keeper_start
+from migrator.sim.scenario import Fault
+from migrator.sim.setting import cluster_of, place
 from migrator.sim.verbs_source import usable
 from migrator.sim.wire import Orchestrator, SimNode
 from migrator.sim.world import Clock, World
@@ -84,7 +85,7 @@ class SimSide:
         """One call; with a fault, the same again after it."""
         o, node = self.orchestrator, self.nodes[role]
         if fault:
-            o.call_faults[o.calls + 1] = fault
+            o.call_faults[o.calls + 1] = Fault(fault, o.calls + 1)
         try:
             text = (await node.call(*words, stdin=stdin, timeout_s=600, tries=3 if fault else 1)).text  # type: ignore[arg-type]
         except NodeUnreachable:

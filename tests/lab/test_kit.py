@@ -98,13 +98,16 @@ def test_a_lease_that_comes_after_a_discard_of_nothing_changes_nothing(tidy: Sta
 
 
 def test_the_floor_is_short_and_forgets_no_token(tidy: Stage) -> None:
+    tidy.ok("nodes")  # installs the kit
     short = (
         f"cd {kit.directory()} && KIT=. && . ./lib.sh && FLOOR_NAMES_MAX=3 && "
         "for i in 1 2 3 4 5 6; do raise_floor f$i $((900 + i)); done; raise_floor f1 904; "
-        "cat $DISK/floor; floor_of; echo $floor"
+        "cat $DISK/floor; for ct in f1 f6 other; do floor_of $ct; echo $ct $floor; done"
     )
     told = tidy.on_node("n3", "sh", "-c", short).out.splitlines()
-    assert told == ["* 904", "f5 905", "f6 906", "f1 904", "906"]
+    assert told == ["* 904", "f5 905", "f6 906", "f1 904", "f1 904", "f6 906", "other 904"]
+    for ct, floor in (("f6", "906"), ("other", "904")):  # what a name is told of is its own, and not the highest of all
+        assert f"floor {floor}" in verb(tidy, "n3", "inspect", ct).out.splitlines()
     assert verb(tidy, "n3", "lease", "f1", "0", "904", "r").code == 10
 
 

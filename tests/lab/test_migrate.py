@@ -124,6 +124,37 @@ async def test_ctrl_c_in_the_pause_rolls_back_and_says_so(tidy: Stage, after: st
     assert tidy.places("web") == [("n1", "running")]
 
 
+@pytest.mark.parametrize("after", ["released", "done"])
+async def test_a_signal_that_comes_too_late_to_stop_anything_changes_nothing(tidy: Stage, after: str) -> None:
+    ip = tidy.counter("web", "n1", 8)
+    async with CountingClient(ip) as client:
+        process = tidy.start("migrate", "web", "--to", "n2")
+        assert process.stderr is not None
+        while f": {after} after" not in (line := await asyncio.to_thread(process.stderr.readline)):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        out, err = await asyncio.to_thread(process.communicate, timeout=60)
+        assert process.returncode == 0, err
+        assert out.splitlines()[-1].endswith(": done")
+        await client.more(10)
+    assert tidy.places("web") == [("n2", "running")]
+    assert tidy.last_run()["outcome"] == "done"
+
+
+async def test_a_move_goes_on_when_nobody_reads_its_output_any_more(tidy: Stage) -> None:
+    ip = tidy.counter("web", "n1", 9)
+    async with CountingClient(ip) as client:
+        process = tidy.start("migrate", "web", "--to", "n2")
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert "leased" in await asyncio.to_thread(process.stderr.readline)
+        process.stdout.close()
+        process.stderr.close()
+        assert await asyncio.to_thread(process.wait, 60) == 0
+        await client.more(10)
+    assert tidy.places("web") == [("n2", "running")]
+
+
 def test_a_run_that_is_done_is_not_rolled_back(tidy: Stage) -> None:
     tidy.counter("web", "n1", 7)
     run = tidy.ok("migrate", "web", "--to", "n2", "--json").json()["run"]

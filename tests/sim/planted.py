@@ -1,12 +1,15 @@
 """Bugs, put in on purpose: each is what somebody could have written, and the simulator has to find it.
 
 Product bugs replace a piece of the executor, the protocol or the journal; node bugs replace a verb's behaviour, and
-stand for the same mistake in the kit. Nothing here is shipped.
+stand for the same mistake in the kit. Each names the laws that it is known by: another law broken, or an error on the
+way, is not it. Nothing here is shipped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -21,57 +24,72 @@ from migrator.protocol import recovery as table
 from migrator.protocol.recovery import Action, Verdict
 from migrator.protocol.states import State
 from migrator.sim import restart, verbs, verbs_lease, verbs_source, verbs_target
+from migrator.sim.laws import Law
 from migrator.sim.machine import Machine
 from migrator.steps import remove, reserve, seal, sync
 from migrator.steps.base import Move
 
 Patch = pytest.MonkeyPatch
-PLANTED: dict[str, Callable[[Patch], None]] = {}
+Put = Callable[[Patch], None]
 
 
-def planted(bug: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    PLANTED[bug.__name__.replace("_", " ")] = bug
-    return bug
+@dataclass(frozen=True)
+class Bug:
+    """What puts it in, and the laws of which it breaks at least one."""
+
+    put: Put
+    breaks: frozenset[Law]
 
 
-def _replace_verb(patch: Patch, name: str, act: Callable[..., Any]) -> None:
-    patch.setitem(verbs.VERBS, name, act)
+PLANTED: dict[str, Bug] = {}
+
+
+def planted(*breaks: Law) -> Callable[[Put], Put]:
+    def enter(put: Put) -> Put:
+        PLANTED[put.__name__.replace("_", " ")] = Bug(put, frozenset(breaks))
+        return put
+
+    return enter
+
+
+def _commits_so(patch: Patch, commit: Callable[[Saga], Awaitable[None]]) -> None:
+    patch.setattr(Saga, "_commit_and_release", commit)
 
 
 # --- in the product -------------------------------------------------------------------------------------------------
 
 
-@planted
+@planted(Law.DECIDED)
 def target_released_before_the_commit(patch: Patch) -> None:
     async def commit(self: Saga) -> None:
         await saga.RELEASE.do(self.move)
         self.journal.decide(self.move.id, self.move.token, State.COMMITTED)
         await self.release()
 
-    patch.setattr(Saga, "_commit_and_release", commit)
+    _commits_so(patch, commit)
 
 
-@planted
+@planted(Law.ONE_RUNS)
 def seal_skipped(patch: Patch) -> None:
     patch.setattr(saga, "FROZEN", tuple(step for step in saga.FROZEN if step is not seal.STEP))
 
 
-@planted
+@planted(Law.A_COPY_IS_LEFT)
 def source_removed_before_the_release(patch: Patch) -> None:
     async def commit(self: Saga) -> None:
         self.journal.decide(self.move.id, self.move.token, State.COMMITTED)
         await remove.STEP.do(self.move)
         await self.release()
 
-    patch.setattr(Saga, "_commit_and_release", commit)
+    _commits_so(patch, commit)
 
 
-@planted
+@planted(Law.NOTHING_LEFT)
 def undo_forgotten(patch: Patch) -> None:
     patch.setattr(saga, "UNDO_ORDER", tuple(step for step in saga.UNDO_ORDER if step is not reserve.STEP))
 
 
-@planted
+@planted(Law.ANNOUNCED)
 def journal_written_after_the_act(patch: Patch) -> None:
     async def step(self: Saga, step: Any) -> None:
         result = await step.do(self.move)
@@ -81,7 +99,7 @@ def journal_written_after_the_act(patch: Patch) -> None:
     patch.setattr(Saga, "step", step)
 
 
-@planted
+@planted(Law.DECIDED)
 def thaw_without_aborted(patch: Patch) -> None:
     before = Saga._failed
 
@@ -93,7 +111,7 @@ def thaw_without_aborted(patch: Patch) -> None:
     patch.setattr(Saga, "_failed", failed)
 
 
-@planted
+@planted(Law.NEWEST)
 def last_pass_of_files_forgotten(patch: Patch) -> None:
     async def nothing(m: Machine, ct: str, token: str, number: str) -> str:
         if number == "final":
@@ -103,7 +121,7 @@ def last_pass_of_files_forgotten(patch: Patch) -> None:
     patch.setitem(verbs.JOBS, "send-files", nothing)
 
 
-@planted
+@planted(Law.NEWEST)
 def sync_not_awaited(patch: Patch) -> None:
     async def do(move: Move) -> dict[str, Any]:
         return {"sent_bytes": 0, "sync_ms": 0}
@@ -112,7 +130,7 @@ def sync_not_awaited(patch: Patch) -> None:
     patch.setattr(saga, "FROZEN", tuple(without if step is sync.STEP else step for step in saga.FROZEN))
 
 
-@planted
+@planted(Law.A_COPY_IS_LEFT)
 def a_verified_copy_is_discarded_without_asking_for_the_source(patch: Patch) -> None:
     async def surely(self: Saga) -> bool:
         return True
@@ -120,7 +138,7 @@ def a_verified_copy_is_discarded_without_asking_for_the_source(patch: Patch) -> 
     patch.setattr(Saga, "_source_is_whole", surely)
 
 
-@planted
+@planted(Law.ONE_RUNS, Law.NEWEST)
 def recovery_takes_a_silent_target_for_a_dead_one(patch: Patch) -> None:
     before = table._committed
 
@@ -132,7 +150,7 @@ def recovery_takes_a_silent_target_for_a_dead_one(patch: Patch) -> None:
     patch.setattr(table, "_committed", committed)
 
 
-@planted
+@planted(Law.ONE_RUNS)
 def recovery_commits_a_fenced_source(patch: Patch) -> None:
     before = table._undecided
 
@@ -144,7 +162,7 @@ def recovery_commits_a_fenced_source(patch: Patch) -> None:
     patch.setattr(table, "_undecided", undecided)
 
 
-@planted
+@planted(Law.A_COPY_IS_LEFT)
 def recovery_does_not_compare_late(patch: Patch) -> None:
     async def never(*_: Any) -> bool:
         return False
@@ -152,7 +170,7 @@ def recovery_does_not_compare_late(patch: Patch) -> None:
     patch.setattr(recovery, "_verified_late", never)
 
 
-@planted
+@planted(Law.NOTHING_LEFT)
 def a_refused_undo_of_a_silent_side_counts_as_done(patch: Patch) -> None:
     before = Saga.roll_back
 
@@ -162,7 +180,7 @@ def a_refused_undo_of_a_silent_side_counts_as_done(patch: Patch) -> None:
     patch.setattr(Saga, "roll_back", roll_back)
 
 
-@planted
+@planted(Law.CONVERGES)
 def two_attempts_with_one_token(patch: Patch) -> None:
     def add_migration(self: MemoryStore, migration: Any) -> bool:
         self._migrations[migration.id] = migration
@@ -174,7 +192,7 @@ def two_attempts_with_one_token(patch: Patch) -> None:
     patch.setattr(Journal, "token_max", lambda self, container: 0)
 
 
-@planted
+@planted(Law.DECIDED)
 def an_undo_that_does_not_name_its_run(patch: Patch) -> None:
     before = Machine.check_token
     patch.setattr(Machine, "check_token", lambda self, ct, token, run="": before(self, ct, token))
@@ -183,7 +201,7 @@ def an_undo_that_does_not_name_its_run(patch: Patch) -> None:
 # --- on the nodes -----------------------------------------------------------------------------------------------------
 
 
-@planted
+@planted(Law.ONE_RUNS)
 def target_not_held(patch: Patch) -> None:
     async def restore(m: Machine, ct: str, token: str) -> str:
         move = m.up.moves[(ct, int(token))]
@@ -197,31 +215,31 @@ def target_not_held(patch: Patch) -> None:
     patch.setitem(verbs.JOBS, "restore", restore)
 
 
-@planted
+@planted(Law.ANNOUNCED, Law.DECIDED)
 def token_not_checked(patch: Patch) -> None:
     patch.setattr(Machine, "check_token", lambda self, ct, token, run="": self.record(ct))
     patch.setattr(Machine, "check_run", lambda self, ct, token: self.record(ct))
 
 
-@planted
+@planted(Law.LEDGER)
 def ledger_not_asked(patch: Patch) -> None:
     async def reserve(m: Machine, ct: str, token: str, memory: str, cpu: str, disk: str, *caps: str) -> str:
         return await verbs_lease.reserve(m, ct, token, memory, cpu, disk, *("9" * 15 for _ in caps))
 
-    _replace_verb(patch, "reserve", reserve)
+    patch.setitem(verbs.VERBS, "reserve", reserve)
 
 
-@planted
+@planted(Law.NEWEST)
 def fence_taken_again_after_the_watchdog(patch: Patch) -> None:
     async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
         if ct in m.disk.records:
             m.disk.records[ct] = m.edit(m.record(ct), void=0)
         return await verbs_source.fence(m, ct, token, deadline_s)
 
-    _replace_verb(patch, "fence", fence)
+    patch.setitem(verbs.VERBS, "fence", fence)
 
 
-@planted
+@planted(Law.NOTHING_LEFT)
 def floor_forgotten(patch: Patch) -> None:
     async def forget(self: Machine, ct: str, token: int) -> None:
         """The node remembers nothing of a removed record."""
@@ -229,12 +247,12 @@ def floor_forgotten(patch: Patch) -> None:
     patch.setattr(Machine, "raise_floor", forget)
 
 
-@planted
+@planted(Law.OLD_JOURNAL)
 def an_old_journal_is_not_noticed(patch: Patch) -> None:
     patch.setattr(table, "ahead", lambda known, source, target: "")
 
 
-@planted
+@planted(Law.DEADLINE)
 def watchdog_that_is_late(patch: Patch) -> None:
     before = verbs_source.watchdog
 
@@ -244,22 +262,24 @@ def watchdog_that_is_late(patch: Patch) -> None:
     patch.setattr(verbs_source, "watchdog", late)
 
 
-@planted
+@planted(Law.NOTHING_LEFT)
 def key_not_removed(patch: Patch) -> None:
     patch.setattr(verbs_lease, "revoke_keys", lambda m, ct: None)
 
 
-@planted
+@planted(Law.CONNECTION)
 def network_left_open_while_killing(patch: Patch) -> None:
-    async def retire(m: Machine, ct: str, token: str) -> str:
-        if m.record(ct).token == int(token):
-            m.set_gate(ct, True)
-        return await verbs_source.retire(m, ct, token)
+    before = Machine.end_copy
 
-    _replace_verb(patch, "retire", retire)
+    def end_copy(self: Machine, ct: str, cause: str = "code") -> None:
+        if cause == "code" and self.copy(ct) is not None:
+            self.up.gates[ct] = True
+        before(self, ct, cause)
+
+    patch.setattr(Machine, "end_copy", end_copy)
 
 
-@planted
+@planted(Law.DEADLINE)
 def watchdog_that_never_fires(patch: Patch) -> None:
     async def sleeps(m: Machine, ct: str, deadline_s: float) -> str:
         return ""
@@ -267,14 +287,12 @@ def watchdog_that_never_fires(patch: Patch) -> None:
     patch.setattr(verbs_source, "watchdog", sleeps)
 
 
-@planted
+@planted(Law.DECIDED)
 def watchdog_that_ignores_the_seal(patch: Patch) -> None:
     async def end_none(m: Machine, ct: str) -> None:
         """The seal leaves it running."""
 
     async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
-        import asyncio
-
         await asyncio.sleep(deadline_s)
         async with m.up.lock:
             record = m.record(ct)
@@ -286,23 +304,23 @@ def watchdog_that_ignores_the_seal(patch: Patch) -> None:
     patch.setattr(verbs_source, "watchdog", watchdog)
 
 
-@planted
+@planted(Law.ONE_RUNS)
 def fence_believes_its_record(patch: Patch) -> None:
     async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
         if m.record(ct).state == "fenced":
             return "frozen_at_ms 1\nfenced already\n"
         return await verbs_source.fence(m, ct, token, deadline_s)
 
-    _replace_verb(patch, "fence", fence)
+    patch.setitem(verbs.VERBS, "fence", fence)
     patch.setattr(verbs_source, "check_fenced", lambda m, ct: None)
 
 
-@planted
+@planted(Law.ANNOUNCED, Law.NOTHING_LEFT)
 def late_commands_of_a_settled_move_count(patch: Patch) -> None:
     patch.setattr(Machine, "check_run", lambda self, ct, token: self.check_token(ct, token))
 
 
-@planted
+@planted(Law.ONE_RUNS)
 def discard_lets_the_held_copy_go(patch: Patch) -> None:
     before = verbs_target._say
 
@@ -312,26 +330,21 @@ def discard_lets_the_held_copy_go(patch: Patch) -> None:
     patch.setattr(verbs_target, "_say", say)
 
 
-@planted
+@planted(Law.A_COPY_IS_LEFT)
 def start_without_asking_the_record(patch: Patch) -> None:
     before = Machine.boot
 
     def boot(self: Machine) -> None:
         was_down = self.ram is None
         before(self)
-        if not was_down or not self.disk.trees:
-            return
         for ct, tree in self.disk.trees.items():
-            if tree.stamp >= 0 and self.world.truths:
-                copy = self.world.cold_start(ct, self.name, tree.stamp)
-                self.up.copies[ct] = copy
-                self.up.gates[ct] = True
-                self.world.execute(copy, tree.stamp)
+            if was_down and tree.stamp >= 0:
+                restart.bring_up(self, ct)
 
     patch.setattr(Machine, "boot", boot)
 
 
-@planted
+@planted(Law.NEWEST)
 def files_not_synced_before_the_source_goes(patch: Patch) -> None:
     async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
         answer = await verbs_source.send_files(m, ct, token, number)
@@ -343,10 +356,33 @@ def files_not_synced_before_the_source_goes(patch: Patch) -> None:
     patch.setitem(verbs.JOBS, "send-files", send_files)
 
 
+# A lease ends the jobs of older tokens and their access, of which most of those jobs die too; what follows a take-over
+# ends both again before anything rests on it. Neither bug costs a container so: a lease's own promise finds them.
+
+
+@planted(Law.OLD_ENDS)
+def kill_older_does_nothing(patch: Patch) -> None:
+    async def nothing(*_: Any) -> None:
+        """It goes on."""
+
+    patch.setattr(verbs_lease, "kill_older", nothing)
+
+
+@planted(Law.OLD_ENDS)
+def a_take_over_that_leaves_access(patch: Patch) -> None:
+    before = verbs_lease.end_access
+
+    def end_access(m: Machine, ct: str, below: int | None = None) -> None:
+        if below is None:
+            before(m, ct)
+
+    patch.setattr(verbs_lease, "end_access", end_access)
+
+
 # --- in the restarters ----------------------------------------------------------------------------------------------
 
 
-@planted
+@planted(Law.A_COPY_IS_LEFT)
 def boot_starts_what_was_on_the_move(patch: Patch) -> None:
     async def boot(m: Machine) -> str:
         for ct, record in list(m.disk.records.items()):
@@ -358,6 +394,6 @@ def boot_starts_what_was_on_the_move(patch: Patch) -> None:
     patch.setattr(restart, "boot", boot)
 
 
-@planted
+@planted(Law.KEPT_UP)
 def settle_makes_no_keeper(patch: Patch) -> None:
     patch.setattr(verbs_lease, "keeper_start", lambda m, ct: None)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from migrator.sim.laws import Law
 from migrator.sim.loop import Deadlock, VirtualLoop
+from migrator.sim.machine import Machine
 from migrator.sim.play import play
-from migrator.sim.run import Summary, dump_scenario, load_scenario, run_seeds
+from migrator.sim.run import Summary, breaks, dump_scenario, load_scenario, run_seeds
 from migrator.sim.scenario import Fault, Scenario, generate
 from migrator.sim.shrink import shrink
+from migrator.sim.world import Clock, World
 from tests.sim.planted import PLANTED
 
 KEPT = sorted(Path(__file__).parent.glob("kept/*.json"))
@@ -57,12 +61,36 @@ def test_a_seed_plays_the_same_after_others_on_the_same_loop() -> None:
     assert play(generate(30), loop, trace=True).trace == alone
 
 
-def test_a_failing_scenario_is_made_smaller_and_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    PLANTED["watchdog that never fires"](monkeypatch)
+def test_a_node_that_loses_power_ends_its_processes_in_the_order_of_their_begin() -> None:
+    import asyncio
+
     loop = VirtualLoop()
-    seed = next(seed for seed in range(200) if play(generate(seed), loop).violations)
-    small = shrink(generate(seed), lambda scenario: bool(play(scenario, loop).violations))
-    assert play(small, loop).violations
+    ended: list[int] = []
+
+    async def process(number: int) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(number)
+
+    async def crash() -> None:
+        machine = Machine(World(Clock(loop), Random(1)), "n1", 1, 1, 1)
+        for number in range(100):
+            machine.spawn(process(number))
+        await asyncio.sleep(1)
+        machine.crash()
+        await asyncio.sleep(1)
+
+    loop.run(crash())
+    assert ended == list(range(100))
+
+
+def test_a_failing_scenario_is_made_smaller_and_still_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTED["watchdog that never fires"].put(monkeypatch)
+    loop = VirtualLoop()
+    seed = next(seed for seed in range(200) if breaks(Law.DEADLINE, loop)(generate(seed)))
+    small = shrink(generate(seed), breaks(Law.DEADLINE, loop))
+    assert breaks(Law.DEADLINE, loop)(small)
     assert len(small.faults) <= len(generate(seed).faults)
     assert small.second == ""
 

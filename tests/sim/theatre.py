@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+import functools
+from collections.abc import Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
 from migrator.errors import MigratorError
-from migrator.executor.fleet import Fleet
 from migrator.executor.runs import plan_single, resume_run, rollback_run, start_run
+from migrator.executor.settle import Wish, settle
 from migrator.journal.events import Event
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
@@ -16,9 +17,9 @@ from migrator.model.policy import Policy
 from migrator.protocol.states import State
 from migrator.sim import invariants
 from migrator.sim.loop import VirtualLoop
-from migrator.sim.machine import Machine
-from migrator.sim.play import CORES, DISK_BYTES, MEMORY_BYTES, cluster_of, descriptor, place
-from migrator.sim.wire import Killed, Orchestrator, OrchestratorStore, SimNode
+from migrator.sim.scenario import Scenario
+from migrator.sim.setting import build, silent
+from migrator.sim.wire import Killed, Orchestrator, OrchestratorStore
 from migrator.sim.world import Clock, World
 
 CT = "ct0"
@@ -46,20 +47,25 @@ class KilledAt(OrchestratorStore):
             raise Killed(self.moment)
 
 
+def played(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """The test is played in its theatre's time, and fails by what was violated too."""
+
+    @functools.wraps(test)
+    def plays(theatre: Theatre, **given: Any) -> None:
+        theatre.run(test(theatre=theatre, **given))
+
+    return plays
+
+
 class Theatre:
     """Nodes n1, with the container, and n2. Everything it does is judged as the simulator judges."""
 
     def __init__(self) -> None:
         self.loop = VirtualLoop()
         self.world = World(Clock(self.loop), Random(1))
-        self.store = MemoryStore()
-        self.file = cluster_of(["n1", "n2"])
-        for name in ("n1", "n2"):
-            machine = Machine(self.world, name, CORES, MEMORY_BYTES, DISK_BYTES)
-            machine.disk.templates["debian"] = "digest"
-            self.world.machines[name] = machine
-        place(self.world, self.world.machines["n1"], descriptor(CT, 0))
-        self.watch = invariants.Watch(self.world, [self.store])
+        self.setting = build(Scenario(seed=1), self.world)
+        self.store = self.setting.stores[0]
+        self.watch = invariants.Watch(self.world, self.setting.stores)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Plays to the end of `work`; what was violated fails the test."""
@@ -71,10 +77,10 @@ class Theatre:
         me = Orchestrator("o0", self.world)
         store = KilledAt(self.store, me)
         store.moment = moment
-        fleet, journal = self.fleet(me), Journal(store, self.world.clock.wall_ms)
+        fleet, journal = self.setting.fleet(me), Journal(store, self.world.clock.wall_ms)
         try:
             plan = plan_single(fleet, await fleet.probe(), CT, "n2")
-            await start_run(fleet, journal, plan, Policy(blackout_s_max=deadline_s), "sim", _silent, "run-a")
+            await start_run(fleet, journal, plan, Policy(blackout_s_max=deadline_s), "sim", silent, "run-a")
         except Killed:
             pass
         assert me.dead or not moment
@@ -82,16 +88,27 @@ class Theatre:
     async def resume(self, store: MemoryStore | None = None, back: bool = False) -> int:
         """Resumes (or rolls back) from a journal; returns the exit code."""
         me = Orchestrator("operator", self.world)
-        journal = Journal(OrchestratorStore(store or self.store, me), self.world.clock.wall_ms)
+        journal = self.setting.journal(store or self.store, me)
         act = rollback_run if back else resume_run
         try:
-            result = await act(self.fleet(me), journal, journal.run("run-a"), _silent)
+            result = await act(self.setting.fleet(me), journal, journal.run("run-a"), silent)
         except MigratorError as error:
             return error.exit_code
         return result.exit_code
 
-    def fleet(self, me: Orchestrator) -> Fleet:
-        return Fleet(self.file, lambda entry: SimNode(self.world.machines[entry.name], me))
+    async def settle(self, keep: str, word: str = "") -> int:
+        """An operator decides; returns the exit code."""
+        me = Orchestrator("operator", self.world)
+        try:
+            await settle(self.setting.fleet(me), self.setting.journal(self.store, me), Wish(CT, keep, word=word), "sim")
+        except MigratorError as error:
+            return error.exit_code
+        return 0
+
+    @property
+    def outcome(self) -> str | None:
+        """The word of the newest run."""
+        return self.store.runs()[0].outcome
 
     def crash(self, node: str, boot: bool = True) -> None:
         self.world.machines[node].crash()
@@ -117,7 +134,3 @@ class Theatre:
 
     def fingerprint(self) -> list[str]:
         return invariants.fingerprint(self.world)
-
-
-def _silent(*_: object) -> None:
-    """Nobody looks on."""

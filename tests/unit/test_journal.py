@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -96,19 +95,10 @@ def test_a_run_is_found_by_the_begin_of_its_id_if_that_is_enough(journal: Journa
         journal.run("x")
 
 
-def test_a_file_that_is_no_journal_is_one_clear_error(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    path.write_text("not a database, but long enough to be read as one" * 50)
-    with pytest.raises(JournalError, match="cannot be opened"):
-        Journal(path)
-
-
-def test_a_journal_of_a_later_version_is_not_touched(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 99")
+def test_a_journal_of_a_later_version_is_not_touched(journal: Journal) -> None:
+    journal.store._db.execute("PRAGMA user_version = 99")
     with pytest.raises(JournalError, match="version 99"):
-        Journal(path)
+        Journal(journal.path)
 
 
 def test_every_commit_is_synced(journal: Journal) -> None:

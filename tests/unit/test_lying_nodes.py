@@ -312,7 +312,7 @@ def test_an_error_is_one_line_of_text(capsys: pytest.CaptureFixture[str]) -> Non
 def test_what_a_container_wrote_is_text_on_a_terminal_and_exact_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
     from migrator.cli import ct
 
-    def answered(work: object) -> str:
+    def answered(work: object, only_looks: bool) -> str:
         work.close()  # type: ignore[attr-defined]
         return f"a\tb\n{ESCAPE}\u202e\n\nend"
 

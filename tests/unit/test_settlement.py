@@ -26,6 +26,7 @@ RELEASED = Observation(state="released", processes="running")
 SEALED = Observation(state="sealed", processes="frozen")
 SEALED_LOST = Observation(state="sealed", same_boot=False)
 HELD = Observation(state="held", processes="running", held=True)
+HELD_UNWRITTEN = Observation(state="reserved", processes="running", held=True)
 HELD_LOST = Observation(state="held", same_boot=False)
 OFF, GIVEN_UP = "n2 is off", "web on n2 is given up"
 
@@ -36,6 +37,7 @@ OFF, GIVEN_UP = "n2 is off", "web on n2 is given up"
         (SEALED, True, True),
         (SEALED_LOST, True, True),
         (HELD, False, True),
+        (HELD_UNWRITTEN, False, True),
         (HELD_LOST, True, True),
         (HELD_LOST, False, False),
         (GONE, True, False),
@@ -54,6 +56,9 @@ def test_only_what_can_run_can_be_kept(here: Observation | None, complete: bool,
         (SEALED, RELEASED, True, GIVEN_UP),
         (SEALED, RUNS, True, GIVEN_UP),
         (HELD, SEALED, True, ""),
+        (HELD_UNWRITTEN, SEALED, True, ""),
+        (HELD_UNWRITTEN, SEALED, False, GIVEN_UP),
+        (SEALED_LOST, HELD_UNWRITTEN, True, GIVEN_UP),
         (HELD, SEALED, False, GIVEN_UP),
         (HELD, RUNS, True, GIVEN_UP),
         (SEALED_LOST, HELD, True, GIVEN_UP),

@@ -56,6 +56,9 @@ ROWS = [
     ("leased, and the source's record is gone", journal(State.SEEDED), GONE, GONE, True),
     ("generation above", journal(State.SEEDED), record("serving", generation=3), record("reserved"), True),
     ("never leased, and it came back", journal(State.PLANNED), record("serving", run="-", generation=3), GONE, False),
+    ("never leased, and gone to a target", journal(State.PLANNED), GONE, record("serving", run="-"), False),
+    ("not leased here, and this run has released it", journal(State.PLANNED), GONE, record("released"), True),
+    ("not leased here, and this run holds it", journal(State.PLANNED), GONE, record("held", held=True), True),
     ("never leased, and it is gone", journal(State.PLANNED, begun=State.LEASED), GONE, GONE, False),
     (
         "committed, and the source runs",

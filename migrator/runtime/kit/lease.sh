@@ -136,7 +136,7 @@ verb_inspect() { # CT
     for key in state token generation run role armed memory_bytes; do
         eval "echo \"$key \$r_$key\""
     done
-    floor_of # of all: lines of others may be folded before our lease comes
+    floor_of "$ct" # if others' lines are folded before the lease comes, that is refused at most, and asked for again
     echo "floor $floor"
     [ "$r_boot" = "$boot_id" ] && echo 'same_boot yes' || echo 'same_boot no'
     if has_processes "$ct"; then

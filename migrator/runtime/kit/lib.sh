@@ -156,12 +156,11 @@ remove_record() { # CT TOKEN   (the record is read)
 
 FLOOR_NAMES_MAX=1000
 
-# The highest token that was ever removed here: of one container, or (with no name) of all.
-floor_of() { # [CT]
+# The highest token that was ever removed here of a container, or of those whose line was folded away.
+floor_of() { # CT
     floor=0
     [ -e "$DISK/floor" ] || return 0
-    floor=$(awk -v ct="${1:-}" '(ct == "" || $1 == ct || $1 == "*") && $2 > top { top = $2 }
-        END { printf "%.0f", top }' "$DISK/floor")
+    floor=$(awk -v ct="$1" '($1 == ct || $1 == "*") && $2 > top { top = $2 } END { printf "%.0f", top }' "$DISK/floor")
 }
 
 raise_floor() { # CT TOKEN
