@@ -21,7 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "uncordon": ("migrator.cli.nodes", "uncordon", "Take the mark off a node."),
     "ct": ("migrator.cli.ct", "ct", "Create, list, start, stop and destroy containers."),
     "migrate": ("migrator.cli.migrate", "migrate", "Move one running container to another node."),
-    "plan": ("migrator.cli.plan", "plan", "Decide what moves where, and write it down."),
+    "plan": ("migrator.cli.planning", "plan", "Decide what moves where, and write it down."),
     "check": ("migrator.cli.plan", "check", "Replay a plan file against the facts."),
     "apply": ("migrator.cli.plan", "apply", "Carry a plan file out."),
     "drain": ("migrator.cli.plan", "drain", "Empty nodes: plan, show, ask, move, prove them empty."),

@@ -28,6 +28,7 @@ def parse(text: str, source: str, link: Link) -> Cluster:
     """The cluster that a file describes; `source` names it in errors, `link` is every node's."""
     sections = _sections(text, source)
     exclusions = tuple(line[len(EXCLUSION) :] for _, line in sections[3] if line.startswith(EXCLUSION))
+    groups = {fields[1]: fields[0] for _, fields in _rows(sections[0], source, 2)}
     ratios = {fields[0]: _ratio(fields, where) for where, fields in _rows(sections[4], source, 5)}
     held: dict[str, list[ContainerFacts]] = defaultdict(list)
     names: set[str] = set()
@@ -41,7 +42,8 @@ def parse(text: str, source: str, link: Link) -> Cluster:
     for where, fields in _rows(sections[1], source, 9):
         name = node_name(fields[0], where)
         memory, own, free, disk, disk_free, cpus = (_mib(word, where) for word in fields[1:7])
-        ratio = ratios.get(fields[8], ratios.get("", CPU_RATIO))
+        group = groups.get(fields[8], fields[8])
+        ratio = ratios.get(group, ratios.get("", CPU_RATIO))
         containers = tuple(sorted(held.pop(name, []), key=lambda c: c.name))
         nodes.append(
             node_facts(
@@ -51,7 +53,7 @@ def parse(text: str, source: str, link: Link) -> Cluster:
                 disk_free_bytes=disk_free * MIB,
                 cordon=TO_BE_EMPTIED if fields[7] == "Y" else None,
                 link=link,
-                labels={"group": fields[8]},
+                labels={"group": group},
                 containers=containers,
             )
         )

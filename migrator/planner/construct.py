@@ -1,8 +1,9 @@
 """Places for many containers among many nodes, quickly: the first try at every plan.
 
 Theory. Largest first, each to the node that is least loaded with it, among those whose link is free soon enough: no
-target's link may be busy for longer than the busiest source's, for then it would decide the makespan. What fits here
-fits whatever the order of arrival; where that is too strict, search.py looks more closely.
+target's link may be busy for longer than the busiest source's, for then it would decide the makespan. Where that
+leaves some without a place, those go first the next time, a few times over. What fits here fits whatever the order of
+arrival; where that is too strict, search.py looks more closely.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Targets
 from migrator.planner.placement import Mover
+
+REPAIRS_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +45,40 @@ class Choice:
         return f"so that all find a place ({use}); {self.best} would be less loaded ({self.best_share:.0%})"
 
 
-def construct(movers: Sequence[Mover], nodes: Sequence[NodeFacts], policy: PlanPolicy) -> dict[str, Choice] | None:
-    """A node for every container, in the order in which they were placed; None if one found no place."""
-    targets = Targets(nodes, policy)
-    limit_s = _busiest_source_s(movers)
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`choices` in the order in which they were made; `stuck` found no place beside them."""
+
+    choices: dict[str, Choice]
+    stuck: tuple[Mover, ...]
+
+
+def construct(movers: Sequence[Mover], nodes: Sequence[NodeFacts], policy: PlanPolicy) -> Built:
+    """A node for every container, or for as many as the best of a few tries found one for."""
+    room = Targets(nodes, policy)
+    order = sorted(movers, key=lambda m: _size(m, room))
+    best = last = _once(order, room, _busiest_source_s(movers))
+    for _ in range(REPAIRS_MAX):
+        if not best.stuck:
+            break
+        order = [*last.stuck, *(mover for mover in order if mover not in last.stuck)]
+        last = _once(order, Targets(nodes, policy), _busiest_source_s(movers))
+        best = min(best, last, key=lambda built: len(built.stuck))
+    return best
+
+
+def _once(order: Sequence[Mover], targets: Targets, limit_s: float) -> Built:
     choices: dict[str, Choice] = {}
-    for mover in sorted(movers, key=lambda m: _size(m, targets)):
+    stuck = []
+    for mover in order:
         fitting = np.flatnonzero(targets.fitting(mover))
         if not len(fitting):
-            return None
+            stuck.append(mover)
+            continue
         index, choice = _choose(mover, targets, fitting, limit_s)
         choices[mover.name] = choice
-        targets.place(mover, index, _sending_s(mover, nodes[index]))
-    return choices
+        targets.place(mover, index, _sending_s(mover, targets.nodes[index]))
+    return Built(choices, tuple(stuck))
 
 
 def _choose(mover: Mover, targets: Targets, fitting: NDArray[np.intp], limit_s: float) -> tuple[int, Choice]:

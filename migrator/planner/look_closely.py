@@ -7,18 +7,31 @@ from collections.abc import Sequence
 from migrator.model.facts import NodeFacts
 from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
-from migrator.planner.construct import Choice
+from migrator.planner.construct import Built, Choice
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.search import Barred, Found, Sites, assign, options
 
+PAIRS_MAX = 20_000
 Choices = dict[str, Choice]
 
 
 def place_closely(
-    movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy
+    movers: Sequence[Mover], built: Built, targets: Sequence[NodeFacts], policy: PlanPolicy
 ) -> tuple[Choices, list[Stuck], tuple[Reason, ...]]:
-    """Where each container goes; those that find no place, with what each node lacked; and doubts about that."""
+    """Where each container goes; those that find no place, with what each node lacked; and doubts about that.
+
+    `built` is what the quick construction came to: in a large fleet that is the answer, and is only explained.
+    """
     sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
+    if len(movers) * len(targets) > PAIRS_MAX:
+        filled = dict(sites)
+        for mover in movers:
+            if mover.name in built.choices:
+                name = built.choices[mover.name].target
+                filled[name] = filled[name].place(mover)
+        closed = _barred(built.stuck, targets, policy)
+        stuck = [_stuck(mover, filled, sites, closed) for mover in built.stuck]
+        return built.choices, stuck, _doubts(Found({}, filled, built.stuck))
     closed = _barred(movers, targets, policy)
     found = assign(movers, sites, closed)
     stuck = [_stuck(mover, found.sites, sites, closed) for mover in found.stuck]

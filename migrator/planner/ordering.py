@@ -90,7 +90,11 @@ class _Ordering:
         as_last = {w for node in tight if self.touching[node] for w in self.waits[self.touching[node][-1].name]}
         for node in tight:
             self.touching[node].append(leg)
-        for names in (set(), as_last, earlier):
+        overlapping = [
+            {other.name for node in tight for other in self.touching[node][: -1 - beside]}
+            for beside in range(self.moves_per_node_max - 1, 0, -1)
+        ]
+        for names in (set(), as_last, *overlapping, earlier):
             self.waits[leg.name] = self._needed(names)
             self.before[leg.name] = frozenset(names).union(*(self.before[name] for name in names))
             if all(self._fits(node, other) for node in tight for other in self.touching[node]):

@@ -30,7 +30,15 @@ htools:iextags:svc
 g1|128,1,1024,1,1,1|128,1,1024,1,1,1;65536,16,1048576,16,8,12|plain|4.0|32.0
 """
 PROXMOX = [
-    {"type": "node", "node": "pve1", "status": "online", "maxcpu": 8, "maxmem": 8 * GIB, "mem": 4 * GIB, "maxdisk": GIB},
+    {
+        "type": "node",
+        "node": "pve1",
+        "status": "online",
+        "maxcpu": 8,
+        "maxmem": 8 * GIB,
+        "mem": 4 * GIB,
+        "maxdisk": GIB,
+    },
     {"type": "node", "node": "pve2", "status": "online", "maxcpu": 8, "maxmem": 8 * GIB, "mem": GIB, "maxdisk": GIB},
     {"type": "node", "node": "pve3", "status": "offline"},
     {"type": "storage", "node": "pve1", "storage": "local", "id": "storage/pve1/local"},
