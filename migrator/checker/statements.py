@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
@@ -25,11 +25,21 @@ def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
     for name, count in Counter(move.container for move in plan.moves).items():
         if count > 1:
             yield Finding(Code.DUPLICATE_MOVE, f"container {name} is moved {count} times", name)
+    places = _places(cluster)
     for move in plan.moves:
         yield from _nodes_of(move, plan, nodes)
         if move.source in nodes and not nodes[move.source].error:
-            yield from _container_of(move, nodes)
+            yield from _container_of(move, places.get(move.container, {}))
     yield from _waits(plan)
+
+
+def _places(cluster: Cluster) -> dict[str, dict[str, ContainerFacts]]:
+    """For each name of a container: node to what is there."""
+    places: dict[str, dict[str, ContainerFacts]] = defaultdict(dict)
+    for node in cluster.nodes:
+        for container in node.containers:
+            places[container.name][node.name] = container
+    return places
 
 
 def _nodes_of(move: PlannedMove, plan: Plan, nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
@@ -54,9 +64,8 @@ def _nodes_of(move: PlannedMove, plan: Plan, nodes: dict[str, NodeFacts]) -> Ite
         yield Finding(Code.TARGET_CORDONED, text, name, target.name)
 
 
-def _container_of(move: PlannedMove, nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
+def _container_of(move: PlannedMove, there: dict[str, ContainerFacts]) -> Iterator[Finding]:
     name = move.container
-    there = {node.name: container for node in nodes.values() for container in node.containers if container.name == name}
     if not there:
         yield Finding(Code.UNKNOWN_CONTAINER, f"container {name} is on no node", name)
         return

@@ -7,8 +7,9 @@ from another is asked once a pair of classes. Integers throughout: a plan is the
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from copy import copy
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from migrator.planner.room import Load, image_bytes, room_of, stay_of, usable
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+K = TypeVar("K")
 MEMORY_COLUMNS = (1, 3)  # where images count, beside the containers
 
 
@@ -42,7 +44,8 @@ class Targets:
     """The nodes that may take containers, and what has come to them so far.
 
     `room` is what each can still take, `used` what of `whole` (its limits without headroom) is in use; `image` is
-    the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes.
+    the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes. Nothing
+    comes to a node that is not `open`. Sets are never changed in place, so that a copy is cheap.
     """
 
     def __init__(self, nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
@@ -53,25 +56,41 @@ class Targets:
         self.whole: Floats = np.array([row(Load(usable(n, policy)))[:3] for n in nodes], float).reshape(count, 3)
         self.image: Ints = np.zeros(count, np.int64)
         self.inflow_s: Floats = np.zeros(count)
+        self.open: Mask = np.ones(count, bool)
         self._classes: dict[object, int] = {}
         self._of_class: list[NodeFacts] = []
         self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
-        self._groups: dict[tuple[str, str], set[int]] = defaultdict(set)
-        self._ids: dict[int, set[int]] = defaultdict(set)
-        self._names: dict[str, set[int]] = defaultdict(set)
+        self._groups: dict[tuple[str, str], frozenset[int]] = {}
+        self._ids: dict[int, frozenset[int]] = {}
+        self._names: dict[str, frozenset[int]] = {}
         self._templates: dict[tuple[str, str], Mask] = {}
         self._alike: dict[tuple[object, int], bool] = {}
         for index, node in enumerate(nodes):
             for container in node.containers:
-                self._names[container.name].add(index)
+                _add(self._names, container.name, index)
                 self._note(index, container)
+
+    def closing(self, indices: Sequence[int] = ()) -> Self:
+        """A copy, to be filled by itself, in which these nodes take nothing."""
+        other = copy(self)
+        for name in ("room", "used", "image", "inflow_s", "open"):
+            setattr(other, name, getattr(self, name).copy())
+        for name in ("_groups", "_ids", "_names"):
+            setattr(other, name, dict(getattr(self, name)))
+        other.open[list(indices)] = False
+        return other
+
+    @property
+    def largest(self) -> Floats:
+        """Of each limit the most that an open node has."""
+        return self.whole[self.open].max(axis=0) if self.open.any() else np.zeros(3)
 
     def fitting(self, mover: Mover) -> Mask:
         """The nodes that can take it beside all that has come, whatever the order in which they come."""
         need = np.array(row(stay_of(mover.container)), np.int64)
         images = np.maximum(self.image, image_bytes(mover.container))
         rest = self.room - need
-        fits = (rest >= 0).all(axis=1)
+        fits = (rest >= 0).all(axis=1) & self.open
         for column in MEMORY_COLUMNS:
             fits &= rest[:, column] >= images
         fits &= self._suited(mover)[self._kinds]
@@ -98,18 +117,18 @@ class Targets:
     def _note(self, index: int, container: ContainerFacts) -> None:
         if container.descriptor is None:
             return
-        self._ids[container.descriptor.id_index].add(index)
+        _add(self._ids, container.descriptor.id_index, index)
         for key in self.policy.anti_affinity:
             if key in container.descriptor.labels:
-                self._groups[key, container.descriptor.labels[key]].add(index)
+                _add(self._groups, (key, container.descriptor.labels[key]), index)
 
-    def _taken(self, mover: Mover) -> Iterable[set[int]]:
+    def _taken(self, mover: Mover) -> Iterable[frozenset[int]]:
         """Sets of nodes where something is that must not be beside it."""
-        yield self._names.get(mover.name, set())
-        yield self._ids.get(mover.descriptor.id_index, set())
+        yield self._names.get(mover.name, frozenset())
+        yield self._ids.get(mover.descriptor.id_index, frozenset())
         for key in self.policy.anti_affinity:
             if key in mover.descriptor.labels:
-                yield self._groups.get((key, mover.descriptor.labels[key]), set())
+                yield self._groups.get((key, mover.descriptor.labels[key]), frozenset())
 
     def _right_template(self, mover: Mover) -> Mask:
         template, digest = mover.descriptor.template, mover.descriptor.template_digest
@@ -137,6 +156,10 @@ class Targets:
             self._classes[key] = len(self._of_class)
             self._of_class.append(node)
         return self._classes[key]
+
+
+def _add(sets: dict[K, frozenset[int]], key: K, index: int) -> None:
+    sets[key] = sets.get(key, frozenset()) | {index}
 
 
 def _machine(node: NodeFacts) -> object:

@@ -30,7 +30,7 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     silent = tuple(Reason(f"no answer: {node.error}", node.name) for node in leaving if not node.answered)
     if silent:
         return Refusal(intent, reasons=silent)
-    movers, stays, stuck = _sorted_out(cluster, leaving, policy)
+    movers, stays, stuck = sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
     built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy)
     choices = built.choices
@@ -63,14 +63,15 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     )
 
 
-def _sorted_out(
+def sorted_out(
     cluster: Cluster, leaving: Sequence[NodeFacts], policy: PlanPolicy
 ) -> tuple[list[Mover], list[ContainerFacts], list[Stuck]]:
     """The containers of the nodes: those that move, those that stay because they are stopped, those that cannot."""
     movers, stays, stuck = [], [], []
+    holders = _holders(cluster)
     for node in leaving:
         for container in node.containers:
-            why = _unmovable(cluster, node, container)
+            why = _unmovable(holders, node, container)
             if container.state == "stopped" and container.run == "-":
                 if policy.leave_stopped:
                     stays.append(container)
@@ -86,14 +87,21 @@ def _sorted_out(
     return movers, stays, stuck
 
 
-def _unmovable(cluster: Cluster, node: NodeFacts, container: ContainerFacts) -> str:
+def _holders(cluster: Cluster) -> Mapping[str, Sequence[tuple[str, ContainerFacts]]]:
+    """For each name of a container the nodes that have one, with what they have."""
+    found: dict[str, list[tuple[str, ContainerFacts]]] = defaultdict(list)
+    for node in cluster.nodes:
+        for container in node.containers:
+            found[container.name].append((node.name, container))
+    return found
+
+
+def _unmovable(
+    holders: Mapping[str, Sequence[tuple[str, ContainerFacts]]], node: NodeFacts, container: ContainerFacts
+) -> str:
     """What is wrong with the container itself, wherever it would go."""
     name = container.name
-    elsewhere = [
-        (other.name, there)
-        for other in cluster.nodes
-        if other.name != node.name and (there := other.container(name)) is not None
-    ]
+    elsewhere = [(other, there) for other, there in holders[name] if other != node.name]
     held_by = [c.run for _, c in elsewhere if c.run != "-"]
     if container.run != "-" or container.state not in ("serving", "stopped") or held_by:
         run = container.run if container.run != "-" else next(iter(held_by), "?")
