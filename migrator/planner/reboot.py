@@ -30,7 +30,7 @@ STUCK_MAX = 8  # a try that leaves more without a place is no group
 CLOSELY_PAIRS_MAX = 400  # containers times nodes, up to which every arrangement is asked for
 PLACED_MAX = 60_000  # containers placed in all tries, above which nothing but a first answer is looked for
 MISSES_MAX = 24  # nodes that did not fit, after which a group is offered no more
-EXPLAINED_MAX = 8  # refused nodes that are told every reason
+EXPLAINED_MAX = 3  # refused nodes that are told every reason
 _ENOUGH = Resources(2**62, 2**62, 2**62)
 _ANYTHING = Load(_ENOUGH, _ENOUGH)  # room for whatever comes
 
