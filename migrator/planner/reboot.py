@@ -18,13 +18,13 @@ from migrator.model.facts import Cluster, Resources
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.reboot import Reboot, RefusedNode
-from migrator.planner.arrays import Targets, row
+from migrator.planner.arrays import MEMORY_COLUMNS, Targets, row
 from migrator.planner.construct import construct_on
 from migrator.planner.drain import drain, sorted_out
 from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
-from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room
-from migrator.planner.room import Load, room_of, stay_of
+from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
+from migrator.planner.room import Load, image_bytes, room_of, stay_of
 
 STUCK_MAX = 8  # a try that leaves more without a place is no group
 CLOSELY_PAIRS_MAX = 400  # containers times nodes, up to which every arrangement is asked for
@@ -142,21 +142,28 @@ class _Fleet:
         self.targets = Targets(open_nodes, policy)
         self.at = {node.name: index for index, node in enumerate(open_nodes)}
         self.rooms = {name: room_of(node, policy) for name, node in nodes.items()}
-        room = self.targets.room.clip(min=0).tolist()
-        self.total = [sum(column) for column in zip(*room, strict=True)] or [0] * 5
-        self.costs = {name: self._cost(name, room) for name in asked}
+        room = self.targets.room.copy()
+        room[:, MEMORY_COLUMNS] -= min(
+            (image_bytes(mover.container) for mover in movers), default=0
+        )  # of who comes last
+        self.room: list[list[int]] = room.clip(min=0).tolist()
+        self.total = [sum(column) for column in zip(*self.room, strict=True)] or [0] * 5
+        self.own = {name: self.room[self.at[name]] if name in self.at else [0] * 5 for name in asked}
+        self.held = {name: [row(stay_of(mover.container)) for mover in self.movers[name]] for name in asked}
+        # what a node takes of the room of all when it is down: what it holds, and its own room
+        self.costs = {
+            name: [sum(column) for column in zip(self.own[name], *self.held[name], strict=True)] for name in asked
+        }
         self.placed = 0
         self._known: dict[frozenset[str], bool] = {}
 
-    def _cost(self, name: str, room: Sequence[Sequence[int]]) -> list[int]:
-        """What the node takes of the room of all when it is down: what it holds, and its own room."""
-        rows = [row(stay_of(mover.container)) for mover in self.movers[name]]
-        own = room[self.at[name]] if name in self.at else [0] * 5
-        return [sum(column) for column in zip(own, *rows, strict=True)]
-
     def groups_min(self, names: Names) -> int:
-        by_exclusion = groups_by_exclusion(self.targets.nodes, names, self.policy)
-        return max(groups_by_room([self.costs[name] for name in names], self.total), by_exclusion)
+        """So many groups are needed at least, by whatever tells the most."""
+        return max(
+            groups_by_room([self.costs[name] for name in names], self.total),
+            groups_by_size([self.held[name] for name in names], [self.own[name] for name in names], self.room),
+            groups_by_exclusion(self.targets.nodes, names, self.policy),
+        )
 
     def by_cost(self, names: Collection[str]) -> list[str]:
         """The nodes with the most to move first; those that hold nothing come last, and go where they fit."""
