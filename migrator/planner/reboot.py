@@ -45,7 +45,8 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
     """
     fleet = _Fleet(cluster, sorted(set(nodes)), policy)
     refused = tuple(_refused(fleet))
-    names = tuple(name for name in fleet.asked if name not in {r.node for r in refused})
+    out = {one.node for one in refused}
+    names = tuple(name for name in fleet.asked if name not in out)
     least = fleet.groups_min(names)
     found = _fewest(fleet, names, least)
     plans = []
