@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
-from migrator.model.plan import Plan, PlannedMove, Reason, Refusal, Stuck
+from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
+from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.construct import construct
-from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
+from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.look_closely import place_closely
-from migrator.planner.ordering import Leg, sequence, waits
+from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes
-from migrator.planner.schedule import makespan_s
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -39,27 +37,21 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         stuck += homeless
         if stuck:
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
-    graph = capacity_graph(cluster, policy)
-    room = rooms(graph)
-    legs, blocked = sequence((Leg(mover, choices[mover.name].target) for mover in movers), room)
+    room = rooms(capacity_graph(cluster, policy))
+    bound = [Leg(mover, choices[mover.name].target) for mover in sorted(movers, key=lambda mover: mover.turn)]
+    legs, blocked = sequence(bound, room)
     if blocked:
         return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
-    order = waits(legs, room, policy.moves_per_node_max)
-    nodes = {node.name: node for node in cluster.nodes}
-    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], choices[leg.name].said()) for leg in legs)
-    ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
-    bound_s = makespan_bound_s(moves, ways, speeds)
-    return Plan(
+    return assemble(
+        cluster,
+        legs,
+        {leg.name: choices[leg.name].said() for leg in legs},
+        policy,
         intent=intent,
-        cluster=cluster.name,
         snapshot=snapshot,
         empties=empties,
-        moves=moves,
-        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max, ways, speeds)),
-        makespan_bound_s=bound_s,
         stays=tuple(container.name for container in stays),
         notes=tuple(_notes(cluster, leaving, stays, policy)),
-        policy=policy,
     )
 
 
@@ -113,20 +105,6 @@ def _blocked(leg: Leg, gone: Sequence[Leg], room: Mapping[str, Load]) -> Stuck:
     return Stuck(leg.name, leg.source, (Reason(f"free memory on {leg.source} {short} short for its images"),))
 
 
-def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:
-    container = leg.mover.container
-    return PlannedMove(
-        container=leg.name,
-        source=leg.source,
-        target=leg.target,
-        generation=container.generation,
-        demand=container.reserved,
-        reason=reason,
-        estimate=estimate_move(container, leg.mover.source.link, target.link),
-        waits_for=waits_for,
-    )
-
-
 def _notes(
     cluster: Cluster, leaving: Sequence[NodeFacts], stays: Sequence[ContainerFacts], policy: PlanPolicy
 ) -> Iterator[str]:
@@ -136,18 +114,4 @@ def _notes(
             yield f"{node.name} holds no container already"
     for container in stays:
         yield f"container {container.name} is stopped and stays where it is"
-    for node in cluster.nodes:
-        if not node.answered:
-            yield f"{node.name} did not answer and is left out"
-        for key in policy.anti_affinity:
-            for value, names in _together(node, key):
-                yield f"{', '.join(names)} of group {key}={value} are together on {node.name} already"
-
-
-def _together(node: NodeFacts, key: str) -> Iterator[tuple[str, list[str]]]:
-    """Groups of which a node has more than one member before anything moves."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for container in node.containers:
-        if container.descriptor and key in container.descriptor.labels:
-            groups[container.descriptor.labels[key]].append(container.name)
-    return ((value, names) for value, names in sorted(groups.items()) if len(names) > 1)
+    yield from fleet_notes(cluster, policy)

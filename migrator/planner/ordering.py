@@ -4,12 +4,13 @@ Theory. The moves of a plan start as soon as what they wait for has ended, so an
 happen at one time. A plan is good if everything fits at the worst moment of every move: all that may have come has
 come, nothing has left but what is waited for, and as many images lie beside as moves may touch a node at one time.
 Taken one by one in their order, the moves fit. So each is first tried without waits, then with those of the move
-before it on the same node, and at last waiting for every earlier move there, which is one by one again.
+before it on the same node, and at last waiting for every earlier move there, which is one by one again. Who must not
+meet another that leaves its target waits for that one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,10 +21,11 @@ from migrator.planner.room import Load, images_in, images_out, stay_of
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One container on its way."""
+    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range."""
 
     mover: Mover
     target: str
+    apart: frozenset[object] = frozenset()
 
     @property
     def name(self) -> str:
@@ -42,16 +44,24 @@ Waits = dict[str, tuple[str, ...]]
 
 
 def sequence(legs: Iterable[Leg], rooms: Mapping[str, Load]) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
-    """The order in which moves start, and those that never have room: each goes when those before it have gone."""
-    free, order = dict(rooms), list[Leg]()
-    left = sorted(legs, key=lambda leg: leg.mover.turn)
+    """The order in which moves start, and those that never can: each goes when those before it have gone.
+
+    Of those that can go, the first that is given goes first.
+    """
+    free, order, left = dict(rooms), list[Leg](), list(legs)
+    leaving = Counter((leg.source, thing) for leg in left for thing in leg.apart)
     while left:
         waiting = []
         for leg in left:
             coming = stay_of(leg.mover.container) + leg.images(leg.target)
-            if _has_room(free[leg.target], coming, True) and _has_room(free[leg.source], leg.images(leg.source), False):
+            if (
+                _has_room(free[leg.target], coming, True)
+                and _has_room(free[leg.source], leg.images(leg.source), False)
+                and not any(leaving[leg.target, thing] for thing in leg.apart)
+            ):
                 free[leg.target] = free[leg.target] - stay_of(leg.mover.container)
                 free[leg.source] = free[leg.source] + stay_of(leg.mover.container)
+                leaving.subtract((leg.source, thing) for thing in leg.apart)
                 order.append(leg)
             else:
                 waiting.append(leg)
@@ -69,8 +79,13 @@ def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: in
         touching[leg.target].append(leg)
     tight = {n for n, there in touching.items() if not _fits_in_any_order(n, there, rooms[n], moves_per_node_max)}
     ordering = _Ordering(rooms, moves_per_node_max)
+    leaves: dict[tuple[str, object], set[str]] = defaultdict(set)
     for leg in legs:
-        ordering.add(leg, sorted({leg.source, leg.target} & tight))
+        for thing in leg.apart:
+            leaves[leg.source, thing].add(leg.name)
+    for leg in legs:
+        apart = {name for thing in leg.apart for name in leaves.get((leg.target, thing), ())}
+        ordering.add(leg, sorted({leg.source, leg.target} & tight), apart)
     return ordering.waits
 
 
@@ -84,8 +99,11 @@ class _Ordering:
         self.before: dict[str, frozenset[str]] = {}
         self.touching: dict[str, list[Leg]] = defaultdict(list)
 
-    def add(self, leg: Leg, tight: Sequence[str]) -> None:
-        """Takes up one more move with the fewest waits that let every moment on the tight nodes fit."""
+    def add(self, leg: Leg, tight: Sequence[str], apart: set[str]) -> None:
+        """Takes up one more move with the fewest waits that let every moment on the tight nodes fit.
+
+        It waits for `apart` in any case: those that must have left its target.
+        """
         earlier = {other.name for node in tight for other in self.touching[node]}
         as_last = {w for node in tight if self.touching[node] for w in self.waits[self.touching[node][-1].name]}
         for node in tight:
@@ -94,7 +112,8 @@ class _Ordering:
             {other.name for node in tight for other in self.touching[node][: -1 - beside]}
             for beside in range(self.moves_per_node_max - 1, 0, -1)
         ]
-        for names in (set(), as_last, *overlapping, earlier):
+        for enough in (set(), as_last, *overlapping, earlier):
+            names = enough | apart
             self.waits[leg.name] = self._needed(names)
             self.before[leg.name] = frozenset(names).union(*(self.before[name] for name in names))
             if all(self._fits(node, other) for node in tight for other in self.touching[node]):

@@ -193,3 +193,34 @@ def test_a_plan_of_what_is_not_there_is_for_looking_only(migrator, tight, tmp_pa
     migrator("plan", "drain", "n1", "--snapshot", tight, "--add-node", "x1=n1", "-o", tmp_path / "p.json")
     assert "what if" in (tmp_path / "p.json").read_text()
     assert migrator("check", tmp_path / "p.json", "--snapshot", tight)[0] == 3
+
+
+@pytest.fixture
+def lopsided(tmp_path):
+    full = [ct(f"c{n}", 100 + n) for n in range(6)]
+    snapshot.save(cluster(node("n1", *full), node("n2"), node("n3")), tmp_path / "lopsided.json")
+    return tmp_path / "lopsided.json"
+
+
+def test_a_rebalance_evens_out_and_its_plan_holds(migrator, lopsided, tmp_path):
+    words = ("plan", "rebalance", "--snapshot", lopsided)
+    code, out, err = migrator(*words, "-o", tmp_path / "p.json")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'p.json'}: rebalance: 4 moves, ")
+    assert migrator("check", tmp_path / "p.json", "--snapshot", lopsided)[0] == 0
+    assert "with 6 -> 5 containers" in migrator(*words)[1]
+
+
+def test_the_search_of_a_rebalance_ends_by_count_or_by_time(migrator, lopsided):
+    words = ("plan", "rebalance", "--snapshot", lopsided, "--json")
+    assert len(json.loads(migrator(*words, "--iterations", 1)[1])["moves"]) == 1
+    assert json.loads(migrator(*words, "--min-gain", 10_000)[1])["moves"] == []
+    hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
+    assert "stopped early; --iterations 0 repeats this exactly" in hasty["notes"]
+    assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
+
+
+@pytest.mark.parametrize("intent", ["rebalance"])
+def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
+    code, out, _ = migrator("plan", intent, "--help")
+    assert (code, out) == (0, (Path(__file__).parent / f"help-plan-{intent}.txt").read_text())

@@ -1,0 +1,139 @@
+"""Local search for an even fleet: one container after the other goes where that is worth most.
+
+Theory. A move is worth its gain in the score less its price, both in shares of a node (score.py). The price is fixed
+by what the container is: bytes that cross the link and the pause they cause, in seconds. Every container is first
+given a bound, its best gain if all nodes had room; they are taken up by that bound, looked at closely, and moved if
+no other's bound is much better: so each look costs one row of arrays, and all pairs are computed once a round. The
+search ends with a round in which nothing is worth the least gain. Then no single move is: a search from the end state
+finds nothing. A container that was moved may be moved on, or home again, and pays only once.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import Link, NodeFacts
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.arrays import Floats, Ints, Targets
+from migrator.planner.placement import Mover
+from migrator.planner.score import RESOURCES, Change, Spread, amounts
+
+CHUNK = 128  # containers at once: so that a table of them and all nodes stays in the cache
+HASTE = 0.9  # a container is moved if it gains this part of the best bound of the others
+PRICE_PER_S = 5e-5  # shares of a node that a second of moving is worth
+PAUSE_WEIGHT = 4  # a second of pause costs as much as so many of moving
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """When the search ends, and what a move must earn: `min_gain` in shares of a node, after its price.
+
+    With `once` a container that was moved stays there. `stop` is asked before each step.
+    """
+
+    iterations: int
+    min_gain: float
+    stop: Callable[[], bool] = lambda: False
+    once: bool = False
+
+
+class Balance:
+    """A fleet under search. `at` is the number of the node each mover is on, `homes` of the one it came from."""
+
+    def __init__(self, movers: Sequence[Mover], nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
+        numbers = {node.name: number for number, node in enumerate(nodes)}
+        self.movers, self.nodes = movers, nodes
+        self.spread = Spread(nodes)
+        self.targets = Targets(nodes, policy)
+        self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
+        self.at: Ints = self.homes.copy()
+        self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
+        self.price: Floats = np.array([_price(mover) for mover in movers], float)
+        self.moved: dict[int, None] = {}  # in the order in which they first moved
+        self.iterations = 0
+        self.ended = False  # whether nothing more is worth it
+
+    def run(self, terms: Terms) -> None:
+        """Moves containers until nothing is worth it or the terms end it."""
+        while not self.ended:
+            before = self.iterations
+            if not self._round(terms):
+                return
+            self.ended = self.iterations == before
+
+    def legs(self) -> list[tuple[Mover, NodeFacts]]:
+        """What has moved, and where it is now."""
+        return [(self.movers[i], self.nodes[self.at[i]]) for i in self.moved]
+
+    def _round(self, terms: Terms) -> bool:
+        """Takes up every container that may be worth a move; whether it came to its end."""
+        bounds = self._bounds()
+        worth = np.flatnonzero(bounds >= terms.min_gain)
+        heap = [(-float(bounds[i]), int(i)) for i in worth if not (terms.once and int(i) in self.moved)]
+        heapq.heapify(heap)
+        while heap:
+            if self.iterations >= terms.iterations or terms.stop():
+                return False
+            _, i = heapq.heappop(heap)
+            gain, target = self._best(i)
+            if gain < terms.min_gain:
+                continue
+            if heap and gain < HASTE * -heap[0][0]:
+                heapq.heappush(heap, (-gain, i))
+            else:
+                self._move(i, target)
+        return True
+
+    def _bounds(self) -> Floats:
+        """For every mover: what its best move is worth, if there were room everywhere."""
+        parts = []
+        for start in range(0, len(self.movers), CHUNK):
+            some = np.arange(start, min(start + CHUNK, len(self.movers)))
+            worth = self.spread.gains(self.amount[some], self.at[some])
+            here, home = self.at[some], self.homes[some]
+            parts.append(np.max(self._priced(worth, some, here, home), axis=1))
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _best(self, i: int) -> tuple[float, int]:
+        """The best move of one mover that has room, and its worth; of equal ones the first by name."""
+        at_home = self.at[i] == self.homes[i]
+        if at_home and not self.targets.may_leave(self.movers[i], int(self.at[i])):
+            return -1.0, -1
+        fits = self.targets.fitting(self.movers[i])
+        if not fits.any():
+            return -1.0, -1
+        one = np.array([i])
+        worth = self._priced(self.spread.gains(self.amount[one], self.at[one]), one, self.at[one], self.homes[one])[0]
+        worth[~fits] = -1.0
+        target = int(np.argmax(worth))
+        return float(worth[target]), target
+
+    def _priced(self, worth: Floats, some: Ints, here: Ints, home: Ints) -> Floats:
+        """Gains less prices: the first move pays, the way home is paid back, in between it is free."""
+        rows, at_home = np.arange(len(some)), here == home
+        worth -= np.where(at_home, self.price[some], 0.0)[:, None]
+        worth[rows, home] += np.where(at_home, 0.0, self.price[some])
+        worth[rows, here] = -1.0
+        return worth
+
+    def _move(self, i: int, target: int) -> None:
+        source = int(self.at[i])
+        self.spread.move(Change(self.amount[i], source, target))
+        self.targets.move(self.movers[i], source, target)
+        self.at[i] = target
+        self.iterations += 1
+        if target == self.homes[i]:
+            del self.moved[i]
+        else:
+            self.moved.setdefault(i)
+
+
+def _price(mover: Mover) -> float:
+    """What moving it costs, in shares of a node, over the link that its node has and to one without limits."""
+    estimate = estimate_move(mover.container, mover.source.link, Link())
+    return PRICE_PER_S * (estimate.duration_s + (PAUSE_WEIGHT - 1) * estimate.blackout_s)
