@@ -5,12 +5,14 @@ by what the container is: bytes that cross the link and the pause they cause, in
 given a bound, its best gain if all nodes had room; they are taken up by that bound, looked at closely, and moved if
 no other's bound is much better: so each look costs one row of arrays, and all pairs are computed once a round. The
 search ends with a round in which nothing is worth the least gain. Then no single move is: a search from the end state
-finds nothing. A container that was moved may be moved on, or home again, and pays only once.
+finds nothing. A container that was moved may be moved on, or home again, and pays only once. One that is beside
+another of its group, against the rules, gains by any move, since none leads to such a place.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import Link, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Floats, Ints, Targets
+from migrator.planner.movers import Group, company, groups_of
 from migrator.planner.placement import Mover
 from migrator.planner.score import RESOURCES, Change, Spread, amounts
 
@@ -27,6 +30,7 @@ CHUNK = 128  # containers at once: so that a table of them and all nodes stays i
 HASTE = 0.9  # a container is moved if it gains this part of the best bound of the others
 PRICE_PER_S = 5e-5  # shares of a node that a second of moving is worth
 PAUSE_WEIGHT = 4  # a second of pause costs as much as so many of moving
+MENDED = 100.0  # shares of a node that it is worth to take a container from another of its group
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,14 @@ class Balance:
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
         self.price: Floats = np.array([_price(mover) for mover in movers], float)
+        self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
+        self.together = company(nodes, policy, {})
+        self.members: dict[Group, list[int]] = defaultdict(list)
+        self.crowded: Floats = np.zeros(len(movers))  # in how many groups each is beside another
+        for i in range(len(movers)):
+            self.crowded[i] = self._crowded(i)
+            for group in self.groups[i]:
+                self.members[group].append(i)
         self.moved: dict[int, None] = {}  # in the order in which they first moved
         self.iterations = 0
         self.ended = False  # whether nothing more is worth it
@@ -116,7 +128,7 @@ class Balance:
     def _priced(self, worth: Floats, some: Ints, here: Ints, home: Ints) -> Floats:
         """Gains less prices: the first move pays, the way home is paid back, in between it is free."""
         rows, at_home = np.arange(len(some)), here == home
-        worth -= np.where(at_home, self.price[some], 0.0)[:, None]
+        worth += (MENDED * self.crowded[some] - np.where(at_home, self.price[some], 0.0))[:, None]
         worth[rows, home] += np.where(at_home, 0.0, self.price[some])
         worth[rows, here] = -1.0
         return worth
@@ -127,10 +139,21 @@ class Balance:
         self.targets.move(self.movers[i], source, target)
         self.at[i] = target
         self.iterations += 1
+        for group in self.groups[i]:
+            self.together[self.nodes[source].name, group] -= 1
+            self.together[self.nodes[target].name, group] += 1
+        for group in self.groups[i]:
+            for other in self.members[group]:
+                if self.at[other] in (source, target):
+                    self.crowded[other] = self._crowded(other)
         if target == self.homes[i]:
             del self.moved[i]
         else:
             self.moved.setdefault(i)
+
+    def _crowded(self, i: int) -> int:
+        there = self.nodes[self.at[i]].name
+        return sum(self.together[there, group] > 1 for group in self.groups[i])
 
 
 def _price(mover: Mover) -> float:

@@ -1,11 +1,13 @@
-"""Which containers a plan may move of its own choice, when nobody asked for a node to be emptied."""
+"""Which containers a plan may move of its own choice, and which of them are where a rule says they should not be."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.placement import Mover
 
 
@@ -28,3 +30,27 @@ def free_movers(cluster: Cluster, nodes: Sequence[NodeFacts]) -> list[Mover]:
         and records[container.name] == 1
     ]
     return sorted(found, key=lambda mover: mover.name)
+
+
+Group = tuple[str, str]
+
+
+def groups_of(descriptor: Descriptor | None, policy: PlanPolicy) -> Iterator[Group]:
+    """The labels by which this container is kept apart from others."""
+    labels = descriptor.labels if descriptor else {}
+    return ((key, labels[key]) for key in policy.anti_affinity if key in labels)
+
+
+def company(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, str]) -> Counter[tuple[str, Group]]:
+    """How many of each group are on each node; `moved` gives other nodes to some containers."""
+    return Counter(
+        (moved.get(container.name, node.name), group)
+        for node in nodes
+        for container in node.containers
+        for group in groups_of(container.descriptor, policy)
+    )
+
+
+def broken(together: Counter[tuple[str, Group]]) -> int:
+    """How many containers are beside another of their group, the first of each not counted."""
+    return sum(count - 1 for count in together.values() if count > 1)

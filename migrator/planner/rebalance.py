@@ -17,9 +17,9 @@ from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.assemble import assemble, fleet_notes
-from migrator.planner.balance import Balance, Terms
+from migrator.planner.balance import MENDED, Balance, Terms
 from migrator.planner.graph import capacity_graph, rooms
-from migrator.planner.movers import free_movers, open_nodes
+from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes
 from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
@@ -45,7 +45,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     """
     nodes = open_nodes(cluster)
     movers = free_movers(cluster, nodes)
-    before = Spread(nodes).score
+    before = fleet_score(nodes, policy)
     found = _search(cluster, nodes, movers, policy, terms)
     if found.blocked:
         once = replace(terms, once=True)
@@ -55,12 +55,21 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     return assemble(
         cluster,
         found.legs,
-        _reasons(nodes, found.legs),
+        _reasons(nodes, found.legs, policy),
         policy,
         intent="rebalance",
         snapshot=snapshot,
         notes=(*_notes(before, found), *_left_alone(cluster, movers), *fleet_notes(cluster, policy)),
     )
+
+
+def fleet_score(nodes: Sequence[NodeFacts], policy: PlanPolicy, legs: Sequence[Leg] = ()) -> float:
+    """The score of these nodes once the legs are done, with what broken rules add to it."""
+    spread = Spread(nodes)
+    for change in _changes(nodes, legs):
+        spread.move(change)
+    wrong = broken(company(nodes, policy, {leg.name: leg.target for leg in legs}))
+    return round(spread.score + MENDED * wrong / max(1, len(nodes)), DIGITS)
 
 
 def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> list[Leg]:
@@ -69,9 +78,7 @@ def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> lis
 
 
 def _apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
-    labels = mover.descriptor.labels
-    groups = {(key, labels[key]) for key in policy.anti_affinity if key in labels}
-    return frozenset({*groups, mover.descriptor.id_index})
+    return frozenset({*groups_of(mover.descriptor, policy), mover.descriptor.id_index})
 
 
 def _search(
@@ -80,10 +87,7 @@ def _search(
     search = Balance(movers, nodes, policy)
     search.run(terms)
     legs, blocked = sequence(legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy)))
-    spread = Spread(nodes)
-    for change in _changes(nodes, legs):
-        spread.move(change)
-    return _Found(search, legs, blocked, spread.score, terms.once)
+    return _Found(search, legs, blocked, fleet_score(nodes, policy, legs), terms.once)
 
 
 def _changes(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> Iterator[Change]:
@@ -93,9 +97,13 @@ def _changes(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> Iterator[Change
         yield Change(amount, numbers[leg.source], numbers[leg.target])
 
 
-def _reasons(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> dict[str, str]:
-    """For each move, in order: how full its two nodes are before and after, of the resource that it evens out most."""
+def _reasons(nodes: Sequence[NodeFacts], legs: Sequence[Leg], policy: PlanPolicy) -> dict[str, str]:
+    """For each move, in order: how full its two nodes are before and after, of the resource that it evens out most.
+
+    First of all comes a broken rule that it mends.
+    """
     spread, reasons = Spread(nodes), {}
+    together = company(nodes, policy, {})
     for leg, change in zip(legs, _changes(nodes, legs), strict=True):
         ends = [change.source, change.target]
         parts, used, shares = spread.parts, spread.used[ends], spread.shares[ends]
@@ -106,7 +114,13 @@ def _reasons(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> dict[str, str]:
             f"{RESOURCES[column]} with {used[i, CONTAINERS]} -> {spread.used[end, CONTAINERS]} containers"
             for i, end in enumerate(ends)
         )
-        reasons[leg.name] = f"{source}; {target}"
+        mended = ""
+        for group in groups_of(leg.mover.descriptor, policy):
+            if together[leg.source, group] > 1:
+                mended += f"no longer beside another of group {'='.join(group)}; "
+            together[leg.source, group] -= 1
+            together[leg.target, group] += 1
+        reasons[leg.name] = f"{mended}{source}; {target}"
     return reasons
 
 

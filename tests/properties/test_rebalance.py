@@ -12,8 +12,7 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.what_if import after
 from migrator.planner.balance import Terms
 from migrator.planner.movers import open_nodes
-from migrator.planner.rebalance import rebalance
-from migrator.planner.score import Spread
+from migrator.planner.rebalance import fleet_score, rebalance
 from tests.properties.fleets import fleets, larger_fleets, policies
 from tests.properties.oracle import carry_out, group
 
@@ -37,7 +36,7 @@ def test_the_checker_finds_nothing_in_a_rebalance(cluster: Cluster, policy: Plan
 @given(crowded, policies)
 def test_the_score_never_gets_worse_and_every_move_is_worth_it(cluster: Cluster, policy: PlanPolicy) -> None:
     plan = rebalance(cluster, "-", policy, TERMS)
-    before, end = (Spread(open_nodes(fleet)).score for fleet in (cluster, after(cluster, plan)))
+    before, end = (fleet_score(open_nodes(fleet), policy) for fleet in (cluster, after(cluster, plan)))
     if plan.moves:
         assert end < before
         assert f"score {before:.4f} -> {end:.4f}" in plan.notes

@@ -91,6 +91,7 @@ def test_rules_bind_a_rebalance_too():
     grouped = [ct(f"w{n}", 100 + n, labels=web) for n in range(3)]
     plan = planned(node("n1", *grouped), node("n2"))
     assert len(plan.moves) == 1
+    assert plan.moves[0].reason.startswith("no longer beside another of group anti-affinity=web; n1 ")
     assert "w0, w1, w2 of group anti-affinity=web are together on n1 already" in plan.notes
     slow = Link(up_bytes_per_s=1_000_000)
     assert planned(node("n1", *[ct(f"c{n}", 100 + n) for n in range(6)], link=slow), node("n2")).moves == ()
@@ -110,6 +111,13 @@ def test_who_may_not_meet_another_that_leaves_waits_for_it(label):
     assert check(fleet, plan, POLICY) == ()
     hasty = replace(plan, moves=tuple(replace(move, waits_for=()) for move in plan.moves))
     assert {f.code for f in check(fleet, hasty, POLICY)} == {Code.ANTI_AFFINITY if group else Code.INCOMPATIBLE}
+
+
+def test_a_broken_rule_is_mended_though_the_load_is_even():
+    web = {"anti-affinity": "web"}
+    together = node("n1", ct("a", 50, labels=web), ct("b", 51, labels=web))
+    plan = planned(together, node("n2", ct("c", 52), ct("d", 53)), node("n3", ct("e", 54), ct("f", 55)))
+    assert len({m.container for m in plan.moves} & {"a", "b"}) == 1
 
 
 def test_two_that_wait_for_each_other_can_never_be_ordered():
