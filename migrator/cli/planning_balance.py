@@ -33,7 +33,7 @@ ITERATIONS = 10_000
     "--min-gain",
     "min_gain_percent",
     type=click.FloatRange(0, 10_000),
-    default=1.0,
+    default=5.0,
     show_default=True,
     metavar="PERCENT",
     help="What a move must even out beyond its cost, in percent of one node.",

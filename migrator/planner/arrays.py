@@ -79,6 +79,18 @@ class Targets:
             fits[list(taken)] = False
         return fits
 
+    def fits(self, mover: Mover, index: int) -> bool:
+        """Whether one node can take it: `fitting` for that node alone."""
+        rest = self.room[index] - np.array(row(stay_of(mover.container)), np.int64)
+        images = max(int(self.image[index]), image_bytes(mover.container))
+        return bool(
+            (rest >= 0).all()
+            and all(rest[column] >= images for column in MEMORY_COLUMNS)
+            and not any(index in taken for taken in self._taken(mover))
+            and self._suited(mover)[self._kinds[index]]
+            and self._right_template(mover)[index]
+        )
+
     def share(self, mover: Mover) -> Floats:
         """Use of each node's fullest resource once this container has come."""
         after = self.used + np.array(row(Load(mover.container.reserved))[:3], np.int64)

@@ -6,7 +6,8 @@ given a bound, its best gain if all nodes had room; they are taken up by that bo
 no other's bound is much better: so each look costs one row of arrays, and all pairs are computed once a round. The
 search ends with a round in which nothing is worth the least gain. Then no single move is: a search from the end state
 finds nothing. A container that was moved may be moved on, or home again, and pays only once. One that is beside
-another of its group, against the rules, gains by any move, since none leads to such a place.
+another of its group, against the rules, gains by any move, since none leads to such a place. When no move helps,
+exchanges of two containers are tried (swaps.py), which have to earn twice as much.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Floats, Ints, Targets
 from migrator.planner.movers import Group, company, groups_of
 from migrator.planner.placement import Mover
-from migrator.planner.score import RESOURCES, Change, Spread, amounts
+from migrator.planner.score import DIGITS, RESOURCES, Change, Spread, amounts
+from migrator.planner.swaps import exchanges
 
 CHUNK = 128  # containers at once: so that a table of them and all nodes stays in the cache
 HASTE = 0.9  # a container is moved if it gains this part of the best bound of the others
@@ -76,7 +78,10 @@ class Balance:
             before = self.iterations
             if not self._round(terms):
                 return
-            self.ended = self.iterations == before
+            if self.iterations == before:
+                if not self._swap_round(terms):
+                    return
+                self.ended = self.iterations == before
 
     def legs(self) -> list[tuple[Mover, NodeFacts]]:
         """What has moved, and where it is now."""
@@ -100,6 +105,42 @@ class Balance:
             else:
                 self._move(i, target)
         return True
+
+    def _swap_round(self, terms: Terms) -> bool:
+        """Looks for exchanges on every node, the one furthest from the mean first; whether it came to its end."""
+        away = (self.spread.weighted() * (self.spread.shares - self.spread.shares.mean(axis=0)) ** 2).sum(axis=1)
+        for node in np.argsort(-np.round(away, DIGITS), kind="stable"):
+            found = True
+            while found:
+                if self.iterations >= terms.iterations or terms.stop():
+                    return False
+                worth = MENDED * self.crowded - np.where(self.at == self.homes, self.price, 0.0)
+                pairs = exchanges(self.spread, int(node), self.at, self.amount, worth, 2 * terms.min_gain)
+                found = any(self._swapped(i, j, terms) for i, j in pairs)
+        return True
+
+    def _swapped(self, i: int, j: int, terms: Terms) -> bool:
+        """Exchanges two containers if one after the other has room; whether it did."""
+        if terms.once and (i in self.moved or j in self.moved):
+            return False
+        a, b = int(self.at[i]), int(self.at[j])
+        for first, second, here, there in ((i, j, a, b), (j, i, b, a)):
+            if not self._may(first, there):
+                continue
+            self.targets.move(self.movers[first], here, there)
+            fits = self._may(second, here)
+            self.targets.move(self.movers[first], there, here)
+            if fits:
+                self._move(first, there)
+                self._move(second, here)
+                self.iterations -= 1  # an exchange is one step
+                return True
+        return False
+
+    def _may(self, i: int, target: int) -> bool:
+        """Whether one mover may go to a node now."""
+        mover, here = self.movers[i], int(self.at[i])
+        return (here != self.homes[i] or self.targets.may_leave(mover, here)) and self.targets.fits(mover, target)
 
     def _bounds(self) -> Floats:
         """For every mover: what its best move is worth, if there were room everywhere."""

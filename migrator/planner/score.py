@@ -101,6 +101,26 @@ class Spread:
         total[np.arange(len(amount)), sources] = 0.0
         return np.round(total, DIGITS)
 
+    def pair_gains(self, amount: Ints, sources: Ints, targets: Ints) -> Floats:
+        """What it is worth to take each amount from its source to its target; parts of an amount may be negative."""
+        count, total = len(self.shares), np.zeros(len(amount))
+        before = self._deviations()
+        for column in range(len(RESOURCES)):
+            shares, per = self.shares[:, column], self.per[:, column]
+            here, there = shares[sources], shares[targets]
+            left, come = here - amount[:, column] * per[sources], there + amount[:, column] * per[targets]
+            squares = self.squares[column] - here**2 - there**2 + left**2 + come**2
+            sums = self.sums[column] - here - there + left + come
+            after = _deviation(squares / count - (sums / count) ** 2)
+            worst = np.maximum(np.maximum(left, come), self._worst_of_others(column, sources, targets))
+            total += WEIGHTS[column] * (count * (before[column] - after) + (shares.max() - worst))
+        return total
+
+    def weighted(self) -> Floats:
+        """How much a small difference of the squares of shares is worth now, for each resource."""
+        weighted: Floats = WEIGHTS / self._deviations()
+        return weighted
+
     def gain_of(self, changes: Sequence[Change]) -> float:
         """What some moves are worth together, in shares of a node."""
         before = self.score
@@ -135,6 +155,14 @@ class Spread:
         rest = np.delete(shares, first)
         second = rest.max() if len(rest) else 0.0
         return np.where(sources == first, second, shares[first])
+
+    def _worst_of_others(self, column: int, sources: Ints, targets: Ints) -> Floats:
+        """For each pair of nodes: the worst share of the others; 0.0 where there are none."""
+        shares = self.shares[:, column]
+        worst = np.zeros(len(sources))
+        for node in np.argsort(shares, kind="stable")[-3:]:  # of three, one at least is neither
+            worst = np.where((node == sources) | (node == targets), worst, shares[node])
+        return worst
 
     def _sum_up(self) -> None:
         self.sums: Floats = self.shares.sum(axis=0)

@@ -45,6 +45,13 @@ def test_a_full_node_gives_to_an_empty_one_and_the_reason_says_what_that_evens_o
     assert (plan.intent, plan.empties) == ("rebalance", ())
 
 
+def test_two_containers_are_exchanged_where_no_single_move_helps():
+    busy = node("n1", ct("a", memory=3 * GIB), ct("b", 5, memory=3 * GIB), ct("c", 7))
+    plan = planned(busy, node("n2", ct("x", 8), ct("y", 9), ct("z", 10)))
+    assert sorted((m.container, m.target) for m in plan.moves) == [("a", "n2"), ("x", "n1")]
+    assert "nothing more is worth it after 1 iterations" in plan.notes
+
+
 def test_an_even_fleet_is_left_alone():
     plan = planned(node("n1", ct("a")), node("n2", ct("b")))
     assert plan.moves == ()
@@ -157,6 +164,9 @@ def test_the_quick_gains_are_the_differences_of_the_score():
             quick = spread.gains(amount[None, :], np.array([source]))[0]
             slow = [spread.gain_of([Change(amount, source, t)]) if t != source else 0.0 for t in range(len(nodes))]
             assert quick == pytest.approx(slow, abs=1e-9)
+            there_and_back = np.arange(len(nodes))
+            pairs = spread.pair_gains(np.tile(amount, (len(nodes), 1)), np.full(len(nodes), source), there_and_back)
+            assert np.delete(pairs, source) == pytest.approx(np.delete(slow, source), abs=1e-9)
     assert spread.score == Spread(nodes).score
 
 
