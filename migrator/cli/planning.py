@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from migrator.model.plan import Plan, Refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
-ELSEWHERE = {"rebalance": ("migrator.cli.planning_balance", "plan_rebalance")}
+ELSEWHERE = {
+    "rebalance": ("migrator.cli.planning_balance", "plan_rebalance"),
+    "move": ("migrator.cli.planning_moves", "plan_move"),
+    "return": ("migrator.cli.planning_moves", "plan_return"),
+}
 
 
 class _Plans(click.Group):

@@ -12,6 +12,7 @@ from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.construct import construct
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.look_closely import place_closely
+from migrator.planner.movers import unmovable
 from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes
@@ -62,7 +63,7 @@ def _sorted_out(
     movers, stays, stuck = [], [], []
     for node in leaving:
         for container in node.containers:
-            why = _unmovable(cluster, node, container)
+            why = unmovable(cluster, node, container)
             if container.state == "stopped" and container.run == "-":
                 if policy.leave_stopped:
                     stays.append(container)
@@ -76,25 +77,6 @@ def _sorted_out(
             else:
                 movers.append(Mover(container, container.descriptor, node))
     return movers, stays, stuck
-
-
-def _unmovable(cluster: Cluster, node: NodeFacts, container: ContainerFacts) -> str:
-    """What is wrong with the container itself, wherever it would go."""
-    name = container.name
-    elsewhere = [
-        (other.name, there)
-        for other in cluster.nodes
-        if other.name != node.name and (there := other.container(name)) is not None
-    ]
-    held_by = [c.run for _, c in elsewhere if c.run != "-"]
-    if container.run != "-" or container.state not in ("serving", "stopped") or held_by:
-        run = container.run if container.run != "-" else next(iter(held_by), "?")
-        return f"it is on the move ({container.state}, run {run}); finish that first: migrator resume {run}"
-    if elsewhere:
-        return f"node {elsewhere[0][0]} has a record of it too ({elsewhere[0][1].state}); see: migrator ct list"
-    if container.state == "serving" and not container.alive:
-        return f"it does not run; start it: migrator ct start {name}"
-    return ""
 
 
 def _blocked(leg: Leg, gone: Sequence[Leg], room: Mapping[str, Load]) -> Stuck:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from migrator.model.container import Descriptor
-from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.placement import Mover
+
+Group = tuple[str, str]
 
 
 def open_nodes(cluster: Cluster) -> list[NodeFacts]:
@@ -32,9 +34,6 @@ def free_movers(cluster: Cluster, nodes: Sequence[NodeFacts]) -> list[Mover]:
     return sorted(found, key=lambda mover: mover.name)
 
 
-Group = tuple[str, str]
-
-
 def groups_of(descriptor: Descriptor | None, policy: PlanPolicy) -> Iterator[Group]:
     """The labels by which this container is kept apart from others."""
     labels = descriptor.labels if descriptor else {}
@@ -54,3 +53,22 @@ def company(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, 
 def broken(together: Counter[tuple[str, Group]]) -> int:
     """How many containers are beside another of their group, the first of each not counted."""
     return sum(count - 1 for count in together.values() if count > 1)
+
+
+def unmovable(cluster: Cluster, node: NodeFacts, container: ContainerFacts) -> str:
+    """What is wrong with the container itself, wherever it would go."""
+    name = container.name
+    elsewhere = [
+        (other.name, there)
+        for other in cluster.nodes
+        if other.name != node.name and (there := other.container(name)) is not None
+    ]
+    held_by = [c.run for _, c in elsewhere if c.run != "-"]
+    if container.run != "-" or container.state not in ("serving", "stopped") or held_by:
+        run = container.run if container.run != "-" else next(iter(held_by), "?")
+        return f"it is on the move ({container.state}, run {run}); finish that first: migrator resume {run}"
+    if elsewhere:
+        return f"node {elsewhere[0][0]} has a record of it too ({elsewhere[0][1].state}); see: migrator ct list"
+    if container.state == "serving" and not container.alive:
+        return f"it does not run; start it: migrator ct start {name}"
+    return ""

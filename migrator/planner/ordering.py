@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from migrator.model.facts import Resources
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, images_in, images_out, stay_of
 
@@ -38,6 +40,11 @@ class Leg:
     def images(self, node: str) -> Load:
         """What its images take on one of its two nodes."""
         return images_in(self.mover.container) if node == self.target else images_out(self.mover.container)
+
+
+def apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
+    """What a container must not share with another on a node."""
+    return frozenset({*groups_of(mover.descriptor, policy), mover.descriptor.id_index})
 
 
 Waits = dict[str, tuple[str, ...]]

@@ -20,7 +20,7 @@ from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes
-from migrator.planner.ordering import Leg, sequence
+from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 
@@ -74,11 +74,7 @@ def fleet_score(nodes: Sequence[NodeFacts], policy: PlanPolicy, legs: Sequence[L
 
 def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> list[Leg]:
     """Moves with what each container must not share with another on a node."""
-    return [Leg(mover, target.name, _apart(mover, policy)) for mover, target in moved]
-
-
-def _apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
-    return frozenset({*groups_of(mover.descriptor, policy), mover.descriptor.id_index})
+    return [Leg(mover, target.name, apart(mover, policy)) for mover, target in moved]
 
 
 def _search(

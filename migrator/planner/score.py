@@ -97,6 +97,8 @@ class Spread:
         count, resources = self.shares.shape
         total = np.zeros((len(amount), count))
         for column in range(resources):
+            if not amount[:, column].any():
+                continue
             total += WEIGHTS[column] * self._one(column, amount[:, column], sources)
         total[np.arange(len(amount)), sources] = 0.0
         return np.round(total, DIGITS)
@@ -149,11 +151,9 @@ class Spread:
         return gained
 
     def _worst_without(self, column: int, sources: Ints) -> Floats:
-        """For each node of `sources`: the worst share of the others."""
-        shares = self.shares[:, column]
-        first = int(np.argmax(shares))
-        rest = np.delete(shares, first)
-        second = rest.max() if len(rest) else 0.0
+        """For each node of `sources`: the worst share of the others; 0.0 where there are none."""
+        shares, first = self.shares[:, column], self.worst[0, column]
+        second = shares[self.worst[1, column]] if len(self.worst) > 1 else 0.0
         return np.where(sources == first, second, shares[first])
 
     def _worst_of_others(self, column: int, sources: Ints, targets: Ints) -> Floats:
@@ -167,6 +167,9 @@ class Spread:
     def _sum_up(self) -> None:
         self.sums: Floats = self.shares.sum(axis=0)
         self.squares: Floats = (self.shares**2).sum(axis=0)
+        if len(self.shares):
+            kept = [-1, -2][: len(self.shares)]
+            self.worst = np.argpartition(self.shares, kept, axis=0)[kept]  # the fullest node and the next, by resource
 
     def _deviations(self) -> Floats:
         count = len(self.shares)
