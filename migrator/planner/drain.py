@@ -16,7 +16,7 @@ from migrator.planner.look_closely import place_closely
 from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes
-from migrator.planner.schedule import makespan_s
+from migrator.planner.schedule import makespan_s, timeline
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -55,7 +55,7 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         snapshot=snapshot,
         empties=empties,
         moves=moves,
-        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max, ways, speeds)),
+        makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
         makespan_bound_s=bound_s,
         stays=tuple(container.name for container in stays),
         notes=tuple(_notes(cluster, leaving, stays, policy)),
