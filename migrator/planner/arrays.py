@@ -19,6 +19,7 @@ from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import INODES_MIN, PlanPolicy
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes, room_of, stay_of, usable
+from migrator.planner.rulebook import Rulebook
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -45,7 +46,9 @@ class Targets:
     the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes.
     """
 
-    def __init__(self, nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
+    def __init__(
+        self, nodes: Sequence[NodeFacts], policy: PlanPolicy, everywhere: Sequence[NodeFacts] | None = None
+    ) -> None:
         count = len(nodes)
         self.nodes, self.policy = nodes, policy
         self.room: Ints = np.array([row(room_of(n, policy)) for n in nodes], np.int64).reshape(count, 5)
@@ -53,6 +56,7 @@ class Targets:
         self.whole: Floats = np.array([row(Load(usable(n, policy)))[:3] for n in nodes], float).reshape(count, 3)
         self.image: Ints = np.zeros(count, np.int64)
         self.inflow_s: Floats = np.zeros(count)
+        self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy)
         self._classes: dict[object, int] = {}
         self._of_class: list[NodeFacts] = []
         self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
@@ -78,7 +82,7 @@ class Targets:
         fits &= self._right_template(mover)
         for taken in self._taken(mover):
             fits[list(taken)] = False
-        return fits
+        return fits & self.rules.allows(mover)
 
     def share(self, mover: Mover) -> Floats:
         """Use of each node's fullest resource once this container has come."""
@@ -93,6 +97,7 @@ class Targets:
         self.used[index] += np.array(row(Load(mover.container.reserved))[:3], np.int64)
         self.image[index] = max(self.image[index], image_bytes(mover.container))
         self.inflow_s[index] += sending_s
+        self.rules.place(mover, index)
         self._note(index, mover.container)
 
     def _note(self, index: int, container: ContainerFacts) -> None:
