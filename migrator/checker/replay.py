@@ -112,16 +112,17 @@ def _departure(event: _Event, node: NodeFacts, touching: list[_Event], policy: P
 def _really_free(
     event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy, arrived: list[ContainerFacts]
 ) -> Iterator[Finding]:
-    """Measured room: what is free now for all that may come; what leaves is not counted as free again."""
+    """Measured room: what is free now, and by what has surely left, for all that may come."""
     name = event.move.container
     images = sorted((e.image_bytes for e in _beside(event, touching)), reverse=True)
     memory_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
-    memory_bytes += sum(c.anon_bytes for c in arrived)
+    left = [e.container for e in touching if e.move.source == node.name and e.move.container in event.ended]
+    memory_bytes += sum(c.anon_bytes for c in arrived) - sum(c.anon_bytes for c in left)
     if memory_bytes > node.memory_available_bytes:
         short = format_bytes(memory_bytes - node.memory_available_bytes)
         text = f"container {name}: {node.name} is short of {short} of free memory while it moves"
         yield Finding(Code.MEMORY_NOT_FREE, text, name, node.name)
-    disk_bytes = sum(c.files_bytes for c in arrived) + IMAGE_MARGIN_BYTES
+    disk_bytes = sum(c.files_bytes for c in arrived) - sum(c.files_bytes for c in left) + IMAGE_MARGIN_BYTES
     if arrived and disk_bytes > node.disk_available_bytes:
         short = format_bytes(disk_bytes - node.disk_available_bytes)
         text = f"container {name}: {node.name} is short of {short} of free disk"

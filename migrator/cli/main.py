@@ -21,7 +21,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "uncordon": ("migrator.cli.nodes", "uncordon", "Take the mark off a node."),
     "ct": ("migrator.cli.ct", "ct", "Create, list, start, stop and destroy containers."),
     "migrate": ("migrator.cli.migrate", "migrate", "Move one running container to another node."),
-    "plan": ("migrator.cli.plan", "plan", "Decide what moves where, and write it down."),
+    "plan": ("migrator.cli.planning", "plan", "Decide what moves where, and write it down."),
+    "explain": ("migrator.cli.look", "explain", "Say why a container moves as a plan has it."),
     "check": ("migrator.cli.plan", "check", "Replay a plan file against the facts."),
     "apply": ("migrator.cli.plan", "apply", "Carry a plan file out."),
     "drain": ("migrator.cli.plan", "drain", "Empty nodes: plan, show, ask, move, prove them empty."),
@@ -35,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     ),
     "cancel": ("migrator.cli.runs", "cancel", "Stop a run that is under way, and end it as rollback does."),
     "settle": ("migrator.cli.settle", "settle", "Decide for a stuck container which copy goes on."),
+    "import": ("migrator.cli.imports", "imports", "Make a snapshot of another system's file."),
     "sim": ("migrator.cli.sim", "sim", "Play migrations with faults over simulated nodes."),
 }
 

@@ -1,4 +1,4 @@
-"""migrator plan, check, apply, drain: decide what moves where, look at it, and do it."""
+"""migrator check, apply, drain: look at a plan, and do it; and what these share with those that make one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_file = click.Path(dir_okay=False, path_type=Path)
+file_type = click.Path(dir_okay=False, path_type=Path)
 _blackout_option = click.option(
     "--max-blackout",
     "blackout_s_max",
-    type=click.FloatRange(min=0.1, max=600),
+    type=click.FloatRange(min=0.1, max=86_400),
     metavar="SECONDS",
     help="Longest pause: a move predicted over it is refused (default: 15, or as planned).",
 )
@@ -35,25 +35,26 @@ _parallel_option = click.option(
     metavar="N",
     help="How many moves may touch a node at one time (default: 2, or as planned).",
 )
-_snapshot_option = click.option(
-    "--snapshot", type=_file, metavar="FILE", help="Use these saved facts; no node is asked."
+snapshot_option = click.option(
+    "--snapshot", type=file_type, metavar="FILE", help="Use these saved facts; no node is asked."
 )
 _force_option = click.option("--force", is_flag=True, help="Also empty the machine that this runs on.")
 
 
-def _rules(command: F) -> F:
+def rules(command: F) -> F:
     """Adds the options that say what a plan has to respect."""
     for option in (
+        click.option(
+            "--policy", "policy_path", type=file_type, metavar="FILE", help="Rules from a file; options go before it."
+        ),
         _parallel_option,
         _blackout_option,
         click.option(
             "--headroom",
             "headroom_percent",
             type=click.IntRange(0, 90),
-            default=5,
-            show_default=True,
             metavar="PERCENT",
-            help="Part of each capacity of a target that stays free.",
+            help="Part of each capacity of a target that stays free (default: 5).",
         ),
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
@@ -62,54 +63,14 @@ def _rules(command: F) -> F:
             metavar="KEY",
             help="Label whose equal values are kept apart; may be repeated (default: anti-affinity).",
         ),
-        click.argument("nodes", nargs=-1, required=True, metavar="NODE..."),
     ):
         command = option(command)
     return command
 
 
-@click.group()
-def plan() -> None:
-    """Decide what moves where, and write it down. Nothing is moved."""
-
-
-@plan.command("drain")
-@_rules
-@_snapshot_option
-@click.option("-o", "--output", type=_file, metavar="FILE", help="Write the plan here.")
-@json_option
-@click.pass_context
-def plan_drain(
-    ctx: click.Context,
-    /,
-    nodes: tuple[str, ...],
-    snapshot: Path | None,
-    output: Path | None,
-    as_json: bool,
-    **rules: Any,
-) -> int:
-    """Plan to empty the nodes: each container to where it fits best."""
-    from migrator.cli.plan_text import print_plan, summary
-    from migrator.inventory import plan_file
-    from migrator.model.plan import Refusal
-
-    made = _make_drain(_facts(ctx, snapshot), nodes, _policy(**rules))
-    if isinstance(made, Refusal):
-        return _refused(made, as_json)
-    if output is not None:
-        plan_file.save(made, output)
-    if as_json:
-        print_json(plan_file.to_document(made))
-    elif output is not None:
-        click.echo(f"{output}: {summary(made)}")
-    else:
-        print_plan(made)
-    return 0
-
-
 @click.command()
-@click.argument("plan_path", type=_file, metavar="PLAN")
-@_snapshot_option
+@click.argument("plan_path", type=file_type, metavar="PLAN")
+@snapshot_option
 @json_option
 @click.pass_context
 def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: bool) -> int:
@@ -119,7 +80,7 @@ def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: b
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
-    findings = check_plan(_facts(ctx, snapshot), loaded, loaded.policy)
+    findings = check_plan(facts(ctx, snapshot), loaded, loaded.policy)
     document = {"plan": str(plan_path), "findings": findings_json(findings)}
     if findings:
         if not as_json:
@@ -133,7 +94,7 @@ def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: b
 
 
 @click.command()
-@click.argument("plan_path", type=_file, metavar="PLAN")
+@click.argument("plan_path", type=file_type, metavar="PLAN")
 @_blackout_option
 @_parallel_option
 @_force_option
@@ -151,7 +112,8 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
 
 
 @click.command()
-@_rules
+@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
+@rules
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_force_option
 @json_option
@@ -169,10 +131,10 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
         known.entry(node)  # a name that does not exist is the first thing to say, before any question
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
-    cluster = _facts(ctx, None)
-    made = _make_drain(cluster, nodes, _policy(**rules))
+    cluster = facts(ctx, None)
+    made = make_drain(cluster, nodes, policy_of(rules))
     if isinstance(made, Refusal):
-        return _refused(made, as_json)
+        return refused(made, as_json)
     if not force:
         refuse_own_host(cluster, made, BOOT_ID.read_text().strip())
     if not as_json:
@@ -182,7 +144,7 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     return _apply(ctx, made, force, as_json)
 
 
-def _facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
+def facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
     """The cluster from a snapshot, or as it is now."""
     from migrator.inventory import snapshot as snapshots
 
@@ -196,25 +158,38 @@ def _facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
     return run_async(probe(), only_looks=True)
 
 
-def _policy(anti_affinity: tuple[str, ...], **rules: Any) -> PlanPolicy:
+def policy_of(given: dict[str, Any]) -> PlanPolicy:
+    """The rules among a command's options; what was not said is as the policy's defaults say."""
+    from dataclasses import fields
+
+    from migrator.inventory import policy_file
     from migrator.model.plan_policy import PlanPolicy
 
-    given = {name: value for name, value in rules.items() if value is not None}
-    if anti_affinity:
-        given["anti_affinity"] = tuple(dict.fromkeys(anti_affinity))
-    return PlanPolicy(**given)
+    path = given.get("policy_path")
+    said = policy_file.load(path) if path is not None else {}
+    said |= {f.name: given[f.name] for f in fields(PlanPolicy) if given.get(f.name) not in (None, (), False)}
+    if "anti_affinity" in said:
+        said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))
+    return PlanPolicy(**said)
 
 
-def _make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> Plan | Refusal:
+def known_nodes(cluster: Cluster, names: tuple[str, ...]) -> None:
+    """Raises BadInput for a name that no node of the cluster has."""
     from migrator.errors import BadInput
+
+    there = [node.name for node in cluster.nodes]
+    for name in names:
+        if name not in there:
+            some = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
+            raise BadInput(f"there is no node {name!r} in cluster {cluster.name!r}; it has {some}")
+
+
+def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> Plan | Refusal:
+    """A plan to empty nodes of the cluster, made from these facts."""
     from migrator.inventory.snapshot import digest
     from migrator.planner.drain import drain as plan_to_drain
 
-    names = [node.name for node in cluster.nodes]
-    for node in nodes:
-        if node not in names:
-            some = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-            raise BadInput(f"there is no node {node!r} in cluster {cluster.name!r}; it has {some}")
+    known_nodes(cluster, nodes)
     return plan_to_drain(cluster, nodes, digest(cluster), policy)
 
 
@@ -258,8 +233,9 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     return 0
 
 
-def _refused(refusal: Refusal, as_json: bool) -> int:
-    from migrator.cli.plan_text import print_refusal, refusal_json, refusal_line
+def refused(refusal: Refusal, as_json: bool) -> int:
+    from migrator.cli.plan_text import refusal_json
+    from migrator.cli.refusal_text import print_refusal, refusal_line
 
     if not as_json:
         print_refusal(refusal)

@@ -62,26 +62,6 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def print_refusal(refusal: Refusal) -> None:
-    """A line for each container and each node that did not take it."""
-    rows = [
-        (stuck.container, stuck.node, reason.node or "-", reason.text)
-        for stuck in refusal.containers
-        for reason in stuck.reasons
-    ]
-    if rows:
-        print_table(("CONTAINER", "ON", "NODE", "WHY NOT"), rows)
-
-
-def refusal_line(refusal: Refusal) -> str:
-    """Everything in one line, shortened where there is much."""
-    told = [str(reason) for reason in refusal.reasons]
-    if refusal.containers:
-        names = [f"{s.container} ({_some([str(r) for r in s.reasons])})" for s in refusal.containers]
-        told.insert(0, f"{_count(len(names), 'container')} cannot move: {_some(names)}")
-    return f"{refusal.intent}: {'; '.join(told)}"
-
-
 def refusal_json(refusal: Refusal) -> dict[str, Any]:
     return {
         "intent": refusal.intent,

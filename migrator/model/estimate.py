@@ -51,3 +51,9 @@ def estimate_move(container: ContainerFacts, source: Link, target: Link) -> Esti
         blackout_s=round(blackout_s, 3),
         duration_s=round(SETUP_CONSTANT_S + seeding_s + blackout_s, 3),
     )
+
+
+def still_s(estimate: Estimate) -> tuple[float, float]:
+    """Seconds of a move in which its links are free: before the files, and around the sending of the pages."""
+    memory = estimate.memory_bytes
+    return SETUP_CONSTANT_S + PAUSE_CONSTANT_S + memory / DUMP_BYTES_PER_S, memory / RESTORE_BYTES_PER_S

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
-from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms
+from migrator.planner.construct import construct
+from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
+from migrator.planner.look_closely import place_closely
 from migrator.planner.ordering import Leg, sequence, waits
-from migrator.planner.placement import Mover, Site, barred, machine_differences
-from migrator.planner.room import image_bytes
-from migrator.planner.schedule import makespan_s
-from migrator.planner.search import Barred, Found, Sites, assign, options
+from migrator.planner.placement import Mover
+from migrator.planner.room import Load, image_bytes
+from migrator.planner.schedule import makespan_s, timeline
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -31,25 +32,30 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         return Refusal(intent, reasons=silent)
     movers, stays, stuck = _sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
-    sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
-    closed = _barred(movers, targets, policy)
-    found = assign(movers, sites, closed)
-    stuck += [_stuck(mover, found.sites, sites, closed) for mover in found.stuck]
-    if stuck:
-        return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), _doubts(found))
+    built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy, cluster.nodes)
+    choices = built.choices
+    if built.stuck or stuck:
+        choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster.nodes)
+        stuck += homeless
+        if stuck:
+            return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
     graph = capacity_graph(cluster, policy)
-    legs = sequence(Leg(mover, found.targets[mover.name]) for mover in movers)
-    order = waits(legs, rooms(graph), policy.moves_per_node_max)
-    reasons = _choices(movers, found, sites, closed)
-    moves = tuple(_move(leg, cluster.node(leg.target), order[leg.name], reasons[leg.name]) for leg in legs)
-    bound_s = makespan_bound_s(graph, moves)
+    room = rooms(graph)
+    legs, blocked = sequence((Leg(mover, choices[mover.name].target) for mover in movers), room)
+    if blocked:
+        return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
+    order = waits(legs, room, policy.moves_per_node_max)
+    nodes = {node.name: node for node in cluster.nodes}
+    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], choices[leg.name].said()) for leg in legs)
+    ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
+    bound_s = makespan_bound_s(moves, ways, speeds)
     return Plan(
         intent=intent,
         cluster=cluster.name,
         snapshot=snapshot,
         empties=empties,
         moves=moves,
-        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max)),
+        makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
         makespan_bound_s=bound_s,
         stays=tuple(container.name for container in stays),
         notes=tuple(_notes(cluster, leaving, stays, policy)),
@@ -96,64 +102,15 @@ def _unmovable(cluster: Cluster, node: NodeFacts, container: ContainerFacts) -> 
         return f"node {elsewhere[0][0]} has a record of it too ({elsewhere[0][1].state}); see: migrator ct list"
     if container.state == "serving" and not container.alive:
         return f"it does not run; start it: migrator ct start {name}"
-    if node.memory_available_bytes < image_bytes(container):
-        short = image_bytes(container) - node.memory_available_bytes
-        return f"free memory on {node.name} {format_bytes(short)} short for its images"
     return ""
 
 
-def _barred(movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy) -> Barred:
-    """For each container and target: why it can never go there. No entry means that it can."""
-    sources = {mover.source.name: mover.source for mover in movers}
-    alike = {(s.name, t.name): machine_differences(s, t) for s in sources.values() for t in targets}
-    found = {}
-    for mover in movers:
-        for target in targets:
-            reasons = barred(mover, target, alike[mover.source.name, target.name], policy)
-            if reasons:
-                found[mover.name, target.name] = reasons
-    return found
-
-
-def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Barred) -> Stuck:
-    """What each node lacked for this container: by itself, or with those coming that have found a place there."""
-    reasons = [Reason(text, node) for (name, node), texts in closed.items() if name == mover.name for text in texts]
-    for name, site in filled.items():
-        if (mover.name, name) in closed:
-            continue
-        lacking = alone[name].lacks(mover) or site.lacks(mover)
-        if lacking:
-            reasons.append(Reason(lacking, name))
-    if not reasons:
-        reasons = [Reason("there is no other node")]
-    return Stuck(mover.name, mover.source.name, tuple(sorted(reasons, key=lambda reason: reason.node)))
-
-
-def _doubts(found: Found) -> tuple[Reason, ...]:
-    if found.stuck and not found.proved:
-        return (Reason("not every arrangement was tried; drain fewer nodes at once to see whether that fits"),)
-    return ()
-
-
-def _choices(movers: Sequence[Mover], found: Found, sites: Sites, closed: Barred) -> dict[str, str]:
-    """Why each container goes where it goes: the placement once more, looking at what else there was."""
-    by_name = {mover.name: mover for mover in movers}
-    said, sites = {}, dict(sites)
-    for name, target in found.targets.items():
-        fitting = sorted(options(by_name[name], sites, closed))
-        said[name] = _choice(target, fitting)
-        sites[target] = sites[target].place(by_name[name])
-    return said
-
-
-def _choice(target: str, fitting: Sequence[tuple[float, str]]) -> str:
-    use = {name: f"{share:.0%}" for share, name in fitting}
-    best, others = fitting[0][1], [name for _, name in fitting if name != target]
-    if not others:
-        return f"the only node that fits ({use[target]} full by then)"
-    if best == target:
-        return f"least loaded of {len(fitting)} that fit ({use[target]} full by then); next best {others[0]}"
-    return f"so that all find a place ({use[target]} full by then); {best} would be less loaded ({use[best]})"
+def _blocked(leg: Leg, gone: Sequence[Leg], room: Mapping[str, Load]) -> Stuck:
+    """A move that has no room for its images where it starts, even when all that can leave before it has left."""
+    free_bytes = room[leg.source].measured.memory_bytes
+    free_bytes += sum(other.mover.container.anon_bytes for other in gone if other.source == leg.source)
+    short = format_bytes(image_bytes(leg.mover.container) - free_bytes)
+    return Stuck(leg.name, leg.source, (Reason(f"free memory on {leg.source} {short} short for its images"),))
 
 
 def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:

@@ -7,7 +7,7 @@ on the way; everything here follows shortest paths and needs no change for it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
@@ -35,17 +35,28 @@ def rooms(graph: nx.DiGraph) -> dict[str, Load]:
     return {name: data["room"] for name, data in graph.nodes(data=True) if name != SWITCH}
 
 
-def link_bytes(graph: nx.DiGraph, moves: Iterable[PlannedMove]) -> dict[tuple[str, str], int]:
-    """Bytes that the moves send over each edge."""
-    sent: dict[tuple[str, str], int] = defaultdict(int)
-    for move in moves:
-        way = nx.shortest_path(graph, move.source, move.target)
-        for edge in nx.utils.pairwise(way):
-            sent[edge] += move.estimate.bytes
-    return dict(sent)
+Edge = tuple[str, str]
+Ways = dict[Edge, tuple[Edge, ...]]
 
 
-def makespan_bound_s(graph: nx.DiGraph, moves: Iterable[PlannedMove]) -> float:
+def ways_of(graph: nx.DiGraph, pairs: Iterable[tuple[str, str]]) -> Ways:
+    """The links between nodes: a shortest path for each pair, searched from both ends."""
+    found: Ways = {}
+    for source, target in pairs:
+        if (source, target) not in found:
+            found[source, target] = tuple(nx.utils.pairwise(nx.bidirectional_shortest_path(graph, source, target)))
+    return found
+
+
+def speeds_of(graph: nx.DiGraph) -> dict[Edge, float]:
+    """Bytes a second of every link."""
+    return {(a, b): float(data["bytes_per_s"]) for a, b, data in graph.edges(data=True)}
+
+
+def makespan_bound_s(moves: Iterable[PlannedMove], ways: Ways, speeds: Mapping[Edge, float]) -> float:
     """The busiest link's bytes over its speed: no schedule of these moves is shorter."""
-    times = (count / graph.edges[edge]["bytes_per_s"] for edge, count in link_bytes(graph, moves).items())
-    return round(max(times, default=0.0), 3)
+    sent: dict[Edge, int] = defaultdict(int)
+    for move in moves:
+        for edge in ways[move.source, move.target]:
+            sent[edge] += move.estimate.bytes
+    return round(max((count / speeds[edge] for edge, count in sent.items()), default=0.0), 3)

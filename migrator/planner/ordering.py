@@ -41,9 +41,24 @@ class Leg:
 Waits = dict[str, tuple[str, ...]]
 
 
-def sequence(legs: Iterable[Leg]) -> tuple[Leg, ...]:
-    """The order in which moves start."""
-    return tuple(sorted(legs, key=lambda leg: leg.mover.turn))
+def sequence(legs: Iterable[Leg], rooms: Mapping[str, Load]) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
+    """The order in which moves start, and those that never have room: each goes when those before it have gone."""
+    free, order = dict(rooms), list[Leg]()
+    left = sorted(legs, key=lambda leg: leg.mover.turn)
+    while left:
+        waiting = []
+        for leg in left:
+            coming = stay_of(leg.mover.container) + leg.images(leg.target)
+            if _has_room(free[leg.target], coming, True) and _has_room(free[leg.source], leg.images(leg.source), False):
+                free[leg.target] = free[leg.target] - stay_of(leg.mover.container)
+                free[leg.source] = free[leg.source] + stay_of(leg.mover.container)
+                order.append(leg)
+            else:
+                waiting.append(leg)
+        if len(waiting) == len(left):
+            break
+        left = waiting
+    return tuple(order), tuple(left)
 
 
 def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: int) -> Waits:
@@ -75,7 +90,11 @@ class _Ordering:
         as_last = {w for node in tight if self.touching[node] for w in self.waits[self.touching[node][-1].name]}
         for node in tight:
             self.touching[node].append(leg)
-        for names in (set(), as_last, earlier):
+        overlapping = [
+            {other.name for node in tight for other in self.touching[node][: -1 - beside]}
+            for beside in range(self.moves_per_node_max - 1, 0, -1)
+        ]
+        for names in (set(), as_last, *overlapping, earlier):
             self.waits[leg.name] = self._needed(names)
             self.before[leg.name] = frozenset(names).union(*(self.before[name] for name in names))
             if all(self._fits(node, other) for node in tight for other in self.touching[node]):
@@ -96,7 +115,7 @@ class _Ordering:
             if other.target == node:
                 load = load + stay_of(other.mover.container)
             elif ended:
-                load = load - Load(other.mover.container.reserved)
+                load = load - stay_of(other.mover.container)
             if not ended:
                 beside.append(other.images(node))
         load = load + leg.images(node) + _largest(beside, self.moves_per_node_max - 1)

@@ -3,8 +3,8 @@
 Theory. Room is counted on two ledgers. On the first are limits: capacity less headroom less what the records hold.
 On the second is what was measured: the memory and the disk that are really free. A container must fit on both. While
 it moves, the target holds its images beside the memory that is restored from them, and the source holds the images
-that are sent. What a container frees on its source is counted on the first ledger only: when the kernel has the
-memory back is not known.
+that are sent. What a container frees on its source is free when its move has ended: by then its processes are
+reaped, its images unmounted and its files removed.
 """
 
 from __future__ import annotations

@@ -1,30 +1,141 @@
-"""How long a plan takes, if each move takes as long as estimated."""
+"""How long a plan takes: its moves played on their links, before anything is touched.
+
+Theory. A move is a row of phases: some take their time (set-up, dump, restore), the others take a link, up from the
+source and down to the target (files, then pages). Those under way on a link share it equally, and none is faster
+than the machinery itself; the slower of its two ends sets a move's rate. Equal shares are what TCP comes to, and what
+one move cannot use of its share goes to nobody here, so the time is an upper one (max-min sharing would be lower).
+A move starts, in the plan's order, when all it waits for has ended and both its nodes have a turn free.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+from migrator.model.estimate import FILES_BYTES_PER_S, SEND_BYTES_PER_S, still_s
 from migrator.model.plan import PlannedMove
 
+Edge = tuple[str, str]
 
-def makespan_s(moves: Sequence[PlannedMove], moves_per_node_max: int) -> float:
-    """The end of the last move when each starts, in their order, as soon as its waits and its nodes' limits let it."""
-    waiting, running, ended = list(moves), list[tuple[float, int]](), set[str]()
-    busy: Counter[str] = Counter()
-    now_s = 0.0
-    while waiting or running:
+
+@dataclass(slots=True)
+class _Flow:
+    """One move under way. `phases` are what is left of it: (seconds, 0, 0) or (0, bytes, bytes a second at most)."""
+
+    number: int
+    move: PlannedMove
+    way: tuple[Edge, ...]
+    phases: list[tuple[float, float, float]]
+    rest_bytes: float = 0.0
+    rate: float = 0.0
+    since_s: float = 0.0
+    version: int = 0
+
+
+@dataclass(slots=True)
+class _Play:
+    """Moves under way and the links that they share; `due` holds what ends next, entries of old rates included."""
+
+    speeds: Mapping[Edge, float]
+    now_s: float = 0.0
+    due: list[tuple[float, int, int, _Flow]] = field(default_factory=list)
+    on: dict[Edge, dict[int, _Flow]] = field(default_factory=lambda: defaultdict(dict))
+
+    def go_on(self, flow: _Flow) -> bool:
+        """The flow's next phase; whether there was one."""
+        while flow.phases:
+            seconds, count, _ = flow.phases[0]
+            if count:
+                flow.rest_bytes, flow.since_s = count, self.now_s
+                for edge in flow.way:
+                    self.on[edge][flow.number] = flow
+                self._share(flow.way)
+                return True
+            if seconds:
+                self._push(flow, self.now_s + seconds)
+                return True
+            flow.phases.pop(0)
+        return False
+
+    def next(self) -> _Flow:
+        """The flow whose phase ends next; the clock goes there."""
+        while True:
+            at_s, _, version, flow = heapq.heappop(self.due)
+            if version == flow.version:
+                break
+        self.now_s = at_s
+        _, count, _ = flow.phases.pop(0)
+        if count:
+            for edge in flow.way:
+                del self.on[edge][flow.number]
+            self._share(flow.way)
+        return flow
+
+    def _share(self, way: Sequence[Edge]) -> None:
+        """New rates for all that is on these links."""
+        touched = {number: flow for edge in way for number, flow in self.on[edge].items()}
+        for number in sorted(touched):
+            flow = touched[number]
+            flow.rest_bytes -= flow.rate * (self.now_s - flow.since_s)
+            flow.since_s = self.now_s
+            flow.rate = min(flow.phases[0][2], *(self.speeds[edge] / len(self.on[edge]) for edge in flow.way))
+            self._push(flow, self.now_s + max(flow.rest_bytes, 0.0) / flow.rate)
+
+    def _push(self, flow: _Flow, at_s: float) -> None:
+        flow.version += 1
+        heapq.heappush(self.due, (at_s, flow.number, flow.version, flow))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a move starts and ends, seconds after the plan's beginning."""
+
+    start_s: float
+    end_s: float
+
+
+def timeline(
+    moves: Sequence[PlannedMove],
+    moves_per_node_max: int,
+    ways: Mapping[Edge, tuple[Edge, ...]],
+    speeds: Mapping[Edge, float],
+) -> dict[str, Span]:
+    """When each container moves. `ways` gives the links between two nodes, `speeds` bytes a second."""
+    play, busy, ended = _Play(speeds), defaultdict[str, int](int), dict[str, Span]()
+    waiting, starts = list(moves), dict[str, float]()
+    while waiting or len(ended) < len(starts):
         rest = []
         for move in waiting:
             free = busy[move.source] < moves_per_node_max and busy[move.target] < moves_per_node_max
-            if free and ended.issuperset(move.waits_for):
-                busy.update((move.source, move.target))
-                heapq.heappush(running, (now_s + move.estimate.duration_s, moves.index(move)))
+            if free and all(other in ended for other in move.waits_for):
+                busy[move.source] += 1
+                busy[move.target] += 1
+                play.go_on(_Flow(len(starts), move, ways[move.source, move.target], _phases(move)))
+                starts[move.container] = play.now_s
             else:
                 rest.append(move)
         waiting = rest
-        now_s, index = heapq.heappop(running)
-        busy.subtract((moves[index].source, moves[index].target))
-        ended.add(moves[index].container)
-    return round(now_s, 3)
+        flow = play.next()
+        while play.go_on(flow):
+            flow = play.next()
+        busy[flow.move.source] -= 1
+        busy[flow.move.target] -= 1
+        ended[flow.move.container] = Span(round(starts[flow.move.container], 3), round(play.now_s, 3))
+    return ended
+
+
+def makespan_s(spans: Mapping[str, Span]) -> float:
+    """The end of the last move."""
+    return max((span.end_s for span in spans.values()), default=0.0)
+
+
+def _phases(move: PlannedMove) -> list[tuple[float, float, float]]:
+    before_s, after_s = still_s(move.estimate)
+    return [
+        (before_s, 0, 0),
+        (0, move.estimate.files_bytes, FILES_BYTES_PER_S),
+        (0, move.estimate.memory_bytes, SEND_BYTES_PER_S),
+        (after_s, 0, 0),
+    ]

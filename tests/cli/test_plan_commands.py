@@ -10,6 +10,7 @@ import pytest
 from migrator.cli.main import main
 from migrator.inventory import snapshot
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.unit.test_imports import GANETI
 
 PLANS = Path(__file__).parents[2] / "plans"
 THREE = str(PLANS / "three-nodes.snapshot.json")
@@ -111,6 +112,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
         "headroom_percent": 10,
         "leave_stopped": False,
         "moves_per_node_max": 3,
+        "rules": [],
     }
 
 
@@ -152,3 +154,59 @@ def test_a_container_larger_than_any_node_is_refused_with_the_shortfall(migrator
     code, _, err = migrator("plan", "drain", "n1", "--snapshot", tmp_path / "big.json")
     assert code == 3
     assert "n2: disk 105.0 GiB short (keeping 5 % free)" in one_line(err)
+
+
+def test_an_imported_file_is_planned_with_by_the_marks_in_it(migrator, tmp_path):
+    fleet, saved = tmp_path / "fleet.data", tmp_path / "fleet.json"
+    fleet.write_text(GANETI)
+    code, out, _ = migrator("import", "ganeti", fleet, "-o", saved, "--link", "10Gbit")
+    assert (code, out.splitlines()[0]) == (0, f"{saved}: 3 nodes, 4 containers")
+    code, out, _ = migrator("plan", "drain", "--cordoned", "--max-blackout", "600", "--snapshot", saved, "--json")
+    assert (code, json.loads(out)["empties"]) == (0, ["n1"])
+    assert migrator("import", "ganeti", tmp_path / "none", "-o", saved)[0] == 2
+    assert "--link: not a link speed" in one_line(migrator("import", "ganeti", fleet, "-o", saved, "--link", "x")[2])
+
+
+def test_a_failure_domain_is_evacuated_by_its_label(migrator, tmp_path):
+    racks = [node(f"{rack}{n}", ct(f"c-{rack}{n}"), labels={"rack": rack}) for rack in "ab" for n in (1, 2)]
+    snapshot.save(cluster(*racks), tmp_path / "racks.json")
+    words = ("plan", "evacuate", "--label", "rack=a", "--snapshot", tmp_path / "racks.json")
+    code, out, _ = migrator(*words, "--json")
+    document = json.loads(out)
+    assert (code, document["intent"], document["empties"]) == (0, "evacuate rack=a", ["a1", "a2"])
+    assert {move["target"] for move in document["moves"]} == {"b1", "b2"}
+    assert "no node has label rack=z" in one_line(migrator(*words[:3], "rack=z", *words[4:])[2])
+    assert migrator(*words[:3], "rack", *words[4:])[0] == 2
+
+
+def test_what_if_a_node_were_gone_or_another_there(migrator, tight):
+    words = ("plan", "drain", "n1", "--snapshot", tight)
+    assert migrator(*words)[0] == 3
+    code, out, _ = migrator(*words, "--add-node", "x1=n1", "--json")
+    assert (code, {move["target"] for move in json.loads(out)["moves"]}) == (0, {"x1"})
+    assert "there is no node 'n9'" in one_line(migrator(*words, "--without", "n9")[2])
+    assert migrator(*words, "--without", "n1")[0] == 2
+    code, out, _ = migrator(*words, "--add-node", "x1=n1", "--without", "n2", "--json")
+    assert (code, {move["target"] for move in json.loads(out)["moves"]}) == (0, {"x1"})
+
+
+def test_a_plan_of_what_is_not_there_is_for_looking_only(migrator, tight, tmp_path):
+    migrator("plan", "drain", "n1", "--snapshot", tight, "--add-node", "x1=n1", "-o", tmp_path / "p.json")
+    assert "what if" in (tmp_path / "p.json").read_text()
+    assert migrator("check", tmp_path / "p.json", "--snapshot", tight)[0] == 3
+
+
+def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrator, fits, tmp_path):
+    policy, made = tmp_path / "policy.yaml", tmp_path / "p.json"
+    policy.write_text("headroom_percent: 20\nrules: [{rule: ban, containers: a, nodes: [n2]}]\n")
+    words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy)
+    assert migrator(*words, "-o", made)[0] == 0
+    document = json.loads(made.read_text())
+    assert document["policy"]["headroom_percent"] == 20
+    assert document["policy"]["rules"] == [{"containers": "a", "nodes": ["n2"], "rule": "ban"}]
+    assert {m["container"]: m["target"] for m in document["moves"]}["a"] == "n3"
+    assert migrator("check", made, "--snapshot", fits)[0] == 0
+    assert json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]["headroom_percent"] == 7
+    policy.write_text("rules: [{rule: pin, containers: a}]\n")
+    code, _, err = migrator(*words)
+    assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)

@@ -25,12 +25,16 @@ def can_drain(cluster: Cluster, name: str, policy: PlanPolicy) -> bool:
     dead_ends: set[frozenset[tuple[str, str]]] = set()
 
     def go_on(placed: frozenset[tuple[str, str]]) -> bool:
-        left = [c for c in source.containers if c.name not in {ct for ct, _ in placed}]
+        gone = {ct for ct, _ in placed}
+        left = [c for c in source.containers if c.name not in gone]
+        free_bytes = source.memory_available_bytes + sum(c.anon_bytes for c in source.containers if c.name in gone)
         if not left:
             return True
         if placed in dead_ends:
             return False
         for container in left:
+            if free_bytes < container.anon_bytes + MARGIN:
+                continue
             for target in targets:
                 there = [source.container(ct) for ct, where in placed if where == target.name]
                 if may_come(container, source, target, [c for c in there if c], policy) and go_on(
@@ -52,8 +56,6 @@ def may_come(
 ) -> bool:
     """Whether one more container may move to a node to which others have come."""
     if estimate_move(container, source.link, target.link).blackout_s > policy.blackout_s_max:
-        return False
-    if source.memory_available_bytes < container.anon_bytes + MARGIN:
         return False
     mine = group(container)
     if mine and mine in [group(other) for other in (*target.containers, *come)]:
@@ -103,7 +105,9 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
             sending = [facts[m.container] for m in under_way if m.source == node.name]
             if (come or coming) and not fits(node, come, coming, plan.policy):
                 return f"{node.name} is over its room with {[m.container for m in under_way]} under way"
-            if sum(c.anon_bytes + MARGIN for c in sending) > node.memory_available_bytes:
+            gone = [facts[m.container] for m in ended if m.source == node.name]
+            free_bytes = node.memory_available_bytes + sum(c.anon_bytes for c in gone)
+            if sum(c.anon_bytes + MARGIN for c in sending) > free_bytes:
                 return f"{node.name} has no memory for the images of {[c.name for c in sending]}"
     return _after(cluster, plan, facts)
 

@@ -149,6 +149,15 @@ def test_a_record_of_the_container_on_another_node_is_a_move_under_way():
     assert "run r7" in why(refused(node("n1", ct("a")), node("n2", half), node("n3")), "a")[0]
 
 
+def test_a_full_source_sends_the_small_ones_first_and_the_large_wait_for_the_memory_that_they_free():
+    small = [ct(f"s{n}", anon_bytes=300 * MIB) for n in range(2)]
+    large = ct("a", anon_bytes=800 * MIB)
+    plan = planned(node("n1", large, *small, memory_available_bytes=400 * MIB), node("n2"))
+    assert [m.container for m in plan.moves] == ["s0", "s1", "a"]
+    assert plan.move("a").waits_for == ("s1",)
+    assert plan.move("s1").waits_for == ("s0",)
+
+
 def test_images_that_the_source_cannot_hold_are_refused():
     refusal = refused(node("n1", ct("a"), memory_available_bytes=100 * MIB), node("n2"))
     assert why(refusal, "a") == ["free memory on n1 64.0 MiB short for its images"]

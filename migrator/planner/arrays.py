@@ -1,0 +1,150 @@
+"""A fleet as arrays: one row a node, one column a resource, so that a question to all nodes is one operation.
+
+Theory. The first three columns are the ledger of limits (CPU, memory, disk), the last two that of what was measured
+(memory, disk), as in room.py. Nodes that are alike as machines share a class, and what keeps containers of one class
+from another is asked once a pair of classes. Integers throughout: a plan is the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from migrator.model.compatibility import differences
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.plan_policy import INODES_MIN, PlanPolicy
+from migrator.planner.placement import Mover
+from migrator.planner.room import Load, image_bytes, room_of, stay_of, usable
+from migrator.planner.rulebook import Rulebook
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+MEMORY_COLUMNS = (1, 3)  # where images count, beside the containers
+
+
+def row(load: Load) -> list[int]:
+    """A load as columns."""
+    limits, measured = load.limits, load.measured
+    return [
+        limits.cpu_milli,
+        limits.memory_bytes,
+        limits.disk_bytes,
+        measured.memory_bytes,
+        measured.disk_bytes,
+    ]
+
+
+class Targets:
+    """The nodes that may take containers, and what has come to them so far.
+
+    `room` is what each can still take, `used` what of `whole` (its limits without headroom) is in use; `image` is
+    the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes.
+    """
+
+    def __init__(
+        self, nodes: Sequence[NodeFacts], policy: PlanPolicy, everywhere: Sequence[NodeFacts] | None = None
+    ) -> None:
+        count = len(nodes)
+        self.nodes, self.policy = nodes, policy
+        self.room: Ints = np.array([row(room_of(n, policy)) for n in nodes], np.int64).reshape(count, 5)
+        self.used: Ints = np.array([row(Load(n.reserved))[:3] for n in nodes], np.int64).reshape(count, 3)
+        self.whole: Floats = np.array([row(Load(usable(n, policy)))[:3] for n in nodes], float).reshape(count, 3)
+        self.image: Ints = np.zeros(count, np.int64)
+        self.inflow_s: Floats = np.zeros(count)
+        self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy)
+        self._classes: dict[object, int] = {}
+        self._of_class: list[NodeFacts] = []
+        self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
+        self._groups: dict[tuple[str, str], set[int]] = defaultdict(set)
+        self._ids: dict[int, set[int]] = defaultdict(set)
+        self._names: dict[str, set[int]] = defaultdict(set)
+        self._templates: dict[tuple[str, str], Mask] = {}
+        self._alike: dict[tuple[object, int], bool] = {}
+        for index, node in enumerate(nodes):
+            for container in node.containers:
+                self._names[container.name].add(index)
+                self._note(index, container)
+
+    def fitting(self, mover: Mover) -> Mask:
+        """The nodes that can take it beside all that has come, whatever the order in which they come."""
+        need = np.array(row(stay_of(mover.container)), np.int64)
+        images = np.maximum(self.image, image_bytes(mover.container))
+        rest = self.room - need
+        fits = (rest >= 0).all(axis=1)
+        for column in MEMORY_COLUMNS:
+            fits &= rest[:, column] >= images
+        fits &= self._suited(mover)[self._kinds]
+        fits &= self._right_template(mover)
+        for taken in self._taken(mover):
+            fits[list(taken)] = False
+        return fits & self.rules.allows(mover)
+
+    def share(self, mover: Mover) -> Floats:
+        """Use of each node's fullest resource once this container has come."""
+        after = self.used + np.array(row(Load(mover.container.reserved))[:3], np.int64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shares = np.where(self.whole > 0, after / self.whole, np.where(after > 0, 1.0, 0.0))
+        return shares.max(axis=1) if len(shares) else np.zeros(0)
+
+    def place(self, mover: Mover, index: int, sending_s: float) -> None:
+        """Books a container that comes to a node; `sending_s` is how long its bytes keep the node's link busy."""
+        self.room[index] -= np.array(row(stay_of(mover.container)), np.int64)
+        self.used[index] += np.array(row(Load(mover.container.reserved))[:3], np.int64)
+        self.image[index] = max(self.image[index], image_bytes(mover.container))
+        self.inflow_s[index] += sending_s
+        self.rules.place(mover, index)
+        self._note(index, mover.container)
+
+    def _note(self, index: int, container: ContainerFacts) -> None:
+        if container.descriptor is None:
+            return
+        self._ids[container.descriptor.id_index].add(index)
+        for key in self.policy.anti_affinity:
+            if key in container.descriptor.labels:
+                self._groups[key, container.descriptor.labels[key]].add(index)
+
+    def _taken(self, mover: Mover) -> Iterable[set[int]]:
+        """Sets of nodes where something is that must not be beside it."""
+        yield self._names.get(mover.name, set())
+        yield self._ids.get(mover.descriptor.id_index, set())
+        for key in self.policy.anti_affinity:
+            if key in mover.descriptor.labels:
+                yield self._groups.get((key, mover.descriptor.labels[key]), set())
+
+    def _right_template(self, mover: Mover) -> Mask:
+        template, digest = mover.descriptor.template, mover.descriptor.template_digest
+        if (template, digest) not in self._templates:
+            same = [node.templates.get(template, digest) == digest for node in self.nodes]
+            self._templates[template, digest] = np.array(same, bool)
+        return self._templates[template, digest]
+
+    def _suited(self, mover: Mover) -> Mask:
+        """For each class of nodes: whether machine and predicted pause suit this container."""
+        source, limit_s = mover.source, self.policy.blackout_s_max
+        suited = np.zeros(len(self._of_class), bool)
+        for kind, node in enumerate(self._of_class):
+            key = (_machine(source), kind)
+            if key not in self._alike:
+                self._alike[key] = next(differences(source, node), None) is None
+            suited[kind] = (
+                self._alike[key] and estimate_move(mover.container, source.link, node.link).blackout_s <= limit_s
+            )
+        return suited
+
+    def _kind(self, node: NodeFacts) -> int:
+        key = (_machine(node), node.inodes_available < INODES_MIN, node.link)
+        if key not in self._classes:
+            self._classes[key] = len(self._of_class)
+            self._of_class.append(node)
+        return self._classes[key]
+
+
+def _machine(node: NodeFacts) -> object:
+    """Equal for nodes that are alike in all that compatibility asks of a machine."""
+    tools = (node.criu, node.runc, node.rsync)
+    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges)

@@ -1,0 +1,130 @@
+"""Places for many containers among many nodes, quickly: the first try at every plan.
+
+Theory. Largest first, each to the node that is least loaded with it, among those whose link is free soon enough: no
+target's link may be busy for longer than the busiest source's, for then it would decide the makespan. Where that
+leaves some without a place, those go first the next time, a few times over. What fits here fits whatever the order of
+arrival; where that is too strict, search.py looks more closely.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from migrator.model.estimate import estimate_move, send_rate_bytes_per_s
+from migrator.model.facts import NodeFacts
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.arrays import Targets
+from migrator.planner.placement import Mover
+
+REPAIRS_MAX = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where one container goes, and what else there was: `fitting` nodes, the least loaded and the next of them."""
+
+    target: str
+    share: float
+    fitting: int
+    best: str
+    best_share: float
+    next_best: str | None
+
+    def said(self) -> str:
+        """The choice in words."""
+        use = f"{self.share:.0%} full by then"
+        if self.next_best is None:
+            return f"the only node that fits ({use})"
+        if self.best == self.target:
+            return f"least loaded of {self.fitting} that fit ({use}); next best {self.next_best}"
+        return f"so that all find a place ({use}); {self.best} would be less loaded ({self.best_share:.0%})"
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """`choices` in the order in which they were made; `stuck` found no place beside them."""
+
+    choices: dict[str, Choice]
+    stuck: tuple[Mover, ...]
+
+
+def construct(
+    movers: Sequence[Mover],
+    nodes: Sequence[NodeFacts],
+    policy: PlanPolicy,
+    everywhere: Sequence[NodeFacts] | None = None,
+) -> Built:
+    """A node for every container, or for as many as the best of a few tries found one for.
+
+    `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules over domains.
+    """
+    room = Targets(nodes, policy, everywhere)
+    order = sorted(movers, key=lambda m: _size(m, room))
+    best = last = _once(order, room, _busiest_source_s(movers))
+    for _ in range(REPAIRS_MAX):
+        if not best.stuck:
+            break
+        order = [*last.stuck, *(mover for mover in order if mover not in last.stuck)]
+        last = _once(order, Targets(nodes, policy, everywhere), _busiest_source_s(movers))
+        best = min(best, last, key=lambda built: len(built.stuck))
+    return best
+
+
+def _once(order: Sequence[Mover], targets: Targets, limit_s: float) -> Built:
+    choices: dict[str, Choice] = {}
+    stuck = []
+    for mover in order:
+        fitting = np.flatnonzero(targets.fitting(mover))
+        if not len(fitting):
+            stuck.append(mover)
+            continue
+        index, choice = _choose(mover, targets, fitting, limit_s)
+        choices[mover.name] = choice
+        targets.place(mover, index, _sending_s(mover, targets.nodes[index]))
+    return Built(choices, tuple(stuck))
+
+
+def _choose(mover: Mover, targets: Targets, fitting: NDArray[np.intp], limit_s: float) -> tuple[int, Choice]:
+    shares = targets.share(mover)[fitting]
+    order = np.lexsort((fitting, shares))  # names are sorted, so equal shares go to the first name
+    sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]])])
+    soon = targets.inflow_s[fitting][order] + sending_s <= limit_s
+    at = int(order[np.argmax(soon)]) if soon.any() else int(np.argmin(targets.inflow_s[fitting]))
+    best = int(order[0])
+    others = [targets.nodes[fitting[i]].name for i in order[:2] if i != at]
+    index = int(fitting[at])
+    choice = Choice(
+        target=targets.nodes[index].name,
+        share=float(shares[at]),
+        fitting=len(fitting),
+        best=targets.nodes[fitting[best]].name,
+        best_share=float(shares[best]),
+        next_best=others[0] if others else None,
+    )
+    return index, choice
+
+
+def _sending_s(mover: Mover, target: NodeFacts) -> float:
+    rate = send_rate_bytes_per_s(mover.source.link, target.link)
+    return estimate_move(mover.container, mover.source.link, target.link).bytes / rate
+
+
+def _busiest_source_s(movers: Sequence[Mover]) -> float:
+    """How long the busiest of the sources' links sends, at best."""
+    busy: dict[str, float] = defaultdict(float)
+    for mover in movers:
+        busy[mover.source.name] += _sending_s(mover, mover.source)
+    return max(busy.values(), default=0.0)
+
+
+def _size(mover: Mover, targets: Targets) -> tuple[float, str]:
+    """Sorts the largest first: by its largest share of the largest node."""
+    demand = mover.container.reserved
+    wanted = (demand.cpu_milli, demand.memory_bytes, demand.disk_bytes)
+    largest = targets.whole.max(axis=0) if len(targets.nodes) else np.zeros(3)
+    return (-max(w / whole if whole else 0.0 for w, whole in zip(wanted, largest, strict=True)), mover.name)

@@ -1,0 +1,109 @@
+"""Places where the quick construction found none: every pair is asked, every arrangement tried, and reasons given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from migrator.model.facts import NodeFacts
+from migrator.model.plan import Reason, Stuck
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.construct import Built, Choice
+from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.rulebook import Rulebook
+from migrator.planner.search import Barred, Found, Sites, assign, options
+
+PAIRS_MAX = 20_000
+Choices = dict[str, Choice]
+
+
+def place_closely(
+    movers: Sequence[Mover],
+    built: Built,
+    targets: Sequence[NodeFacts],
+    policy: PlanPolicy,
+    everywhere: Sequence[NodeFacts],
+) -> tuple[Choices, list[Stuck], tuple[Reason, ...]]:
+    """Where each container goes; those that find no place, with what each node lacked; and doubts about that.
+
+    `built` is what the quick construction came to: in a large fleet, or under rules that count over several nodes,
+    that is the answer, and is only explained.
+    """
+    sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
+    if policy.rules or len(movers) * len(targets) > PAIRS_MAX:
+        book = Rulebook([site.node for site in sites.values()], everywhere, policy)
+        index = {name: number for number, name in enumerate(sites)}
+        filled = dict(sites)
+        for mover in movers:
+            if mover.name in built.choices:
+                name = built.choices[mover.name].target
+                filled[name] = filled[name].place(mover)
+                book.place(mover, index[name])
+        closed = _barred(built.stuck, targets, policy)
+        for mover in built.stuck:
+            for name in sites:
+                if why := book.why_not(mover, index[name]):
+                    closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
+        stuck = [_stuck(mover, filled, sites, closed) for mover in built.stuck]
+        return built.choices, stuck, _doubts(Found({}, filled, built.stuck))
+    closed = _barred(movers, targets, policy)
+    found = assign(movers, sites, closed)
+    stuck = [_stuck(mover, found.sites, sites, closed) for mover in found.stuck]
+    return ({} if stuck else _choices(movers, found, sites, closed)), stuck, _doubts(found)
+
+
+def _barred(
+    movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """For each container and target: why it can never go there. No entry means that it can."""
+    sources = {mover.source.name: mover.source for mover in movers}
+    alike = {(s.name, t.name): machine_differences(s, t) for s in sources.values() for t in targets}
+    found = {}
+    for mover in movers:
+        for target in targets:
+            reasons = barred(mover, target, alike[mover.source.name, target.name], policy)
+            if reasons:
+                found[mover.name, target.name] = reasons
+    return found
+
+
+def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Barred) -> Stuck:
+    """What each node lacked for this container: by itself, or with those coming that have found a place there."""
+    reasons = [Reason(text, node) for (name, node), texts in closed.items() if name == mover.name for text in texts]
+    for name, site in filled.items():
+        if (mover.name, name) in closed:
+            continue
+        lacking = alone[name].lacks(mover) or site.lacks(mover)
+        if lacking:
+            reasons.append(Reason(lacking, name))
+    if not reasons:
+        reasons = [Reason("there is no other node")]
+    return Stuck(mover.name, mover.source.name, tuple(sorted(reasons, key=lambda reason: reason.node)))
+
+
+def _doubts(found: Found) -> tuple[Reason, ...]:
+    if found.stuck and not found.proved:
+        return (Reason("not every arrangement was tried; drain fewer nodes at once to see whether that fits"),)
+    return ()
+
+
+def _choices(movers: Sequence[Mover], found: Found, sites: Sites, closed: Barred) -> Choices:
+    """Why each container goes where it goes: the placement once more, looking at what else there was."""
+    by_name = {mover.name: mover for mover in movers}
+    choices, sites = {}, dict(sites)
+    for name, target in found.targets.items():
+        fitting = sorted(options(by_name[name], sites, closed))
+        choices[name] = _choice(target, fitting)
+        sites[target] = sites[target].place(by_name[name])
+    return choices
+
+
+def _choice(target: str, fitting: Sequence[tuple[float, str]]) -> Choice:
+    best_share, best = fitting[0]
+    return Choice(
+        target=target,
+        share=next(share for share, name in fitting if name == target),
+        fitting=len(fitting),
+        best=best,
+        best_share=best_share,
+        next_best=next((name for _, name in fitting if name != target), None),
+    )

@@ -1,0 +1,58 @@
+"""A refusal tells each container the reason of every class of nodes, and of a class the node that lacks least."""
+
+from __future__ import annotations
+
+import re
+
+from migrator.cli.refusal_text import classes, refusal_line
+from migrator.inventory.snapshot import digest
+from migrator.model.plan import Reason, Refusal
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner import look_closely
+from migrator.planner.drain import drain
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+
+
+def told(*reasons: Reason) -> list[str]:
+    return [str(reason) for reason in classes(reasons)]
+
+
+def test_a_few_nodes_are_told_one_by_one():
+    reasons = [Reason(f"memory {n}.0 GiB short", f"n{n}") for n in (1, 2, 3)]
+    assert told(*reasons) == [str(reason) for reason in reasons]
+
+
+def test_many_nodes_with_one_reason_are_told_once():
+    reasons = [Reason("cordoned (by operator)", f"n{n}") for n in range(90)]
+    assert told(*reasons) == ["90 nodes (n0, n1 ...): cordoned (by operator)"]
+
+
+def test_of_nodes_that_lack_different_amounts_the_one_that_lacks_least_is_shown():
+    reasons = [Reason(f"memory {900 - n}.0 MiB short", f"n{n}") for n in range(5)] + [
+        Reason("memory 1.0 GiB short", "n7"),
+        Reason("CPU 2 short", "n8"),
+    ]
+    assert told(*reasons) == [
+        "6 nodes (n0, n1 ...): memory 896.0 MiB short (that is n4, which lacks least)",
+        "n8: CPU 2 short",
+    ]
+
+
+def test_what_is_wrong_with_the_container_itself_is_never_made_a_class():
+    reasons = [Reason(f"it is wrong in way {n}") for n in range(6)]
+    assert len(told(*reasons)) == 6
+
+
+def test_a_large_fleet_that_is_full_says_for_every_container_what_is_missing(monkeypatch):
+    monkeypatch.setattr(look_closely, "PAIRS_MAX", 10)
+    leaving = [ct(f"c{n}", memory=4 * GIB, anon_bytes=MIB) for n in range(20)]
+    there = [node(f"n{n:02}", memory=5 * GIB) for n in range(15)]
+    fleet = cluster(node("a", *leaving, memory=100 * GIB), *there)
+    made = drain(fleet, ["a"], digest(fleet), PlanPolicy(headroom_percent=0))
+    assert isinstance(made, Refusal)
+    assert len(made.containers) == 5
+    for stuck in made.containers:
+        (reason,) = classes(stuck.reasons)
+        assert re.fullmatch(r"memory 3\.1 GiB short, with c\d+ coming.*", reason.text), reason
+    assert refusal_line(made).startswith("drain a: 5 containers cannot move: ")
+    assert "not every arrangement was tried" in refusal_line(made)

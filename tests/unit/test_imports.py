@@ -1,0 +1,134 @@
+"""Files of other systems become snapshots, or one line that says what is wrong with them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from migrator.errors import BadInput
+from migrator.inventory import ganeti, proxmox
+from migrator.model.facts import Cluster, Link, Resources
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.drain import drain
+
+GIB = 1 << 30
+GANETI = """g1|u1|preferred||
+
+n1|8192|1024|3072|102400|81920|16|Y|u1|1
+n2|8192|1024|7168|102400|102400|16|N|u1|1
+n3|8192|1024|6144|102400|102400|16|M|u1|1
+
+web.example|2048|10240|2|running|Y|n1||plain|svc:0|1
+db|2048|10240|2|running|Y|n1||rbd|svc:1,other|1
+db2|1024|10240|2|running|Y|n3||rbd|svc:1|1
+idle|1024|10240|2|ADMIN_down|Y|n3||plain||1
+
+htools:iextags:svc
+
+g1|128,1,1024,1,1,1|128,1,1024,1,1,1;65536,16,1048576,16,8,12|plain|4.0|32.0
+"""
+PROXMOX = [
+    {
+        "type": "node",
+        "node": "pve1",
+        "status": "online",
+        "maxcpu": 8,
+        "maxmem": 8 * GIB,
+        "mem": 4 * GIB,
+        "maxdisk": GIB,
+    },
+    {"type": "node", "node": "pve2", "status": "online", "maxcpu": 8, "maxmem": 8 * GIB, "mem": GIB, "maxdisk": GIB},
+    {"type": "node", "node": "pve3", "status": "offline"},
+    {"type": "storage", "node": "pve1", "storage": "local", "id": "storage/pve1/local"},
+    {"type": "lxc", "node": "pve1", "vmid": 101, "name": "Web", "status": "running", "maxcpu": 2, "maxmem": GIB}
+    | {"mem": GIB // 2, "tags": "plb_anti_affinity_web;prod"},
+    {"type": "qemu", "node": "pve1", "vmid": 9000, "name": "tmpl", "template": 1, "status": "stopped"},
+    {"type": "lxc", "node": "pve1", "vmid": 102, "status": "stopped", "maxmem": GIB},
+]
+
+
+def test_ganetis_nodes_have_what_is_not_their_own_and_cpus_by_the_policys_ratio():
+    cluster = ganeti.parse(GANETI, "f", Link(125, 125))
+    assert cluster.node("n1").capacity == Resources(64_000, 7 * GIB, 100 * GIB)
+    assert cluster.node("n1").memory_available_bytes == 3 * GIB
+    assert cluster.node("n1").link == Link(125, 125)
+    assert [n.cordon for n in cluster.nodes] == ["to be emptied", None, None]
+
+
+def test_ganetis_instances_keep_sizes_states_and_exclusion_tags():
+    cluster = ganeti.parse(GANETI, "f", Link())
+    web = cluster.node("n1").container("web-example")
+    assert web is not None and web.descriptor is not None
+    assert (web.reserved, web.anon_bytes, web.files_bytes) == (Resources(2000, 2 * GIB, 10 * GIB), 2 * GIB, 10 * GIB)
+    assert web.descriptor.labels == {"svc": "0", "anti-affinity": "svc:0"}
+    idle = cluster.node("n3").container("idle")
+    assert idle is not None
+    assert (idle.state, idle.alive, idle.anon_bytes) == ("stopped", False, 0)
+
+
+def test_disks_on_shared_storage_are_neither_copied_nor_counted():
+    db = ganeti.parse(GANETI, "f", Link()).node("n1").container("db")
+    assert db is not None
+    assert (db.files_bytes, db.reserved.disk_bytes) == (0, 0)
+
+
+def test_a_plan_of_a_ganeti_file_keeps_its_exclusion_tags_apart():
+    made = drain(ganeti.parse(GANETI, "f", Link()), ["n1"], "x", PlanPolicy(blackout_s_max=600))
+    assert isinstance(made, Plan), made
+    assert made.move("db").target == "n2"  # db2 of the same group is on n3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("n2|8192", "n2|many", "f:4: 'many' is no number"),
+        ("n2|8192", "n1|8192", "two nodes have one name"),
+        ("|Y|n1||plain", "|Y|n9||plain", "no node 'n9' is there, and web-example is on it"),
+        ("db2|", "db|", "there are two instances 'db'"),
+        ("|plain|svc:0|1", "", "f:7: 8 fields, 10 are wanted"),
+        ("|4.0|32.0", "|none|32.0", "f:14: the CPU ratio is 'none'"),
+        ("web.example", "$(reboot)", "cannot be made the name of a container"),
+        ("n3|8192", "-oProxyCommand|8192", "cannot be the name of a node"),
+    ],
+)
+def test_what_is_wrong_in_a_ganeti_file_is_said_with_its_line(old: str, new: str, said: str):
+    with pytest.raises(BadInput) as caught:
+        ganeti.parse(GANETI.replace(old, new), "f", Link())
+    assert said in str(caught.value)
+
+
+def imported(items: object) -> Cluster:
+    return proxmox.parse(json.dumps(items), "f", Link(), 4.0)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_proxmoxs_guests_become_containers_and_templates_and_storage_do_not(wrapped: bool):
+    cluster = imported({"data": PROXMOX} if wrapped else PROXMOX)
+    assert [c.name for c in cluster.node("pve1").containers] == ["lxc-102", "web-101"]
+    web = cluster.node("pve1").container("web-101")
+    assert web is not None and web.descriptor is not None
+    assert (web.reserved.cpu_milli, web.reserved.memory_bytes, web.anon_bytes) == (2000, GIB, GIB // 2)
+    assert web.descriptor.labels["anti-affinity"] == "web"
+    assert cluster.node("pve1").capacity.cpu_milli == 32_000
+
+
+def test_a_proxmox_node_that_is_not_online_is_left_out_and_says_why():
+    assert imported(PROXMOX).node("pve3").error == "node pve3: its status is offline"
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([], "no node is in it"),
+        (7, "not a list of cluster resources"),
+        ([{"type": "lxc", "node": "pve1"}], "item 1: vmid: Field required"),
+        ([{"type": "node", "node": "pve1", "maxmem": -1}], "item 1: maxmem"),
+        ([*PROXMOX, {"type": "lxc", "vmid": 7, "node": "pve9"}], "no node 'pve9' is there, and lxc-7 is on it"),
+    ],
+)
+def test_what_is_wrong_in_a_proxmox_file_is_said(items: object, said: str):
+    with pytest.raises(BadInput) as caught:
+        imported(items)
+    assert said in str(caught.value)
