@@ -131,6 +131,7 @@ async def test_a_worker_that_is_stopped_is_told_of_and_how_to_go_on(
     try:
         monkeypatch.setattr(journal, "worker", lambda run: worker.pid)
         worker.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, worker.pid, os.WSTOPPED)  # signals of one moment come in any order
         with pytest.raises(Refused, match=f"kill -CONT {worker.pid}; .* migrator resume r"):
             async with asyncio.timeout(30):
                 await stop.stop_worker(journal, "r", lambda pid: None)
