@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from migrator.cli.look import plan_show
 from migrator.cli.output import json_option, print_json
 from migrator.cli.plan import facts, file_type, known_nodes, make_drain, policy_of, refused, rules, snapshot_option
 
@@ -103,6 +104,9 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
         raise BadInput(f"no node has label {label}{there}")
     made = make_drain(cluster, inside, policy_of(given))
     return show(replace(made, intent=f"evacuate {label}"), notes, **given)
+
+
+plan.add_command(plan_show)
 
 
 def asked_cluster(

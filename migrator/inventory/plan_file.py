@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.policy_file import RuleEntry
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
@@ -63,10 +64,11 @@ class _Move(_Strict):
 
 class _Policy(_Strict):
     anti_affinity: list[Text]
-    blackout_s_max: Annotated[float, Field(gt=0, le=600)]
+    blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
     leave_stopped: bool
     moves_per_node_max: Annotated[int, Field(ge=1)]
+    rules: list[RuleEntry] = []
 
 
 class _Document(_Strict):
@@ -199,7 +201,11 @@ def _plan(document: _Document) -> Plan:
         makespan_bound_s=document.makespan_bound_s,
         stays=tuple(document.stays),
         notes=tuple(document.notes),
-        policy=PlanPolicy(**document.policy.model_dump() | {"anti_affinity": tuple(document.policy.anti_affinity)}),
+        policy=PlanPolicy(
+            **document.policy.model_dump(exclude={"anti_affinity", "rules"}),
+            anti_affinity=tuple(document.policy.anti_affinity),
+            rules=tuple(entry.value() for entry in document.policy.rules),
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import INODES_MIN, PlanPolicy
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes, room_of, stay_of, usable
+from migrator.planner.rulebook import Rulebook
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -45,7 +46,9 @@ class Targets:
     the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes.
     """
 
-    def __init__(self, nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
+    def __init__(
+        self, nodes: Sequence[NodeFacts], policy: PlanPolicy, everywhere: Sequence[NodeFacts] | None = None
+    ) -> None:
         count = len(nodes)
         self.nodes, self.policy = nodes, policy
         self.room: Ints = np.array([row(room_of(n, policy)) for n in nodes], np.int64).reshape(count, 5)
@@ -53,6 +56,7 @@ class Targets:
         self.whole: Floats = np.array([row(Load(usable(n, policy)))[:3] for n in nodes], float).reshape(count, 3)
         self.image: Ints = np.zeros(count, np.int64)
         self.inflow_s: Floats = np.zeros(count)
+        self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy)
         self._classes: dict[object, int] = {}
         self._of_class: list[NodeFacts] = []
         self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
@@ -77,7 +81,7 @@ class Targets:
         fits &= self._right_template(mover)
         for taken in self._taken(mover):
             fits[list(taken)] = False
-        return fits
+        return fits & self.rules.allows(mover)
 
     def fits(self, mover: Mover, index: int) -> bool:
         """Whether one node can take it: `fitting` for that node alone."""
@@ -87,6 +91,7 @@ class Targets:
             (rest >= 0).all()
             and all(rest[column] >= images for column in MEMORY_COLUMNS)
             and not any(index in taken for taken in self._taken(mover))
+            and not self.rules.why_not(mover, index)
             and self._suited(mover)[self._kinds[index]]
             and self._right_template(mover)[index]
         )
@@ -103,11 +108,13 @@ class Targets:
         self._book(index, mover.container, 1)
         self.image[index] = max(self.image[index], image_bytes(mover.container))
         self.inflow_s[index] += sending_s
+        self.rules.place(mover, index)
 
     def move(self, mover: Mover, source: int, target: int) -> None:
         """Books a container that has gone from one of the nodes to another, its images gone too."""
         self._book(source, mover.container, -1)
         self._book(target, mover.container, 1)
+        self.rules.move(mover, source, target)
 
     def may_leave(self, mover: Mover, index: int) -> bool:
         """Whether the node has room for the images that it would send."""

@@ -10,7 +10,7 @@ from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
-from migrator.planner.schedule import makespan_s
+from migrator.planner.schedule import makespan_s, timeline
 
 
 def assemble(
@@ -38,7 +38,7 @@ def assemble(
         snapshot=snapshot,
         empties=empties,
         moves=moves,
-        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max, ways, speeds)),
+        makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
         makespan_bound_s=bound_s,
         stays=stays,
         notes=notes,

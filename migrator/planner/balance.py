@@ -51,11 +51,17 @@ class Terms:
 class Balance:
     """A fleet under search. `at` is the number of the node each mover is on, `homes` of the one it came from."""
 
-    def __init__(self, movers: Sequence[Mover], nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
+    def __init__(
+        self,
+        movers: Sequence[Mover],
+        nodes: Sequence[NodeFacts],
+        policy: PlanPolicy,
+        everywhere: Sequence[NodeFacts] | None = None,
+    ) -> None:
         numbers = {node.name: number for number, node in enumerate(nodes)}
         self.movers, self.nodes = movers, nodes
         self.spread = Spread(nodes)
-        self.targets = Targets(nodes, policy)
+        self.targets = Targets(nodes, policy, everywhere)
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))

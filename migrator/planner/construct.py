@@ -53,16 +53,24 @@ class Built:
     stuck: tuple[Mover, ...]
 
 
-def construct(movers: Sequence[Mover], nodes: Sequence[NodeFacts], policy: PlanPolicy) -> Built:
-    """A node for every container, or for as many as the best of a few tries found one for."""
-    room = Targets(nodes, policy)
+def construct(
+    movers: Sequence[Mover],
+    nodes: Sequence[NodeFacts],
+    policy: PlanPolicy,
+    everywhere: Sequence[NodeFacts] | None = None,
+) -> Built:
+    """A node for every container, or for as many as the best of a few tries found one for.
+
+    `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules over domains.
+    """
+    room = Targets(nodes, policy, everywhere)
     order = sorted(movers, key=lambda m: _size(m, room))
     best = last = _once(order, room, _busiest_source_s(movers))
     for _ in range(REPAIRS_MAX):
         if not best.stuck:
             break
         order = [*last.stuck, *(mover for mover in order if mover not in last.stuck)]
-        last = _once(order, Targets(nodes, policy), _busiest_source_s(movers))
+        last = _once(order, Targets(nodes, policy, everywhere), _busiest_source_s(movers))
         best = min(best, last, key=lambda built: len(built.stuck))
     return best
 

@@ -31,10 +31,10 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         return Refusal(intent, reasons=silent)
     movers, stays, stuck = _sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
-    built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy)
+    built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy, cluster.nodes)
     choices = built.choices
     if built.stuck or stuck:
-        choices, homeless, doubts = place_closely(movers, built, targets, policy)
+        choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster.nodes)
         stuck += homeless
         if stuck:
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)

@@ -17,6 +17,7 @@ from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import groups_of, unmovable
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.rulebook import Rulebook
 
 
 def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: PlanPolicy, intent: str) -> Plan | Refusal:
@@ -38,12 +39,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
             stuck.append(Stuck(name, source.name, (Reason(why),)))
         else:
             movers.append(Mover(container, container.descriptor, source))
-    going = {mover.name for mover in movers}
-    for mover in movers:
-        meets = [m for m in movers if m is not mover and wishes[m.name] == wishes[mover.name]]
-        reasons = _against(mover, cluster.node(wishes[mover.name]), going, meets, policy)
-        if reasons:
-            stuck.append(Stuck(mover.name, mover.source.name, reasons))
+    stuck += _closed(cluster, movers, wishes, policy)
     if stuck:
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
     ready = sorted(movers, key=lambda mover: mover.turn)
@@ -60,6 +56,22 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         snapshot=snapshot,
         notes=(*notes, *fleet_notes(cluster, policy)),
     )
+
+
+def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str], policy: PlanPolicy) -> list[Stuck]:
+    """Those that their target cannot take whatever the order."""
+    going, stuck = {mover.name for mover in movers}, []
+    book, numbers = Rulebook(cluster.nodes, cluster.nodes, policy), {n.name: i for i, n in enumerate(cluster.nodes)}
+    for mover in movers:
+        target = cluster.node(wishes[mover.name])
+        meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]
+        reasons = _against(mover, target, going, meets, policy)
+        if against := book.why_not(mover, numbers[target.name]):
+            reasons += (Reason(against, target.name),)
+        book.place(mover, numbers[target.name])
+        if reasons:
+            stuck.append(Stuck(mover.name, mover.source.name, reasons))
+    return stuck
 
 
 def way_back(cluster: Cluster, moves: Sequence[tuple[str, str, str]]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -80,7 +80,7 @@ def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> lis
 def _search(
     cluster: Cluster, nodes: Sequence[NodeFacts], movers: Sequence[Mover], policy: PlanPolicy, terms: Terms
 ) -> _Found:
-    search = Balance(movers, nodes, policy)
+    search = Balance(movers, nodes, policy, cluster.nodes)
     search.run(terms)
     legs, blocked = sequence(legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy)))
     return _Found(search, legs, blocked, fleet_score(nodes, policy, legs), terms.once)

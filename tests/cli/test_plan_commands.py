@@ -114,6 +114,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
         "headroom_percent": 10,
         "leave_stopped": False,
         "moves_per_node_max": 3,
+        "rules": [],
     }
 
 
@@ -277,3 +278,19 @@ def test_what_a_plan_moved_is_brought_back_and_what_is_elsewhere_is_left_alone(m
 def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
     code, out, _ = migrator("plan", intent, "--help")
     assert (code, out) == (0, (Path(__file__).parent / f"help-plan-{intent}.txt").read_text())
+
+
+def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrator, fits, tmp_path):
+    policy, made = tmp_path / "policy.yaml", tmp_path / "p.json"
+    policy.write_text("headroom_percent: 20\nrules: [{rule: ban, containers: a, nodes: [n2]}]\n")
+    words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy)
+    assert migrator(*words, "-o", made)[0] == 0
+    document = json.loads(made.read_text())
+    assert document["policy"]["headroom_percent"] == 20
+    assert document["policy"]["rules"] == [{"containers": "a", "nodes": ["n2"], "rule": "ban"}]
+    assert {m["container"]: m["target"] for m in document["moves"]}["a"] == "n3"
+    assert migrator("check", made, "--snapshot", fits)[0] == 0
+    assert json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]["headroom_percent"] == 7
+    policy.write_text("rules: [{rule: pin, containers: a}]\n")
+    code, _, err = migrator(*words)
+    assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)
