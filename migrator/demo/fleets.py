@@ -1,9 +1,9 @@
 """python -m migrator.demo.fleets: a fleet of any size in Ganeti's text format, the same for the same seed.
 
 Theory. Nodes of 256 GiB and 64 CPUs, about 75 % full when there are ten containers a node: sizes are powers of two from
-1 to 64 GiB, 19.4 GiB in the mean. Five containers at a time share a tag `svc:N` and stand on five nodes, for they
-exclude each other. Sizes are dealt from a shuffled deck, so that every fleet is as full. Places are drawn by chance, and one is taken only if the node can still be emptied: its containers
-taken smallest first, each has room for its images beside what is left. So a drain is possible by construction.
+1 to 64 GiB, dealt from a shuffled deck, 19.4 GiB in the mean. Five containers at a time share a tag `svc:N` and stand
+on five nodes, for they exclude each other. Places are drawn by chance, and one is taken only if the node can still be
+emptied: its containers taken smallest first, each has room for its images beside what is left.
 """
 
 from __future__ import annotations

@@ -68,9 +68,10 @@ def _sorted_out(
 ) -> tuple[list[Mover], list[ContainerFacts], list[Stuck]]:
     """The containers of the nodes: those that move, those that stay because they are stopped, those that cannot."""
     movers, stays, stuck = [], [], []
+    places = _places(cluster, leaving)
     for node in leaving:
         for container in node.containers:
-            why = _unmovable(cluster, node, container)
+            why = _unmovable(places[container.name], node, container)
             if container.state == "stopped" and container.run == "-":
                 if policy.leave_stopped:
                     stays.append(container)
@@ -86,14 +87,23 @@ def _sorted_out(
     return movers, stays, stuck
 
 
-def _unmovable(cluster: Cluster, node: NodeFacts, container: ContainerFacts) -> str:
+Places = dict[str, list[tuple[str, ContainerFacts]]]
+
+
+def _places(cluster: Cluster, leaving: Sequence[NodeFacts]) -> Places:
+    """For each container on these nodes: every node that has a record of it, and what that says."""
+    places: Places = {container.name: [] for node in leaving for container in node.containers}
+    for node in cluster.nodes:
+        for container in node.containers:
+            if container.name in places:
+                places[container.name].append((node.name, container))
+    return places
+
+
+def _unmovable(places: Sequence[tuple[str, ContainerFacts]], node: NodeFacts, container: ContainerFacts) -> str:
     """What is wrong with the container itself, wherever it would go."""
     name = container.name
-    elsewhere = [
-        (other.name, there)
-        for other in cluster.nodes
-        if other.name != node.name and (there := other.container(name)) is not None
-    ]
+    elsewhere = [(other, there) for other, there in places if other != node.name]
     held_by = [c.run for _, c in elsewhere if c.run != "-"]
     if container.run != "-" or container.state not in ("serving", "stopped") or held_by:
         run = container.run if container.run != "-" else next(iter(held_by), "?")

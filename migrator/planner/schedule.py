@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrator.model.estimate import FILES_BYTES_PER_S, SEND_BYTES_PER_S, still_s
@@ -96,27 +96,41 @@ def makespan_s(
 ) -> float:
     """The end of the last move, in seconds. `ways` gives the links between two nodes, `speeds` bytes a second."""
     play, busy, ended = _Play(speeds), defaultdict[str, int](int), set[str]()
-    waiting, under_way = list(moves), 0
+    freed_by = _freed_by(moves)
+    waiting, under_way = set(range(len(moves))), 0
+    asked: Iterable[int] = range(len(moves))
     while waiting or under_way:
-        rest = []
-        for move in waiting:
+        for number in asked:
+            move = moves[number]
             free = busy[move.source] < moves_per_node_max and busy[move.target] < moves_per_node_max
             if free and ended.issuperset(move.waits_for):
                 busy[move.source] += 1
                 busy[move.target] += 1
                 under_way += 1
-                play.go_on(_Flow(len(ended) + under_way, move, ways[move.source, move.target], _phases(move)))
-            else:
-                rest.append(move)
-        waiting = rest
+                waiting.remove(number)
+                play.go_on(_Flow(number, move, ways[move.source, move.target], _phases(move)))
         flow = play.next()
         while play.go_on(flow):
             flow = play.next()
         under_way -= 1
-        busy[flow.move.source] -= 1
-        busy[flow.move.target] -= 1
-        ended.add(flow.move.container)
+        done = flow.move
+        busy[done.source] -= 1
+        busy[done.target] -= 1
+        ended.add(done.container)
+        asked = sorted(waiting & freed_by[flow.number])
     return round(play.now_s, 3)
+
+
+def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
+    """For each move, by number: those that its end may let start, for they touch its nodes or wait for it."""
+    touching: dict[str, set[int]] = defaultdict(set)
+    waiting: dict[str, set[int]] = defaultdict(set)
+    for number, move in enumerate(moves):
+        touching[move.source].add(number)
+        touching[move.target].add(number)
+        for name in move.waits_for:
+            waiting[name].add(number)
+    return [touching[move.source] | touching[move.target] | waiting[move.container] for move in moves]
 
 
 def _phases(move: PlannedMove) -> list[tuple[float, float, float]]:

@@ -42,9 +42,9 @@ def test_a_group_has_five_members_on_five_nodes() -> None:
     assert all(len(nodes) == len(set(nodes)) == 5 for nodes in groups.values())
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_the_marked_nodes_of_a_fleet_can_be_emptied(seed: int) -> None:
-    fleet = made(40, 2, seed)
+    fleet = made(100, 5, seed)
     plan = drain(fleet, [node.name for node in fleet.nodes if node.cordon], "sha256:x", POLICY)
     assert isinstance(plan, Plan)
 
