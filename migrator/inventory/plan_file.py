@@ -63,7 +63,7 @@ class _Move(_Strict):
 
 class _Policy(_Strict):
     anti_affinity: list[Text]
-    blackout_s_max: Annotated[float, Field(gt=0, le=600)]
+    blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
     leave_stopped: bool
     moves_per_node_max: Annotated[int, Field(ge=1)]
