@@ -13,10 +13,11 @@ from migrator.model.units import format_bytes
 from migrator.planner.construct import construct
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
-from migrator.planner.ordering import Leg, sequence, waits
+from migrator.planner.order_search import Track, order_of
+from migrator.planner.ordering import Leg, waits
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes
-from migrator.planner.schedule import makespan_s
+from migrator.planner.schedule import makespan_s, timeline
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -41,13 +42,14 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
     graph = capacity_graph(cluster, policy)
     room = rooms(graph)
-    legs, blocked = sequence((Leg(mover, choices[mover.name].target) for mover in movers), room)
+    wanted = [Leg(mover, choices[mover.name].target) for mover in movers]
+    ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
+    nodes = {node.name: node for node in cluster.nodes}
+    legs, blocked = order_of(wanted, Track(nodes, room, ways, speeds, policy.moves_per_node_max))
     if blocked:
         return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
     order = waits(legs, room, policy.moves_per_node_max)
-    nodes = {node.name: node for node in cluster.nodes}
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], choices[leg.name].said()) for leg in legs)
-    ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
     bound_s = makespan_bound_s(moves, ways, speeds)
     return Plan(
         intent=intent,
@@ -55,7 +57,7 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         snapshot=snapshot,
         empties=empties,
         moves=moves,
-        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max, ways, speeds)),
+        makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
         makespan_bound_s=bound_s,
         stays=tuple(container.name for container in stays),
         notes=tuple(_notes(cluster, leaving, stays, policy)),

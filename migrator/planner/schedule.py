@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrator.model.estimate import FILES_BYTES_PER_S, SEND_BYTES_PER_S, still_s
@@ -88,37 +88,47 @@ class _Play:
         heapq.heappush(self.due, (at_s, flow.number, flow.version, flow))
 
 
-def makespan_s(
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a move starts and ends, seconds after the plan's beginning."""
+
+    start_s: float
+    end_s: float
+
+
+def timeline(
     moves: Sequence[PlannedMove],
     moves_per_node_max: int,
     ways: Mapping[Edge, tuple[Edge, ...]],
     speeds: Mapping[Edge, float],
-) -> float:
-    """The end of the last move, in seconds. `ways` gives the links between two nodes, `speeds` bytes a second."""
-    play, busy, ended = _Play(speeds), defaultdict[str, int](int), set[str]()
-    freed_by = _freed_by(moves)
-    waiting, under_way = set(range(len(moves))), 0
-    asked: Iterable[int] = range(len(moves))
-    while waiting or under_way:
+) -> dict[str, Span]:
+    """When each container moves. `ways` gives the links between two nodes, `speeds` bytes a second."""
+    play, busy, ended = _Play(speeds), defaultdict[str, int](int), dict[str, Span]()
+    waiting, starts = set(range(len(moves))), dict[str, float]()
+    asked, freed_by = list(waiting), _freed_by(moves)
+    while waiting or len(ended) < len(starts):
         for number in asked:
             move = moves[number]
             free = busy[move.source] < moves_per_node_max and busy[move.target] < moves_per_node_max
-            if free and ended.issuperset(move.waits_for):
+            if free and all(other in ended for other in move.waits_for):
                 busy[move.source] += 1
                 busy[move.target] += 1
-                under_way += 1
                 waiting.remove(number)
                 play.go_on(_Flow(number, move, ways[move.source, move.target], _phases(move)))
+                starts[move.container] = play.now_s
         flow = play.next()
         while play.go_on(flow):
             flow = play.next()
-        under_way -= 1
-        done = flow.move
-        busy[done.source] -= 1
-        busy[done.target] -= 1
-        ended.add(done.container)
+        busy[flow.move.source] -= 1
+        busy[flow.move.target] -= 1
+        ended[flow.move.container] = Span(round(starts[flow.move.container], 3), round(play.now_s, 3))
         asked = sorted(waiting & freed_by[flow.number])
-    return round(play.now_s, 3)
+    return ended
+
+
+def makespan_s(spans: Mapping[str, Span]) -> float:
+    """The end of the last move."""
+    return max((span.end_s for span in spans.values()), default=0.0)
 
 
 def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
