@@ -21,7 +21,7 @@ from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.room import Load, image_bytes
 from migrator.planner.schedule import Edge, timeline
 
-TRIES_MIN, MOVES_PER_TRY = 40, 4
+TRIES_MIN, MOVES_PER_TRY = 16, 4
 Order = tuple[Leg, ...]
 
 
