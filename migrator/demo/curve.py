@@ -48,7 +48,7 @@ def plot(title: str, x_name: str, y_name: str, measured: Points, reference: Poin
     parts.append(f'<text x="{LEFT + 52}" y="{TOP + 18}">{escape(reference_name)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(x_name)}</text>')
-    parts.append(f'<text x="{LEFT}" y="{TOP - 8}" text-anchor="end">{escape(y_name)}</text>')
+    parts.append(f'<text x="8" y="{TOP - 8}">{escape(y_name)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
