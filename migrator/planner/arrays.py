@@ -74,7 +74,7 @@ class Targets:
         need = np.array(row(stay_of(mover.container)), np.int64)
         images = np.maximum(self.image, image_bytes(mover.container))
         rest = self.room - need
-        fits = (rest >= 0).all(axis=1)
+        fits: Mask = np.logical_and.reduce([rest[:, column] >= 0 for column in range(rest.shape[1])])
         for column in MEMORY_COLUMNS:
             fits &= rest[:, column] >= images
         fits &= self._suited(mover)[self._kinds]
@@ -101,7 +101,9 @@ class Targets:
         after = self.used + np.array(row(Load(mover.container.reserved))[:3], np.int64)
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = np.where(self.whole > 0, after / self.whole, np.where(after > 0, 1.0, 0.0))
-        return shares.max(axis=1) if len(shares) else np.zeros(0)
+        cpu, memory, disk = shares.T  # column by column: far quicker than along rows of three
+        fullest: Floats = np.maximum(np.maximum(cpu, memory), disk)
+        return fullest
 
     def place(self, mover: Mover, index: int, sending_s: float) -> None:
         """Books a container that comes to a node; `sending_s` is how long its bytes keep the node's link busy."""

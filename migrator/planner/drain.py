@@ -10,10 +10,11 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.construct import construct
-from migrator.planner.graph import capacity_graph, rooms
+from migrator.planner.graph import capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
-from migrator.planner.movers import unmovable
-from migrator.planner.ordering import Leg, sequence
+from migrator.planner.movers import places_of, unmovable
+from migrator.planner.order_search import Track, order_of
+from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes
 
@@ -38,9 +39,12 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         stuck += homeless
         if stuck:
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
-    room = rooms(capacity_graph(cluster, policy))
-    bound = [Leg(mover, choices[mover.name].target) for mover in sorted(movers, key=lambda mover: mover.turn)]
-    legs, blocked = sequence(bound, room)
+    graph = capacity_graph(cluster, policy)
+    room = rooms(graph)
+    wanted = [Leg(mover, choices[mover.name].target) for mover in sorted(movers, key=lambda mover: mover.turn)]
+    ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
+    nodes_by_name = {node.name: node for node in cluster.nodes}
+    legs, blocked = order_of(wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max))
     if blocked:
         return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
     return assemble(
@@ -61,9 +65,10 @@ def _sorted_out(
 ) -> tuple[list[Mover], list[ContainerFacts], list[Stuck]]:
     """The containers of the nodes: those that move, those that stay because they are stopped, those that cannot."""
     movers, stays, stuck = [], [], []
+    places = places_of(cluster, (container.name for node in leaving for container in node.containers))
     for node in leaving:
         for container in node.containers:
-            why = unmovable(cluster, node, container)
+            why = unmovable(places[container.name], node, container)
             if container.state == "stopped" and container.run == "-":
                 if policy.leave_stopped:
                     stays.append(container)

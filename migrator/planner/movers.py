@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -55,14 +55,23 @@ def broken(together: Counter[tuple[str, Group]]) -> int:
     return sum(count - 1 for count in together.values() if count > 1)
 
 
-def unmovable(cluster: Cluster, node: NodeFacts, container: ContainerFacts) -> str:
-    """What is wrong with the container itself, wherever it would go."""
+Places = dict[str, list[tuple[str, ContainerFacts]]]
+
+
+def places_of(cluster: Cluster, names: Iterable[str]) -> Places:
+    """For each of these containers: every node that has a record of it, and what that says."""
+    places: Places = {name: [] for name in names}
+    for node in cluster.nodes:
+        for container in node.containers:
+            if container.name in places:
+                places[container.name].append((node.name, container))
+    return places
+
+
+def unmovable(places: Sequence[tuple[str, ContainerFacts]], node: NodeFacts, container: ContainerFacts) -> str:
+    """What is wrong with the container itself, wherever it would go; `places` are all that have a record of it."""
     name = container.name
-    elsewhere = [
-        (other.name, there)
-        for other in cluster.nodes
-        if other.name != node.name and (there := other.container(name)) is not None
-    ]
+    elsewhere = [(other, there) for other, there in places if other != node.name]
     held_by = [c.run for _, c in elsewhere if c.run != "-"]
     if container.run != "-" or container.state not in ("serving", "stopped") or held_by:
         run = container.run if container.run != "-" else next(iter(held_by), "?")

@@ -14,7 +14,7 @@ from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.graph import capacity_graph, rooms
-from migrator.planner.movers import groups_of, unmovable
+from migrator.planner.movers import groups_of, places_of, unmovable
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.rulebook import Rulebook
@@ -26,6 +26,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     Raises KeyError for a container or node that the cluster does not have. One that is there already stays.
     """
     movers, stuck, notes = [], [], []
+    places = places_of(cluster, wishes)
     for name in sorted(wishes):
         source = home(cluster, name)
         container = source.container(name)
@@ -35,7 +36,9 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
             stuck.append(Stuck(name, source.name, (Reason(f"no answer: {source.error}", source.name),)))
         elif container is None or container.descriptor is None:
             stuck.append(Stuck(name, source.name, (Reason("its descriptor is missing"),)))
-        elif why := unmovable(cluster, source, container) or ("it is stopped" if container.state == "stopped" else ""):
+        elif why := unmovable(places[name], source, container) or (
+            "it is stopped" if container.state == "stopped" else ""
+        ):
             stuck.append(Stuck(name, source.name, (Reason(why),)))
         else:
             movers.append(Mover(container, container.descriptor, source))
