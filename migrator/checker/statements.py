@@ -13,6 +13,7 @@ from migrator.model.plan import Plan, PlannedMove
 def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
     """Everything that can be seen without following the moves."""
     nodes = {node.name: node for node in cluster.nodes}
+    places = _places(cluster, plan)
     if plan.cluster != cluster.name:
         text = f"the plan is for cluster {plan.cluster!r}, not for {cluster.name!r}"
         yield Finding(Code.WRONG_CLUSTER, text)
@@ -28,7 +29,7 @@ def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
     for move in plan.moves:
         yield from _nodes_of(move, plan, nodes)
         if move.source in nodes and not nodes[move.source].error:
-            yield from _container_of(move, nodes)
+            yield from _container_of(move, places[move.container])
     yield from _waits(plan)
 
 
@@ -54,9 +55,18 @@ def _nodes_of(move: PlannedMove, plan: Plan, nodes: dict[str, NodeFacts]) -> Ite
         yield Finding(Code.TARGET_CORDONED, text, name, target.name)
 
 
-def _container_of(move: PlannedMove, nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
+def _places(cluster: Cluster, plan: Plan) -> dict[str, dict[str, ContainerFacts]]:
+    """For each container that the plan moves: what every node that has a record of it says."""
+    places: dict[str, dict[str, ContainerFacts]] = {move.container: {} for move in plan.moves}
+    for node in cluster.nodes:
+        for container in node.containers:
+            if container.name in places:
+                places[container.name][node.name] = container
+    return places
+
+
+def _container_of(move: PlannedMove, there: dict[str, ContainerFacts]) -> Iterator[Finding]:
     name = move.container
-    there = {node.name: container for node in nodes.values() for container in node.containers if container.name == name}
     if not there:
         yield Finding(Code.UNKNOWN_CONTAINER, f"container {name} is on no node", name)
         return

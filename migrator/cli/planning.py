@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,9 +18,28 @@ if TYPE_CHECKING:
     from migrator.model.plan import Plan, Refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
+ELSEWHERE = {
+    "rebalance": ("migrator.cli.planning_balance", "plan_rebalance"),
+    "move": ("migrator.cli.planning_moves", "plan_move"),
+    "return": ("migrator.cli.planning_moves", "plan_return"),
+}
 
 
-def _planning(command: F) -> F:
+class _Plans(click.Group):
+    """The intents that are in files of their own are loaded when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = ELSEWHERE[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+def planning(command: F) -> F:
     """Adds what every intent has: rules, facts, what-if, and where the plan goes."""
     for option in (
         json_option,
@@ -41,7 +61,7 @@ def _planning(command: F) -> F:
     return command
 
 
-@click.group()
+@click.group(cls=_Plans)
 def plan() -> None:
     """Decide what moves where, and write it down. Nothing is moved."""
 
@@ -49,23 +69,23 @@ def plan() -> None:
 @plan.command("drain")
 @click.argument("nodes", nargs=-1, metavar="NODE...")
 @click.option("--cordoned", is_flag=True, help="Also every node that is cordoned.")
-@_planning
+@planning
 @click.pass_context
 def plan_drain(ctx: click.Context, /, nodes: tuple[str, ...], cordoned: bool, **given: Any) -> int:
     """Plan to empty the nodes: each container to where it fits best."""
     from migrator.errors import BadInput
 
-    cluster, notes = _cluster(ctx, **given)
+    cluster, notes = asked_cluster(ctx, **given)
     known_nodes(cluster, nodes)
     marked = [node.name for node in cluster.nodes if node.cordon is not None] if cordoned else []
     if not nodes and not marked:
         raise BadInput("no node is cordoned" if cordoned else "which nodes? name them, or use --cordoned")
-    return _show(make_drain(cluster, (*nodes, *marked), policy_of(given)), notes, **given)
+    return show(make_drain(cluster, (*nodes, *marked), policy_of(given)), notes, **given)
 
 
 @plan.command("evacuate")
 @click.option("--label", required=True, metavar="KEY=VALUE", help="The nodes with this label: a failure domain.")
-@_planning
+@planning
 @click.pass_context
 def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
     """Plan to empty a failure domain: everything on the nodes with a label goes to the others."""
@@ -76,20 +96,20 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
     key, equals, value = label.partition("=")
     if not key or not equals:
         raise BadInput(f"--label: {label!r} is not KEY=VALUE, such as rack=r1")
-    cluster, notes = _cluster(ctx, **given)
+    cluster, notes = asked_cluster(ctx, **given)
     inside = tuple(node.name for node in cluster.nodes if node.labels.get(key) == value)
     if not inside:
         values = sorted({node.labels[key] for node in cluster.nodes if key in node.labels})
         there = f"; {key} is one of {', '.join(values[:10])}" if values else f"; none has a label {key}"
         raise BadInput(f"no node has label {label}{there}")
     made = make_drain(cluster, inside, policy_of(given))
-    return _show(replace(made, intent=f"evacuate {label}"), notes, **given)
+    return show(replace(made, intent=f"evacuate {label}"), notes, **given)
 
 
 plan.add_command(plan_show)
 
 
-def _cluster(
+def asked_cluster(
     ctx: click.Context, snapshot: Path | None, gone: tuple[str, ...], more: tuple[str, ...], **_: Any
 ) -> tuple[Cluster, tuple[str, ...]]:
     """The facts, changed by what is asked "what if", and how they were changed."""
@@ -111,7 +131,7 @@ def _cluster(
     return without(with_nodes(cluster, pairs), gone), tuple(notes)
 
 
-def _show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_json: bool, **_: Any) -> int:
+def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_json: bool, **_: Any) -> int:
     """Writes or prints a plan, or says why there is none; the exit code."""
     from dataclasses import replace
 

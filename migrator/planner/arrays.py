@@ -7,8 +7,8 @@ from another is asked once a pair of classes. Integers throughout: a plan is the
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,22 +60,21 @@ class Targets:
         self._classes: dict[object, int] = {}
         self._of_class: list[NodeFacts] = []
         self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
-        self._groups: dict[tuple[str, str], set[int]] = defaultdict(set)
-        self._ids: dict[int, set[int]] = defaultdict(set)
-        self._names: dict[str, set[int]] = defaultdict(set)
+        self._groups: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
+        self._ids: dict[int, Counter[int]] = defaultdict(Counter)
+        self._names: dict[str, Counter[int]] = defaultdict(Counter)
         self._templates: dict[tuple[str, str], Mask] = {}
         self._alike: dict[tuple[object, int], bool] = {}
         for index, node in enumerate(nodes):
             for container in node.containers:
-                self._names[container.name].add(index)
-                self._note(index, container)
+                self._note(index, container, 1)
 
     def fitting(self, mover: Mover) -> Mask:
         """The nodes that can take it beside all that has come, whatever the order in which they come."""
         need = np.array(row(stay_of(mover.container)), np.int64)
         images = np.maximum(self.image, image_bytes(mover.container))
         rest = self.room - need
-        fits = (rest >= 0).all(axis=1)
+        fits: Mask = np.logical_and.reduce([rest[:, column] >= 0 for column in range(rest.shape[1])])
         for column in MEMORY_COLUMNS:
             fits &= rest[:, column] >= images
         fits &= self._suited(mover)[self._kinds]
@@ -84,37 +83,69 @@ class Targets:
             fits[list(taken)] = False
         return fits & self.rules.allows(mover)
 
+    def fits(self, mover: Mover, index: int) -> bool:
+        """Whether one node can take it: `fitting` for that node alone."""
+        rest = self.room[index] - np.array(row(stay_of(mover.container)), np.int64)
+        images = max(int(self.image[index]), image_bytes(mover.container))
+        return bool(
+            (rest >= 0).all()
+            and all(rest[column] >= images for column in MEMORY_COLUMNS)
+            and not any(index in taken for taken in self._taken(mover))
+            and not self.rules.why_not(mover, index)
+            and self._suited(mover)[self._kinds[index]]
+            and self._right_template(mover)[index]
+        )
+
     def share(self, mover: Mover) -> Floats:
         """Use of each node's fullest resource once this container has come."""
         after = self.used + np.array(row(Load(mover.container.reserved))[:3], np.int64)
         with np.errstate(divide="ignore", invalid="ignore"):
             shares = np.where(self.whole > 0, after / self.whole, np.where(after > 0, 1.0, 0.0))
-        return shares.max(axis=1) if len(shares) else np.zeros(0)
+        cpu, memory, disk = shares.T  # column by column: far quicker than along rows of three
+        fullest: Floats = np.maximum(np.maximum(cpu, memory), disk)
+        return fullest
 
     def place(self, mover: Mover, index: int, sending_s: float) -> None:
         """Books a container that comes to a node; `sending_s` is how long its bytes keep the node's link busy."""
-        self.room[index] -= np.array(row(stay_of(mover.container)), np.int64)
-        self.used[index] += np.array(row(Load(mover.container.reserved))[:3], np.int64)
+        self._book(index, mover.container, 1)
         self.image[index] = max(self.image[index], image_bytes(mover.container))
         self.inflow_s[index] += sending_s
         self.rules.place(mover, index)
-        self._note(index, mover.container)
 
-    def _note(self, index: int, container: ContainerFacts) -> None:
-        if container.descriptor is None:
-            return
-        self._ids[container.descriptor.id_index].add(index)
-        for key in self.policy.anti_affinity:
-            if key in container.descriptor.labels:
-                self._groups[key, container.descriptor.labels[key]].add(index)
+    def move(self, mover: Mover, source: int, target: int) -> None:
+        """Books a container that has gone from one of the nodes to another, its images gone too."""
+        self._book(source, mover.container, -1)
+        self._book(target, mover.container, 1)
+        self.rules.move(mover, source, target)
 
-    def _taken(self, mover: Mover) -> Iterable[set[int]]:
-        """Sets of nodes where something is that must not be beside it."""
-        yield self._names.get(mover.name, set())
-        yield self._ids.get(mover.descriptor.id_index, set())
+    def may_leave(self, mover: Mover, index: int) -> bool:
+        """Whether the node has room for the images that it would send."""
+        return bool(self.room[index, 3] >= image_bytes(mover.container) and self.room[index, 4] >= 0)
+
+    def _book(self, index: int, container: ContainerFacts, sign: int) -> None:
+        self.room[index] -= sign * np.array(row(stay_of(container)), np.int64)
+        self.used[index] += sign * np.array(row(Load(container.reserved))[:3], np.int64)
+        self._note(index, container, sign)
+
+    def _note(self, index: int, container: ContainerFacts, sign: int) -> None:
+        """Remembers, or forgets, what must not be beside this container on a node."""
+        kept = [self._names[container.name]]
+        if container.descriptor is not None:
+            labels = container.descriptor.labels
+            kept.append(self._ids[container.descriptor.id_index])
+            kept += [self._groups[key, labels[key]] for key in self.policy.anti_affinity if key in labels]
+        for there in kept:
+            there[index] += sign
+            if not there[index]:
+                del there[index]
+
+    def _taken(self, mover: Mover) -> Iterable[Collection[int]]:
+        """Nodes where something is that must not be beside it."""
+        yield self._names.get(mover.name, ())
+        yield self._ids.get(mover.descriptor.id_index, ())
         for key in self.policy.anti_affinity:
             if key in mover.descriptor.labels:
-                yield self._groups.get((key, mover.descriptor.labels[key]), set())
+                yield self._groups.get((key, mover.descriptor.labels[key]), ())
 
     def _right_template(self, mover: Mover) -> Mask:
         template, digest = mover.descriptor.template, mover.descriptor.template_digest

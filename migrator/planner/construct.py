@@ -91,7 +91,7 @@ def _once(order: Sequence[Mover], targets: Targets, limit_s: float) -> Built:
 
 def _choose(mover: Mover, targets: Targets, fitting: NDArray[np.intp], limit_s: float) -> tuple[int, Choice]:
     shares = targets.share(mover)[fitting]
-    order = np.lexsort((fitting, shares))  # names are sorted, so equal shares go to the first name
+    order = np.argsort(shares, kind="stable")  # names are sorted, so equal shares go to the first name
     sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]])])
     soon = targets.inflow_s[fitting][order] + sending_s <= limit_s
     at = int(order[np.argmax(soon)]) if soon.any() else int(np.argmin(targets.inflow_s[fitting]))

@@ -81,11 +81,21 @@ class Rulebook:
 
     def place(self, mover: Mover, index: int) -> None:
         """Counts a container that comes to a node."""
-        self.counts[index] += 1
+        self._arrive(mover, index, 1)
+
+    def move(self, mover: Mover, source: int, target: int) -> None:
+        """Counts a container that goes from one of the nodes to another: it stays counted where it was at first."""
+        self._arrive(mover, source, -1)
+        self._arrive(mover, target, 1)
+
+    def _arrive(self, mover: Mover, index: int, sign: int) -> None:
+        node = self.nodes[index]
+        if node.name != mover.source.name:
+            self.counts[index] += sign
         for rule, members in zip(self.spreads, self._members, strict=True):
-            value, domain = mover.descriptor.labels.get(rule.label), domain_of(self.nodes[index], rule.domain)
+            value, domain = mover.descriptor.labels.get(rule.label), domain_of(node, rule.domain)
             if value is not None and domain != domain_of(mover.source, rule.domain):
-                members[value, domain] += 1
+                members[value, domain] += sign
 
     def _count(self, container: ContainerFacts, node: NodeFacts) -> None:
         for rule, members in zip(self.spreads, self._members, strict=True):

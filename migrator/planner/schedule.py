@@ -104,31 +104,43 @@ def timeline(
 ) -> dict[str, Span]:
     """When each container moves. `ways` gives the links between two nodes, `speeds` bytes a second."""
     play, busy, ended = _Play(speeds), defaultdict[str, int](int), dict[str, Span]()
-    waiting, starts = list(moves), dict[str, float]()
+    waiting, starts = set(range(len(moves))), dict[str, float]()
+    asked, freed_by = list(waiting), _freed_by(moves)
     while waiting or len(ended) < len(starts):
-        rest = []
-        for move in waiting:
+        for number in asked:
+            move = moves[number]
             free = busy[move.source] < moves_per_node_max and busy[move.target] < moves_per_node_max
             if free and all(other in ended for other in move.waits_for):
                 busy[move.source] += 1
                 busy[move.target] += 1
-                play.go_on(_Flow(len(starts), move, ways[move.source, move.target], _phases(move)))
+                waiting.remove(number)
+                play.go_on(_Flow(number, move, ways[move.source, move.target], _phases(move)))
                 starts[move.container] = play.now_s
-            else:
-                rest.append(move)
-        waiting = rest
         flow = play.next()
         while play.go_on(flow):
             flow = play.next()
         busy[flow.move.source] -= 1
         busy[flow.move.target] -= 1
         ended[flow.move.container] = Span(round(starts[flow.move.container], 3), round(play.now_s, 3))
+        asked = sorted(waiting & freed_by[flow.number])
     return ended
 
 
 def makespan_s(spans: Mapping[str, Span]) -> float:
     """The end of the last move."""
     return max((span.end_s for span in spans.values()), default=0.0)
+
+
+def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
+    """For each move, by number: those that its end may let start, for they touch its nodes or wait for it."""
+    touching: dict[str, set[int]] = defaultdict(set)
+    waiting: dict[str, set[int]] = defaultdict(set)
+    for number, move in enumerate(moves):
+        touching[move.source].add(number)
+        touching[move.target].add(number)
+        for name in move.waits_for:
+            waiting[name].add(number)
+    return [touching[move.source] | touching[move.target] | waiting[move.container] for move in moves]
 
 
 def _phases(move: PlannedMove) -> list[tuple[float, float, float]]:

@@ -15,6 +15,8 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread, selected, selects
 from migrator.planner.drain import drain
 from migrator.planner.look import end_state
+from migrator.planner.moves import move
+from migrator.planner.rebalance import Terms, rebalance
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 APPS = ("web", "db")
@@ -45,22 +47,24 @@ def ruled(draw: st.DrawFn) -> tuple[Cluster, PlanPolicy]:
     return cluster(*nodes), policy
 
 
-def broken(fleet: Cluster, rule: Rule, moved: set[str]) -> int:
-    """How much of a rule does not hold, counted in the plainest way. Ban and fence count only what was moved."""
+def broken(fleet: Cluster, rule: Rule, moved: set[str]) -> Counter[object]:
+    """Where and by how much a rule does not hold, counted in the plainest way. Ban and fence look at what was moved."""
     placed = [(n, c, dict(c.descriptor.labels)) for n in fleet.nodes for c in n.containers if c.descriptor]
     match rule:
         case Ban() | Fence():
             meant = [(n, c) for n, c, labels in placed if c.name in moved and selects(rule.containers, c.name, labels)]
             inside = [selected(rule.nodes, n.name, n.labels) for n, _ in meant]
-            return sum(inside) if isinstance(rule, Ban) else sum(not i for i in inside)
+            return +Counter({"": sum(inside) if isinstance(rule, Ban) else sum(not i for i in inside)})
         case Pin():
-            return len([c for _, c, labels in placed if c.name in moved and selects(rule.containers, c.name, labels)])
+            return Counter(
+                c.name for _, c, labels in placed if c.name in moved and selects(rule.containers, c.name, labels)
+            )
         case Spread():
             counts = Counter((labels[rule.label], n.labels.get(rule.domain, n.name)) for n, _, labels in placed)
-            return sum(max(0, count - rule.at_most) for count in counts.values())
+            return +Counter({key: count - rule.at_most for key, count in counts.items()})
         case Crowd():
             nodes = [n for n in fleet.nodes if not rule.nodes or selected(rule.nodes, n.name, n.labels)]
-            return sum(max(0, len(n.containers) - rule.at_most) for n in nodes)
+            return +Counter({n.name: len(n.containers) - rule.at_most for n in nodes})
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -75,6 +79,39 @@ def test_a_plan_keeps_every_rule_and_makes_no_violation_worse(drawn: tuple[Clust
     after, moved = end_state(fleet, made), {move.container for move in made.moves}
     for rule in policy.rules:
         assert broken(after, rule, moved) <= broken(fleet, rule, set())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(ruled())
+def test_a_rebalance_keeps_every_rule_and_makes_no_violation_worse(drawn: tuple[Cluster, PlanPolicy]) -> None:
+    fleet, policy = drawn
+    made = rebalance(fleet, "-", policy, Terms(iterations=50, min_gain=0.0))
+    assert check(fleet, made, policy) == ()
+    after, moved = end_state(fleet, made), {move.container for move in made.moves}
+    for rule in policy.rules:
+        assert broken(after, rule, moved) <= broken(fleet, rule, set())
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(ruled(), st.integers(1, 6))
+def test_a_move_that_is_asked_for_by_name_is_planned_exactly_if_the_rules_let_it(
+    drawn: tuple[Cluster, PlanPolicy], number: int
+) -> None:
+    fleet, policy = drawn
+    first, target = fleet.nodes[0].containers[0], fleet.nodes[1 + number % (len(fleet.nodes) - 1)]
+    made = move(fleet, {first.name: target.name}, "-", policy, "move")
+    nodes = [
+        replace(
+            n,
+            containers=tuple(c for c in n.containers if c is not first) + ((first,) if n is target else ()),
+        )
+        for n in fleet.nodes
+    ]
+    after, before = Cluster("x", tuple(nodes)), [broken(fleet, rule, set()) for rule in policy.rules]
+    holds = [broken(after, r, {first.name}) <= b for r, b in zip(policy.rules, before, strict=True)]
+    assert isinstance(made, Plan) == all(holds)
+    if isinstance(made, Plan):
+        assert check(fleet, made, policy) == ()
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
