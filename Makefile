@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full sim lint bench-blackout chaos soak clean
+.PHONY: help setup demo test test-full sim lint bench-blackout bench-planner chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -37,6 +37,12 @@ lint:
 # make bench-blackout   the pause of a migration beside bare runc's own freeze, dump and restore
 bench-blackout: setup
 	@$(PYTHON) -m migrator.demo.bench
+
+# make bench-planner   what plans for fleets cost, with hbal beside it; DATA=FOLDER for where the given fleets are
+DATA ?= ../shared/bench
+bench-planner:
+	@tools/setup --no-image
+	@$(PYTHON) -m migrator.demo.planner_bench --data $(DATA)
 
 # make chaos   every state of a migration times everything that can break in it; writes docs/reliability.md
 chaos: setup

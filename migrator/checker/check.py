@@ -9,6 +9,7 @@ from __future__ import annotations
 from migrator.checker.findings import Code, Finding
 from migrator.checker.pairs import pair_findings
 from migrator.checker.replay import replay_findings
+from migrator.checker.rules import rule_findings
 from migrator.checker.statements import statement_findings
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
@@ -25,4 +26,5 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
     if not any(finding.code in _UNFOLLOWABLE for finding in found):
         found += pair_findings(cluster, plan, policy)
         found += replay_findings(cluster, plan, policy)
+        found += rule_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

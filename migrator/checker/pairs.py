@@ -59,9 +59,6 @@ def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
     there = target.templates.get(descriptor.template, descriptor.template_digest)
     if there != descriptor.template_digest:
         yield f"its template {descriptor.template} is another"
-    for other in target.containers:
-        if other.descriptor and other.descriptor.id_index == descriptor.id_index and other.name != container.name:
-            yield f"container {other.name} there has the same range of user ids"
 
 
 def _numbers(version: str) -> list[int]:

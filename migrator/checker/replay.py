@@ -135,9 +135,10 @@ def _company(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
     if mine is None:
         return
     gone = {e.move.container for e in touching if e.move.source == node.name and e.move.container in event.ended}
-    there = [c for c in node.containers if c.name not in gone and c.name != name]
-    company = there + [c for c in _arrived(event, node, touching) if c.name != name]
-    for other in company:
+    there = [c for c in node.containers if c.name not in gone]
+    for other in there + _arrived(event, node, touching):
+        if other.name == name:
+            continue
         theirs = other.descriptor
         if theirs is None:
             continue
@@ -145,7 +146,7 @@ def _company(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
             if key in mine.labels and mine.labels[key] == theirs.labels.get(key):
                 text = f"container {name}: {other.name} of the same group {key}={mine.labels[key]} is on {node.name}"
                 yield Finding(Code.ANTI_AFFINITY, text, name, node.name)
-        if theirs.id_index == mine.id_index and other not in there:
+        if theirs.id_index == mine.id_index:
             text = f"container {name}: {other.name}, with the same range of user ids, may be on {node.name}"
             yield Finding(Code.INCOMPATIBLE, text, name, node.name)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
@@ -13,6 +13,7 @@ from migrator.model.plan import Plan, PlannedMove
 def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
     """Everything that can be seen without following the moves."""
     nodes = {node.name: node for node in cluster.nodes}
+    places = _places(cluster, plan)
     if plan.cluster != cluster.name:
         text = f"the plan is for cluster {plan.cluster!r}, not for {cluster.name!r}"
         yield Finding(Code.WRONG_CLUSTER, text)
@@ -25,21 +26,11 @@ def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
     for name, count in Counter(move.container for move in plan.moves).items():
         if count > 1:
             yield Finding(Code.DUPLICATE_MOVE, f"container {name} is moved {count} times", name)
-    places = _places(cluster)
     for move in plan.moves:
         yield from _nodes_of(move, plan, nodes)
         if move.source in nodes and not nodes[move.source].error:
-            yield from _container_of(move, places.get(move.container, {}))
+            yield from _container_of(move, places[move.container])
     yield from _waits(plan)
-
-
-def _places(cluster: Cluster) -> dict[str, dict[str, ContainerFacts]]:
-    """For each name of a container: node to what is there."""
-    places: dict[str, dict[str, ContainerFacts]] = defaultdict(dict)
-    for node in cluster.nodes:
-        for container in node.containers:
-            places[container.name][node.name] = container
-    return places
 
 
 def _nodes_of(move: PlannedMove, plan: Plan, nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
@@ -62,6 +53,16 @@ def _nodes_of(move: PlannedMove, plan: Plan, nodes: dict[str, NodeFacts]) -> Ite
     elif target is not None and target.cordon is not None:
         text = f"container {name}: its target {target.name} is cordoned (by {target.cordon})"
         yield Finding(Code.TARGET_CORDONED, text, name, target.name)
+
+
+def _places(cluster: Cluster, plan: Plan) -> dict[str, dict[str, ContainerFacts]]:
+    """For each container that the plan moves: what every node that has a record of it says."""
+    places: dict[str, dict[str, ContainerFacts]] = {move.container: {} for move in plan.moves}
+    for node in cluster.nodes:
+        for container in node.containers:
+            if container.name in places:
+                places[container.name][node.name] = container
+    return places
 
 
 def _container_of(move: PlannedMove, there: dict[str, ContainerFacts]) -> Iterator[Finding]:

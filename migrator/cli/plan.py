@@ -44,16 +44,17 @@ _force_option = click.option("--force", is_flag=True, help="Also empty the machi
 def rules(command: F) -> F:
     """Adds the options that say what a plan has to respect."""
     for option in (
+        click.option(
+            "--policy", "policy_path", type=file_type, metavar="FILE", help="Rules from a file; options go before it."
+        ),
         _parallel_option,
         _blackout_option,
         click.option(
             "--headroom",
             "headroom_percent",
             type=click.IntRange(0, 90),
-            default=5,
-            show_default=True,
             metavar="PERCENT",
-            help="Part of each capacity of a target that stays free.",
+            help="Part of each capacity of a target that stays free (default: 5).",
         ),
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
@@ -161,9 +162,12 @@ def policy_of(given: dict[str, Any]) -> PlanPolicy:
     """The rules among a command's options; what was not said is as the policy's defaults say."""
     from dataclasses import fields
 
+    from migrator.inventory import policy_file
     from migrator.model.plan_policy import PlanPolicy
 
-    said = {f.name: given[f.name] for f in fields(PlanPolicy) if given.get(f.name) not in (None, ())}
+    path = given.get("policy_path")
+    said = policy_file.load(path) if path is not None else {}
+    said |= {f.name: given[f.name] for f in fields(PlanPolicy) if given.get(f.name) not in (None, (), False)}
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))
     return PlanPolicy(**said)

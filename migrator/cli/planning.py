@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrator.cli.intents import facts_asked, labelled, planning
+from migrator.cli.look import plan_show
 from migrator.cli.output import print_json
 from migrator.cli.plan import known_nodes, make_drain, policy_of, refused
-from migrator.cli.plan_reboot import plan_reboot
 
 if TYPE_CHECKING:
     from migrator.model.plan import Plan, Refusal
 
+ELSEWHERE = {
+    "reboot": ("migrator.cli.plan_reboot", "plan_reboot"),
+    "rebalance": ("migrator.cli.planning_balance", "plan_rebalance"),
+    "move": ("migrator.cli.planning_moves", "plan_move"),
+    "return": ("migrator.cli.planning_moves", "plan_return"),
+}
 
-@click.group()
+
+class _Plans(click.Group):
+    """The intents that are in files of their own are loaded when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        module, attribute = ELSEWHERE[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=_Plans)
 def plan() -> None:
     """Decide what moves where, and write it down. Nothing is moved."""
 
@@ -35,7 +57,7 @@ def plan_drain(ctx: click.Context, /, nodes: tuple[str, ...], cordoned: bool, **
     marked = [node.name for node in cluster.nodes if node.cordon is not None] if cordoned else []
     if not nodes and not marked:
         raise BadInput("no node is cordoned" if cordoned else "which nodes? name them, or use --cordoned")
-    return _show(make_drain(cluster, (*nodes, *marked), policy_of(given)), notes, **given)
+    return show(make_drain(cluster, (*nodes, *marked), policy_of(given)), notes, **given)
 
 
 @plan.command("evacuate")
@@ -48,13 +70,13 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
 
     cluster, notes = facts_asked(ctx, **given)
     made = make_drain(cluster, labelled(cluster, label), policy_of(given))
-    return _show(replace(made, intent=f"evacuate {label}"), notes, **given)
+    return show(replace(made, intent=f"evacuate {label}"), notes, **given)
 
 
-plan.add_command(plan_reboot)
+plan.add_command(plan_show)
 
 
-def _show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_json: bool, **_: Any) -> int:
+def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_json: bool, **_: Any) -> int:
     """Writes or prints a plan, or says why there is none; the exit code."""
     from dataclasses import replace
 

@@ -10,7 +10,7 @@ import click
 from migrator.cli.output import clean, fail, print_json, print_table
 from migrator.executor.runner import RunResult
 from migrator.journal.events import Event, Phase
-from migrator.journal.store import Journal, Migration
+from migrator.journal.store import Journal, Migration, Run
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.states import State
 
@@ -66,14 +66,45 @@ def phases_ms(history: list[Event]) -> dict[str, int]:
     return {str(e.state): e.at_ms - began[e.state] for e in history if e.phase is Phase.END and e.state in began}
 
 
+def predicted_json(run: Run) -> dict[str, dict[str, Any]]:
+    """What the run's plan expected of each container, in the units of what happened."""
+    plan = run.document.get("plan")
+    moves = plan.get("moves", ()) if isinstance(plan, dict) else ()
+    return {
+        move["container"]: {
+            "blackout_ms": round(move["estimate"]["blackout_s"] * 1000),
+            "duration_ms": round(move["estimate"]["duration_s"] * 1000),
+            "bytes": move["estimate"]["memory_bytes"] + move["estimate"]["files_bytes"],
+        }
+        for move in moves
+    }
+
+
+def predicted_line(migration: dict[str, Any]) -> str:
+    """Estimates beside what happened, for a move that came to its end; empty where there is nothing to compare."""
+    expected = migration["predicted"]
+    if expected is None or migration["state"] != str(State.DONE) or migration["blackout_ms"] is None:
+        return ""
+    took = [
+        f"{word} {format_seconds(migration[key] / 1000)} (predicted {format_seconds(expected[key] / 1000)})"
+        for word, key in (("blackout", "blackout_ms"), ("duration", "duration_ms"))
+    ]
+    sent = f"sent {format_bytes(migration['bytes'])} (predicted {format_bytes(expected['bytes'])})"
+    return ", ".join((*took, sent))
+
+
 def run_json(journal: Journal, run_id: str, events: bool = False) -> dict[str, Any]:
     run = journal.run(run_id)
+    predicted = predicted_json(run)
     return {
         "run": run.id,
         "intent": run.kind,
         "created_ms": run.created_ms,
         "outcome": run.outcome or "unfinished",
-        "migrations": [migration_json(journal, m, events) for m in journal.migrations(run.id)],
+        "migrations": [
+            migration_json(journal, m, events) | {"predicted": predicted.get(m.container)}
+            for m in journal.migrations(run.id)
+        ],
     }
 
 

@@ -41,7 +41,7 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
 
     For moves that have not ended both nodes are asked, and what settles them is shown.
     """
-    from migrator.cli.report import print_run, run_json
+    from migrator.cli.report import predicted_line, print_run, run_json
     from migrator.cli.standing import print_standing, standing_json, standings
 
     journal = open_journal(ctx)
@@ -55,6 +55,7 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
         print_json(document)
         return
     print_run(journal, found.id)
+    compared = {m["id"]: predicted_line(m) for m in run_json(journal, found.id)["migrations"]}
     for migration in journal.migrations(found.id):
         click.echo(f"\n{migration.container}: {migration.source} -> {migration.target}, token {migration.token}")
         start_ms = None
@@ -64,6 +65,8 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
             click.echo(
                 f"  {(event.at_ms - start_ms) / 1000:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip()
             )
+        if compared[migration.id]:
+            click.echo(f"  {compared[migration.id]}")
         if migration.id in unfinished:
             print_standing(unfinished[migration.id])
 

@@ -21,6 +21,7 @@ from typing import Any
 from migrator.demo.bench_report import TARGET_RATIO, Round, machine_facts, parts_ms, ratio, report, table
 from migrator.demo.clients import Client, CounterTalk, GapMeter
 from migrator.demo.floor import Floor
+from migrator.demo.page import with_section
 from migrator.demo.services import Service, counter
 from migrator.demo.stage import Stage, StageError
 from migrator.errors import MigratorError
@@ -171,8 +172,7 @@ async def _main(lab: str, rounds: int, mib: int) -> int:
     async def play(stage: Stage) -> None:
         done, facts = await measure(stage, rounds, mib, print)
         measured.extend(done)
-        DOCUMENT.parent.mkdir(exist_ok=True)
-        DOCUMENT.write_text(report(done, facts, mib))
+        DOCUMENT.write_text(with_section(DOCUMENT.read_text(), report(done, facts, mib)))
 
     task = asyncio.create_task(on_own_lab(lab, play))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""The benchmark's figures: medians, the ratio, and the page in docs that shows them."""
+"""The benchmark's figures: medians, the ratio, and the section of the page in docs that shows them."""
 
 from __future__ import annotations
 
@@ -76,14 +76,19 @@ def parts_table(rounds: Sequence[Round]) -> str:
     return "\n".join(lines)
 
 
-async def machine_facts(stage: Stage, node: str) -> dict[str, str]:
-    """What the figures were measured on."""
-    facts = {
+def host_facts() -> dict[str, str]:
+    """This machine."""
+    return {
         "processor": _first("/proc/cpuinfo", "model name") or platform.machine(),
         "cores": str(os.cpu_count()),
         "memory": f"{int(_first('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",
         "kernel": platform.release(),
     }
+
+
+async def machine_facts(stage: Stage, node: str) -> dict[str, str]:
+    """What the figures were measured on: this machine, and what its nodes run."""
+    facts = host_facts()
     for name, command in (("CRIU", ("criu", "--version")), ("runc", ("runc", "--version"))):
         told = await stage.cli.run("lab", "exec", "--name", stage.lab, node, "--", *command)
         facts[name] = told.checked(f"asking for {name}'s version").stdout.splitlines()[0].split()[-1]
@@ -96,14 +101,13 @@ def _first(path: str, key: str) -> str:
 
 
 def report(rounds: Sequence[Round], facts: Mapping[str, str], mib: int) -> str:
-    """docs/benchmarks.md, whole."""
+    """The section of docs/benchmarks.md, whole."""
     machine = ", ".join(f"{name} {value}" for name, value in facts.items())
     verdict = "met" if ratio(rounds) <= TARGET_RATIO else "missed"
-    return f"""# Benchmarks
+    return f"""## The blackout of a migration
 
-`make bench-blackout` writes this page. It needs what the demo needs, takes about a minute, and leaves nothing behind.
-
-## The blackout of a migration
+`make bench-blackout` writes this section. It needs what the demo needs, takes about a minute, and leaves nothing
+behind.
 
 One container with {mib} MiB of random memory moves between two nodes of a lab whose links are not shaped, while a
 client asks it by UDP every 2 ms. *Blackout* is the longest silence that this client sees. *TCP gap* is the same for a

@@ -26,15 +26,15 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
     """Looks at both nodes again, and enters the migration into the journal. Refused if the plan no longer holds."""
     source, target = await asyncio.gather(fleet.facts(planned.source), fleet.facts(planned.target))
     found = source.container(planned.container)
+    if found is not None and found.run not in ("-", run):
+        raise Refused(_held(planned.container, found.run))
     if found is None or found.state != "serving" or found.descriptor is None:
         raise Refused(f"container {planned.container} does not run on {planned.source}; plan again")
     earlier = [m for m in journal.migrations(run) if m.container == planned.container]
     if found.generation != _generation_expected(journal, planned, earlier):
         raise Refused(f"container {planned.container} has moved since it was planned; plan again")
     if found.run != "-":
-        raise Refused(
-            f"container {planned.container} is held by run {found.run}; finish it: migrator resume {found.run}"
-        )
+        raise Refused(_held(planned.container, found.run))
     there = await look(fleet.node(planned.target), planned.container)
     if there.state != "absent":
         raise Refused(
@@ -66,6 +66,10 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         )
     )
     return move
+
+
+def _held(container: str, run: str) -> str:
+    return f"container {container} is held by run {run}; finish it: migrator resume {run}"
 
 
 def _generation_expected(journal: Journal, planned: PlannedMove, earlier: list[Migration]) -> int:

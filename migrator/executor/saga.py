@@ -168,7 +168,7 @@ class Saga:
             return
         if progress.pending is not None:
             self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
-        if State.RESTORED in progress.begun and not await self._source_is_whole():
+        if not await self._may_abort():
             raise Undecided(
                 f"container {move.name} is undecided between {move.source.node.name} and {move.target.node.name}: "
                 f"{_said(error)}; run: migrator resume {move.run}"
@@ -192,21 +192,33 @@ class Saga:
             source = await look(move.source.node, move.name)
         except MigratorError:
             source = None
-        if source is not None and source.state == "serving" and not source.alive:
+        if source is None:
+            return f"container {move.name} stays on {move.source.node.name}, which does not answer now"
+        if source.state != "serving":
+            return f"container {move.name} is {source.state} on {move.source.node.name}; see: migrator show {move.run}"
+        if not source.alive:
             return (
                 f"container {move.name} stays on {move.source.node.name}, and its processes have ended there; "
                 f"start it from its files with: migrator ct start {move.name}"
             )
         return f"container {move.name} runs on {move.source.node.name} as before"
 
-    async def _source_is_whole(self) -> bool:
-        """Whether the source is known to have its container whole. If it has not, the copy that the target holds may
-        be the only one, and to abort would end it."""
+    async def _may_abort(self) -> bool:
+        """Whether to go back is known to be safe, by one look at the source: two might show two worlds.
+
+        If it does not have its container whole, the copy that the target holds may be the only one. And a later token
+        than ours means that another orchestrator has gone on: this journal may not say any more what became of it.
+        """
+        progress = self.journal.progress(self.move.id)
+        if State.LEASED not in progress.reached:
+            return True
         try:
             seen = await look(self.move.source.node, self.move.name)
         except MigratorError:  # no answer, or one that nobody understands
+            return State.RESTORED not in progress.begun
+        if State.RESTORED in progress.begun and not (seen.alive and seen.same_boot):
             return False
-        return seen.alive and seen.same_boot
+        return seen.state != "absent" and max(seen.token, seen.floor) <= self.move.token
 
     async def _all(self, steps: tuple[Step, ...]) -> None:
         for step in steps:

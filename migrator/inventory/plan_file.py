@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.policy_file import RuleEntry
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
@@ -67,6 +68,7 @@ class PolicyFields(Strict):
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
     leave_stopped: bool
     moves_per_node_max: Annotated[int, Field(ge=1)]
+    rules: list[RuleEntry] = []
 
 
 class PlanFields(Strict):
@@ -220,7 +222,11 @@ def to_plan(document: PlanFields) -> Plan:
 
 
 def to_policy(policy: PolicyFields) -> PlanPolicy:
-    return PlanPolicy(**policy.model_dump() | {"anti_affinity": tuple(policy.anti_affinity)})
+    return PlanPolicy(
+        **policy.model_dump(exclude={"anti_affinity", "rules"}),
+        anti_affinity=tuple(policy.anti_affinity),
+        rules=tuple(entry.value() for entry in policy.rules),
+    )
 
 
 def _move(move: _Move) -> PlannedMove:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migrator.model.policy import BLACKOUT_S_MAX
+from migrator.model.rules import Rule
 
 ANTI_AFFINITY = "anti-affinity"
 IMAGE_MARGIN_BYTES = 64 << 20
@@ -18,6 +19,7 @@ class PlanPolicy:
     `headroom_percent` of each capacity of a target stays free. Containers that have an equal value of a label named
     in `anti_affinity` are never on one node. `moves_per_node_max` is how many moves may touch a node at one time.
     `leave_stopped` lets stopped containers stay where they are, on a node that is emptied of everything else.
+    `rules` say who may be where, and how many together.
     """
 
     headroom_percent: int = 5
@@ -25,3 +27,4 @@ class PlanPolicy:
     blackout_s_max: float = BLACKOUT_S_MAX
     moves_per_node_max: int = 2
     leave_stopped: bool = False
+    rules: tuple[Rule, ...] = ()

@@ -1,11 +1,12 @@
-"""Clusters that are not there: one without some nodes, or with more like those that are."""
+"""Clusters that are not there: without some nodes, with more like those that are, or after a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from migrator.model.facts import Cluster
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.plan import Plan
 
 
 def without(cluster: Cluster, names: Collection[str]) -> Cluster:
@@ -35,3 +36,34 @@ def with_nodes(cluster: Cluster, more: Iterable[tuple[str, str]]) -> Cluster:
             )
         )
     return replace(cluster, nodes=tuple(sorted(nodes, key=lambda node: node.name)))
+
+
+def after(cluster: Cluster, plan: Plan) -> Cluster:
+    """The cluster as it is when all moves of a plan have ended well, and nothing else has changed."""
+    gone = {(move.source, move.container) for move in plan.moves}
+    target = {move.container: move.target for move in plan.moves}
+    held = {node.name: [c for c in node.containers if (node.name, c.name) not in gone] for node in cluster.nodes}
+    for node in cluster.nodes:
+        for container in node.containers:
+            if (node.name, container.name) in gone:
+                moved = replace(container, generation=container.generation + 1)
+                held[target[container.name]].append(moved)
+    return replace(cluster, nodes=tuple(_holding(node, held[node.name], plan) for node in cluster.nodes))
+
+
+def _holding(node: NodeFacts, containers: list[ContainerFacts], plan: Plan) -> NodeFacts:
+    """The node with these containers: what came has taken of its free memory and disk, what went has given back."""
+    before, names = {c.name for c in node.containers}, {c.name for c in containers}
+    came = [c for c in containers if c.name not in before]
+    went = [c for c in node.containers if c.name not in names]
+    return replace(
+        node,
+        containers=tuple(sorted(containers, key=lambda c: c.name)),
+        cordon=node.cordon if node.name not in plan.empties else node.cordon or "plan",
+        memory_available_bytes=node.memory_available_bytes
+        + sum(c.anon_bytes for c in went)
+        - sum(c.anon_bytes for c in came),
+        disk_available_bytes=node.disk_available_bytes
+        + sum(c.files_bytes for c in went)
+        - sum(c.files_bytes for c in came),
+    )

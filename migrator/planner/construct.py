@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from migrator.model.estimate import estimate_move, send_rate_bytes_per_s
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.planner.arrays import Targets
+from migrator.planner.arrays import Floats, Targets
 from migrator.planner.placement import Mover
 
 REPAIRS_MAX = 8
@@ -53,9 +53,17 @@ class Built:
     stuck: tuple[Mover, ...]
 
 
-def construct(movers: Sequence[Mover], nodes: Sequence[NodeFacts], policy: PlanPolicy) -> Built:
-    """A node for every container, or for as many as the best of a few tries found one for."""
-    return construct_on(movers, Targets(nodes, policy), len(movers))
+def construct(
+    movers: Sequence[Mover],
+    nodes: Sequence[NodeFacts],
+    policy: PlanPolicy,
+    everywhere: Sequence[NodeFacts] | None = None,
+) -> Built:
+    """A node for every container, or for as many as the best of a few tries found one for.
+
+    `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules over domains.
+    """
+    return construct_on(movers, Targets(nodes, policy, everywhere), len(movers))
 
 
 def construct_on(movers: Sequence[Mover], targets: Targets, stuck_max: int) -> Built:
@@ -92,7 +100,7 @@ def _once(order: Sequence[Mover], targets: Targets, limit_s: float, stuck_max: i
 
 def _choose(mover: Mover, targets: Targets, fitting: NDArray[np.intp], limit_s: float) -> tuple[int, Choice]:
     shares = targets.share(mover)[fitting]
-    order = np.lexsort((fitting, shares))  # names are sorted, so equal shares go to the first name
+    order = np.argsort(shares, kind="stable")  # names are sorted, so equal shares go to the first name
     sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]])])
     soon = targets.inflow_s[fitting][order] + sending_s <= limit_s
     at = int(order[np.argmax(soon)]) if soon.any() else int(np.argmin(targets.inflow_s[fitting]))
@@ -123,7 +131,7 @@ def _busiest_source_s(movers: Sequence[Mover]) -> float:
     return max(busy.values(), default=0.0)
 
 
-def _size(mover: Mover, largest: NDArray[np.float64]) -> tuple[float, str]:
+def _size(mover: Mover, largest: Floats) -> tuple[float, str]:
     """Sorts the largest first: by its largest share of the largest node."""
     demand = mover.container.reserved
     wanted = (demand.cpu_milli, demand.memory_bytes, demand.disk_bytes)

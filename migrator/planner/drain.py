@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
-from migrator.model.plan import Plan, PlannedMove, Reason, Refusal, Stuck
+from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
+from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.construct import construct
-from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
+from migrator.planner.graph import capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
-from migrator.planner.ordering import Leg, sequence, waits
+from migrator.planner.movers import places_of, unmovable
+from migrator.planner.order_search import Track, order_of
+from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes
-from migrator.planner.schedule import makespan_s
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -32,34 +32,31 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         return Refusal(intent, reasons=silent)
     movers, stays, stuck = sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
-    built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy)
+    built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy, cluster.nodes)
     choices = built.choices
     if built.stuck or stuck:
-        choices, homeless, doubts = place_closely(movers, built, targets, policy)
+        choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster.nodes)
         stuck += homeless
         if stuck:
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
     graph = capacity_graph(cluster, policy)
     room = rooms(graph)
-    legs, blocked = sequence((Leg(mover, choices[mover.name].target) for mover in movers), room)
+    wanted = [Leg(mover, choices[mover.name].target) for mover in sorted(movers, key=lambda mover: mover.turn)]
+    ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
+    nodes_by_name = {node.name: node for node in cluster.nodes}
+    legs, blocked = order_of(wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max))
     if blocked:
         return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
-    order = waits(legs, room, policy.moves_per_node_max)
-    nodes = {node.name: node for node in cluster.nodes}
-    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], choices[leg.name].said()) for leg in legs)
-    ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
-    bound_s = makespan_bound_s(moves, ways, speeds)
-    return Plan(
+    return assemble(
+        cluster,
+        legs,
+        {leg.name: choices[leg.name].said() for leg in legs},
+        policy,
         intent=intent,
-        cluster=cluster.name,
         snapshot=snapshot,
         empties=empties,
-        moves=moves,
-        makespan_s=max(bound_s, makespan_s(moves, policy.moves_per_node_max, ways, speeds)),
-        makespan_bound_s=bound_s,
         stays=tuple(container.name for container in stays),
         notes=tuple(_notes(cluster, leaving, stays, policy)),
-        policy=policy,
     )
 
 
@@ -68,10 +65,10 @@ def sorted_out(
 ) -> tuple[list[Mover], list[ContainerFacts], list[Stuck]]:
     """The containers of the nodes: those that move, those that stay because they are stopped, those that cannot."""
     movers, stays, stuck = [], [], []
-    holders = _holders(cluster)
+    places = places_of(cluster, (container.name for node in leaving for container in node.containers))
     for node in leaving:
         for container in node.containers:
-            why = _unmovable(holders, node, container)
+            why = unmovable(places[container.name], node, container)
             if container.state == "stopped" and container.run == "-":
                 if policy.leave_stopped:
                     stays.append(container)
@@ -87,52 +84,12 @@ def sorted_out(
     return movers, stays, stuck
 
 
-def _holders(cluster: Cluster) -> Mapping[str, Sequence[tuple[str, ContainerFacts]]]:
-    """For each name of a container the nodes that have one, with what they have."""
-    found: dict[str, list[tuple[str, ContainerFacts]]] = defaultdict(list)
-    for node in cluster.nodes:
-        for container in node.containers:
-            found[container.name].append((node.name, container))
-    return found
-
-
-def _unmovable(
-    holders: Mapping[str, Sequence[tuple[str, ContainerFacts]]], node: NodeFacts, container: ContainerFacts
-) -> str:
-    """What is wrong with the container itself, wherever it would go."""
-    name = container.name
-    elsewhere = [(other, there) for other, there in holders[name] if other != node.name]
-    held_by = [c.run for _, c in elsewhere if c.run != "-"]
-    if container.run != "-" or container.state not in ("serving", "stopped") or held_by:
-        run = container.run if container.run != "-" else next(iter(held_by), "?")
-        return f"it is on the move ({container.state}, run {run}); finish that first: migrator resume {run}"
-    if elsewhere:
-        return f"node {elsewhere[0][0]} has a record of it too ({elsewhere[0][1].state}); see: migrator ct list"
-    if container.state == "serving" and not container.alive:
-        return f"it does not run; start it: migrator ct start {name}"
-    return ""
-
-
 def _blocked(leg: Leg, gone: Sequence[Leg], room: Mapping[str, Load]) -> Stuck:
     """A move that has no room for its images where it starts, even when all that can leave before it has left."""
     free_bytes = room[leg.source].measured.memory_bytes
     free_bytes += sum(other.mover.container.anon_bytes for other in gone if other.source == leg.source)
     short = format_bytes(image_bytes(leg.mover.container) - free_bytes)
     return Stuck(leg.name, leg.source, (Reason(f"free memory on {leg.source} {short} short for its images"),))
-
-
-def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:
-    container = leg.mover.container
-    return PlannedMove(
-        container=leg.name,
-        source=leg.source,
-        target=leg.target,
-        generation=container.generation,
-        demand=container.reserved,
-        reason=reason,
-        estimate=estimate_move(container, leg.mover.source.link, target.link),
-        waits_for=waits_for,
-    )
 
 
 def _notes(
@@ -144,18 +101,4 @@ def _notes(
             yield f"{node.name} holds no container already"
     for container in stays:
         yield f"container {container.name} is stopped and stays where it is"
-    for node in cluster.nodes:
-        if not node.answered:
-            yield f"{node.name} did not answer and is left out"
-        for key in policy.anti_affinity:
-            for value, names in _together(node, key):
-                yield f"{', '.join(names)} of group {key}={value} are together on {node.name} already"
-
-
-def _together(node: NodeFacts, key: str) -> Iterator[tuple[str, list[str]]]:
-    """Groups of which a node has more than one member before anything moves."""
-    groups: dict[str, list[str]] = defaultdict(list)
-    for container in node.containers:
-        if container.descriptor and key in container.descriptor.labels:
-            groups[container.descriptor.labels[key]].append(container.name)
-    return ((value, names) for value, names in sorted(groups.items()) if len(names) > 1)
+    yield from fleet_notes(cluster, policy)

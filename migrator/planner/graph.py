@@ -1,7 +1,7 @@
 """The capacity graph: nodes with their room, and the links between them with their speeds.
 
 Each node is joined to one switch by an edge up and an edge down. A link that several nodes share is one more vertex
-on the way; everything here follows shortest paths and needs no change for it.
+between nodes and switch; everything here follows the ways through it and needs no change for it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,27 @@ Ways = dict[Edge, tuple[Edge, ...]]
 
 
 def ways_of(graph: nx.DiGraph, pairs: Iterable[tuple[str, str]]) -> Ways:
-    """The links between nodes: a shortest path for each pair, searched from both ends."""
+    """The links between nodes, for each pair: up from the source until a vertex that leads down to the target.
+
+    Links form a tree below the switch, so the parent of every vertex says all, and a way costs its own length.
+    """
+    parent = {below: above for above, below in nx.bfs_edges(graph, SWITCH)}
     found: Ways = {}
     for source, target in pairs:
         if (source, target) not in found:
-            found[source, target] = tuple(nx.utils.pairwise(nx.bidirectional_shortest_path(graph, source, target)))
+            up, down = _upwards(source, parent), _upwards(target, parent)
+            top = next(vertex for vertex in up if vertex in down)
+            path = [*up[: up.index(top)], *reversed(down[: down.index(top) + 1])]
+            found[source, target] = tuple(nx.utils.pairwise(path))
     return found
+
+
+def _upwards(vertex: str, parent: Mapping[str, str]) -> list[str]:
+    """The vertices from this one up to the switch."""
+    path = [vertex]
+    while path[-1] in parent:
+        path.append(parent[path[-1]])
+    return path
 
 
 def speeds_of(graph: nx.DiGraph) -> dict[Edge, float]:

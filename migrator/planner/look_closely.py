@@ -9,6 +9,7 @@ from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.construct import Built, Choice
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.rulebook import Rulebook
 from migrator.planner.search import Barred, Found, Sites, assign, options
 
 PAIRS_MAX = 20_000
@@ -16,20 +17,32 @@ Choices = dict[str, Choice]
 
 
 def place_closely(
-    movers: Sequence[Mover], built: Built, targets: Sequence[NodeFacts], policy: PlanPolicy
+    movers: Sequence[Mover],
+    built: Built,
+    targets: Sequence[NodeFacts],
+    policy: PlanPolicy,
+    everywhere: Sequence[NodeFacts],
 ) -> tuple[Choices, list[Stuck], tuple[Reason, ...]]:
     """Where each container goes; those that find no place, with what each node lacked; and doubts about that.
 
-    `built` is what the quick construction came to: in a large fleet that is the answer, and is only explained.
+    `built` is what the quick construction came to: in a large fleet, or under rules that count over several nodes,
+    that is the answer, and is only explained.
     """
     sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
-    if len(movers) * len(targets) > PAIRS_MAX:
+    if policy.rules or len(movers) * len(targets) > PAIRS_MAX:
+        book = Rulebook([site.node for site in sites.values()], everywhere, policy)
+        index = {name: number for number, name in enumerate(sites)}
         filled = dict(sites)
         for mover in movers:
             if mover.name in built.choices:
                 name = built.choices[mover.name].target
                 filled[name] = filled[name].place(mover)
+                book.place(mover, index[name])
         closed = _barred(built.stuck, targets, policy)
+        for mover in built.stuck:
+            for name in sites:
+                if why := book.why_not(mover, index[name]):
+                    closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
         stuck = [_stuck(mover, filled, sites, closed) for mover in built.stuck]
         return built.choices, stuck, _doubts(Found({}, filled, built.stuck))
     closed = _barred(movers, targets, policy)
@@ -38,7 +51,9 @@ def place_closely(
     return ({} if stuck else _choices(movers, found, sites, closed)), stuck, _doubts(found)
 
 
-def _barred(movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy) -> Barred:
+def _barred(
+    movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy
+) -> dict[tuple[str, str], tuple[str, ...]]:
     """For each container and target: why it can never go there. No entry means that it can."""
     sources = {mover.source.name: mover.source for mover in movers}
     alike = {(s.name, t.name): machine_differences(s, t) for s in sources.values() for t in targets}

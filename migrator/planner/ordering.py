@@ -4,26 +4,32 @@ Theory. The moves of a plan start as soon as what they wait for has ended, so an
 happen at one time. A plan is good if everything fits at the worst moment of every move: all that may have come has
 come, nothing has left but what is waited for, and as many images lie beside as moves may touch a node at one time.
 Taken one by one in their order, the moves fit. So each is first tried without waits, then with those of the move
-before it on the same node, and at last waiting for every earlier move there, which is one by one again.
+before it on the same node, and at last waiting for every earlier move there, which is one by one again. Who must not
+meet another that leaves its target waits for that one.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import heapq
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
-from migrator.planner.room import Load, images_in, images_out, stay_of
+from migrator.planner.room import Load, image_bytes, images_in, images_out, stay_of
 
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One container on its way."""
+    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range."""
 
     mover: Mover
     target: str
+    apart: frozenset[object] = frozenset()
 
     @property
     def name(self) -> str:
@@ -33,25 +39,49 @@ class Leg:
     def source(self) -> str:
         return self.mover.source.name
 
+    @property
+    def duration_s(self) -> float:
+        """About how long it takes, as if its target's link were like its source's."""
+        link = self.mover.source.link
+        return estimate_move(self.mover.container, link, link).duration_s
+
     def images(self, node: str) -> Load:
         """What its images take on one of its two nodes."""
         return images_in(self.mover.container) if node == self.target else images_out(self.mover.container)
 
 
+def apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
+    """What a container must not share with another on a node."""
+    return frozenset({*groups_of(mover.descriptor, policy), mover.descriptor.id_index})
+
+
 Waits = dict[str, tuple[str, ...]]
 
 
-def sequence(legs: Iterable[Leg], rooms: Mapping[str, Load]) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
-    """The order in which moves start, and those that never have room: each goes when those before it have gone."""
-    free, order = dict(rooms), list[Leg]()
-    left = sorted(legs, key=lambda leg: leg.mover.turn)
+def sequence(
+    legs: Iterable[Leg], rooms: Mapping[str, Load], places: Mapping[str, int] | None = None
+) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
+    """The order in which moves start, and those that never can: each goes when those before it have gone.
+
+    `places` says who is wished to go first, by container; without it the first that is given does.
+    """
+    order, left = list[Leg](), list(legs)
+    if places is not None:
+        left.sort(key=lambda leg: (places[leg.name], leg.name))
+    leaving = Counter((leg.source, thing) for leg in left for thing in leg.apart)
+    free = {node: rooms[node] for leg in left for node in (leg.source, leg.target)}
     while left:
         waiting = []
         for leg in left:
             coming = stay_of(leg.mover.container) + leg.images(leg.target)
-            if _has_room(free[leg.target], coming, True) and _has_room(free[leg.source], leg.images(leg.source), False):
+            if (
+                _has_room(free[leg.target], coming, True)
+                and _has_room(free[leg.source], leg.images(leg.source), False)
+                and not any(leaving[leg.target, thing] for thing in leg.apart)
+            ):
                 free[leg.target] = free[leg.target] - stay_of(leg.mover.container)
                 free[leg.source] = free[leg.source] + stay_of(leg.mover.container)
+                leaving.subtract((leg.source, thing) for thing in leg.apart)
                 order.append(leg)
             else:
                 waiting.append(leg)
@@ -69,8 +99,13 @@ def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: in
         touching[leg.target].append(leg)
     tight = {n for n, there in touching.items() if not _fits_in_any_order(n, there, rooms[n], moves_per_node_max)}
     ordering = _Ordering(rooms, moves_per_node_max)
+    leaves: dict[tuple[str, object], set[str]] = defaultdict(set)
     for leg in legs:
-        ordering.add(leg, sorted({leg.source, leg.target} & tight))
+        for thing in leg.apart:
+            leaves[leg.source, thing].add(leg.name)
+    for leg in legs:
+        apart = {name for thing in leg.apart for name in leaves.get((leg.target, thing), ())}
+        ordering.add(leg, sorted({leg.source, leg.target} & tight), sorted(apart))
     return ordering.waits
 
 
@@ -83,22 +118,47 @@ class _Ordering:
         self.waits: Waits = {}
         self.before: dict[str, frozenset[str]] = {}
         self.touching: dict[str, list[Leg]] = defaultdict(list)
+        self.end_s: dict[str, float] = {}
+        self.turns: dict[str, list[float]] = defaultdict(lambda: [0.0] * moves_per_node_max)
 
-    def add(self, leg: Leg, tight: Sequence[str]) -> None:
-        """Takes up one more move with the fewest waits that let every moment on the tight nodes fit."""
+    def add(self, leg: Leg, tight: Sequence[str], apart: Sequence[str]) -> None:
+        """Takes up one more move with the fewest waits, for those that end first, that let every moment fit.
+
+        It waits for `apart` in any case: those that must have left its target.
+        """
         earlier = {other.name for node in tight for other in self.touching[node]}
-        as_last = {w for node in tight if self.touching[node] for w in self.waits[self.touching[node][-1].name]}
+        soonest = sorted(earlier, key=lambda name: (self.end_s[name], name))
         for node in tight:
             self.touching[node].append(leg)
-        overlapping = [
-            {other.name for node in tight for other in self.touching[node][: -1 - beside]}
-            for beside in range(self.moves_per_node_max - 1, 0, -1)
-        ]
-        for names in (set(), as_last, *overlapping, earlier):
-            self.waits[leg.name] = self._needed(names)
-            self.before[leg.name] = frozenset(names).union(*(self.before[name] for name in names))
-            if all(self._fits(node, other) for node in tight for other in self.touching[node]):
-                return
+        few, many = 0, len(soonest)  # waiting for more never takes room away, and for all is one by one
+        while few < many:
+            count = (few + many) // 2
+            if self._fit(leg, [*apart, *soonest[:count]], tight):
+                many = count
+            else:
+                few = count + 1
+        names = [*apart, *soonest[:few]]
+        self._wait(leg, names)
+        self.end_s[leg.name] = self._start_s(leg, names) + leg.duration_s
+
+    def _fit(self, leg: Leg, names: Sequence[str], tight: Sequence[str]) -> bool:
+        self._wait(leg, names)
+        ended = self.before[leg.name]  # what has ended before it does not feel it, and did fit
+        return all(
+            self._fits(node, other) for node in tight for other in self.touching[node] if other.name not in ended
+        )
+
+    def _wait(self, leg: Leg, names: Sequence[str]) -> None:
+        self.waits[leg.name] = self._needed(set(names))
+        self.before[leg.name] = frozenset(names).union(*(self.before[name] for name in names))
+
+    def _start_s(self, leg: Leg, names: Sequence[str]) -> float:
+        """About when it starts: after all it waits for, and when both nodes have a turn free."""
+        turns = [self.turns[node] for node in (leg.source, leg.target)]
+        begin_s = max([0.0, *(self.end_s[name] for name in names), *(turn[0] for turn in turns)])
+        for turn in turns:
+            heapq.heapreplace(turn, begin_s + leg.duration_s)
+        return begin_s
 
     def _needed(self, names: set[str]) -> tuple[str, ...]:
         """Without those that another of them waits for anyway."""
@@ -106,20 +166,30 @@ class _Ordering:
 
     def _fits(self, node: str, leg: Leg) -> bool:
         """Whether the node has room at the worst moment of this move."""
-        load = stay_of(leg.mover.container) if leg.target == node else Load()
-        beside = []
+        mine, arrives = self.before[leg.name], leg.target == node
+        cpu_milli = memory_bytes = disk_bytes = anon_bytes = files_bytes = 0  # plain numbers: this is asked often
+        images: list[tuple[int, bool]] = []
         for other in self.touching[node]:
-            ended, later = other.name in self.before[leg.name], leg.name in self.before[other.name]
-            if other is leg or later:
+            name = other.mover.container.name
+            ended, comes = name in mine, other.target == node
+            if leg.mover.container.name in self.before[name]:
                 continue
-            if other.target == node:
-                load = load + stay_of(other.mover.container)
-            elif ended:
-                load = load - stay_of(other.mover.container)
-            if not ended:
-                beside.append(other.images(node))
-        load = load + leg.images(node) + _largest(beside, self.moves_per_node_max - 1)
-        return _has_room(self.rooms[node], load, arrives=leg.target == node)
+            sign = 1 if comes else -1 if ended else 0
+            if sign:
+                stay = other.mover.container
+                cpu_milli += sign * stay.reserved.cpu_milli
+                memory_bytes += sign * stay.reserved.memory_bytes
+                disk_bytes += sign * stay.reserved.disk_bytes
+                anon_bytes += sign * stay.anon_bytes
+                files_bytes += sign * stay.files_bytes
+            if not ended and other is not leg:
+                images.append((image_bytes(other.mover.container), comes))
+        own_bytes, beside = image_bytes(leg.mover.container), self.moves_per_node_max - 1
+        coming = sum(sorted((size for size, comes in images if comes), reverse=True)[:beside])
+        lying = sum(sorted((size for size, _ in images), reverse=True)[:beside])
+        limits = Resources(cpu_milli, memory_bytes + coming + own_bytes * arrives, disk_bytes)
+        measured = Resources(0, anon_bytes + lying + own_bytes, files_bytes)
+        return _has_room(self.rooms[node], Load(limits, measured), arrives)
 
 
 def _fits_in_any_order(node: str, legs: Sequence[Leg], room: Load, moves_per_node_max: int) -> bool:

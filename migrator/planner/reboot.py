@@ -140,7 +140,7 @@ class _Fleet:
         for mover in movers:
             self.movers[mover.source.name].append(mover)
         open_nodes = [node for node in cluster.nodes if node.answered and node.cordon is None]
-        self.targets = Targets(open_nodes, policy)
+        self.targets = Targets(open_nodes, policy, cluster.nodes)
         self.at = {node.name: index for index, node in enumerate(open_nodes)}
         self.rooms = {name: room_of(node, policy) for name, node in nodes.items()}
         room = self.targets.room.copy()

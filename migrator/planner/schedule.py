@@ -88,35 +88,59 @@ class _Play:
         heapq.heappush(self.due, (at_s, flow.number, flow.version, flow))
 
 
-def makespan_s(
+@dataclass(frozen=True, slots=True)
+class Span:
+    """When a move starts and ends, seconds after the plan's beginning."""
+
+    start_s: float
+    end_s: float
+
+
+def timeline(
     moves: Sequence[PlannedMove],
     moves_per_node_max: int,
     ways: Mapping[Edge, tuple[Edge, ...]],
     speeds: Mapping[Edge, float],
-) -> float:
-    """The end of the last move, in seconds. `ways` gives the links between two nodes, `speeds` bytes a second."""
-    play, busy, ended = _Play(speeds), defaultdict[str, int](int), set[str]()
-    waiting, under_way = list(moves), 0
-    while waiting or under_way:
-        rest = []
-        for move in waiting:
+) -> dict[str, Span]:
+    """When each container moves. `ways` gives the links between two nodes, `speeds` bytes a second."""
+    play, busy, ended = _Play(speeds), defaultdict[str, int](int), dict[str, Span]()
+    waiting, starts = set(range(len(moves))), dict[str, float]()
+    asked, freed_by = list(waiting), _freed_by(moves)
+    while waiting or len(ended) < len(starts):
+        for number in asked:
+            move = moves[number]
             free = busy[move.source] < moves_per_node_max and busy[move.target] < moves_per_node_max
-            if free and ended.issuperset(move.waits_for):
+            if free and all(other in ended for other in move.waits_for):
                 busy[move.source] += 1
                 busy[move.target] += 1
-                under_way += 1
-                play.go_on(_Flow(len(ended) + under_way, move, ways[move.source, move.target], _phases(move)))
-            else:
-                rest.append(move)
-        waiting = rest
+                waiting.remove(number)
+                play.go_on(_Flow(number, move, ways[move.source, move.target], _phases(move)))
+                starts[move.container] = play.now_s
         flow = play.next()
         while play.go_on(flow):
             flow = play.next()
-        under_way -= 1
         busy[flow.move.source] -= 1
         busy[flow.move.target] -= 1
-        ended.add(flow.move.container)
-    return round(play.now_s, 3)
+        ended[flow.move.container] = Span(round(starts[flow.move.container], 3), round(play.now_s, 3))
+        asked = sorted(waiting & freed_by[flow.number])
+    return ended
+
+
+def makespan_s(spans: Mapping[str, Span]) -> float:
+    """The end of the last move."""
+    return max((span.end_s for span in spans.values()), default=0.0)
+
+
+def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
+    """For each move, by number: those that its end may let start, for they touch its nodes or wait for it."""
+    touching: dict[str, set[int]] = defaultdict(set)
+    waiting: dict[str, set[int]] = defaultdict(set)
+    for number, move in enumerate(moves):
+        touching[move.source].add(number)
+        touching[move.target].add(number)
+        for name in move.waits_for:
+            waiting[name].add(number)
+    return [touching[move.source] | touching[move.target] | waiting[move.container] for move in moves]
 
 
 def _phases(move: PlannedMove) -> list[tuple[float, float, float]]:

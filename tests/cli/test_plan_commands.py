@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from migrator.cli.main import main
-from migrator.inventory import snapshot
+from migrator.inventory import plan_file, snapshot
+from migrator.model.what_if import after
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 from tests.unit.test_imports import GANETI
 
@@ -112,6 +114,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
         "headroom_percent": 10,
         "leave_stopped": False,
         "moves_per_node_max": 3,
+        "rules": [],
     }
 
 
@@ -193,3 +196,101 @@ def test_a_plan_of_what_is_not_there_is_for_looking_only(migrator, tight, tmp_pa
     migrator("plan", "drain", "n1", "--snapshot", tight, "--add-node", "x1=n1", "-o", tmp_path / "p.json")
     assert "what if" in (tmp_path / "p.json").read_text()
     assert migrator("check", tmp_path / "p.json", "--snapshot", tight)[0] == 3
+
+
+@pytest.fixture
+def lopsided(tmp_path):
+    full = [ct(f"c{n}", 100 + n) for n in range(6)]
+    snapshot.save(cluster(node("n1", *full), node("n2"), node("n3")), tmp_path / "lopsided.json")
+    return tmp_path / "lopsided.json"
+
+
+def test_a_rebalance_evens_out_and_its_plan_holds(migrator, lopsided, tmp_path):
+    words = ("plan", "rebalance", "--snapshot", lopsided)
+    code, out, err = migrator(*words, "-o", tmp_path / "p.json")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'p.json'}: rebalance: 4 moves, ")
+    assert migrator("check", tmp_path / "p.json", "--snapshot", lopsided)[0] == 0
+    assert "with 6 -> 5 containers" in migrator(*words)[1]
+
+
+def test_the_search_of_a_rebalance_ends_by_count_or_by_time(migrator, lopsided):
+    words = ("plan", "rebalance", "--snapshot", lopsided, "--json")
+    assert len(json.loads(migrator(*words, "--iterations", 1)[1])["moves"]) == 1
+    assert json.loads(migrator(*words, "--min-gain", 10_000)[1])["moves"] == []
+    hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
+    assert "stopped early; --iterations 0 repeats this exactly" in hasty["notes"]
+    assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
+
+
+def test_containers_are_moved_to_the_nodes_that_are_named(migrator, fits, tmp_path):
+    words = ("--snapshot", fits)
+    code, out, _ = migrator("plan", "move", "a", "--to", "n3", *words, "--json")
+    document = json.loads(out)
+    assert (code, document["intent"], document["empties"]) == (0, "move a=n3", [])
+    assert [(m["container"], m["target"], m["reason"]) for m in document["moves"]] == [("a", "n3", "asked for")]
+    code, out, _ = migrator("plan", "move", "b=n2", "a=n3", *words, "-o", tmp_path / "p.json")
+    assert out.startswith(f"{tmp_path / 'p.json'}: move a=n3 b=n2: 2 moves")
+    assert migrator("check", tmp_path / "p.json", *words)[0] == 0
+    assert "container a is on n1 already" in migrator("plan", "move", "a=n1", *words)[1]
+
+
+def test_a_move_that_cannot_be_is_refused_with_the_reason(migrator, tight):
+    words = ("--snapshot", tight)
+    assert "n3: cordoned (by operator)" in migrator("plan", "move", "a=n3", *words)[2]
+    code, _, err = migrator("plan", "move", "a", "--to", "n2", *words)
+    assert (code, "n2: memory 135.0 MiB short" in err) == (3, True)
+    assert "there is no container 'z'" in one_line(migrator("plan", "move", "z=n2", *words)[2])
+    assert "there is no node 'n9'" in one_line(migrator("plan", "move", "a=n9", *words)[2])
+    for wrong in (("a",), ("a=",), ("a=n2", "a=n3"), ("a=n2", "--to", "n3")):
+        assert migrator("plan", "move", *wrong, *words)[0] == 2
+
+
+def test_two_that_must_not_be_together_are_not_moved_together(migrator, tmp_path):
+    web = {"anti-affinity": "web"}
+    apart = cluster(node("n1", ct("a", labels=web)), node("n2", ct("b", labels=web)), node("n3"))
+    snapshot.save(apart, tmp_path / "x.json")
+    code, _, err = migrator("plan", "move", "a=n3", "b=n3", "--snapshot", tmp_path / "x.json")
+    assert (code, "b comes there too, and they must not be together" in err) == (3, True)
+    assert "anti-affinity: b of group" in migrator("plan", "move", "a=n2", "--snapshot", tmp_path / "x.json")[2]
+    code, out, _ = migrator("plan", "move", "a=n2", "b=n3", "--snapshot", tmp_path / "x.json", "--json")
+    assert (code, [m["waits_for"] for m in json.loads(out)["moves"]]) == (0, [[], ["b"]])
+
+
+def test_what_a_plan_moved_is_brought_back_and_what_is_elsewhere_is_left_alone(migrator, fits, tmp_path):
+    migrator("plan", "drain", "n1", "--snapshot", fits, "-o", tmp_path / "p.json")
+    plan = plan_file.load(tmp_path / "p.json")
+    moved = after(FIT, plan)
+    snapshot.save(moved, tmp_path / "cordoned.json")
+    words = ("plan", "return", tmp_path / "p.json", "--snapshot")
+    assert "n1: cordoned" in migrator(*words, tmp_path / "cordoned.json")[2]
+    snapshot.save(replace(moved, nodes=tuple(replace(n, cordon=None) for n in moved.nodes)), tmp_path / "open.json")
+    code, out, _ = migrator(*words, tmp_path / "open.json", "--json")
+    document = json.loads(out)
+    assert (code, document["intent"]) == (0, "return drain n1")
+    assert {(m["container"], m["target"]) for m in document["moves"]} == {("a", "n1"), ("b", "n1")}
+    code, out, _ = migrator(*words, fits, "--json")
+    assert (code, json.loads(out)["moves"]) == (0, [])
+    assert "container a is on n1 already" in json.loads(out)["notes"]
+
+
+@pytest.mark.parametrize("intent", ["rebalance", "move", "return"])
+def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
+    code, out, _ = migrator("plan", intent, "--help")
+    assert (code, out) == (0, (Path(__file__).parent / f"help-plan-{intent}.txt").read_text())
+
+
+def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrator, fits, tmp_path):
+    policy, made = tmp_path / "policy.yaml", tmp_path / "p.json"
+    policy.write_text("headroom_percent: 20\nrules: [{rule: ban, containers: a, nodes: [n2]}]\n")
+    words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy)
+    assert migrator(*words, "-o", made)[0] == 0
+    document = json.loads(made.read_text())
+    assert document["policy"]["headroom_percent"] == 20
+    assert document["policy"]["rules"] == [{"containers": "a", "nodes": ["n2"], "rule": "ban"}]
+    assert {m["container"]: m["target"] for m in document["moves"]}["a"] == "n3"
+    assert migrator("check", made, "--snapshot", fits)[0] == 0
+    assert json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]["headroom_percent"] == 7
+    policy.write_text("rules: [{rule: pin, containers: a}]\n")
+    code, _, err = migrator(*words)
+    assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)

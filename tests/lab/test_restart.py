@@ -190,3 +190,17 @@ def test_boot_starts_what_a_record_says_is_serving_armed_and_owned_and_nothing_e
     edit = ";".join(f"s/^{key}=.*/{key}={value}/" for key, value in mine.items())
     assert sh(tidy, node, f"sed -i '{edit}' {RECORD} && {BOOT}") == "keeper web\n"
     until_started(tidy, node, 1)
+
+
+async def test_two_containers_that_are_kept_running_are_listed_and_drained_together(tidy: Stage) -> None:
+    always(tidy, "n1", 9)
+    tidy.counter("web2", "n1", 10, more=("--restart", "always"))
+    rows = tidy.ok("ct", "list", "--json").json()["containers"]
+    assert [(r["name"], r["keeper"]) for r in rows] == [("web", "watching"), ("web2", "watching")]
+    tidy.ok("drain", "n1", "--yes")
+    rows = tidy.ok("ct", "list", "--json").json()["containers"]
+    assert [(r["name"], r["keeper"], r["node"] != "n1") for r in rows] == [
+        ("web", "watching", True),
+        ("web2", "watching", True),
+    ]
+    tidy.ok("uncordon", "n1")

@@ -154,3 +154,18 @@ async def test_cancel_stops_the_process_that_works_on_a_run(tidy: Stage) -> None
     assert tidy.last_run()["outcome"] == "rolled back"
     assert tidy.places("web") == [("n1", "running")]
     assert tidy.migrator("cancel", run).code == 0  # and again
+
+
+async def test_a_source_that_is_kept_after_its_target_was_released_tells_the_network_where_it_is(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 18)
+    assert await asyncio.to_thread(tidy.kill_at, "web", "n2", "released:end") == -9
+    labs.crash(tidy.paths, "n2")
+    assert tidy.migrator("settle", "web", "--keep", "n1", "--fenced", "n2").code == 4
+    mac = "sed -n 's/^mac //p' /var/lib/migrator/containers/web/net"
+    port = "sed -n 's/^veth //p' /var/lib/migrator/containers/web/net"
+    learnt = f'bridge fdb show br br0 | grep -iq "^$({mac}) dev $({port}) "'
+    loop = f"i=0; until {learnt}; do i=$((i+1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done"
+    seen = tidy.on_node("n1", "sh", "-c", loop)
+    assert seen.code == 0, tidy.on_node("n1", "bridge", "fdb", "show", "br", "br0").out
+    labs.boot(tidy.paths, "n2")
+    tidy.ok("resume", tidy.last_run()["run"])

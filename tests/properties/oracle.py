@@ -133,10 +133,16 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
             come = [facts[m.container] for m in ended if m.target == node.name]
             coming = [facts[m.container] for m in under_way if m.target == node.name]
             sending = [facts[m.container] for m in under_way if m.source == node.name]
-            if (come or coming) and not fits(node, come, coming, plan.policy):
-                return f"{node.name} is over its room with {[m.container for m in under_way]} under way"
             gone = [facts[m.container] for m in ended if m.source == node.name]
             free_bytes = node.memory_available_bytes + sum(c.anon_bytes for c in gone)
+            left = replace(
+                node,
+                containers=tuple(c for c in node.containers if c not in gone),
+                memory_available_bytes=free_bytes,
+                disk_available_bytes=node.disk_available_bytes + sum(c.files_bytes for c in gone),
+            )
+            if (come or coming) and not fits(left, come, coming, plan.policy):
+                return f"{node.name} is over its room with {[m.container for m in under_way]} under way"
             if sum(c.anon_bytes + MARGIN for c in sending) > free_bytes:
                 return f"{node.name} has no memory for the images of {[c.name for c in sending]}"
     return _after(cluster, plan, facts)

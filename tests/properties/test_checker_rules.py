@@ -14,6 +14,7 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.plan import Plan, PlannedMove
+from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -112,6 +113,21 @@ def full(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return with_guest(fleet, target.name, ct("big", 900, memory=target.room.memory_bytes)), plan
 
 
+def under(*rules: Rule) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
+    """The plan as it is, under rules that it was not made for."""
+    return lambda fleet, plan, move: (fleet, replace(plan, policy=replace(plan.policy, rules=rules)))
+
+
+def crowded_domain(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """One more of the first container's group is in the failure domain that it goes to."""
+    first = plan.move("c0")
+    other = next(n.name for n in fleet.nodes if n.name not in (first.source, first.target))
+    for name in (first.target, other):
+        fleet = with_node(fleet, name, labels={"rack": "r1"})
+    fleet = with_guest(fleet, other, ct("rival", 900, labels={"anti-affinity": "a"}))
+    return under(Spread("anti-affinity", "rack", 1))(fleet, plan, move)
+
+
 BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.WRONG_CLUSTER: lambda f, p, m: (replace(f, name="other"), p),
     Code.UNKNOWN_NODE: lambda f, p, m: (f, with_move(p, m, target="n77")),
@@ -129,6 +145,11 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.TARGET_EMPTIED: lambda f, p, m: (f, replace(p, empties=(*p.empties, m.target))),
     Code.INCOMPATIBLE: lambda f, p, m: (with_node(f, m.target, criu="3.19"), p),
     Code.ANTI_AFFINITY: rival,
+    Code.BANNED: lambda f, p, m: under(Ban(m.container, (m.target,)))(f, p, m),
+    Code.FENCED: lambda f, p, m: under(Fence(m.container, (m.source,)))(f, p, m),
+    Code.PINNED: lambda f, p, m: under(Pin(m.container))(f, p, m),
+    Code.SPREAD: crowded_domain,
+    Code.CROWDED: under(Crowd(1)),
     Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
     Code.WAITS_CYCLE: circle,
     Code.OVER_LIMITS: full,

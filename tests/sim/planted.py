@@ -135,7 +135,7 @@ def a_verified_copy_is_discarded_without_asking_for_the_source(patch: Patch) -> 
     async def surely(self: Saga) -> bool:
         return True
 
-    patch.setattr(Saga, "_source_is_whole", surely)
+    patch.setattr(Saga, "_may_abort", surely)
 
 
 @planted(Law.ONE_RUNS, Law.NEWEST)

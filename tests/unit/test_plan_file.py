@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,9 @@ def test_a_file_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path: P
     with pytest.raises(BadInput, match="cannot be written"):
         plan_file.save(plan(), tmp_path / "no" / "x.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_made_under_the_longest_pause_that_may_be_asked_for_is_read_again():
+    made = plan()
+    patient = replace(made, policy=replace(made.policy, blackout_s_max=86_400.0))
+    assert plan_file.parse(plan_file.dump(patient), "x").policy.blackout_s_max == 86_400.0

@@ -54,6 +54,17 @@ def test_what_a_keeper_says_is_told() -> None:
         parsed(GOOD.replace("holds web", "keeper web\nholds web"))
 
 
+def test_two_containers_that_are_kept_running_are_both_told() -> None:
+    first, end = GOOD[GOOD.index("container web") :].split("end probe")
+    second = first.replace(" web ", " web2 ").replace('"web"', '"web2"')
+    kept = [
+        part.replace(f"holds {name}", f"keeper {name} 1 -\nholds {name}")
+        for name, part in (("web", first), ("web2", second))
+    ]
+    node = parsed(GOOD[: GOOD.index("container web")] + "".join(kept) + "end probe" + end)
+    assert [(c.name, c.keeper_starts) for c in node.containers] == [("web", 1), ("web2", 1)]
+
+
 def test_a_descriptor_from_before_there_were_restarters_has_none() -> None:
     old = GOOD.replace('"restart": "no", ', "")
     assert old != GOOD

@@ -50,17 +50,20 @@ class ScriptedNode:
         self.name = name
         self.calls = calls
         self.instead: dict[str, Callable[[], str]] = {}
+        self.state = "fenced"
 
     async def call(
         self, verb: str, *args: str | int, stdin: bytes = b"", timeout_s: float = 30, tries: int = 3
     ) -> Answer:
         what = str(args[4]) if verb == "job" else verb
         self.calls.append(f"{self.name} {what}")
+        if what == "thaw":
+            self.state = "serving"
         if what in self.instead:
             return Answer(self.name, verb, self.instead[what]())
         if verb == "job":
             return Answer(self.name, verb, "job done\nexit 0\n" + JOBS[what])
-        return Answer(self.name, verb, ANSWERS.get(verb, ""))
+        return Answer(self.name, verb, ANSWERS.get(verb, "").replace("state fenced", f"state {self.state}"))
 
     async def host_key(self) -> tuple[str, str]:
         return "ssh-ed25519", "HOST"
@@ -191,6 +194,32 @@ async def test_a_container_whose_processes_ended_meanwhile_is_not_said_to_run(sc
         "floor 0\nstate serving\ntoken 2\ngeneration 1\nsame_boot no\nprocesses none\n"
     )
     with pytest.raises(FailedSafe, match="its processes have ended there; start it from its files"):
+        await scene.run()
+
+
+@pytest.mark.parametrize(
+    "inspected",
+    [
+        "floor 9\nstate absent\ntoken 0\ngeneration 0\nsame_boot no\nprocesses none\n",
+        "floor 0\nstate serving\ntoken 9\ngeneration 2\nsame_boot yes\nprocesses running\n",
+    ],
+    ids=["moved away", "taken over"],
+)
+async def test_who_wakes_up_after_another_has_gone_on_decides_nothing_and_says_nothing_of_the_container(
+    scene: Scene, inspected: str
+) -> None:
+    scene.fail(scene.source, "dump")
+    scene.source.instead["inspect"] = lambda: inspected
+    with pytest.raises(Undecided):
+        await scene.run()
+    assert scene.state is State.FENCED
+    assert "n1 thaw" not in scene.calls
+
+
+async def test_what_a_source_that_does_not_answer_holds_is_not_said(scene: Scene) -> None:
+    scene.fail(scene.source, "dump")
+    scene.fail(scene.source, "inspect", NodeUnreachable)
+    with pytest.raises(FailedSafe, match="stays on n1, which does not answer now"):
         await scene.run()
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from migrator.executor import cancel
+from migrator.errors import Refused
+from migrator.executor import cancel, stop
 from migrator.executor.containers import overruled
 from migrator.executor.status import what_settles
 from migrator.executor.stop import stop_worker
@@ -117,6 +119,25 @@ async def test_nobody_is_stopped_where_nobody_works(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.db")
     journal.create_run("r", "move", {})
     assert not await stop_worker(journal, "r", lambda pid: None)
+
+
+async def test_a_worker_that_is_stopped_is_told_of_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop, "LOOK_S", 0.01)
+    journal = Journal(tmp_path / "j.db")
+    journal.create_run("r", "move", {})
+    worker = await asyncio.create_subprocess_exec("sleep", "60")
+    try:
+        monkeypatch.setattr(journal, "worker", lambda run: worker.pid)
+        worker.send_signal(signal.SIGSTOP)
+        await asyncio.to_thread(os.waitid, os.P_PID, worker.pid, os.WSTOPPED)  # signals of one moment come in any order
+        with pytest.raises(Refused, match=f"kill -CONT {worker.pid}; .* migrator resume r"):
+            async with asyncio.timeout(30):
+                await stop.stop_worker(journal, "r", lambda pid: None)
+        worker.send_signal(signal.SIGCONT)
+    finally:
+        await worker.wait()  # it was asked to end, and heard it once it went on
 
 
 async def test_what_is_being_made_safe_is_told_by_name_until_it_is() -> None:

@@ -159,9 +159,14 @@ start_container() { # CT
     $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 3>&- 4>&- 9>&- || return 1
     read_net "$1"
     gate_open || return 1
-    # In parentheses: a function called with redirections keeps copies of what they close, the node's lock among them.
+    announce "$1"
+}
+
+# Tells the network where the container's address is: switches may have it at a node that spoke for it last. In
+# parentheses: a function called with redirections keeps copies of what they close, the node's lock among them.
+announce() { # CT   (its network is in n_*)
     (in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}") \
-        < /dev/null > /dev/null 2>&1 3>&- 4>&- 9>&- &
+        < /dev/null > /dev/null 2>&1 3>&- 4>&- 8>&- 9>&- &
 }
 
 stopped_record() {

@@ -65,6 +65,7 @@ give_back() {
     done
     gate_open || :
     set_frozen "$ct" 0
+    announce "$ct" # a target that was released before this was settled has spoken for the address
 }
 
 # Dumps the frozen container, which stays frozen and whole, so that a rollback needs no restore; then sends the images.

@@ -1,0 +1,211 @@
+"""migrator plan show, and explain: a plan drawn, and one move of it told in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migrator.cli.output import clean, json_option, print_json, print_table
+from migrator.cli.plan import facts, file_type, snapshot_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from migrator.model.facts import Cluster
+    from migrator.model.plan import Plan
+    from migrator.planner.look import Alternative, Use
+    from migrator.planner.schedule import Span
+
+BAR_CELLS = 20
+TIMELINE_CELLS = 60
+ROWS_MAX = 40
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+@click.command("show")
+@click.argument("plan_path", type=file_type, metavar="PLAN")
+@snapshot_option
+@click.option("--svg", type=file_type, metavar="FILE", help="Draw it into this file instead.")
+@click.option("--all", "everything", is_flag=True, help="Show every node and move, also of a large plan.")
+@json_option
+@click.pass_context
+def plan_show(
+    ctx: click.Context, plan_path: Path, snapshot: Path | None, svg: Path | None, everything: bool, as_json: bool
+) -> int:
+    """Draw PLAN: every node before and after it, and its moves as a timeline."""
+    from dataclasses import asdict
+
+    from migrator.cli.plan_svg import draw
+    from migrator.cli.plan_text import summary
+    from migrator.errors import BadInput
+    from migrator.inventory import plan_file
+    from migrator.planner.look import spans, uses
+
+    plan = plan_file.load(plan_path)
+    cluster = _followed(facts(ctx, snapshot), plan)
+    used, when = uses(cluster, plan), spans(cluster, plan)
+    if as_json:
+        timeline = {name: asdict(span) for name, span in when.items()}
+        print_json({"plan": str(plan_path), "nodes": [asdict(use) for use in used], "timeline": timeline})
+        return 0
+    if svg is not None:
+        try:
+            svg.write_text(draw(plan, used, when))
+        except OSError as error:
+            raise BadInput(f"{svg}: cannot be written: {error.strerror}") from error
+        click.echo(f"{svg}: {summary(plan)}")
+        return 0
+    _print_uses(plan, used, everything)
+    click.echo()
+    _print_timeline(plan, when, everything)
+    click.echo(summary(plan))
+    return 0
+
+
+@click.command()
+@click.argument("plan_path", type=file_type, metavar="PLAN")
+@click.argument("container")
+@snapshot_option
+@json_option
+@click.pass_context
+def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path | None, as_json: bool) -> int:
+    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for."""
+    from dataclasses import asdict
+
+    from migrator.errors import BadInput
+    from migrator.inventory import plan_file
+    from migrator.planner.look import alternatives, spans
+
+    plan = plan_file.load(plan_path)
+    if container not in [move.container for move in plan.moves]:
+        stays = "; it is stopped and stays where it is" if container in plan.stays else ""
+        raise BadInput(f"{plan_path}: container {container} does not move in this plan{stays}")
+    cluster = _followed(facts(ctx, snapshot), plan)
+    others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
+    when = spans(cluster, plan)[container]
+    if as_json:
+        move = plan.move(container)
+        document: dict[str, Any] = {"move": asdict(move), "when": asdict(when)}
+        print_json(document | {"alternatives": [asdict(other) for other in others]})
+        return 0
+    for line in _told(plan, container, when, others):
+        click.echo(clean(line))
+    return 0
+
+
+def _followed(cluster: Cluster, plan: Plan) -> Cluster:
+    """The facts, if they have every node and container that the plan speaks of."""
+    from migrator.errors import Refused
+
+    nodes = {node.name: node for node in cluster.nodes}
+    for move in plan.moves:
+        source = nodes.get(move.source)
+        if source is None or move.target not in nodes or source.container(move.container) is None:
+            raise Refused(
+                f"{plan.intent}: container {move.container} from {move.source} to {move.target} is not in these "
+                "facts: they are of another time or cluster; use the plan's own with --snapshot, or plan again"
+            )
+    return cluster
+
+
+def _told(plan: Plan, container: str, when: Span, others: Sequence[Alternative]) -> list[str]:
+    """The explanation, a line each."""
+    from migrator.cli.refusal_text import classes
+    from migrator.model.plan import Reason
+    from migrator.model.units import format_bytes, format_seconds
+
+    move = plan.move(container)
+    why = f"{move.source} is emptied" if move.source in plan.empties else move.reason
+    lines = [
+        f"{container}: {move.source} -> {move.target}, of the plan: {plan.intent}",
+        f"why it moves: {why}",
+        f"why there: {move.reason}",
+        f"when: from {format_seconds(when.start_s)} to {format_seconds(when.end_s)} of the plan",
+        f"cost: {format_bytes(move.estimate.memory_bytes)} of memory and {format_bytes(move.estimate.files_bytes)} of "
+        f"files; paused for {format_seconds(move.estimate.blackout_s)}",
+    ]
+    waits = [plan.move(name) for name in move.waits_for]
+    if waits:
+        room = [f"{w.container} ({w.source} -> {w.target})" for w in waits]
+        lines.append(f"waits for: {', '.join(room)}: only then is there room at every moment")
+    else:
+        lines.append("waits for: none")
+    waited = [other.container for other in plan.moves if container in other.waits_for]
+    if waited:
+        lines.append(f"wait for it: {', '.join(waited)}")
+    fitting = [o for o in others if not o.lacks and o.node != move.target]
+    if fitting:
+        shown = ", ".join(f"{o.node} ({o.share:.0%} full by then)" for o in fitting[:5])
+        more = f" and {len(fitting) - 5} more" if len(fitting) > 5 else ""
+        lines.append(f"would fit too, least loaded first: {shown}{more}")
+    else:
+        lines.append("would fit nowhere else")
+    lacking = [Reason(o.lacks, o.node) for o in others if o.lacks]
+    lines += [f"not {reason}" for reason in classes(lacking)]
+    return lines
+
+
+def _print_uses(plan: Plan, used: Sequence[Use], everything: bool) -> None:
+    """Bars of every node that the plan touches; of a large plan those that change most."""
+    shown = list(used)
+    if len(used) > ROWS_MAX and not everything:
+        changed = sorted(used, key=lambda use: (-max(abs(a - b) for a, b in zip(use.before, use.after, strict=True)),))
+        names = {use.node for use in changed[:ROWS_MAX]}
+        shown = [use for use in used if use.node in names]
+    rows = []
+    for use in shown:
+        containers = f"{use.containers[0]} -> {use.containers[1]}"
+        bars = [f"{_bar(b)} {b:4.0%}  {_bar(a)} {a:4.0%}" for b, a in zip(use.before[:2], use.after[:2], strict=True)]
+        rows.append((use.node, containers, *bars, f"{use.before[2]:.0%} -> {use.after[2]:.0%}"))
+    print_table(("NODE", "CONTAINERS", "CPU BEFORE AND AFTER", "MEMORY BEFORE AND AFTER", "DISK"), rows)
+    if len(shown) < len(used):
+        click.echo(f"{len(used) - len(shown)} more nodes change less; see them with --all")
+
+
+def _bar(share: float, cells: int = BAR_CELLS) -> str:
+    """A share as a bar of eighths of a cell; what is over the whole is not drawn."""
+    eighths = round(min(max(share, 0.0), 1.0) * cells * 8)
+    full, part = divmod(eighths, 8)
+    return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(cells, "·")
+
+
+def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None:
+    """One line a move, from left to right as time goes; of a large plan one line a source."""
+    from migrator.model.units import format_seconds
+
+    whole_s = max((span.end_s for span in when.values()), default=0.0) or 1.0
+    if len(plan.moves) <= ROWS_MAX or everything:
+        rows = [
+            (m.container, f"{m.source} -> {m.target}", _track([when[m.container]], whole_s), *_ends(when[m.container]))
+            for m in plan.moves
+        ]
+        print_table(("CONTAINER", "MOVE", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
+        return
+    sources: dict[str, list[Span]] = {}
+    for move in plan.moves:
+        sources.setdefault(move.source, []).append(when[move.container])
+    rows = [
+        (name, f"{len(spans)} moves", _track(spans, whole_s), *_ends(spans[0], *spans))
+        for name, spans in sorted(sources.items())[:ROWS_MAX]
+    ]
+    print_table(("SOURCE", "MOVES", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
+    if len(sources) > ROWS_MAX:
+        click.echo(f"and {len(sources) - ROWS_MAX} more sources; see every move with --all")
+
+
+def _ends(*spans: Span) -> tuple[str, str]:
+    from migrator.model.units import format_seconds
+
+    return format_seconds(min(s.start_s for s in spans)), format_seconds(max(s.end_s for s in spans))
+
+
+def _track(spans: Sequence[Span], whole_s: float) -> str:
+    """Cells in which at least one of the moves is under way."""
+    cells = ["·"] * TIMELINE_CELLS
+    for span in spans:
+        first = min(int(span.start_s / whole_s * TIMELINE_CELLS), TIMELINE_CELLS - 1)
+        last = max(first + 1, round(span.end_s / whole_s * TIMELINE_CELLS))
+        cells[first:last] = "█" * (min(last, TIMELINE_CELLS) - first)
+    return "".join(cells)

@@ -1,0 +1,145 @@
+"""python -m migrator.demo.planner_bench: what a plan costs, from a snapshot file to a plan file, and how good it is.
+
+Every figure is of a whole process. Ganeti's hbal plans the same file beside it where it is installed. The given fleets
+are used where they are; others are made (fleets.py). Each plan is held against the facts by the checker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from migrator.demo.cost import Cost, cost_of
+from migrator.demo.page import with_section
+from migrator.demo.planner_report import CASES, Case, Peer, Result, Scaled, curve, line, section
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+PLOT = ROOT / "docs" / "planner-cost.svg"
+DATA = ROOT.parent / "shared" / "bench"
+SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
+LIMIT_S = 600.0
+PROGRAM = str(Path(sys.executable).with_name("migrator"))
+
+
+class BenchError(Exception):
+    """A command of the benchmark did not do what it was there for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where the benchmark works and reads, and how long a peer may take."""
+
+    folder: Path
+    data: Path
+    peer_limit_s: float
+
+    def fleet(self, nodes: int, containers: int, emptied: int) -> tuple[Path, bool]:
+        """A fleet's file, and whether it was given; made in a process of its own, so that this one stays small."""
+        given = self.data / "fleets" / f"d_{nodes}_{containers}.data"
+        if given.exists():
+            return given, True
+        made = self.folder / given.name
+        words = [sys.executable, "-m", "migrator.demo.fleets", str(nodes), str(containers), str(emptied)]
+        _run(words, made)
+        return made, False
+
+    def snapshot(self, fleet: Path, link: str) -> Path:
+        made = self.folder / "snapshot.json"
+        words = [PROGRAM, "import", "ganeti", str(fleet), "--link", link, "-o", str(made)]
+        _run(words, self.folder / "out")
+        return made
+
+    def drain(self, snapshot: Path, parallel: int) -> tuple[Cost, dict[str, float]]:
+        """Plans to empty the marked nodes, checks the plan, and says what it is."""
+        plan = self.folder / "plan.json"
+        words = [PROGRAM, "plan", "drain", "--cordoned", "--max-blackout", "86400", "--parallel", str(parallel)]
+        cost = _run([*words, "--snapshot", str(snapshot), "-o", str(plan)], self.folder / "out")
+        _run([PROGRAM, "check", str(plan), "--snapshot", str(snapshot)], self.folder / "out")
+        made = json.loads(plan.read_text())
+        names = ("makespan_s", "makespan_bound_s")
+        return cost, {"moves": len(made["moves"]), **{name: made[name] for name in names}}
+
+    def case(self, case: Case) -> Result:
+        fleet, given = self.fleet(case.nodes, case.containers, case.emptied)
+        cost, made = self.drain(self.snapshot(fleet, case.link), case.parallel)
+        return Result(
+            case,
+            given,
+            cost,
+            int(made["moves"]),
+            made["makespan_s"],
+            made["makespan_bound_s"],
+            self.hbal(fleet) if case.with_peer else None,
+        )
+
+    def hbal(self, fleet: Path) -> Peer | None:
+        """Ganeti's balancer, told to do no more than empty the marked nodes. None where it is not installed."""
+        program = shutil.which("hbal")
+        if program is None:
+            return None
+        out = self.folder / "hbal"
+        cost = cost_of([program, "-t", str(fleet), "--evac-mode", "-C"], out, self.peer_limit_s)
+        lines = [text.strip() for text in out.read_text().splitlines()]
+        moves = sum(text.startswith(("gnt-instance migrate", "gnt-instance failover")) for text in lines)
+        return Peer(cost, moves, sum(text.startswith("echo jobset") for text in lines))
+
+    def scaled(self, containers: int) -> Scaled:
+        """One point of the curve: a made fleet, also where one is given, so that all points are alike."""
+        apart = Bench(self.folder, self.folder / "none", self.peer_limit_s)
+        nodes = containers // 10
+        fleet, _ = apart.fleet(nodes, containers, nodes // 20)
+        cost, made = self.drain(self.snapshot(fleet, "10Gbit"), 8)
+        return Scaled(containers, int(made["moves"]), cost)
+
+
+def _run(words: list[str], out: Path) -> Cost:
+    cost = cost_of(words, out, LIMIT_S)
+    if cost.code != 0:
+        raise BenchError(f"{' '.join(words[:4])} ...: {out.read_text()[-300:].strip() or 'it took too long'}")
+    return cost
+
+
+def measure(bench: Bench, sizes: list[int], say: Callable[[str], None]) -> tuple[list[Result], list[Scaled]]:
+    """All cases, then all points of the curve."""
+    results, points = [], []
+    for case in CASES:
+        results.append(bench.case(case))
+        say(line(results[-1]))
+    for size in sizes:
+        points.append(bench.scaled(size))
+        say(f"{size:,} containers: {points[-1].cost.cpu_s:.2f} CPU-s, {points[-1].cost.memory_bytes / 1e6:.0f} MB")
+    return results, points
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m migrator.demo.planner_bench", description=__doc__)
+    told = os.environ.get("DATA") or str(DATA)
+    parser.add_argument("--data", type=Path, default=Path(told), help="given fleets (default: $DATA)")
+    parser.add_argument("--peer-seconds", type=float, default=150, metavar="S", help="a peer's time (default: 150)")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], metavar="N", help="end of the curve")
+    parser.add_argument("--no-page", action="store_true", help="print, and write nothing to docs/")
+    given = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="migrator-bench-") as folder:
+            bench = Bench(Path(folder), given.data, given.peer_seconds)
+            results, points = measure(bench, [size for size in SIZES if size <= given.largest], print)
+    except BenchError as error:
+        print(f"planner_bench: {error}", file=sys.stderr)
+        return 1
+    if not given.no_page:
+        PLOT.write_text(curve(points))
+        DOCUMENT.write_text(with_section(DOCUMENT.read_text(), section(results, points, PLOT.name)))
+        print(f"written to docs/{DOCUMENT.name} and docs/{PLOT.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

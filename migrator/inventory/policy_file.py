@@ -1,0 +1,99 @@
+"""The policy file: the rules that plans are made under, in YAML.
+
+headroom_percent: 10
+anti_affinity: [svc]
+rules:
+  - {rule: fence, containers: app=db, nodes: [disk=fast]}
+  - {rule: spread, label: app, domain: rack, at_most: 2}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from migrator.errors import BadInput
+from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread
+
+Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
+Label = Annotated[str, Field(min_length=1, max_length=63)]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Placed(_Strict):
+    rule: Literal["ban", "fence"]
+    containers: Selector
+    nodes: Annotated[list[Selector], Field(min_length=1)]
+
+    def value(self) -> Rule:
+        kind = Ban if self.rule == "ban" else Fence
+        return kind(self.containers, tuple(self.nodes))
+
+
+class _Pin(_Strict):
+    rule: Literal["pin"]
+    containers: Selector
+
+    def value(self) -> Rule:
+        return Pin(self.containers)
+
+
+class _Spread(_Strict):
+    rule: Literal["spread"]
+    label: Label
+    domain: Label
+    at_most: Count
+
+    def value(self) -> Rule:
+        return Spread(self.label, self.domain, self.at_most)
+
+
+class _Crowd(_Strict):
+    rule: Literal["containers-per-node"]
+    at_most: Count
+    nodes: list[Selector] = []
+
+    def value(self) -> Rule:
+        return Crowd(self.at_most, tuple(self.nodes))
+
+
+RuleEntry = Annotated[_Placed | _Pin | _Spread | _Crowd, Field(discriminator="rule")]
+
+
+class _Document(_Strict):
+    headroom_percent: Annotated[int, Field(ge=0, le=90)] | None = None
+    anti_affinity: Annotated[list[Label], Field(min_length=1)] | None = None
+    blackout_s_max: Annotated[float | int, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
+    moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
+    leave_stopped: bool | None = None
+    rules: list[RuleEntry] = []
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What the file says, by the policy's own names; BadInput names the file and the field that is wrong."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise BadInput(f"{path}: cannot be read: {reason}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise BadInput(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+    try:
+        document = _Document.model_validate({} if raw is None else raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "it"
+        raise BadInput(f"{path}: {field}: {first['msg']}") from error
+    said = {name: value for name, value in document.model_dump(exclude={"rules"}).items() if value is not None}
+    if "anti_affinity" in said:
+        said["anti_affinity"] = tuple(said["anti_affinity"])
+    return said | {"rules": tuple(entry.value() for entry in document.rules)}

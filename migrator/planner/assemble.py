@@ -1,0 +1,79 @@
+"""The last step of every intent: moves in their order become a plan, with waits, estimates and its predicted time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
+from migrator.planner.ordering import Leg, waits
+from migrator.planner.schedule import makespan_s, timeline
+
+
+def assemble(
+    cluster: Cluster,
+    legs: Sequence[Leg],
+    reasons: Mapping[str, str],
+    policy: PlanPolicy,
+    *,
+    intent: str,
+    snapshot: str,
+    empties: tuple[str, ...] = (),
+    stays: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Plan:
+    """A plan of these legs in this order, in which each has room once those before it have gone."""
+    graph = capacity_graph(cluster, policy)
+    order = waits(legs, rooms(graph), policy.moves_per_node_max)
+    nodes = {node.name: node for node in cluster.nodes}
+    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name]) for leg in legs)
+    ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
+    bound_s = makespan_bound_s(moves, ways, speeds)
+    return Plan(
+        intent=intent,
+        cluster=cluster.name,
+        snapshot=snapshot,
+        empties=empties,
+        moves=moves,
+        makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
+        makespan_bound_s=bound_s,
+        stays=stays,
+        notes=notes,
+        policy=policy,
+    )
+
+
+def fleet_notes(cluster: Cluster, policy: PlanPolicy) -> Iterator[str]:
+    """What a person should know of the fleet as it is: silent nodes, rules that are broken already."""
+    for node in cluster.nodes:
+        if not node.answered:
+            yield f"{node.name} did not answer and is left out"
+        for key in policy.anti_affinity:
+            for value, names in _together(node, key):
+                yield f"{', '.join(names)} of group {key}={value} are together on {node.name} already"
+
+
+def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:
+    container = leg.mover.container
+    return PlannedMove(
+        container=leg.name,
+        source=leg.source,
+        target=leg.target,
+        generation=container.generation,
+        demand=container.reserved,
+        reason=reason,
+        estimate=estimate_move(container, leg.mover.source.link, target.link),
+        waits_for=waits_for,
+    )
+
+
+def _together(node: NodeFacts, key: str) -> Iterator[tuple[str, list[str]]]:
+    """Groups of which a node has more than one member before anything moves."""
+    groups: dict[str, list[str]] = {}
+    for container in node.containers:
+        if container.descriptor and key in container.descriptor.labels:
+            groups.setdefault(container.descriptor.labels[key], []).append(container.name)
+    return ((value, names) for value, names in sorted(groups.items()) if len(names) > 1)

@@ -1,0 +1,209 @@
+"""Local search for an even fleet: one container after the other goes where that is worth most.
+
+Theory. A move is worth its gain in the score less its price, both in shares of a node (score.py). The price is fixed
+by what the container is: bytes that cross the link and the pause they cause, in seconds. Every container is first
+given a bound, its best gain if all nodes had room; they are taken up by that bound, looked at closely, and moved if
+no other's bound is much better: so each look costs one row of arrays, and all pairs are computed once a round. The
+search ends with a round in which nothing is worth the least gain. Then no single move is: a search from the end state
+finds nothing. A container that was moved may be moved on, or home again, and pays only once. One that is beside
+another of its group, against the rules, gains by any move, since none leads to such a place. When no move helps,
+exchanges of two containers are tried (swaps.py), which have to earn twice as much.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import Link, NodeFacts
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.arrays import Floats, Ints, Targets
+from migrator.planner.movers import Group, company, groups_of
+from migrator.planner.placement import Mover
+from migrator.planner.score import DIGITS, RESOURCES, Change, Spread, amounts
+from migrator.planner.swaps import exchanges
+
+CHUNK = 128  # containers at once: so that a table of them and all nodes stays in the cache
+HASTE = 0.9  # a container is moved if it gains this part of the best bound of the others
+PRICE_PER_S = 5e-5  # shares of a node that a second of moving is worth
+PAUSE_WEIGHT = 4  # a second of pause costs as much as so many of moving
+MENDED = 100.0  # shares of a node that it is worth to take a container from another of its group
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """When the search ends, and what a move must earn: `min_gain` in shares of a node, after its price.
+
+    With `once` a container that was moved stays there. `stop` is asked before each step.
+    """
+
+    iterations: int
+    min_gain: float
+    stop: Callable[[], bool] = lambda: False
+    once: bool = False
+
+
+class Balance:
+    """A fleet under search. `at` is the number of the node each mover is on, `homes` of the one it came from."""
+
+    def __init__(
+        self,
+        movers: Sequence[Mover],
+        nodes: Sequence[NodeFacts],
+        policy: PlanPolicy,
+        everywhere: Sequence[NodeFacts] | None = None,
+    ) -> None:
+        numbers = {node.name: number for number, node in enumerate(nodes)}
+        self.movers, self.nodes = movers, nodes
+        self.spread = Spread(nodes)
+        self.targets = Targets(nodes, policy, everywhere)
+        self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
+        self.at: Ints = self.homes.copy()
+        self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
+        self.price: Floats = np.array([_price(mover) for mover in movers], float)
+        self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
+        self.together = company(nodes, policy, {})
+        self.members: dict[Group, list[int]] = defaultdict(list)
+        self.crowded: Floats = np.zeros(len(movers))  # in how many groups each is beside another
+        for i in range(len(movers)):
+            self.crowded[i] = self._crowded(i)
+            for group in self.groups[i]:
+                self.members[group].append(i)
+        self.moved: dict[int, None] = {}  # in the order in which they first moved
+        self.iterations = 0
+        self.ended = False  # whether nothing more is worth it
+
+    def run(self, terms: Terms) -> None:
+        """Moves containers until nothing is worth it or the terms end it."""
+        while not self.ended:
+            before = self.iterations
+            if not self._round(terms):
+                return
+            if self.iterations == before:
+                if not self._swap_round(terms):
+                    return
+                self.ended = self.iterations == before
+
+    def legs(self) -> list[tuple[Mover, NodeFacts]]:
+        """What has moved, and where it is now."""
+        return [(self.movers[i], self.nodes[self.at[i]]) for i in self.moved]
+
+    def _round(self, terms: Terms) -> bool:
+        """Takes up every container that may be worth a move; whether it came to its end."""
+        bounds = self._bounds()
+        worth = np.flatnonzero(bounds >= terms.min_gain)
+        heap = [(-float(bounds[i]), int(i)) for i in worth if not (terms.once and int(i) in self.moved)]
+        heapq.heapify(heap)
+        while heap:
+            if self.iterations >= terms.iterations or terms.stop():
+                return False
+            _, i = heapq.heappop(heap)
+            gain, target = self._best(i)
+            if gain < terms.min_gain:
+                continue
+            if heap and gain < HASTE * -heap[0][0]:
+                heapq.heappush(heap, (-gain, i))
+            else:
+                self._move(i, target)
+        return True
+
+    def _swap_round(self, terms: Terms) -> bool:
+        """Looks for exchanges on every node, the one furthest from the mean first; whether it came to its end."""
+        away = (self.spread.weighted() * (self.spread.shares - self.spread.shares.mean(axis=0)) ** 2).sum(axis=1)
+        for node in np.argsort(-np.round(away, DIGITS), kind="stable"):
+            found = True
+            while found:
+                if self.iterations >= terms.iterations or terms.stop():
+                    return False
+                worth = MENDED * self.crowded - np.where(self.at == self.homes, self.price, 0.0)
+                pairs = exchanges(self.spread, int(node), self.at, self.amount, worth, 2 * terms.min_gain)
+                found = any(self._swapped(i, j, terms) for i, j in pairs)
+        return True
+
+    def _swapped(self, i: int, j: int, terms: Terms) -> bool:
+        """Exchanges two containers if one after the other has room; whether it did."""
+        if terms.once and (i in self.moved or j in self.moved):
+            return False
+        a, b = int(self.at[i]), int(self.at[j])
+        for first, second, here, there in ((i, j, a, b), (j, i, b, a)):
+            if not self._may(first, there):
+                continue
+            self.targets.move(self.movers[first], here, there)
+            fits = self._may(second, here)
+            self.targets.move(self.movers[first], there, here)
+            if fits:
+                self._move(first, there)
+                self._move(second, here)
+                self.iterations -= 1  # an exchange is one step
+                return True
+        return False
+
+    def _may(self, i: int, target: int) -> bool:
+        """Whether one mover may go to a node now."""
+        mover, here = self.movers[i], int(self.at[i])
+        return (here != self.homes[i] or self.targets.may_leave(mover, here)) and self.targets.fits(mover, target)
+
+    def _bounds(self) -> Floats:
+        """For every mover: what its best move is worth, if there were room everywhere."""
+        parts = []
+        for start in range(0, len(self.movers), CHUNK):
+            some = np.arange(start, min(start + CHUNK, len(self.movers)))
+            worth = self.spread.gains(self.amount[some], self.at[some])
+            here, home = self.at[some], self.homes[some]
+            parts.append(np.max(self._priced(worth, some, here, home), axis=1))
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def _best(self, i: int) -> tuple[float, int]:
+        """The best move of one mover that has room, and its worth; of equal ones the first by name."""
+        at_home = self.at[i] == self.homes[i]
+        if at_home and not self.targets.may_leave(self.movers[i], int(self.at[i])):
+            return -1.0, -1
+        fits = self.targets.fitting(self.movers[i])
+        if not fits.any():
+            return -1.0, -1
+        one = np.array([i])
+        worth = self._priced(self.spread.gains(self.amount[one], self.at[one]), one, self.at[one], self.homes[one])[0]
+        worth[~fits] = -1.0
+        target = int(np.argmax(worth))
+        return float(worth[target]), target
+
+    def _priced(self, worth: Floats, some: Ints, here: Ints, home: Ints) -> Floats:
+        """Gains less prices: the first move pays, the way home is paid back, in between it is free."""
+        rows, at_home = np.arange(len(some)), here == home
+        worth += (MENDED * self.crowded[some] - np.where(at_home, self.price[some], 0.0))[:, None]
+        worth[rows, home] += np.where(at_home, 0.0, self.price[some])
+        worth[rows, here] = -1.0
+        return worth
+
+    def _move(self, i: int, target: int) -> None:
+        source = int(self.at[i])
+        self.spread.move(Change(self.amount[i], source, target))
+        self.targets.move(self.movers[i], source, target)
+        self.at[i] = target
+        self.iterations += 1
+        for group in self.groups[i]:
+            self.together[self.nodes[source].name, group] -= 1
+            self.together[self.nodes[target].name, group] += 1
+        for group in self.groups[i]:
+            for other in self.members[group]:
+                if self.at[other] in (source, target):
+                    self.crowded[other] = self._crowded(other)
+        if target == self.homes[i]:
+            del self.moved[i]
+        else:
+            self.moved.setdefault(i)
+
+    def _crowded(self, i: int) -> int:
+        there = self.nodes[self.at[i]].name
+        return sum(self.together[there, group] > 1 for group in self.groups[i])
+
+
+def _price(mover: Mover) -> float:
+    """What moving it costs, in shares of a node, over the link that its node has and to one without limits."""
+    estimate = estimate_move(mover.container, mover.source.link, Link())
+    return PRICE_PER_S * (estimate.duration_s + (PAUSE_WEIGHT - 1) * estimate.blackout_s)

@@ -1,0 +1,99 @@
+"""A plan to look at: the cluster before and after it, when each move happens, and what else there was for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from migrator.model.facts import Cluster, NodeFacts, Resources
+from migrator.model.plan import Plan
+from migrator.planner.graph import capacity_graph, speeds_of, ways_of
+from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.schedule import Span, timeline
+
+RESOURCES = ("cpu", "memory", "disk")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Shares of a node's capacity that its containers hold by their limits, before and after a plan."""
+
+    node: str
+    containers: tuple[int, int]
+    before: tuple[float, float, float]
+    after: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A node as a place for one container once all other moves of the plan are done."""
+
+    node: str
+    share: float
+    lacks: str
+
+
+def end_state(cluster: Cluster, plan: Plan) -> Cluster:
+    """The cluster when every move has ended; a container that the facts do not have is left out."""
+    facts = {(node.name, c.name): c for node in cluster.nodes for c in node.containers}
+    leaving = {(move.source, move.container) for move in plan.moves}
+    nodes = []
+    for node in cluster.nodes:
+        stay = [c for c in node.containers if (node.name, c.name) not in leaving]
+        come = [facts[key] for m in plan.moves if m.target == node.name and (key := (m.source, m.container)) in facts]
+        nodes.append(replace(node, containers=tuple(sorted((*stay, *come), key=lambda c: c.name))))
+    return replace(cluster, nodes=tuple(nodes))
+
+
+def uses(cluster: Cluster, plan: Plan) -> tuple[Use, ...]:
+    """Every node that the plan touches, in the cluster's order."""
+    touched = {name for move in plan.moves for name in (move.source, move.target)} | set(plan.empties)
+    after = {node.name: node for node in end_state(cluster, plan).nodes}
+    return tuple(
+        Use(
+            node.name,
+            (len(node.containers), len(after[node.name].containers)),
+            _shares(node, node.reserved),
+            _shares(node, after[node.name].reserved),
+        )
+        for node in cluster.nodes
+        if node.name in touched
+    )
+
+
+def _shares(node: NodeFacts, used: Resources) -> tuple[float, float, float]:
+    whole = node.capacity
+    return (
+        _share(used.cpu_milli, whole.cpu_milli),
+        _share(used.memory_bytes, whole.memory_bytes),
+        _share(used.disk_bytes, whole.disk_bytes),
+    )
+
+
+def _share(used: int, whole: int) -> float:
+    return used / whole if whole > 0 else float(used > 0)
+
+
+def spans(cluster: Cluster, plan: Plan) -> dict[str, Span]:
+    """When each container of the plan moves, if every move takes as long as estimated."""
+    graph = capacity_graph(cluster, plan.policy)
+    ways = ways_of(graph, ((move.source, move.target) for move in plan.moves))
+    return timeline(plan.moves, plan.policy.moves_per_node_max, ways, speeds_of(graph))
+
+
+def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:
+    """Every other node as a place for one container of the plan, the emptied ones left out."""
+    move = plan.move(container)
+    source = cluster.node(move.source)
+    facts = source.container(container)
+    if facts is None or facts.descriptor is None:
+        return
+    mover = Mover(facts, facts.descriptor, source)
+    others = end_state(cluster, replace(plan, moves=tuple(m for m in plan.moves if m.container != container)))
+    for node in others.nodes:
+        if node.name == source.name or node.name in plan.empties:
+            continue
+        reasons = barred(mover, node, machine_differences(source, node), plan.policy)
+        site = Site.of(node, plan.policy) if node.answered else None
+        lacks = "; ".join(reasons) or (site.lacks(mover) if site else "")
+        yield Alternative(node.name, site.utilisation(mover) if site else 0.0, lacks)

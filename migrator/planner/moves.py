@@ -1,0 +1,128 @@
+"""Moves that somebody asked for by name, and the way back of a plan's: nothing is chosen but the order.
+
+Theory. Each container has one target, so each is asked for by itself whether it suits, beside those that stay there.
+What the others of the same plan free or take is a matter of the order, and that is found as for every plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.plan import Plan, Reason, Refusal, Stuck
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.assemble import assemble, fleet_notes
+from migrator.planner.graph import capacity_graph, rooms
+from migrator.planner.movers import groups_of, places_of, unmovable
+from migrator.planner.ordering import Leg, apart, sequence
+from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.rulebook import Rulebook
+
+
+def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: PlanPolicy, intent: str) -> Plan | Refusal:
+    """A plan after which each container is on the node that is wished for it, or why one cannot be.
+
+    Raises KeyError for a container or node that the cluster does not have. One that is there already stays.
+    """
+    movers, stuck, notes = [], [], []
+    places = places_of(cluster, wishes)
+    for name in sorted(wishes):
+        source = home(cluster, name)
+        container = source.container(name)
+        if source.name == wishes[name]:
+            notes.append(f"container {name} is on {source.name} already")
+        elif not source.answered:
+            stuck.append(Stuck(name, source.name, (Reason(f"no answer: {source.error}", source.name),)))
+        elif container is None or container.descriptor is None:
+            stuck.append(Stuck(name, source.name, (Reason("its descriptor is missing"),)))
+        elif why := unmovable(places[name], source, container) or (
+            "it is stopped" if container.state == "stopped" else ""
+        ):
+            stuck.append(Stuck(name, source.name, (Reason(why),)))
+        else:
+            movers.append(Mover(container, container.descriptor, source))
+    stuck += _closed(cluster, movers, wishes, policy)
+    if stuck:
+        return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
+    ready = sorted(movers, key=lambda mover: mover.turn)
+    asked = [Leg(mover, wishes[mover.name], apart(mover, policy)) for mover in ready]
+    legs, blocked = sequence(asked, rooms(capacity_graph(cluster, policy)))
+    if blocked:
+        return Refusal(intent, tuple(_blocked(leg, cluster, policy) for leg in blocked))
+    return assemble(
+        cluster,
+        legs,
+        {leg.name: "asked for" for leg in legs},
+        policy,
+        intent=intent,
+        snapshot=snapshot,
+        notes=(*notes, *fleet_notes(cluster, policy)),
+    )
+
+
+def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str], policy: PlanPolicy) -> list[Stuck]:
+    """Those that their target cannot take whatever the order."""
+    going, stuck = {mover.name for mover in movers}, []
+    book, numbers = Rulebook(cluster.nodes, cluster.nodes, policy), {n.name: i for i, n in enumerate(cluster.nodes)}
+    for mover in movers:
+        target = cluster.node(wishes[mover.name])
+        meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]
+        reasons = _against(mover, target, going, meets, policy)
+        if against := book.why_not(mover, numbers[target.name]):
+            reasons += (Reason(against, target.name),)
+        book.place(mover, numbers[target.name])
+        if reasons:
+            stuck.append(Stuck(mover.name, mover.source.name, reasons))
+    return stuck
+
+
+def way_back(cluster: Cluster, moves: Sequence[tuple[str, str, str]]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Where to bring what was moved, given as (container, source, target); and notes on what is no longer there.
+
+    A container goes back to its source if it is where it was moved to.
+    """
+    wishes, notes = {}, []
+    for name, source, target in moves:
+        there = [node.name for node in cluster.nodes if node.container(name)]
+        if there == [target]:
+            wishes[name] = source
+        elif there == [source]:
+            notes.append(f"container {name} is on {source} already")
+        else:
+            notes.append(f"container {name} is left alone: it is on {', '.join(there) or 'no node'}, not on {target}")
+    return wishes, tuple(notes)
+
+
+def home(cluster: Cluster, container: str) -> NodeFacts:
+    """The node that has the container; KeyError when none has."""
+    for node in cluster.nodes:
+        if node.container(container) is not None:
+            return node
+    raise KeyError(container)
+
+
+def _against(
+    mover: Mover, target: NodeFacts, going: set[str], meets: Sequence[Mover], policy: PlanPolicy
+) -> tuple[Reason, ...]:
+    """Why the target cannot take it whatever the order, with what stays there and the others that come."""
+    stays = _without(target, going)
+    texts = list(barred(mover, stays, machine_differences(mover.source, target), policy))
+    for other in stays.containers:
+        for group in set(groups_of(mover.descriptor, policy)) & set(groups_of(other.descriptor, policy)):
+            texts.append(f"anti-affinity: {other.name} of group {'='.join(group)} is there")
+    texts += [
+        f"{other.name} comes there too, and they must not be together"
+        for other in meets
+        if apart(mover, policy) & apart(other, policy)
+    ]
+    return tuple(Reason(text, target.name) for text in texts)
+
+
+def _blocked(leg: Leg, cluster: Cluster, policy: PlanPolicy) -> Stuck:
+    lacking = Site.of(cluster.node(leg.target), policy).lacks(leg.mover)
+    return Stuck(leg.name, leg.source, (Reason(lacking or "no order of these moves has room for it", leg.target),))
+
+
+def _without(node: NodeFacts, names: set[str]) -> NodeFacts:
+    return replace(node, containers=tuple(c for c in node.containers if c.name not in names))

@@ -1,0 +1,129 @@
+"""An order of moves that is done sooner: several are played on their links, and the source that ends last is mended.
+
+Theory. Any order is right, for `waits` makes every moment of it fit; orders differ in how long links are idle. Large
+ones first leaves small ones for the end, but two equal moves side by side dump together and restore together, and then
+nobody sends; and on a source that is nearly full, images of large ones keep the others back. No rule is best for every
+source, so a few are played over the whole plan. Then the order of the source that ends last is changed one place at a
+time and played by itself, as if its targets had nobody else, as long as that helps and tries are left. What comes out
+is played whole once more, and kept only if it is better. Tries are counted, so equal input gives equal order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import NodeFacts
+from migrator.model.plan import PlannedMove
+from migrator.planner.ordering import Leg, sequence, waits
+from migrator.planner.room import Load, image_bytes
+from migrator.planner.schedule import Edge, timeline
+
+TRIES_MIN, MOVES_PER_TRY = 16, 4
+Order = tuple[Leg, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What orders are played on: room of nodes, links between them with bytes a second, moves at one time."""
+
+    nodes: Mapping[str, NodeFacts]
+    rooms: Mapping[str, Load]
+    ways: Mapping[Edge, tuple[Edge, ...]]
+    speeds: Mapping[Edge, float]
+    moves_per_node_max: int
+
+    def ends_s(self, order: Order) -> dict[str, float]:
+        """When each source has sent the last of its moves, in seconds, if they start in this order."""
+        needed = waits(order, self.rooms, self.moves_per_node_max)
+        moves = [self._move(leg, needed[leg.name]) for leg in order]
+        spans = timeline(moves, self.moves_per_node_max, self.ways, self.speeds)
+        ends: dict[str, float] = {}
+        for leg in order:
+            ends[leg.source] = max(ends.get(leg.source, 0.0), spans[leg.name].end_s)
+        return ends
+
+    def _move(self, leg: Leg, waits_for: tuple[str, ...]) -> PlannedMove:
+        container = leg.mover.container
+        estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link)
+        return PlannedMove(leg.name, leg.source, leg.target, 0, container.reserved, "", estimate, waits_for)
+
+
+def order_of(legs: Iterable[Leg], track: Track) -> tuple[Order, Order]:
+    """The order in which moves start, and those that never have room."""
+    order, blocked = sequence(legs, track.rooms)
+    if blocked or len(order) < 2:
+        return order, blocked
+    tried = [order, *(found for found in _rules(order, track) if found != order)]
+    played = [(max((ends := track.ends_s(found)).values()), number, ends) for number, found in enumerate(tried)]
+    end_s, number, ends = min(played, key=lambda each: each[:2])
+    mended = _mended(tried[number], ends, track)
+    if mended != tried[number] and max(track.ends_s(mended).values()) < end_s:
+        return mended, ()
+    return tried[number], ()
+
+
+def _rules(order: Order, track: Track) -> Iterator[Order]:
+    """Small ones first; and of each source the largest and the smallest in turn."""
+    in_turn: dict[str, int] = {}
+    for mine in _by_source(order).values():
+        largest = sorted(mine, key=lambda leg: leg.mover.turn)
+        for place in range(len(mine)):
+            in_turn[largest.pop(-(place % 2)).name] = place
+    for rank in ({leg.name: _size(leg) for leg in order}, in_turn):
+        found, blocked = sequence(order, track.rooms, rank)
+        if not blocked:
+            yield found
+
+
+def _mended(order: Order, ends_s: Mapping[str, float], track: Track) -> Order:
+    """The order with the sources that end last changed, one after the other, until none gets better."""
+    mine, ends = _by_source(order), dict(ends_s)
+    tries = TRIES_MIN + len(order) // MOVES_PER_TRY
+    while tries > 0:
+        last = max(sorted(ends), key=lambda name: ends[name])
+        better, end_s, used = _better(mine[last], ends[last], tries, track)
+        tries -= used
+        if better == mine[last]:
+            break
+        mine[last], ends[last] = better, end_s
+    places = {name: iter(legs) for name, legs in mine.items()}
+    return tuple(next(places[leg.source]) for leg in order)
+
+
+def _better(mine: Order, end_s: float, tries: int, track: Track) -> tuple[Order, float, int]:
+    """The first order of one source's moves, with one of them at another place, that ends sooner; and tries used."""
+    seen, used = {_sizes(mine)}, 0
+    for at in range(len(mine)):
+        rest = mine[:at] + mine[at + 1 :]
+        for to in range(len(mine)):
+            wished = {leg.name: place for place, leg in enumerate((*rest[:to], mine[at], *rest[to:]))}
+            found, blocked = sequence(mine, track.rooms, wished)
+            if blocked or _sizes(found) in seen:
+                continue
+            if used == tries:
+                return mine, end_s, used
+            seen.add(_sizes(found))
+            used += 1
+            sooner_s = max(track.ends_s(found).values())
+            if sooner_s < end_s:
+                return found, sooner_s, used
+    return mine, end_s, used
+
+
+def _by_source(order: Order) -> dict[str, Order]:
+    found: dict[str, list[Leg]] = defaultdict(list)
+    for leg in order:
+        found[leg.source].append(leg)
+    return {name: tuple(legs) for name, legs in found.items()}
+
+
+def _size(leg: Leg) -> int:
+    return image_bytes(leg.mover.container)
+
+
+def _sizes(order: Sequence[Leg]) -> tuple[int, ...]:
+    """Orders of moves that are alike are alike."""
+    return tuple(_size(leg) for leg in order)

@@ -1,0 +1,149 @@
+"""Even out the load of a fleet: the fewest and cheapest moves that are worth it, in an order that fits.
+
+Theory. The search (balance.py) thinks one move after the other, so its own order can be carried out. Only a container
+that was moved twice goes straight to where it ended, and that may be impossible when others need what it leaves
+first: such moves are left out, and if the rest is worth less than what a search finds that moves each only once, that
+is the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.assemble import assemble, fleet_notes
+from migrator.planner.balance import MENDED, Balance, Terms
+from migrator.planner.graph import capacity_graph, rooms
+from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes
+from migrator.planner.ordering import Leg, apart, sequence
+from migrator.planner.placement import Mover
+from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
+
+NAMES_MAX = 10  # in a note
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a search came to: moves in order, those that cannot be ordered, the score with the former."""
+
+    search: Balance
+    legs: tuple[Leg, ...]
+    blocked: tuple[Leg, ...]
+    score: float
+    once: bool
+
+
+def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> Plan:
+    """A plan after which the load is spread more evenly; without moves where none is worth it.
+
+    `snapshot` is the digest of the cluster's facts. Containers move between nodes that answer and are not cordoned.
+    """
+    nodes = open_nodes(cluster)
+    movers = free_movers(cluster, nodes)
+    before = fleet_score(nodes, policy)
+    found = _search(cluster, nodes, movers, policy, terms)
+    if found.blocked:
+        once = replace(terms, once=True)
+        found = min(found, _search(cluster, nodes, movers, policy, once), key=lambda f: f.score)
+    if found.score >= before:
+        found = replace(found, legs=(), blocked=(*found.legs, *found.blocked), score=before)
+    return assemble(
+        cluster,
+        found.legs,
+        _reasons(nodes, found.legs, policy),
+        policy,
+        intent="rebalance",
+        snapshot=snapshot,
+        notes=(*_notes(before, found), *_left_alone(cluster, movers), *fleet_notes(cluster, policy)),
+    )
+
+
+def fleet_score(nodes: Sequence[NodeFacts], policy: PlanPolicy, legs: Sequence[Leg] = ()) -> float:
+    """The score of these nodes once the legs are done, with what broken rules add to it."""
+    spread = Spread(nodes)
+    for change in _changes(nodes, legs):
+        spread.move(change)
+    wrong = broken(company(nodes, policy, {leg.name: leg.target for leg in legs}))
+    return round(spread.score + MENDED * wrong / max(1, len(nodes)), DIGITS)
+
+
+def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> list[Leg]:
+    """Moves with what each container must not share with another on a node."""
+    return [Leg(mover, target.name, apart(mover, policy)) for mover, target in moved]
+
+
+def _search(
+    cluster: Cluster, nodes: Sequence[NodeFacts], movers: Sequence[Mover], policy: PlanPolicy, terms: Terms
+) -> _Found:
+    search = Balance(movers, nodes, policy, cluster.nodes)
+    search.run(terms)
+    legs, blocked = sequence(legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy)))
+    return _Found(search, legs, blocked, fleet_score(nodes, policy, legs), terms.once)
+
+
+def _changes(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> Iterator[Change]:
+    numbers = {node.name: number for number, node in enumerate(nodes)}
+    for leg in legs:
+        amount = np.array(amounts(leg.mover.container), np.int64)
+        yield Change(amount, numbers[leg.source], numbers[leg.target])
+
+
+def _reasons(nodes: Sequence[NodeFacts], legs: Sequence[Leg], policy: PlanPolicy) -> dict[str, str]:
+    """For each move, in order: how full its two nodes are before and after, of the resource that it evens out most.
+
+    First of all comes a broken rule that it mends.
+    """
+    spread, reasons = Spread(nodes), {}
+    together = company(nodes, policy, {})
+    for leg, change in zip(legs, _changes(nodes, legs), strict=True):
+        ends = [change.source, change.target]
+        parts, used, shares = spread.parts, spread.used[ends], spread.shares[ends]
+        spread.move(change)
+        column = int(np.argmax(np.round(parts - spread.parts, DIGITS)[:CONTAINERS]))
+        source, target = (
+            f"{nodes[end].name} {shares[i, column]:.0%} -> {spread.shares[end, column]:.0%} full of "
+            f"{RESOURCES[column]} with {used[i, CONTAINERS]} -> {spread.used[end, CONTAINERS]} containers"
+            for i, end in enumerate(ends)
+        )
+        mended = ""
+        for group in groups_of(leg.mover.descriptor, policy):
+            if together[leg.source, group] > 1:
+                mended += f"no longer beside another of group {'='.join(group)}; "
+            together[leg.source, group] -= 1
+            together[leg.target, group] += 1
+        reasons[leg.name] = f"{mended}{source}; {target}"
+    return reasons
+
+
+def _notes(before: float, found: _Found) -> Iterator[str]:
+    """What the search came to, and how to repeat it."""
+    search = found.search
+    yield f"score {before:.4f} -> {found.score:.4f}" if found.legs else f"score {before:.4f}: no move is worth it"
+    if search.ended:
+        yield f"nothing more is worth it after {search.iterations} iterations"
+    else:
+        yield f"stopped early; --iterations {search.iterations} repeats this exactly"
+    if found.blocked:
+        yield f"left out, no order of the moves has room for them: {_some([leg.name for leg in found.blocked])}"
+    if found.once:
+        yield "some containers would have to move twice; when this is done, rebalance again"
+
+
+def _left_alone(cluster: Cluster, movers: Sequence[Mover]) -> Iterator[str]:
+    """Nodes and containers that the search did not touch."""
+    cordoned = [node.name for node in cluster.nodes if node.answered and node.cordon is not None]
+    if cordoned:
+        yield f"cordoned and left as they are: {_some(cordoned)}"
+    there = sum(len(node.containers) for node in open_nodes(cluster))
+    if there > len(movers):
+        yield f"not running or on the move, and left as they are: {there - len(movers)} of {there} containers"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return f"{', '.join(names[:NAMES_MAX])}{more}"

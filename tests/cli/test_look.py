@@ -1,0 +1,104 @@
+"""plan show and explain: what a plan looks like, and one move of it in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from migrator.cli.look import ROWS_MAX
+from migrator.cli.main import main
+from migrator.inventory import plan_file, snapshot
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.drain import drain
+from migrator.planner.look import end_state, spans
+from tests.properties.fleets import MIB, cluster, ct, node
+
+PLANS = Path(__file__).parents[2] / "plans"
+RACK = ("--snapshot", str(PLANS / "rack.snapshot.json"))
+PLAN = str(PLANS / "drain-r1-a-r1-b.json")
+
+
+@pytest.fixture
+def migrator(capsys):
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def stripped(text: str) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("show", ("plan", "show", PLAN, *RACK)), ("explain", ("explain", PLAN, "job-04", *RACK))],
+)
+def test_what_is_printed_is_the_golden_text(migrator, name: str, words: tuple[str, ...]):
+    code, out, err = migrator(*words)
+    assert (code, err) == (0, "")
+    assert stripped(out) == (PLANS / f"drain-r1-a-r1-b.{name}.txt").read_text()
+
+
+def test_the_timeline_keeps_waits_and_ends_with_the_makespan(migrator):
+    code, out, _ = migrator("plan", "show", PLAN, *RACK, "--json")
+    when, plan = json.loads(out)["timeline"], plan_file.load(Path(PLAN))
+    assert code == 0
+    assert max(span["end_s"] for span in when.values()) == pytest.approx(plan.makespan_s)
+    for move in plan.moves:
+        assert all(when[other]["end_s"] <= when[move.container]["start_s"] for other in move.waits_for)
+
+
+def test_the_picture_is_well_formed_and_says_nothing_of_others_as_markup(migrator, tmp_path):
+    picture = tmp_path / "plan.svg"
+    assert migrator("plan", "show", PLAN, *RACK, "--svg", picture)[0] == 0
+    root = ElementTree.fromstring(picture.read_text())
+    assert len([e for e in root.iter() if e.tag.endswith("title")]) == len(plan_file.load(Path(PLAN)).moves)
+    assert migrator("plan", "show", PLAN, *RACK, "--svg", tmp_path / "none" / "x.svg")[0] == 2
+
+
+def test_a_large_plan_folds_and_says_so(migrator, tmp_path):
+    many = [node(f"s{n:03}", ct(f"c{n:03}")) for n in range(ROWS_MAX + 5)]
+    fleet = cluster(*many, *(node(f"t{n:03}") for n in range(50)))
+    made = drain(fleet, [n.name for n in many], snapshot.digest(fleet), PlanPolicy())
+    assert isinstance(made, Plan)
+    plan_file.save(made, tmp_path / "p.json")
+    snapshot.save(fleet, tmp_path / "s.json")
+    folded = migrator("plan", "show", tmp_path / "p.json", "--snapshot", tmp_path / "s.json")[1]
+    assert "and 5 more sources" in folded
+    assert "more nodes change less" in folded
+    whole = migrator("plan", "show", tmp_path / "p.json", "--snapshot", tmp_path / "s.json", "--all")[1]
+    assert all(move.container in whole for move in made.moves)
+
+
+def test_a_plan_of_other_facts_is_refused_and_a_container_that_stays_is_bad_input(migrator):
+    three = ("--snapshot", str(PLANS / "three-nodes.snapshot.json"))
+    assert migrator("plan", "show", PLAN, *three)[0] == 3
+    assert migrator("explain", PLAN, "job-04", *three)[0] == 3
+    code, _, err = migrator("explain", PLAN, "nobody", *RACK)
+    assert (code, "does not move in this plan" in err) == (2, True)
+
+
+def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():
+    fat = {"anon_bytes": 1000 * MIB, "files_bytes": 0}
+    link = {"link": node("x").link.__class__(100_000_000, 100_000_000)}
+
+    def makespan(*sources):
+        fleet = cluster(*sources, node("t1", **link), node("t2", **link))
+        made = drain(fleet, [n.name for n in sources], "x", PlanPolicy(blackout_s_max=600))
+        assert isinstance(made, Plan)
+        assert end_state(fleet, made).node(sources[0].name).containers == ()
+        return max(span.end_s for span in spans(fleet, made).values())
+
+    alone = makespan(node("s1", ct("a", **fat), **link))
+    together = makespan(node("s1", ct("a", **fat), ct("b", **fat), **link))
+    apart = makespan(node("s1", ct("a", **fat), **link), node("s2", ct("b", **fat), **link))
+    assert apart == pytest.approx(alone)
+    assert together == pytest.approx(alone + 1000 * MIB / 100_000_000, rel=0.02)

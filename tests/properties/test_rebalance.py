@@ -1,0 +1,93 @@
+"""What a rebalance promises, on fleets of every kind: the checker passes it, it helps, and it comes to an end."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from migrator.checker.check import check
+from migrator.inventory import plan_file
+from migrator.model.facts import Cluster
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.what_if import after
+from migrator.planner.balance import Terms
+from migrator.planner.movers import open_nodes
+from migrator.planner.rebalance import fleet_score, rebalance
+from tests.properties.fleets import fleets, larger_fleets, policies
+from tests.properties.oracle import carry_out, group
+
+some = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+TERMS = Terms(iterations=1000, min_gain=0.01)
+crowded = st.one_of(larger_fleets, fleets(5, st.integers(0, 6), st.integers(0, 6)))
+
+
+@some
+@given(crowded, policies)
+def test_the_checker_finds_nothing_in_a_rebalance(cluster: Cluster, policy: PlanPolicy) -> None:
+    plan = rebalance(cluster, "-", policy, TERMS)
+    event(f"moves: {min(len(plan.moves), 4)}")
+    event(f"waits: {any(move.waits_for for move in plan.moves)}")
+    event(f"blocked: {any('no order' in note for note in plan.notes)}")
+    event(f"targets that are sources: {bool({m.source for m in plan.moves} & {m.target for m in plan.moves})}")
+    assert check(cluster, plan, policy) == ()
+
+
+@some
+@given(crowded, policies)
+def test_the_score_never_gets_worse_and_every_move_is_worth_it(cluster: Cluster, policy: PlanPolicy) -> None:
+    plan = rebalance(cluster, "-", policy, TERMS)
+    before, end = (fleet_score(open_nodes(fleet), policy) for fleet in (cluster, after(cluster, plan)))
+    if plan.moves:
+        assert end < before
+        assert f"score {before:.4f} -> {end:.4f}" in plan.notes
+    else:
+        assert end == before
+
+
+@some
+@given(crowded, policies)
+def test_a_second_rebalance_right_after_the_first_proposes_nothing(cluster: Cluster, policy: PlanPolicy) -> None:
+    plan = rebalance(cluster, "-", policy, TERMS)
+    again = rebalance(after(cluster, plan), "-", policy, TERMS)
+    unfinished = any("no order" in note or "rebalance again" in note for note in plan.notes)
+    event(f"unfinished: {unfinished}")
+    assert unfinished or again.moves == ()
+
+
+@some
+@given(crowded, policies, st.data())
+def test_however_a_rebalance_is_run_everything_fits(cluster: Cluster, policy: PlanPolicy, data: st.DataObject) -> None:
+    plan = rebalance(cluster, "-", policy, TERMS)
+    end = carry_out(cluster, plan, lambda count: data.draw(st.integers(0, count - 1)))
+    assert isinstance(end, Cluster), end
+
+
+@some
+@given(crowded, policies)
+def test_a_rule_that_is_broken_already_is_never_broken_more(cluster: Cluster, policy: PlanPolicy) -> None:
+    end = after(cluster, rebalance(cluster, "-", policy, TERMS))
+    for old, new in zip(cluster.nodes, end.nodes, strict=True):
+        there = [group(c) for c in old.containers]
+        come = [group(c) for c in new.containers if old.container(c.name) is None]
+        event(f"broken: {len(set(there) - {''}) < len([g for g in there if g])}")
+        left = [group(c) for c in new.containers]
+        assert all(left.count(g) == 1 for g in come if g)
+
+
+@some
+@given(crowded, policies)
+def test_equal_facts_make_an_equal_rebalance_to_the_byte(cluster: Cluster, policy: PlanPolicy) -> None:
+    first, second = (rebalance(cluster, "-", policy, TERMS) for _ in range(2))
+    assert plan_file.dump(first) == plan_file.dump(second)
+    assert plan_file.parse(plan_file.dump(first), "x.json") == first
+
+
+@some
+@given(crowded, policies, st.integers(0, 6))
+def test_a_search_that_was_stopped_is_repeated_by_its_count(cluster: Cluster, policy: PlanPolicy, asked: int) -> None:
+    answers = iter([False] * asked)
+    stopped = rebalance(cluster, "-", policy, Terms(1000, 0.01, lambda: next(answers, True)))
+    counts = [note.split()[3] for note in stopped.notes if note.startswith("stopped early")]
+    event(f"stopped: {bool(counts)}")
+    for count in counts:
+        assert rebalance(cluster, "-", policy, Terms(int(count), 0.01)) == stopped

@@ -1,0 +1,65 @@
+"""The policy file: what it says is the policy, and what is wrong with it is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from migrator.errors import BadInput
+from migrator.inventory import policy_file
+from migrator.model.rules import Ban, Crowd, Fence, Pin, Spread
+
+TEXT = """
+headroom_percent: 10
+anti_affinity: [svc]
+rules:
+  - {rule: ban, containers: app=db, nodes: [n1, rack=r2]}
+  - {rule: fence, containers: web-1, nodes: [disk=fast]}
+  - {rule: pin, containers: app=licensed}
+  - {rule: spread, label: app, domain: rack, at_most: 2}
+  - {rule: containers-per-node, at_most: 40}
+"""
+
+
+def test_every_rule_is_read(tmp_path: Path):
+    path = tmp_path / "policy.yaml"
+    path.write_text(TEXT)
+    assert policy_file.load(path) == {
+        "headroom_percent": 10,
+        "anti_affinity": ("svc",),
+        "rules": (
+            Ban("app=db", ("n1", "rack=r2")),
+            Fence("web-1", ("disk=fast",)),
+            Pin("app=licensed"),
+            Spread("app", "rack", 2),
+            Crowd(40),
+        ),
+    }
+
+
+def test_an_empty_file_says_nothing(tmp_path: Path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("")
+    assert policy_file.load(path) == {"rules": ()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("rule: pin", "rule: glue", "rules.2: Input tag 'glue'"),
+        ("at_most: 2", "at_most: 0", "rules.3.spread.at_most"),
+        ("[n1, rack=r2]", "[]", "rules.0.ban.nodes"),
+        ("headroom_percent: 10", "headroom: 10", "headroom: Extra inputs are not permitted"),
+        ("app=licensed", "'-x=y'", "rules.2.pin.containers"),
+        ("rules:", "rules: [", "not YAML"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, said: str):
+    path = tmp_path / "policy.yaml"
+    path.write_text(TEXT.replace(old, new))
+    with pytest.raises(BadInput) as caught:
+        policy_file.load(path)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,43 @@
+"""A run's report holds what the plan expected against what happened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from migrator.cli.report import predicted_json, predicted_line
+from migrator.journal.store import Run
+
+MOVE = {
+    "container": "web",
+    "estimate": {"blackout_s": 0.48, "duration_s": 1.99, "memory_bytes": 10 << 20, "files_bytes": 1 << 20},
+}
+DONE: dict[str, Any] = {"state": "done", "blackout_ms": 930, "duration_ms": 2290, "bytes": 10 << 20}
+
+
+def run_of(document: dict[str, Any]) -> Run:
+    return Run(id="r1", kind="drain n1", created_ms=0, document=document, outcome="done")
+
+
+def test_the_plans_estimates_are_told_in_the_units_of_what_happened():
+    (expected,) = predicted_json(run_of({"plan": {"moves": [MOVE]}})).values()
+    assert expected == {"blackout_ms": 480, "duration_ms": 1990, "bytes": 11 << 20}
+
+
+def test_both_stand_side_by_side():
+    expected = predicted_json(run_of({"plan": {"moves": [MOVE]}}))["web"]
+    assert predicted_line(DONE | {"predicted": expected}) == (
+        "blackout 0.93 s (predicted 0.48 s), duration 2.29 s (predicted 1.99 s), sent 10.0 MiB (predicted 11.0 MiB)"
+    )
+
+
+@pytest.mark.parametrize("document", [{}, {"plan": None}, {"plan": {"moves": []}}])
+def test_a_run_without_a_plan_has_nothing_to_compare(document: dict[str, Any]):
+    assert predicted_json(run_of(document)) == {}
+    assert predicted_line(DONE | {"predicted": None}) == ""
+
+
+def test_a_move_that_did_not_arrive_is_not_compared():
+    expected = predicted_json(run_of({"plan": {"moves": [MOVE]}}))["web"]
+    assert predicted_line(DONE | {"state": "rolled-back", "predicted": expected}) == ""
