@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.intents import facts_asked, labelled, planning
 from migrator.cli.look import plan_show
-from migrator.cli.output import json_option, print_json
-from migrator.cli.plan import facts, file_type, known_nodes, make_drain, policy_of, refused, rules, snapshot_option
+from migrator.cli.output import print_json
+from migrator.cli.plan import known_nodes, make_drain, policy_of, refused
 
 if TYPE_CHECKING:
-    from migrator.model.facts import Cluster
     from migrator.model.plan import Plan, Refusal
 
-F = TypeVar("F", bound=Callable[..., Any])
 ELSEWHERE = {
+    "reboot": ("migrator.cli.plan_reboot", "plan_reboot"),
     "rebalance": ("migrator.cli.planning_balance", "plan_rebalance"),
     "move": ("migrator.cli.planning_moves", "plan_move"),
     "return": ("migrator.cli.planning_moves", "plan_return"),
@@ -39,28 +38,6 @@ class _Plans(click.Group):
         return command
 
 
-def planning(command: F) -> F:
-    """Adds what every intent has: rules, facts, what-if, and where the plan goes."""
-    for option in (
-        json_option,
-        click.option("-o", "--output", type=file_type, metavar="FILE", help="Write the plan here."),
-        click.option(
-            "--add-node",
-            "more",
-            multiple=True,
-            metavar="NAME=LIKE",
-            help="What if there were one node more, empty, and like node LIKE; may be repeated.",
-        ),
-        click.option(
-            "--without", "gone", multiple=True, metavar="NODE", help="What if this node did not exist; may be repeated."
-        ),
-        snapshot_option,
-        rules,
-    ):
-        command = option(command)
-    return command
-
-
 @click.group(cls=_Plans)
 def plan() -> None:
     """Decide what moves where, and write it down. Nothing is moved."""
@@ -75,7 +52,7 @@ def plan_drain(ctx: click.Context, /, nodes: tuple[str, ...], cordoned: bool, **
     """Plan to empty the nodes: each container to where it fits best."""
     from migrator.errors import BadInput
 
-    cluster, notes = asked_cluster(ctx, **given)
+    cluster, notes = facts_asked(ctx, **given)
     known_nodes(cluster, nodes)
     marked = [node.name for node in cluster.nodes if node.cordon is not None] if cordoned else []
     if not nodes and not marked:
@@ -91,44 +68,12 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
     """Plan to empty a failure domain: everything on the nodes with a label goes to the others."""
     from dataclasses import replace
 
-    from migrator.errors import BadInput
-
-    key, equals, value = label.partition("=")
-    if not key or not equals:
-        raise BadInput(f"--label: {label!r} is not KEY=VALUE, such as rack=r1")
-    cluster, notes = asked_cluster(ctx, **given)
-    inside = tuple(node.name for node in cluster.nodes if node.labels.get(key) == value)
-    if not inside:
-        values = sorted({node.labels[key] for node in cluster.nodes if key in node.labels})
-        there = f"; {key} is one of {', '.join(values[:10])}" if values else f"; none has a label {key}"
-        raise BadInput(f"no node has label {label}{there}")
-    made = make_drain(cluster, inside, policy_of(given))
+    cluster, notes = facts_asked(ctx, **given)
+    made = make_drain(cluster, labelled(cluster, label), policy_of(given))
     return show(replace(made, intent=f"evacuate {label}"), notes, **given)
 
 
 plan.add_command(plan_show)
-
-
-def asked_cluster(
-    ctx: click.Context, snapshot: Path | None, gone: tuple[str, ...], more: tuple[str, ...], **_: Any
-) -> tuple[Cluster, tuple[str, ...]]:
-    """The facts, changed by what is asked "what if", and how they were changed."""
-    from migrator.errors import BadInput
-    from migrator.model.what_if import with_nodes, without
-
-    cluster = facts(ctx, snapshot)
-    pairs: list[tuple[str, str]] = []
-    for word in more:
-        name, equals, like = word.partition("=")
-        if not name or not equals:
-            raise BadInput(f"--add-node: {word!r} is not NAME=LIKE, such as x1={cluster.nodes[0].name}")
-        if any(node.name == name for node in cluster.nodes) or name in [n for n, _ in pairs]:
-            raise BadInput(f"--add-node: there is a node {name!r} already")
-        pairs.append((name, like))
-    known_nodes(cluster, (*gone, *(like for _, like in pairs)))
-    notes = [f"what if {name} did not exist" for name in gone]
-    notes += [f"what if there were a node {name}, empty and like {like}" for name, like in pairs]
-    return without(with_nodes(cluster, pairs), gone), tuple(notes)
 
 
 def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_json: bool, **_: Any) -> int:

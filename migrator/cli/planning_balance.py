@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
+from migrator.cli.intents import facts_asked, planning
 from migrator.cli.plan import policy_of
-from migrator.cli.planning import asked_cluster, planning, show
+from migrator.cli.planning import show
 
 ITERATIONS = 10_000
 
@@ -51,7 +52,7 @@ def plan_rebalance(
 
     if iterations is not None and seconds is not None:
         raise BadInput("--iterations or --seconds, not both")
-    cluster, notes = asked_cluster(ctx, **given)
+    cluster, notes = facts_asked(ctx, **given)
     many = ITERATIONS if seconds is None else 2**62
     with _ending(seconds) as stop:
         terms = Terms(many if iterations is None else iterations, min_gain_percent / 100, stop)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.intents import facts_asked, planning
 from migrator.cli.plan import file_type, known_nodes, policy_of
-from migrator.cli.planning import asked_cluster, planning, show
+from migrator.cli.planning import show
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster
@@ -25,7 +26,7 @@ def plan_move(ctx: click.Context, /, words: tuple[str, ...], node: str | None, *
     from migrator.planner.moves import move
 
     wishes = _wishes(words, node)
-    cluster, notes = asked_cluster(ctx, **given)
+    cluster, notes = facts_asked(ctx, **given)
     _known(cluster, wishes)
     intent = f"move {' '.join(f'{name}={wishes[name]}' for name in sorted(wishes))}"
     made = move(cluster, wishes, digest(cluster), policy_of(given), intent)
@@ -43,7 +44,7 @@ def plan_return(ctx: click.Context, /, plan_path: Path, **given: Any) -> int:
     from migrator.planner.moves import move, way_back
 
     loaded = plan_file.load(plan_path)
-    cluster, notes = asked_cluster(ctx, **given)
+    cluster, notes = facts_asked(ctx, **given)
     wishes, left = way_back(cluster, [(m.container, m.source, m.target) for m in loaded.moves])
     known_nodes(cluster, tuple(wishes.values()))
     made = move(cluster, wishes, digest(cluster), policy_of(given), f"return {loaded.intent}")

@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -33,17 +33,17 @@ Container = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Resources(_Strict):
+class _Resources(Strict):
     cpu_milli: Count
     disk_bytes: Count
     memory_bytes: Count
 
 
-class _Estimate(_Strict):
+class _Estimate(Strict):
     blackout_s: Seconds
     duration_s: Seconds
     files_bytes: Count
@@ -51,7 +51,7 @@ class _Estimate(_Strict):
     rounds: Annotated[int, Field(ge=1)]
 
 
-class _Move(_Strict):
+class _Move(Strict):
     container: Container
     demand: _Resources
     estimate: _Estimate
@@ -62,7 +62,7 @@ class _Move(_Strict):
     waits_for: list[Container]
 
 
-class _Policy(_Strict):
+class PolicyFields(Strict):
     anti_affinity: list[Text]
     blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
@@ -71,7 +71,7 @@ class _Policy(_Strict):
     rules: list[RuleEntry] = []
 
 
-class _Document(_Strict):
+class PlanFields(Strict):
     cluster: Text
     empties: list[Node]
     integrity: Text
@@ -80,10 +80,13 @@ class _Document(_Strict):
     makespan_s: Seconds
     moves: list[_Move]
     notes: list[Text]
-    policy: _Policy
+    policy: PolicyFields
     snapshot: Text
     stays: list[Container]
     version: Literal[1]
+
+
+D = TypeVar("D", bound=BaseModel)
 
 
 def to_document(plan: Plan) -> dict[str, Any]:
@@ -108,9 +111,14 @@ def dump(plan: Plan) -> str:
 
 def save(plan: Plan, path: Path) -> None:
     """Writes a plan file, whole or not at all."""
+    write(dump(plan), path)
+
+
+def write(text: str, path: Path) -> None:
+    """Writes a file, whole or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(dump(plan))
+        part.write_text(text)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -119,16 +127,24 @@ def save(plan: Plan, path: Path) -> None:
 
 def load(path: Path) -> Plan:
     """Reads a plan file; BadInput names file, line and field of what is wrong, an edit after planning included."""
+    return parse(read(path), str(path))
+
+
+def read(path: Path) -> str:
     try:
-        text = path.read_text()
+        return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BadInput(f"{path}: cannot be read: {reason}") from error
-    return parse(text, str(path))
 
 
 def parse(text: str, source: str) -> Plan:
     """Checks the text of a plan file; `source` names it in errors."""
+    return to_plan(parsed(text, source, PlanFields))
+
+
+def parsed(text: str, source: str, kind: type[D]) -> D:
+    """Checks the text of a file of this program's that has a version and an integrity."""
     raw = _json(text, source)
     if not isinstance(raw, dict):
         raise BadInput(f"{source}:1: a plan file holds one object")
@@ -136,16 +152,16 @@ def parse(text: str, source: str) -> Plan:
         line = _line_of(text, ["version"])
         raise BadInput(f"{source}:{line}: version: is {raw.get('version')!r}, this program reads {VERSION}")
     try:
-        document = _Document.model_validate(raw)
+        document = kind.model_validate(raw)
     except ValidationError as error:
         # a key written wrong is one that is missing and one too many: the second is the one to look at
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         field = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"{source}:{_line_of(text, first['loc'])}: {field}: {_plain(first)}") from error
-    if document.integrity != integrity(raw):
+    if raw[INTEGRITY] != integrity(raw):
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
-    return _plan(document)
+    return document
 
 
 def _json(text: str, source: str) -> Any:
@@ -190,7 +206,7 @@ def _line_of(text: str, location: Sequence[int | str]) -> int:
     return line
 
 
-def _plan(document: _Document) -> Plan:
+def to_plan(document: PlanFields) -> Plan:
     return Plan(
         intent=document.intent,
         cluster=document.cluster,
@@ -201,11 +217,15 @@ def _plan(document: _Document) -> Plan:
         makespan_bound_s=document.makespan_bound_s,
         stays=tuple(document.stays),
         notes=tuple(document.notes),
-        policy=PlanPolicy(
-            **document.policy.model_dump(exclude={"anti_affinity", "rules"}),
-            anti_affinity=tuple(document.policy.anti_affinity),
-            rules=tuple(entry.value() for entry in document.policy.rules),
-        ),
+        policy=to_policy(document.policy),
+    )
+
+
+def to_policy(policy: PolicyFields) -> PlanPolicy:
+    return PlanPolicy(
+        **policy.model_dump(exclude={"anti_affinity", "rules"}),
+        anti_affinity=tuple(policy.anti_affinity),
+        rules=tuple(entry.value() for entry in policy.rules),
     )
 
 

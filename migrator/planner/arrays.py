@@ -7,8 +7,10 @@ from another is asked once a pair of classes. Integers throughout: a plan is the
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes, room_of, stay_of, usable
 from migrator.planner.rulebook import Rulebook
 
+Key = TypeVar("Key")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -43,7 +46,8 @@ class Targets:
     """The nodes that may take containers, and what has come to them so far.
 
     `room` is what each can still take, `used` what of `whole` (its limits without headroom) is in use; `image` is
-    the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes.
+    the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes. Nothing
+    comes to a node that is not `open`. What is counted is copied before it changes, so that a copy of all is cheap.
     """
 
     def __init__(
@@ -56,18 +60,35 @@ class Targets:
         self.whole: Floats = np.array([row(Load(usable(n, policy)))[:3] for n in nodes], float).reshape(count, 3)
         self.image: Ints = np.zeros(count, np.int64)
         self.inflow_s: Floats = np.zeros(count)
+        self.open: Mask = np.ones(count, bool)
         self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy)
         self._classes: dict[object, int] = {}
         self._of_class: list[NodeFacts] = []
         self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
-        self._groups: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)
-        self._ids: dict[int, Counter[int]] = defaultdict(Counter)
-        self._names: dict[str, Counter[int]] = defaultdict(Counter)
+        self._groups: dict[tuple[str, str], Counter[int]] = {}
+        self._ids: dict[int, Counter[int]] = {}
+        self._names: dict[str, Counter[int]] = {}
         self._templates: dict[tuple[str, str], Mask] = {}
         self._alike: dict[tuple[object, int], bool] = {}
         for index, node in enumerate(nodes):
             for container in node.containers:
                 self._note(index, container, 1)
+
+    def closing(self, indices: Sequence[int] = ()) -> Self:
+        """A copy, to be filled by itself, in which these nodes take nothing."""
+        other = copy(self)
+        for name in ("room", "used", "image", "inflow_s", "open"):
+            setattr(other, name, getattr(self, name).copy())
+        for name in ("_groups", "_ids", "_names"):
+            setattr(other, name, dict(getattr(self, name)))
+        other.rules = self.rules.copy()
+        other.open[list(indices)] = False
+        return other
+
+    @property
+    def largest(self) -> Floats:
+        """Of each limit the most that an open node has."""
+        return self.whole[self.open].max(axis=0) if self.open.any() else np.zeros(3)
 
     def fitting(self, mover: Mover) -> Mask:
         """The nodes that can take it beside all that has come, whatever the order in which they come."""
@@ -75,6 +96,7 @@ class Targets:
         images = np.maximum(self.image, image_bytes(mover.container))
         rest = self.room - need
         fits: Mask = np.logical_and.reduce([rest[:, column] >= 0 for column in range(rest.shape[1])])
+        fits &= self.open
         for column in MEMORY_COLUMNS:
             fits &= rest[:, column] >= images
         fits &= self._suited(mover)[self._kinds]
@@ -88,7 +110,8 @@ class Targets:
         rest = self.room[index] - np.array(row(stay_of(mover.container)), np.int64)
         images = max(int(self.image[index]), image_bytes(mover.container))
         return bool(
-            (rest >= 0).all()
+            self.open[index]
+            and (rest >= 0).all()
             and all(rest[column] >= images for column in MEMORY_COLUMNS)
             and not any(index in taken for taken in self._taken(mover))
             and not self.rules.why_not(mover, index)
@@ -129,15 +152,13 @@ class Targets:
 
     def _note(self, index: int, container: ContainerFacts, sign: int) -> None:
         """Remembers, or forgets, what must not be beside this container on a node."""
-        kept = [self._names[container.name]]
+        _count(self._names, container.name, index, sign)
         if container.descriptor is not None:
             labels = container.descriptor.labels
-            kept.append(self._ids[container.descriptor.id_index])
-            kept += [self._groups[key, labels[key]] for key in self.policy.anti_affinity if key in labels]
-        for there in kept:
-            there[index] += sign
-            if not there[index]:
-                del there[index]
+            _count(self._ids, container.descriptor.id_index, index, sign)
+            for key in self.policy.anti_affinity:
+                if key in labels:
+                    _count(self._groups, (key, labels[key]), index, sign)
 
     def _taken(self, mover: Mover) -> Iterable[Collection[int]]:
         """Nodes where something is that must not be beside it."""
@@ -173,6 +194,15 @@ class Targets:
             self._classes[key] = len(self._of_class)
             self._of_class.append(node)
         return self._classes[key]
+
+
+def _count(there: dict[Key, Counter[int]], key: Key, index: int, sign: int) -> None:
+    """Counts one more or one less on a node, in a copy: another holder of the old counts does not see it."""
+    counts = there[key].copy() if key in there else Counter[int]()
+    counts[index] += sign
+    if not counts[index]:
+        del counts[index]
+    there[key] = counts
 
 
 def _machine(node: NodeFacts) -> object:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from migrator.model.estimate import estimate_move, send_rate_bytes_per_s
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.planner.arrays import Targets
+from migrator.planner.arrays import Floats, Targets
 from migrator.planner.placement import Mover
 
 REPAIRS_MAX = 8
@@ -63,25 +63,34 @@ def construct(
 
     `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules over domains.
     """
-    room = Targets(nodes, policy, everywhere)
-    order = sorted(movers, key=lambda m: _size(m, room))
-    best = last = _once(order, room, _busiest_source_s(movers))
+    return construct_on(movers, Targets(nodes, policy, everywhere), len(movers))
+
+
+def construct_on(movers: Sequence[Mover], targets: Targets, stuck_max: int) -> Built:
+    """The same on nodes as they stand, which are not changed; given up once a try leaves more than so many stuck."""
+    limit_s = _busiest_source_s(movers)
+    largest = targets.largest
+    order = sorted(movers, key=lambda m: _size(m, largest))
+    best = last = _once(order, targets.closing(), limit_s, stuck_max)
     for _ in range(REPAIRS_MAX):
-        if not best.stuck:
+        if not best.stuck or len(last.stuck) > stuck_max:
             break
-        order = [*last.stuck, *(mover for mover in order if mover not in last.stuck)]
-        last = _once(order, Targets(nodes, policy, everywhere), _busiest_source_s(movers))
+        first = {mover.name for mover in last.stuck}
+        order = [*last.stuck, *(mover for mover in order if mover.name not in first)]
+        last = _once(order, targets.closing(), limit_s, stuck_max)
         best = min(best, last, key=lambda built: len(built.stuck))
     return best
 
 
-def _once(order: Sequence[Mover], targets: Targets, limit_s: float) -> Built:
+def _once(order: Sequence[Mover], targets: Targets, limit_s: float, stuck_max: int) -> Built:
     choices: dict[str, Choice] = {}
     stuck = []
     for mover in order:
         fitting = np.flatnonzero(targets.fitting(mover))
         if not len(fitting):
             stuck.append(mover)
+            if len(stuck) > stuck_max:
+                break
             continue
         index, choice = _choose(mover, targets, fitting, limit_s)
         choices[mover.name] = choice
@@ -122,9 +131,8 @@ def _busiest_source_s(movers: Sequence[Mover]) -> float:
     return max(busy.values(), default=0.0)
 
 
-def _size(mover: Mover, targets: Targets) -> tuple[float, str]:
+def _size(mover: Mover, largest: Floats) -> tuple[float, str]:
     """Sorts the largest first: by its largest share of the largest node."""
     demand = mover.container.reserved
     wanted = (demand.cpu_milli, demand.memory_bytes, demand.disk_bytes)
-    largest = targets.whole.max(axis=0) if len(targets.nodes) else np.zeros(3)
     return (-max(w / whole if whole else 0.0 for w, whole in zip(wanted, largest, strict=True)), mover.name)

@@ -30,7 +30,7 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     silent = tuple(Reason(f"no answer: {node.error}", node.name) for node in leaving if not node.answered)
     if silent:
         return Refusal(intent, reasons=silent)
-    movers, stays, stuck = _sorted_out(cluster, leaving, policy)
+    movers, stays, stuck = sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
     built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy, cluster.nodes)
     choices = built.choices
@@ -60,7 +60,7 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     )
 
 
-def _sorted_out(
+def sorted_out(
     cluster: Cluster, leaving: Sequence[NodeFacts], policy: PlanPolicy
 ) -> tuple[list[Mover], list[ContainerFacts], list[Stuck]]:
     """The containers of the nodes: those that move, those that stay because they are stopped, those that cannot."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,13 @@ class Rulebook:
             for node in everywhere:
                 for container in node.containers:
                     self._count(container, node)
+
+    def copy(self) -> Rulebook:
+        """One to be filled by itself."""
+        other = copy(self)
+        other.counts = self.counts.copy()
+        other._members = [members.copy() for members in self._members]
+        return other
 
     def allows(self, mover: Mover) -> Mask:
         """The nodes that no rule closes to this container, beside all that has come."""

@@ -7,7 +7,7 @@ Both count room from the facts in the plainest way, and share nothing with the p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from migrator.model.estimate import estimate_move
@@ -20,24 +20,32 @@ MARGIN = 64 << 20
 
 def can_drain(cluster: Cluster, name: str, policy: PlanPolicy) -> bool:
     """Whether some sequence of moves empties the node with everything fitting at every moment of it."""
-    source = cluster.node(name)
-    targets = [n for n in cluster.nodes if n.name != name and suits(source, n)]
+    return can_be_down(cluster, frozenset([name]), policy)
+
+
+def can_be_down(cluster: Cluster, names: frozenset[str], policy: PlanPolicy) -> bool:
+    """The same for several nodes together: none of them takes anything."""
+    sources = [n for n in cluster.nodes if n.name in names]
+    if any(source.error for source in sources):
+        return False
+    all_leaving = {c.name: (c, source) for source in sources for c in source.containers}
+    targets = [n for n in cluster.nodes if n.name not in names]
     dead_ends: set[frozenset[tuple[str, str]]] = set()
 
     def go_on(placed: frozenset[tuple[str, str]]) -> bool:
         gone = {ct for ct, _ in placed}
-        left = [c for c in source.containers if c.name not in gone]
-        free_bytes = source.memory_available_bytes + sum(c.anon_bytes for c in source.containers if c.name in gone)
+        left = [(c, source) for c, source in all_leaving.values() if c.name not in gone]
         if not left:
             return True
         if placed in dead_ends:
             return False
-        for container in left:
-            if free_bytes < container.anon_bytes + MARGIN:
+        for container, source in left:
+            freed_bytes = sum(c.anon_bytes for c in source.containers if c.name in gone)
+            if source.memory_available_bytes + freed_bytes < container.anon_bytes + MARGIN:
                 continue
-            for target in targets:
-                there = [source.container(ct) for ct, where in placed if where == target.name]
-                if may_come(container, source, target, [c for c in there if c], policy) and go_on(
+            for target in [n for n in targets if suits(source, n)]:
+                there = [all_leaving[ct][0] for ct, where in placed if where == target.name]
+                if may_come(container, source, target, there, policy) and go_on(
                     placed | {(container.name, target.name)}
                 ):
                     return True
@@ -47,8 +55,30 @@ def can_drain(cluster: Cluster, name: str, policy: PlanPolicy) -> bool:
     return go_on(frozenset())
 
 
+def fewest_groups(cluster: Cluster, names: Sequence[str], policy: PlanPolicy) -> int:
+    """The least number of groups that can be down together, of all ways to part these nodes."""
+    down: dict[frozenset[str], bool] = {}
+
+    def may(group: frozenset[str]) -> bool:
+        if group not in down:
+            down[group] = can_be_down(cluster, group, policy)
+        return down[group]
+
+    def part(left: Sequence[str], groups: list[frozenset[str]], best: int) -> int:
+        if len(groups) >= best:
+            return best
+        if not left:
+            return len(groups)
+        for place, group in enumerate(groups):
+            if may(group | {left[0]}):
+                best = part(left[1:], [*groups[:place], group | {left[0]}, *groups[place + 1 :]], best)
+        return part(left[1:], [*groups, frozenset([left[0]])], best)
+
+    return part(names, [], len(names) + 1)
+
+
 def suits(source: NodeFacts, target: NodeFacts) -> bool:
-    return not target.error and target.cordon is None and target.criu == source.criu
+    return not target.error and target.cordon is None and target.criu >= source.criu
 
 
 def may_come(

@@ -17,6 +17,7 @@ from migrator.planner.drain import drain
 from migrator.planner.look import end_state
 from migrator.planner.moves import move
 from migrator.planner.rebalance import Terms, rebalance
+from migrator.planner.reboot import reboot
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 APPS = ("web", "db")
@@ -90,6 +91,19 @@ def test_a_rebalance_keeps_every_rule_and_makes_no_violation_worse(drawn: tuple[
     after, moved = end_state(fleet, made), {move.container for move in made.moves}
     for rule in policy.rules:
         assert broken(after, rule, moved) <= broken(fleet, rule, set())
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(ruled())
+def test_reboot_groups_keep_every_rule_each_by_itself(drawn: tuple[Cluster, PlanPolicy]) -> None:
+    fleet, policy = drawn
+    made = reboot(fleet, [n.name for n in fleet.nodes], "-", policy, "--all")
+    grouped = [name for plan in made.groups for name in plan.empties]
+    assert sorted([*grouped, *(one.node for one in made.refused)]) == [n.name for n in fleet.nodes]
+    for plan in made.groups:
+        assert check(fleet, plan, policy) == ()
+    for one in made.refused:
+        assert isinstance(drain(fleet, [one.node], "-", policy), Refusal)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -1,0 +1,156 @@
+"""migrator plan reboot: groups of nodes that can be down together, each proved by the checker before it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migrator.cli.intents import facts_asked, labelled, planning
+from migrator.cli.output import clean, fail, print_json, print_table
+from migrator.cli.plan import policy_of
+
+if TYPE_CHECKING:
+    from migrator.checker.findings import Finding
+    from migrator.model.facts import Cluster
+    from migrator.model.plan import Refusal
+    from migrator.model.reboot import Reboot
+
+NODES_SHOWN = 8
+NOTES_SHOWN = 8
+
+
+@click.command("reboot")
+@click.option("--all", "every", is_flag=True, help="Every node of the cluster.")
+@click.option("--label", metavar="KEY=VALUE", help="The nodes with this label.")
+@planning
+@click.pass_context
+def plan_reboot(ctx: click.Context, /, every: bool, label: str | None, **given: Any) -> int:
+    """Plan to reboot nodes in the fewest groups: each is drained, rebooted, and what was moved goes back."""
+    from dataclasses import replace
+
+    from migrator.errors import BadInput
+    from migrator.inventory.snapshot import digest
+    from migrator.planner.reboot import reboot
+
+    if every == bool(label):
+        raise BadInput("which nodes? say --all, or --label KEY=VALUE")
+    cluster, notes = facts_asked(ctx, **given)
+    names = labelled(cluster, label) if label else tuple(node.name for node in cluster.nodes)
+    made = reboot(cluster, names, digest(cluster), policy_of(given), label or "--all")
+    noted = tuple(replace(plan, notes=(*plan.notes, *notes)) for plan in made.groups)
+    return _show(_folded(replace(made, groups=noted, notes=notes)), cluster, **given)
+
+
+def _show(made: Reboot, cluster: Cluster, output: Path | None, as_json: bool, **_: Any) -> int:
+    """Proves the groups, then writes or prints them, with what was refused; the exit code."""
+    from migrator.cli.plan_text import findings_json, print_findings
+    from migrator.inventory import reboot_file
+
+    findings = unproved(cluster, made)
+    if findings:
+        if not as_json:
+            print_findings(findings)
+        message = f"{made.intent}: the checker does not pass it: {findings[0].text}"
+        return fail(message, 3, as_json, {"findings": findings_json(findings)})
+    if output is not None and made.groups:
+        reboot_file.save(made, output)
+    document = reboot_file.to_document(made) if as_json else {}
+    if not as_json:
+        if output is None:
+            _print_groups(made)
+        _print_refused(made)
+        if made.groups:
+            click.echo(clean(f"{output}: {summary(made)}" if output is not None else summary(made)))
+    if made.refused:
+        return fail(_refused_line(made), 3, as_json, document)
+    if as_json:
+        print_json(document)
+    return 0
+
+
+def unproved(cluster: Cluster, made: Reboot) -> list[Finding]:
+    """What the checker finds wrong with the groups' plans."""
+    from migrator.checker.check import check
+
+    return [finding for plan in made.groups for finding in check(cluster, plan, made.policy)]
+
+
+def summary(made: Reboot) -> str:
+    """One line: how many groups, of how many nodes, how far from the fewest, and how long."""
+    from migrator.model.units import format_bytes, format_seconds
+
+    count = len(made.groups)
+    nodes = sum(len(plan.empties) for plan in made.groups)
+    total = sum(move.estimate.bytes for plan in made.groups for move in plan.moves)
+    least = "fewer cannot do" if count == made.groups_min else f"at least {made.groups_min} are needed"
+    return (
+        f"{made.intent}: {count} group{'s' * (count != 1)} of {nodes} node{'s' * (nodes != 1)}, {least}; "
+        f"{format_bytes(total)} to move and to bring back, about "
+        f"{format_seconds(sum(plan.makespan_s for plan in made.groups))} to drain one after the other; "
+        f"the checker passes every group"
+    )
+
+
+def _print_groups(made: Reboot) -> None:
+    from migrator.inventory.reboot_file import group_totals
+    from migrator.model.units import format_bytes, format_seconds
+
+    if not made.groups:
+        return
+    rows = []
+    for number, plan in enumerate(made.groups, 1):
+        totals = group_totals(plan)
+        moved, lasts = format_bytes(totals["bytes"]), format_seconds(totals["makespan_s"])
+        rows.append((str(number), folded_names(plan.empties), str(totals["moves"]), moved, lasts))
+    print_table(("GROUP", "NODES", "MOVES", "BYTES", "MAKESPAN"), rows)
+    notes = tuple(dict.fromkeys(note for plan in made.groups for note in plan.notes))
+    for note in notes[:NOTES_SHOWN]:
+        click.echo(clean(f"note: {note}"))
+    if len(notes) > NOTES_SHOWN:
+        click.echo(f"note: and {len(notes) - NOTES_SHOWN} more notes; --json has them all")
+
+
+def folded_names(names: Sequence[str]) -> str:
+    """The names, or of many the first and the last."""
+    if len(names) <= NODES_SHOWN:
+        return ", ".join(names)
+    return f"{', '.join(names[: NODES_SHOWN - 2])} ... {names[-1]} ({len(names)} nodes)"
+
+
+def _folded(made: Reboot) -> Reboot:
+    """The same with each refused container told once for a class of nodes: of a thousand nodes few reasons are left."""
+    from dataclasses import replace
+
+    from migrator.cli.refusal_text import classes
+
+    def fold(refusal: Refusal) -> Refusal:
+        told = tuple(replace(stuck, reasons=tuple(classes(stuck.reasons))) for stuck in refusal.containers)
+        return replace(refusal, containers=told)
+
+    return replace(made, refused=tuple(replace(one, refusal=fold(one.refusal)) for one in made.refused))
+
+
+def _print_refused(made: Reboot) -> None:
+    """A line for each reason against each node that is in no group."""
+    rows = []
+    for one in made.refused:
+        rows += [(one.node, "-", reason.node or "-", reason.text) for reason in one.refusal.reasons]
+        for stuck in one.refusal.containers:
+            rows += [(one.node, stuck.container, reason.node or "-", reason.text) for reason in stuck.reasons]
+    if rows:
+        print_table(("REFUSED", "CONTAINER", "NODE", "WHY NOT"), rows)
+
+
+def _refused_line(made: Reboot) -> str:
+    """Which nodes are in no group, and of the first why."""
+    from migrator.cli.refusal_text import refusal_line
+
+    names = [one.node for one in made.refused]
+    asked = len(names) + sum(len(plan.empties) for plan in made.groups)
+    return (
+        f"{made.intent}: {len(names)} of {asked} node{'s' * (asked != 1)} cannot be emptied "
+        f"({folded_names(names)}): {refusal_line(made.refused[0].refusal)}"
+    )

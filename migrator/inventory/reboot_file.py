@@ -1,0 +1,145 @@
+"""Files of reboot groups: which nodes are down together, each group with the whole plan that drains it.
+
+Written as plan files are (plan_file.py). Each `plan` in it is a plan file's content, with an integrity of its own, so
+that it can be taken out and applied; the totals beside it are there to be read, and have to agree with it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from migrator.errors import BadInput
+from migrator.inventory import plan_file
+from migrator.inventory.plan_file import (
+    INTEGRITY,
+    Container,
+    Count,
+    Node,
+    PlanFields,
+    PolicyFields,
+    Seconds,
+    Strict,
+    Text,
+)
+from migrator.model.plan import Plan, Reason, Refusal, Stuck
+from migrator.model.reboot import Reboot, RefusedNode
+
+
+class _Reason(Strict):
+    node: Text
+    text: Text
+
+
+class _Stuck(Strict):
+    container: Container
+    node: Node
+    reasons: list[_Reason]
+
+
+class _Refused(Strict):
+    node: Node
+    reasons: list[_Reason]
+    refusals: list[_Stuck]
+
+
+class _Group(Strict):
+    bytes: Count
+    makespan_s: Seconds
+    moves: Count
+    nodes: list[Node]
+    plan: PlanFields
+
+
+class _Document(Strict):
+    cluster: Text
+    groups: list[_Group]
+    groups_min: Count
+    integrity: Text
+    intent: Text
+    kind: Literal["reboot"]
+    notes: list[Text]
+    policy: PolicyFields
+    refused: list[_Refused]
+    snapshot: Text
+    version: Literal[1]
+
+
+def to_document(reboot: Reboot) -> dict[str, Any]:
+    """The groups as JSON values, with their integrity."""
+    document = {
+        "cluster": reboot.cluster,
+        "groups": [group_totals(plan) | {"plan": plan_file.to_document(plan)} for plan in reboot.groups],
+        "groups_min": reboot.groups_min,
+        "intent": reboot.intent,
+        "kind": "reboot",
+        "notes": list(reboot.notes),
+        "policy": asdict(reboot.policy),
+        "refused": [_refused(one) for one in reboot.refused],
+        "snapshot": reboot.snapshot,
+        "version": reboot.version,
+    }
+    return document | {INTEGRITY: plan_file.integrity(document)}
+
+
+def group_totals(plan: Plan) -> dict[str, Any]:
+    """What one group comes to: its nodes, and number, bytes and predicted seconds of its moves."""
+    return {
+        "bytes": sum(move.estimate.bytes for move in plan.moves),
+        "makespan_s": plan.makespan_s,
+        "moves": len(plan.moves),
+        "nodes": list(plan.empties),
+    }
+
+
+def dump(reboot: Reboot) -> str:
+    """The text of the file: equal groups, equal bytes."""
+    return json.dumps(to_document(reboot), indent=1, sort_keys=True) + "\n"
+
+
+def save(reboot: Reboot, path: Path) -> None:
+    """Writes the file, whole or not at all."""
+    plan_file.write(dump(reboot), path)
+
+
+def load(path: Path) -> Reboot:
+    """Reads the file; BadInput names file, line and field of what is wrong, an edit after planning included."""
+    return parse(plan_file.read(path), str(path))
+
+
+def parse(text: str, source: str) -> Reboot:
+    """Checks the text of a file of reboot groups; `source` names it in errors."""
+    document = plan_file.parsed(text, source, _Document)
+    reboot = Reboot(
+        intent=document.intent,
+        cluster=document.cluster,
+        snapshot=document.snapshot,
+        groups=tuple(plan_file.to_plan(group.plan) for group in document.groups),
+        groups_min=document.groups_min,
+        refused=tuple(_to_refused(one) for one in document.refused),
+        notes=tuple(document.notes),
+        policy=plan_file.to_policy(document.policy),
+    )
+    for number, (group, plan) in enumerate(zip(document.groups, reboot.groups, strict=True)):
+        if group.model_dump(exclude={"plan"}) != group_totals(plan):
+            raise BadInput(f"{source}: groups.{number}: its totals are not those of its plan")
+    return reboot
+
+
+def _refused(one: RefusedNode) -> dict[str, Any]:
+    return {
+        "node": one.node,
+        "reasons": [asdict(reason) for reason in one.refusal.reasons],
+        "refusals": [asdict(stuck) for stuck in one.refusal.containers],
+    }
+
+
+def _to_refused(one: _Refused) -> RefusedNode:
+    containers = tuple(Stuck(s.container, s.node, _to_reasons(s.reasons)) for s in one.refusals)
+    return RefusedNode(one.node, Refusal(f"drain {one.node}", containers, _to_reasons(one.reasons)))
+
+
+def _to_reasons(reasons: list[_Reason]) -> tuple[Reason, ...]:
+    return tuple(Reason(reason.text, reason.node) for reason in reasons)

@@ -1,0 +1,152 @@
+"""plan reboot on the command line: the table, the document, the file, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from migrator.checker.check import check
+from migrator.checker.findings import Code, Finding
+from migrator.cli.main import main
+from migrator.cli.plan_reboot import folded_names
+from migrator.inventory import plan_file, reboot_file, snapshot
+from tests.cli.test_plan_commands import one_line
+from tests.properties.fleets import GIB, cluster, ct, node
+
+PLANS = Path(__file__).parents[2] / "plans"
+RACK = PLANS / "rack.snapshot.json"
+GOLDEN = ("plan", "reboot", "--label", "rack=r1", "--leave-stopped", "--snapshot", str(RACK))
+
+
+@pytest.fixture
+def migrator(capsys, monkeypatch, tmp_path):
+    """Runs a command; returns its exit code, stdout and stderr. There is no cluster file and no terminal."""
+    monkeypatch.setenv("MIGRATOR_CLUSTER", str(tmp_path / "none.yaml"))
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def half_full(tmp_path):
+    fleet = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=3 * GIB), labels={"rack": "ab"[n % 2]}) for n in range(4)]
+    snapshot.save(cluster(*fleet), tmp_path / "half.json")
+    return tmp_path / "half.json"
+
+
+@pytest.fixture
+def one_silent(tmp_path):
+    snapshot.save(cluster(node("n1", ct("a")), node("n2"), node("n3", error="no route")), tmp_path / "silent.json")
+    return tmp_path / "silent.json"
+
+
+def test_the_printed_groups_of_an_example_are_the_golden_text(migrator):
+    code, out, err = migrator(*GOLDEN)
+    assert (code, err) == (0, "")
+    assert [line.rstrip() for line in out.splitlines()] == (PLANS / "reboot-r1.txt").read_text().splitlines()
+
+
+def test_the_groups_of_an_example_are_the_golden_file_and_hold_on_its_snapshot(migrator, tmp_path):
+    code, out, err = migrator(*GOLDEN, "-o", tmp_path / "x.json")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tmp_path / 'x.json'}: reboot rack=r1: 2 groups of 4 nodes, fewer cannot do; ")
+    assert (tmp_path / "x.json").read_bytes() == (PLANS / "reboot-r1.json").read_bytes()
+    loaded, facts = reboot_file.load(PLANS / "reboot-r1.json"), snapshot.load(RACK)
+    assert [check(facts, plan, plan.policy) for plan in loaded.groups] == [(), ()]
+
+
+def test_the_document_is_the_files_content(migrator):
+    code, out, err = migrator(*GOLDEN, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == json.loads((PLANS / "reboot-r1.json").read_text())
+
+
+def test_the_plan_of_a_group_taken_out_of_the_document_passes_check(migrator, half_full, tmp_path):
+    _, out, _ = migrator("plan", "reboot", "--all", "--snapshot", half_full, "--json")
+    for group in json.loads(out)["groups"]:
+        (tmp_path / "group.json").write_text(json.dumps(group["plan"]))
+        code, said, _ = migrator("check", tmp_path / "group.json", "--snapshot", half_full)
+        assert (code, "holds: reboot --all, group" in said) == (0, True)
+
+
+def test_all_nodes_or_those_with_a_label_and_never_both(migrator, half_full):
+    words = ("plan", "reboot", "--snapshot", half_full)
+    nodes = [g["nodes"] for g in json.loads(migrator(*words, "--label", "rack=a", "--json")[1])["groups"]]
+    assert nodes == [["n0", "n2"]]
+    for wrong in ((), ("--all", "--label", "rack=a"), ("--label", "rack"), ("--label", "rack=z")):
+        code, out, err = migrator(*words, *wrong)
+        assert (code, out) == (2, "")
+        one_line(err)
+
+
+def test_a_node_that_is_refused_is_exit_3_and_the_other_groups_are_shown_and_written(migrator, one_silent, tmp_path):
+    words = ("plan", "reboot", "--all", "--snapshot", one_silent)
+    code, out, err = migrator(*words, "-o", tmp_path / "x.json")
+    assert code == 3
+    assert "1 of 3 nodes cannot be emptied (n3): drain n3: n3: no answer: no route" in one_line(err)
+    assert "n3       -          n3    no answer: no route" in out
+    assert [plan.empties for plan in reboot_file.load(tmp_path / "x.json").groups] == [("n1",), ("n2",)]
+    code, out, err = migrator(*words, "--json")
+    document = json.loads(out)
+    assert (code, document["exit_code"], len(document["groups"])) == (3, 3, 2)
+    assert document["refused"] == [
+        {"node": "n3", "reasons": [{"node": "n3", "text": "no answer: no route"}], "refusals": []}
+    ]
+
+
+def test_without_any_group_no_file_is_written(migrator, tmp_path):
+    snapshot.save(cluster(node("n1", ct("a"))), tmp_path / "one.json")
+    code, out, err = migrator("plan", "reboot", "--all", "--snapshot", tmp_path / "one.json", "-o", tmp_path / "x.json")
+    assert code == 3
+    assert "there is no other node" in out
+    assert "1 of 1 node cannot be emptied (n1)" in one_line(err)
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_options_and_what_if_reach_every_group(migrator, half_full):
+    words = ("plan", "reboot", "--all", "--snapshot", half_full, "--json")
+    document = json.loads(migrator(*words, "--headroom", "10", "--parallel", "3", "--max-blackout", "6000")[1])
+    assert document["policy"]["blackout_s_max"] == 6000
+    assert [group["plan"]["policy"] for group in document["groups"]] == [document["policy"]] * len(document["groups"])
+    assert reboot_file.parse(json.dumps(document), "x.json").policy.moves_per_node_max == 3
+    document = json.loads(migrator(*words, "--without", "n3", "--add-node", "x1=n0")[1])
+    assert sorted(name for group in document["groups"] for name in group["nodes"]) == ["n0", "n1", "n2", "x1"]
+    assert "what if n3 did not exist" in document["groups"][0]["plan"]["notes"]
+
+
+def test_groups_that_the_checker_does_not_pass_are_not_shown(migrator, half_full, tmp_path, monkeypatch):
+    found = Finding(Code.OVER_LIMITS, "container c0: n2 is short of 1 CPU", "c0", "n2")
+    monkeypatch.setattr("migrator.cli.plan_reboot.unproved", lambda *_: [found])
+    words = ("plan", "reboot", "--all", "--snapshot", half_full)
+    code, out, err = migrator(*words, "-o", tmp_path / "x.json")
+    assert code == 3
+    assert "over-limits" in out
+    assert "GROUP" not in out
+    assert "the checker does not pass it: container c0: n2 is short of 1 CPU" in one_line(err)
+    assert not (tmp_path / "x.json").exists()
+    document = json.loads(migrator(*words, "--json")[1])
+    assert (document["exit_code"], [f["code"] for f in document["findings"]]) == (3, ["over-limits"])
+
+
+def test_each_plan_given_to_the_checker_is_the_one_that_is_written(migrator, half_full, tmp_path, monkeypatch):
+    checked = []
+
+    def spy(facts, plan, policy):
+        checked.append(plan_file.dump(plan))
+        return check(facts, plan, policy)
+
+    monkeypatch.setattr("migrator.checker.check.check", spy)
+    migrator("plan", "reboot", "--all", "--snapshot", half_full, "-o", tmp_path / "x.json")
+    assert checked == [plan_file.dump(plan) for plan in reboot_file.load(tmp_path / "x.json").groups]
+
+
+def test_long_lists_of_nodes_are_folded():
+    assert folded_names(("a", "b")) == "a, b"
+    assert folded_names([f"n{n:03}" for n in range(500)]) == "n000, n001, n002, n003, n004, n005 ... n499 (500 nodes)"

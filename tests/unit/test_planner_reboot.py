@@ -1,0 +1,148 @@
+"""What a reboot decides, case by case, and how few groups it knows to be possible."""
+
+from __future__ import annotations
+
+import pytest
+
+from migrator.checker.check import check
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.reboot import Reboot
+from migrator.planner import reboot as planner
+from migrator.planner.reboot import reboot
+from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+
+POLICY = PlanPolicy(headroom_percent=0)
+
+
+def rebooted(*nodes, asked=None, policy=POLICY) -> Reboot:
+    fleet = cluster(*nodes)
+    made = reboot(fleet, asked or [n.name for n in fleet.nodes], "sha256:x", policy, "--all")
+    assert [check(fleet, plan, policy) for plan in made.groups] == [()] * len(made.groups)
+    return made
+
+
+def groups(made: Reboot) -> list[tuple[str, ...]]:
+    return [plan.empties for plan in made.groups]
+
+
+def why(made: Reboot) -> dict[str, list[str]]:
+    return {
+        one.node: [str(r) for r in one.refusal.reasons]
+        + [f"{s.container}: {r}" for s in one.refusal.containers for r in s.reasons]
+        for one in made.refused
+    }
+
+
+def test_the_costs_of_all_nodes_share_the_room_of_all():
+    assert groups_by_room([[6], [6], [6], [6]], [12]) == 2
+    assert groups_by_room([[6], [6], [6], [7]], [12]) == 3
+
+
+def test_nodes_of_which_no_two_go_together_need_a_group_each():
+    assert groups_by_room([[7], [7], [7]], [12]) == 3
+
+
+def test_the_scarcest_resource_decides_and_one_that_nobody_has_does_not():
+    assert groups_by_room([[1, 9, 0], [1, 9, 0]], [100, 9, 0]) == 2
+
+
+def test_room_in_pieces_smaller_than_a_container_is_none_to_it():
+    held, own = [[[5]], [[5]], [[5]], []], [[3], [3], [3], [8]]
+    assert groups_by_room([[8]] * 4, [17]) == 2
+    assert groups_by_size(held, own, own) == 4
+    assert groups_by_size([[[2], [2]]] * 3, [[4]] * 3, [[4]] * 3) == 3
+    assert groups_by_size([[]], [[0]], [[0]]) == 0
+
+
+def test_no_nodes_need_no_group_and_nodes_that_cost_nothing_need_one():
+    assert groups_by_room([], [12]) == 0
+    assert groups_by_room([[0], [0]], [12]) == 1
+
+
+def test_containers_that_exclude_each_other_keep_nodes_up():
+    members = [ct(f"web{n}", labels={"anti-affinity": "web"}) for n in range(3)]
+    nodes = [node(f"n{n}", *members[n : n + 1]) for n in range(5)]
+    assert groups_by_exclusion(nodes, [n.name for n in nodes], POLICY) == 3
+    assert groups_by_exclusion(nodes, ["n0", "n1", "n4"], POLICY) == 2
+    made = rebooted(*nodes)
+    assert (len(made.groups), made.groups_min) == (3, 3)
+
+
+def test_half_full_nodes_are_down_by_halves():
+    nodes = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=3 * GIB)) for n in range(6)]
+    made = rebooted(*nodes)
+    assert (len(made.groups), made.groups_min) == (2, 2)
+    assert sorted(len(group) for group in groups(made)) == [3, 3]
+
+
+def test_full_nodes_with_one_free_are_down_one_by_one_and_the_free_one_by_itself():
+    nodes = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=5 * GIB)) for n in range(4)]
+    made = rebooted(*nodes, node("spare"))
+    assert (len(made.groups), made.groups_min) == (5, 5)
+    assert all(len(group) == 1 for group in groups(made))
+
+
+def test_a_node_that_holds_nothing_and_takes_nothing_joins_a_group_at_no_cost():
+    nodes = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=5 * GIB)) for n in range(2)]
+    made = rebooted(*nodes, node("spare"), node("idle", cordon="operator"))
+    assert len(made.groups) == 3
+    assert [plan.empties for plan in made.groups if "idle" in plan.empties] == [("idle", "n0")]
+
+
+def test_only_the_nodes_that_were_asked_for_are_down():
+    nodes = [node(f"n{n}", ct(f"c{n}", 100 + n)) for n in range(4)]
+    made = rebooted(*nodes, asked=["n1", "n0"])
+    assert groups(made) == [("n0", "n1")]
+    assert {move.target for move in made.groups[0].moves} <= {"n2", "n3"}
+
+
+def test_larger_groups_come_first_and_each_says_which_of_how_many_it_is():
+    small = [node(f"s{n}", ct(f"c{n}", 100 + n, memory=GIB)) for n in range(3)]
+    made = rebooted(*small, node("big", *(ct(f"b{n}", 200 + n, memory=3 * GIB) for n in range(2))))
+    assert [len(group) for group in groups(made)] == sorted((len(g) for g in groups(made)), reverse=True)
+    assert [plan.intent for plan in made.groups] == ["reboot --all, group 1 of 2", "reboot --all, group 2 of 2"]
+
+
+def test_a_node_that_cannot_be_emptied_is_refused_with_the_reason_of_its_drain_and_the_others_go_on():
+    huge = ct("huge", memory=16 * GIB)
+    made = rebooted(
+        node("n1", huge, memory=32 * GIB),
+        node("n2", ct("b")),
+        node("n3", ct("c", state="stopped", alive=False)),
+        node("n4", error="no route"),
+        node("n5"),
+    )
+    assert [name for group in groups(made) for name in group] == ["n2", "n5"]
+    said = why(made)
+    assert said["n1"][0] == "huge: n2: memory 8.4 GiB short"
+    assert "it is stopped" in said["n3"][0]
+    assert said["n4"] == ["n4: no answer: no route"]
+
+
+def test_of_many_refused_nodes_the_later_ones_name_their_containers_and_the_command_that_tells_more(monkeypatch):
+    monkeypatch.setattr(planner, "EXPLAINED_MAX", 1)
+    nodes = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=9 * GIB), memory=10 * GIB) for n in range(3)]
+    dark = node("n3", ct("dark"), memory_available_bytes=100 * MIB)
+    said = why(rebooted(*nodes, dark))
+    assert said["n0"][0] == "c0: n1: memory 8.2 GiB short"
+    assert said["n1"] == ["n1: no node can take c1; for the reasons: migrator plan drain n1"]
+    assert said["n3"] == ["n3: it has no room for the images of dark; for the reasons: migrator plan drain n3"]
+
+
+def test_a_label_value_held_by_every_node_refuses_them_all():
+    nodes = [node(f"n{n}", ct(f"web{n}", labels={"anti-affinity": "web"})) for n in range(3)]
+    made = rebooted(*nodes)
+    assert (made.groups, made.groups_min, sorted(why(made))) == ((), 0, ["n0", "n1", "n2"])
+
+
+def test_beyond_its_budget_the_first_answer_stands_and_is_whole(monkeypatch):
+    monkeypatch.setattr(planner, "PLACED_MAX", 0)
+    nodes = [node(f"n{n}", *(ct(f"c{n}-{m}", 100 + 9 * n + m, memory=GIB) for m in range(n % 5))) for n in range(9)]
+    made = rebooted(*nodes)
+    assert sorted(name for group in groups(made) for name in group) == [f"n{n}" for n in range(9)]
+
+
+def test_a_node_that_is_not_there_is_a_key_error():
+    with pytest.raises(KeyError):
+        rebooted(node("n1"), asked=["n7"])
