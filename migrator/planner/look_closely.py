@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from migrator.model.facts import NodeFacts
 from migrator.model.plan import Reason, Stuck
@@ -43,11 +44,13 @@ def place_closely(
             for name in sites:
                 if why := book.why_not(mover, index[name]):
                     closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
-        stuck = [_stuck(mover, filled, sites, closed) for mover in built.stuck]
+        barriers = _by_container(closed)
+        stuck = [_stuck(mover, filled, sites, barriers.get(mover.name, {})) for mover in built.stuck]
         return built.choices, stuck, _doubts(Found({}, filled, built.stuck))
     closed = _barred(movers, targets, policy)
     found = assign(movers, sites, closed)
-    stuck = [_stuck(mover, found.sites, sites, closed) for mover in found.stuck]
+    barriers = _by_container(closed)
+    stuck = [_stuck(mover, found.sites, sites, barriers.get(mover.name, {})) for mover in found.stuck]
     return ({} if stuck else _choices(movers, found, sites, closed)), stuck, _doubts(found)
 
 
@@ -66,11 +69,22 @@ def _barred(
     return found
 
 
-def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Barred) -> Stuck:
-    """What each node lacked for this container: by itself, or with those coming that have found a place there."""
-    reasons = [Reason(text, node) for (name, node), texts in closed.items() if name == mover.name for text in texts]
+def _by_container(closed: Barred) -> dict[str, dict[str, tuple[str, ...]]]:
+    """For each container the nodes that are closed to it, with why."""
+    found: dict[str, dict[str, tuple[str, ...]]] = defaultdict(dict)
+    for (name, node), texts in closed.items():
+        found[name][node] = texts
+    return found
+
+
+def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Mapping[str, tuple[str, ...]]) -> Stuck:
+    """What each node lacked for this container: by itself, or with those coming that have found a place there.
+
+    `closed` are the nodes that can never take it, with why.
+    """
+    reasons = [Reason(text, node) for node, texts in closed.items() for text in texts]
     for name, site in filled.items():
-        if (mover.name, name) in closed:
+        if name in closed:
             continue
         lacking = alone[name].lacks(mover) or site.lacks(mover)
         if lacking:
