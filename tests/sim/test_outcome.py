@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from migrator.executor.outcome import Ends, Outcome, carried_out, ended_early
-from migrator.executor.runs import resume_run, start_run
+from migrator.executor.runs import plan_single, resume_run, start_run
+from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
@@ -142,3 +143,13 @@ def test_a_plan_of_no_moves_that_a_person_ends_is_cancelled() -> None:
 def test_where_one_was_settled_the_run_is_settled_whatever_failed_beside_it() -> None:
     assert carried_out(Ends(settled=frozenset({CT})), failed=True) is Outcome.SETTLED
     assert carried_out(Ends(), failed=True) is Outcome.FAILED
+
+
+@played
+async def test_a_container_that_another_run_has_frozen_is_refused_with_the_name_of_that_run(theatre: Theatre) -> None:
+    await theatre.migrate_until("restored:end")
+    me = Orchestrator("o1", theatre.world)
+    fleet, journal = theatre.setting.fleet(me), theatre.setting.journal(MemoryStore(), me)
+    made = plan_single(fleet, await fleet.probe(), CT, "n2")
+    _, result = await start_run(fleet, journal, made, Policy(), "sim", silent, "run-b")
+    assert "held by run run-a; finish it: migrator resume run-a" in str(result.failed[CT])
