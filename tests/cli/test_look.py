@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 import pytest
 
 from migrator.cli.look import ROWS_MAX
-from migrator.cli.main import main
 from migrator.inventory import plan_file, snapshot
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
@@ -20,17 +19,6 @@ from tests.properties.fleets import MIB, cluster, ct, node
 PLANS = Path(__file__).parents[2] / "plans"
 RACK = ("--snapshot", str(PLANS / "rack.snapshot.json"))
 PLAN = str(PLANS / "drain-r1-a-r1-b.json")
-
-
-@pytest.fixture
-def migrator(capsys):
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 def stripped(text: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from migrator.cli.main import main
 from migrator.inventory import plan_file, snapshot
 from migrator.model.what_if import after
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
@@ -18,21 +17,6 @@ PLANS = Path(__file__).parents[2] / "plans"
 THREE = str(PLANS / "three-nodes.snapshot.json")
 FIT = cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3"))
 TIGHT = cluster(node("n1", ct("a"), ct("b")), node("n2", memory=300 * MIB), node("n3", cordon="operator"))
-
-
-@pytest.fixture
-def migrator(capsys, monkeypatch, tmp_path):
-    """Runs a command; returns its exit code, stdout and stderr. There is no cluster file and no terminal."""
-    monkeypatch.setenv("MIGRATOR_CLUSTER", str(tmp_path / "none.yaml"))
-    monkeypatch.setenv("MIGRATOR_JOURNAL", str(tmp_path / "journal.db"))
-
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 
 from migrator.checker.check import check
 from migrator.checker.findings import Code, Finding
-from migrator.cli.main import main
 from migrator.cli.plan_reboot import folded_names
 from migrator.inventory import plan_file, reboot_file, snapshot
 from tests.cli.test_plan_commands import one_line
@@ -18,20 +17,6 @@ from tests.properties.fleets import GIB, cluster, ct, node
 PLANS = Path(__file__).parents[2] / "plans"
 RACK = PLANS / "rack.snapshot.json"
 GOLDEN = ("plan", "reboot", "--label", "rack=r1", "--leave-stopped", "--snapshot", str(RACK))
-
-
-@pytest.fixture
-def migrator(capsys, monkeypatch, tmp_path):
-    """Runs a command; returns its exit code, stdout and stderr. There is no cluster file and no terminal."""
-    monkeypatch.setenv("MIGRATOR_CLUSTER", str(tmp_path / "none.yaml"))
-
-    def run(*words: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
 
 
 @pytest.fixture
