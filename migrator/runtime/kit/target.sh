@@ -17,8 +17,8 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     fi
     move=$RUN/move/$ct.$2
     if ! mountpoint -q "$move" 2> /dev/null; then
-        mkdir -p -m 711 "$move"
-        mount -t tmpfs -o "size=$6,mode=711" tmpfs "$move"
+        mkdir -p -m 700 "$move"
+        mount -t tmpfs -o "size=$6,mode=700" tmpfs "$move"
     fi
     mkdir -p -m 700 "$move/images" "$move/work"
     echo "$ct" > "$move/container"
