@@ -59,7 +59,7 @@ def fleet_notes(cluster: Cluster, policy: PlanPolicy) -> Iterator[str]:
 def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:
     container = leg.mover.container
     return PlannedMove(
-        container=leg.name,
+        container=leg.mover.name,
         source=leg.source,
         target=leg.target,
         generation=container.generation,
@@ -67,6 +67,7 @@ def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) 
         reason=reason,
         estimate=estimate_move(container, leg.mover.source.link, target.link),
         waits_for=waits_for,
+        leg=leg.number,
     )
 
 

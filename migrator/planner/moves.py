@@ -80,17 +80,21 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
 def way_back(cluster: Cluster, moves: Sequence[tuple[str, str, str]]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Where to bring what was moved, given as (container, source, target); and notes on what is no longer there.
 
-    A container goes back to its source if it is where it was moved to.
+    A container goes back to its first source if it is where it was moved to, or at a stop-over on the way there.
     """
     wishes, notes = {}, []
+    ways: dict[str, list[str]] = {}
     for name, source, target in moves:
+        ways.setdefault(name, [source]).append(target)
+    for name, (source, *targets) in ways.items():
         there = [node.name for node in cluster.nodes if node.container(name)]
-        if there == [target]:
-            wishes[name] = source
-        elif there == [source]:
+        if there == [source]:
             notes.append(f"container {name} is on {source} already")
+        elif len(there) == 1 and there[0] in targets:
+            wishes[name] = source
         else:
-            notes.append(f"container {name} is left alone: it is on {', '.join(there) or 'no node'}, not on {target}")
+            where = ", ".join(there) or "no node"
+            notes.append(f"container {name} is left alone: it is on {where}, not on {targets[-1]}")
     return wishes, tuple(notes)
 
 

@@ -48,7 +48,8 @@ class Track:
     def _move(self, leg: Leg, waits_for: tuple[str, ...]) -> PlannedMove:
         container = leg.mover.container
         estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link)
-        return PlannedMove(leg.name, leg.source, leg.target, 0, container.reserved, "", estimate, waits_for)
+        demand, number = container.reserved, leg.number
+        return PlannedMove(leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number)
 
 
 def order_of(legs: Iterable[Leg], track: Track) -> tuple[Order, Order]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources
+from migrator.model.plan import move_name
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
@@ -25,15 +26,20 @@ from migrator.planner.room import Load, image_bytes, images_in, images_out, stay
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range."""
+    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range.
+
+    `number` counts the moves of one container, from 1; `mover` is it as it stands where this one starts.
+    """
 
     mover: Mover
     target: str
     apart: frozenset[object] = frozenset()
+    number: int = 1
 
     @property
     def name(self) -> str:
-        return self.mover.name
+        """What the plan calls the move."""
+        return move_name(self.mover.name, self.number)
 
     @property
     def source(self) -> str:
