@@ -122,13 +122,14 @@ def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Al
     why = f"{way[0].source} is emptied" if way[0].source in plan.empties else move.reason
     nodes = " -> ".join([way[0].source, *(leg.target for leg in way)])
     estimates = [leg.estimate for leg in way]
+    begin_s = when[way[0].name].start_s
     pauses = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
     lines = [
         f"{container}: {nodes}, of the plan: {plan.intent}",
         f"why it moves: {why}",
         f"why there: {move.reason}",
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
-        f"when: from {format_seconds(when[way[0].name].start_s)} to {format_seconds(when[move.name].end_s)} of the plan",
+        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan",
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
     ]
