@@ -14,10 +14,13 @@ from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.graph import capacity_graph, rooms
+from migrator.planner.more_room import no_order
 from migrator.planner.movers import groups_of, places_of, unmovable
-from migrator.planner.ordering import Leg, apart, sequence
+from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.rings import said, untangle
 from migrator.planner.rulebook import Rulebook
+from migrator.planner.stop_overs import Ground
 
 
 def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: PlanPolicy, intent: str) -> Plan | Refusal:
@@ -47,13 +50,15 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
     ready = sorted(movers, key=lambda mover: mover.turn)
     asked = [Leg(mover, wishes[mover.name], apart(mover, policy)) for mover in ready]
-    legs, blocked = sequence(asked, rooms(capacity_graph(cluster, policy)))
+    ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
+    legs, blocked = untangle(asked, ground)
     if blocked:
-        return Refusal(intent, tuple(_blocked(leg, cluster, policy) for leg in blocked))
+        stuck = [_blocked(leg, cluster, policy) for leg in blocked]
+        return Refusal(intent, tuple(stuck), no_order(legs, blocked, ground))
     return assemble(
         cluster,
         legs,
-        {leg.name: "asked for" for leg in legs},
+        said(legs, {leg.mover.name: "asked for" for leg in legs}),
         policy,
         intent=intent,
         snapshot=snapshot,
