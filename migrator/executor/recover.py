@@ -120,8 +120,10 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> Seen:
     wanted = []
     known = journal.known(journal.migration(move.id))
     for side, observed in ((move.source, seen.source), (move.target, seen.target)):
-        # A node without a record has nothing to guard, except a target that may still be told to begin.
-        if observed is None or (observed.state == "absent" and side is move.source):
+        # A node without a record has nothing to guard, except a target that may still be told to begin, which after
+        # the commit none is: one that has settled may have given the container on.
+        begins = side is move.target and known.decision is not State.COMMITTED
+        if observed is None or (observed.state == "absent" and not begins):
             continue
         if observed.run == "-" and observed.token >= move.token:
             continue  # settled: nobody's move. A lower token is one that our lease has not reached, and still may
