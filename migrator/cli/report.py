@@ -16,7 +16,7 @@ from migrator.journal.events import Event, Phase
 from migrator.journal.store import Journal, Migration, Run
 from migrator.model.plan import move_name
 from migrator.model.units import format_bytes, format_seconds
-from migrator.protocol.states import State
+from migrator.protocol.states import FINAL, State
 
 
 def migration_json(journal: Journal, migration: Migration, events: bool = False) -> dict[str, Any]:
@@ -120,7 +120,9 @@ def left_half_way(journal: Journal, run: Run) -> tuple[StopOver, ...]:
     moves = plan.get("moves", ()) if isinstance(plan, dict) else ()
     if all(move.get("leg", 1) == 1 for move in moves):
         return ()
-    return stop_overs(plan_of(run)[0], ends(journal, run.id))
+    moving = {m.container for m in journal.migrations(run.id) if journal.progress(m.id).state not in FINAL}
+    found = stop_overs(plan_of(run)[0], ends(journal, run.id))
+    return tuple(stop for stop in found if stop.container not in moving)
 
 
 def print_run(journal: Journal, run_id: str) -> None:
@@ -143,8 +145,8 @@ def print_run(journal: Journal, run_id: str) -> None:
     closed = document["outcome"] in CLOSED
     for stop in document["stop_overs"]:
         name, goal = stop["container"], stop["goal"]
-        more = f"to bring it to {goal}: migrator plan move {name} --to {goal}" if closed else f"its goal is {goal}"
-        click.echo(clean(f"container {name} was left at its stop-over {stop['node']}; {more}"))
+        anew = f"; plan anew what this run was for, or: migrator plan move {name} --to {goal}" if closed else ""
+        click.echo(clean(f"container {name} was left at its stop-over {stop['node']}, on its way to {goal}{anew}"))
     click.echo(clean(f"run {document['run']}: {document['intent']}: {document['outcome']}"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -12,11 +13,13 @@ from migrator.errors import Refused
 from migrator.executor.outcome import StopOver, ends, stop_overs
 from migrator.executor.runs import plan_of, resume_run, rollback_run, start_run
 from migrator.executor.settle import Wish, settle
+from migrator.journal.events import Event
 from migrator.journal.store import Journal
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
 from migrator.planner.moves import move, way_back
+from migrator.protocol.states import State
 from migrator.sim import invariants
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.play import play
@@ -29,6 +32,24 @@ from tests.sim.theatre import KilledAt
 RING = Scenario(seed=1, ring=2, nodes=3, containers=2)
 GOALS = {"ct0": "n2", "ct1": "n1"}
 WRITES = 85  # a few more than three migrations and their run need
+
+
+class KilledIn(KilledAt):
+    """Is killed at a moment of one migration alone."""
+
+    migration = ""
+
+    def append(self, migration: str, token: int | None, events: Sequence[Event]) -> bool:
+        self.here = migration
+        return super().append(migration, token, events)
+
+    def decide(self, migration: str, token: int, before: State | None, event: Event) -> bool:
+        self.here = migration
+        return super().decide(migration, token, before, event)
+
+    def _stop(self, event: Event) -> None:
+        if self.here == self.migration:
+            super()._stop(event)
 
 
 class Ring:
@@ -49,11 +70,11 @@ class Ring:
         assert isinstance(made, Plan)
         return made
 
-    async def run_until(self, moment: str) -> None:
-        """Carries the exchange out, by an orchestrator that is killed at a moment of the first move's journal."""
+    async def run_until(self, moment: str, of: str = "run-a/ct0/1") -> None:
+        """Carries the exchange out, by an orchestrator that is killed at a moment of one migration's journal."""
         me = Orchestrator("o0", self.world)
-        store = KilledAt(self.store, me)
-        store.moment = moment
+        store = KilledIn(self.store, me)
+        store.moment, store.migration = moment, of
         try:
             plan = await self.plan(GOALS)
             await start_run(self.setting.fleet(me), Journal(store), plan, Policy(), "sim", silent, "run-a")
@@ -134,6 +155,19 @@ def test_a_rollback_after_the_first_move_leaves_the_container_at_its_stop_over_a
     ring.loop.run(life())
     assert ring.places == GOALS
     assert (ring.world.violations, list(invariants.leftovers(ring.world))) == ([], [])
+
+
+def test_a_container_whose_second_move_is_under_way_is_not_told_as_left_at_its_stop_over() -> None:
+    ring = Ring()
+
+    async def life() -> None:
+        await ring.run_until("sealed:end", of="run-a/ct0/2")
+        assert run_json(ring.journal, "run-a")["stop_overs"] == []
+        await resume_run(ring.fleet, ring.journal, ring.journal.run("run-a"), silent)
+        assert run_json(ring.journal, "run-a")["outcome"] == "done"
+
+    ring.loop.run(life())
+    assert ring.places == GOALS
 
 
 def test_what_stands_at_a_stop_over_is_brought_home_by_a_return() -> None:
