@@ -13,7 +13,7 @@ bounded by a count, so that equal input gives equal answers. Only containers tha
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 
@@ -109,17 +109,24 @@ class Scene:
         self.here.subtract((leg.source, thing) for thing in self.ground.apart(leg.mover))
         self.order.append(leg)
 
-    def settle(self, names: Collection[str]) -> None:
-        """Moves of these containers all that can go to their goals, as long as one can."""
-        waiting = [name for name in names if name in self.left]
-        while going := [name for name in waiting if self._went(name)]:
-            waiting = [name for name in waiting if name not in going]
+    def settle(self, names: Collection[str], freed: str | None = None) -> None:
+        """Moves of these containers all that can go to their goals, as long as one can.
 
-    def _went(self, name: str) -> bool:
-        may = self.may(self.left[name])
-        if may:
-            self.go(self.left[name])
-        return may
+        What has just left a node lets only those go that want to come there, or to leave it; `freed` is that node, if
+        before it none could go.
+        """
+        waiting = {name: self.left[name] for name in names if name in self.left}
+        about: dict[str, list[str]] = {}
+        for name, leg in waiting.items():
+            about.setdefault(leg.source, []).append(name)
+            about.setdefault(leg.target, []).append(name)
+        asked = deque(waiting if freed is None else about.get(freed, ()))
+        while asked:
+            name = asked.popleft()
+            if name in waiting and self.may(waiting[name]):
+                leg = waiting.pop(name)
+                self.go(leg)
+                asked.extend(about[leg.source])
 
     def choices(self, names: Collection[str]) -> list[Stop]:
         """Where these containers could be put aside now, the cheapest first."""
@@ -172,7 +179,7 @@ def _by_steps(scene: Scene, names: Sequence[str]) -> Scene | None:
         for stop in scene.choices(left)[:STOPS_MAX]:
             tried = scene.copy()
             tried.put_aside(stop)
-            tried.settle(left)
+            tried.settle(left, stop.there.source)
             still = sum(name in tried.left for name in left)
             if still < least:
                 best, least = tried, still
