@@ -117,6 +117,8 @@ HIT = {
 
 # CRIU stands over the held copy, in its hook, until the release.
 _HELD = (State.RESTORED, State.VERIFIED, State.SEALED, State.COMMITTED)
+# The others are as the state before them for a restarter: it is armed until the seeding, and then not.
+_RESTARTERS_MATTER = tuple(state for state in STATES if state not in (State.CHECKED, State.RESERVED, State.SYNCED))
 _ROOM_NOT_TAKEN = (State.PLANNED, State.LEASED, State.CHECKED)
 _IMAGES_TO_COME = (State.SEEDED, State.FENCED)
 _RESTORE_TO_COME = (State.DUMPED, State.SYNCED)
@@ -170,8 +172,11 @@ def _state_of(scene: Scene) -> State:
 
 def with_restarters() -> list[Cell]:
     """A container that is started again by whoever may: from the seeding to the release that is nobody."""
-    actors = (Actor.ORCHESTRATOR, *CRASHES, *LONG_LINKS, Actor.CRIU, Actor.PROGRAM)
-    cells = [Cell(state, Moment.END, actor, Setting.RESTARTED) for state in STATES for actor in actors]
+    actors = (Actor.ORCHESTRATOR, *CRASHES, Actor.PROGRAM)
+    cells = [Cell(state, Moment.END, actor, Setting.RESTARTED) for state in _RESTARTERS_MATTER for actor in actors]
+    cells += [Cell(state, Moment.END, Actor.CRIU, Setting.RESTARTED) for state in _HELD]
+    for state in (State.FENCED, State.SEALED, State.COMMITTED, State.RELEASED):
+        cells += [Cell(state, Moment.END, actor, Setting.RESTARTED) for actor in LONG_LINKS]
     for scene in SETTLED[:4]:
         cells += [_killed(scene, point, Setting.RESTARTED) for point in (DECIDED, KEPT)]
     return cells
@@ -180,15 +185,12 @@ def with_restarters() -> list[Cell]:
 def of_three() -> list[Cell]:
     """Three containers in one run, each as far as it has come when the first of them is in the state."""
     during = (State.SEEDED, State.DUMPED, State.RESTORED)
-    states = (State.SEEDED, State.FENCED, State.RESTORED, State.SEALED, State.COMMITTED, State.RELEASED, State.DONE)
-    actors = (Actor.ORCHESTRATOR, *SSH, *CRASHES, *SHORT_LINKS, Actor.CRIU)
+    states = (State.SEEDED, State.FENCED, State.RESTORED, State.SEALED, State.COMMITTED, State.RELEASED)
+    actors = (Actor.ORCHESTRATOR, *SSH, *CRASHES, *SHORT_LINKS)
     cells = [Cell(state, Moment.DURING, Actor.ORCHESTRATOR, Setting.THREE) for state in during]
     cells += [Cell(state, Moment.END, actor, Setting.THREE) for state in states for actor in actors]
-    cells += [
-        Cell(state, Moment.END, actor, Setting.THREE)
-        for state in (State.SEALED, State.COMMITTED)
-        for actor in LONG_LINKS
-    ]
+    for state in (State.SEALED, State.COMMITTED):
+        cells += [Cell(state, Moment.END, actor, Setting.THREE) for actor in (*LONG_LINKS, Actor.CRIU)]
     return cells
 
 
@@ -197,7 +199,7 @@ def nothing_there(cell: Cell) -> str:
     if cell.scene is not MOVE:
         return _nothing_in_scene(cell)
     over = cell.state in (State.DONE, State.ROLLED_BACK)
-    if over and cell.actor not in (Actor.ORCHESTRATOR, *CRASHES, Actor.PROGRAM) and cell.setting is not Setting.THREE:
+    if over and cell.actor not in (Actor.ORCHESTRATOR, *CRASHES, Actor.PROGRAM):
         return "the move is over"
     if cell.actor is Actor.CRIU and not cell.waits_for_act and cell.state not in _HELD:
         return "no CRIU runs"

@@ -41,7 +41,7 @@ class Lane:
         self.baseline: dict[tuple[str, bool], Counter[str]] = {}
         self._guard: Guard | None = None
         self._operator: Worker | None = None
-        self._next: Worker | None = None
+        self._spare: list[Worker] = []
 
     @property
     def journal(self) -> Path:
@@ -97,10 +97,9 @@ class Lane:
             await self.again()
 
     async def down(self) -> None:
-        for worker in (self._operator, self._next):
-            if worker is not None:
-                await worker.kill()
-        self._operator = self._next = None
+        for worker in (*self._spare, *([self._operator] if self._operator else [])):
+            await worker.kill()
+        self._operator, self._spare = None, []
         await asyncio.to_thread(labs.down, self.paths)
         if self._guard is not None:
             self._guard.dismiss()
@@ -119,9 +118,15 @@ class Lane:
         return await self._operator.ask(do, timeout_s, **words)
 
     async def orchestrator(self) -> Worker:
-        """A fresh orchestrator; the one after it starts at once, because starting takes a while."""
-        worker, self._next = self._next or await self._start(), await self._start()
+        """An orchestrator to be broken; the one after it starts at once, because starting takes a while."""
+        worker = self._spare.pop() if self._spare else await self._start()
+        if not self._spare:
+            self._spare.append(await self._start())
         return worker
+
+    def spare(self, worker: Worker) -> None:
+        """Takes back one whose command has ended: the next is begun with a journal opened anew, as in a new process."""
+        self._spare.append(worker)
 
     def on_node(self, node: str, script: str, *args: str, timeout_s: float = 30) -> str:
         """A script at a node's console; returns what it said. WorkerError when it failed."""

@@ -56,7 +56,7 @@ def calling_off(container: str, at: str) -> Notify:
 class Orchestrator:
     def __init__(self, cluster: str, journal: str) -> None:
         self.cluster = cluster
-        self.journal = WatchedJournal(Path(journal))
+        self.path = Path(journal)
 
     async def do(self, words: dict[str, Any]) -> dict[str, Any]:
         commands: dict[str, Callable[[Fleet, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
@@ -69,15 +69,17 @@ class Orchestrator:
             "destroy": self.destroy,
             "soak": self.soak,
         }
+        self.journal = WatchedJournal(self.path)  # anew for each command, as each is a process of its own elsewhere
         try:
             async with self.fleet(words) as fleet:
                 return {"code": 0, "error": "", **await commands[words["do"]](fleet, words)}
         except MigratorError as error:
             return {"code": error.exit_code, "error": str(error)}
+        finally:
+            self.journal.close()
 
     def fleet(self, words: dict[str, Any]) -> Fleet:
         """The cluster; watched, together with the journal, by a hold if there is a point to stop at."""
-        self.journal.hold = None
         file = cluster_file.load(Path(self.cluster))
         if not words.get("stop_at"):
             return Fleet(file)

@@ -128,7 +128,7 @@ async def _break(this: Play) -> None:
         if cell.actor not in SHORT_LINKS:
             await breaker.mend()
     finally:
-        await worker.kill()
+        await _part_with(this, worker)
 
 
 async def _to_stop(this: Play, worker: Worker) -> str:
@@ -211,7 +211,15 @@ async def _break_command(this: Play, run: str) -> None:
         _note(seen, ended)
         await _meanwhile(this)
     finally:
+        await _part_with(this, worker)
+
+
+async def _part_with(this: Play, worker: Worker) -> None:
+    """One that has answered is idle, and may serve another cell."""
+    if this.seen.exit_code is None:
         await worker.kill()
+    else:
+        this.lane.spare(worker)
 
 
 async def _resume_while_away(this: Play, run: str) -> None:
@@ -253,7 +261,7 @@ async def _recover(this: Play) -> None:
     """What an operator does: resume what is unfinished; after a power loss start what should run."""
     lane, seen = this.lane, this.seen
     now = await _listed(lane)
-    if now["outcome"] is None:
+    if now["outcome"] is None or seen.cell.actor is Actor.ORCHESTRATOR:  # who was killed knows no outcome
         seen.resumed = True
         for words in ("resume", "resume again"):
             ended = await _ask(this, "resume", run=now["run"])
@@ -280,12 +288,8 @@ async def _until(lane: Lane, holds: Callable[[dict[str, Any]], bool], else_: str
 
 
 async def _ask(this: Play, do: str, **words: Any) -> dict[str, Any]:
-    """One command by an orchestrator of its own."""
-    worker = await this.lane.orchestrator()
-    try:
-        ended = await worker.ask(do, END_TIMEOUT_S, **words)
-    finally:
-        await worker.kill()
+    """One command of the operator, who is another process than what was broken."""
+    ended = await this.lane.operator(do, END_TIMEOUT_S, **words)
     _note(this.seen, ended)
     return ended
 
