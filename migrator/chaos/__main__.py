@@ -24,7 +24,7 @@ SAY_EVERY = 10
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m migrator.chaos", description=__doc__)
-    parser.add_argument("--lanes", type=int, default=4, help="labs at once (default: 4)")
+    parser.add_argument("--lanes", type=int, default=6, help="labs at once (default: 6)")
     parser.add_argument("--only", default="", metavar="TEXT", help="cells whose name holds one of these, by commas")
     parser.add_argument("--selection", action="store_true", help="the cells that make test plays")
     parser.add_argument("--verbose", action="store_true", help="with what the orchestrators and the clients said")

@@ -26,6 +26,7 @@ END_TIMEOUT_S = 150.0
 ANSWER_TIMEOUT_S = 40.0
 KEEPER_TIMEOUT_S = 30.0
 DEBT = 4
+UNDECIDED = "take-over"  # the point of a settlement before its decision
 NOT_STARTED = f"{State.PLANNED}:end"
 
 
@@ -198,8 +199,11 @@ async def _break_command(this: Play, run: str) -> None:
         _stopped(await worker.answer(END_TIMEOUT_S), cell.point)
         await breaker.strike(worker)
         if cell.actor is Actor.ORCHESTRATOR:
-            if scene.keep is not None and scene.away is not None:
-                await _resume_while_away(this, run)
+            if cell.point == UNDECIDED and scene.command is Command.SETTLE:
+                del words["stop_at"]
+                await _while_away(this, words)  # killed before it had decided: it is asked for again
+            elif scene.keep is not None and scene.away is not None:
+                await _while_away(this, {"do": "resume", "run": run})
             return
         await worker.send({"do": "go"})
         ending = asyncio.create_task(worker.answer(END_TIMEOUT_S))
@@ -222,13 +226,14 @@ async def _part_with(this: Play, worker: Worker) -> None:
         this.lane.spare(worker)
 
 
-async def _resume_while_away(this: Play, run: str) -> None:
-    """What an operator has settled a resume carries out, and says that the other side is a debt."""
-    ended = await _ask(this, "resume", run=run)
-    wanted = STUCK if promised(this.cell).meanwhile is None else DEBT
-    if ended["code"] != wanted:
-        this.seen.broken.append(f"resume without the other side ended with {ended['code']}, and not {wanted}")
-    await _meanwhile(this)
+async def _while_away(this: Play, words: dict[str, Any]) -> None:
+    """What an operator has settled is carried out, also by a resume, and a side that is away is said to be a debt."""
+    ended = await _ask(this, **words)
+    away = this.cell.scene.away is not None
+    if ended["code"] != (DEBT if away else 0):
+        this.seen.broken.append(f"{words['do']} with the other side as it is ended with {ended['code']}")
+    if away:
+        await _meanwhile(this)
 
 
 async def _break_nobody(this: Play) -> None:

@@ -127,7 +127,7 @@ def _of_a_scene(cell: Cell) -> Promise:
 def _settled_meanwhile(cell: Cell) -> Side | None:
     """What an operator has settled runs before the other side is back, if nobody is in the way."""
     scene = cell.scene
-    if scene.command is not Command.SETTLE or scene.away is None or cell.point == "take-over":
+    if scene.command is not Command.SETTLE or scene.away is None:
         return None
     if cell.actor in (*SHORT_LINKS, *LONG_LINKS) or (HIT.get(cell.actor) is scene.keep and cell.point == KEPT):
         return None  # that side may not answer either, or went down after all was done: it is started by hand

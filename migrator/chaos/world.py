@@ -38,6 +38,7 @@ _LEFT_OUT = re.compile(
     r"^/(run/(proc|migrator/features|migrator/runc/[^/]+|sshd)|var/lib/migrator/(kit|lock|floor|templates/[^/]+)"
     r"|var/lib/migrator/containers/[^/]+/(upper|work|rootfs|lower))(/|$)"
 )
+_STAY = ("/run/migrator/keepers", "/run/migrator/keepers/.turn")  # from the first keeper of a boot to its end
 _WATCHED_PID = re.compile(r"--pid=\d+")  # a keeper waits for the first process of its container, whichever it is
 _RECORD_KEYS_LEFT_OUT = ("token", "generation", "boot", "creator")
 ANNOUNCING = "arping"  # it ends by itself, two seconds after a release
@@ -116,7 +117,7 @@ def _files(root: Path, place: str) -> Iterator[str]:
         subdirectories[:] = [name for name in subdirectories if not _LEFT_OUT.match(f"{inside}/{name}/")]
         for name in (*names, *subdirectories):
             path = f"{inside}/{name}"
-            if not _LEFT_OUT.match(path):
+            if not _LEFT_OUT.match(path) and path not in _STAY:
                 yield f"file {path}"
 
 
