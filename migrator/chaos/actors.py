@@ -207,16 +207,15 @@ class Breaker:
     def _dump_at_work(self) -> bool:
         """Early: CRIU has begun. During: it has seized the processes. Late: it has written what it read of them."""
         if self.cell.moment is Moment.EARLY:
-            return bool(self._criu(self.source))
+            return self._logs(self.source, "dump.log")
         if self.cell.moment is Moment.DURING:
             return any(_status(pid, "TracerPid") != "0" for pid in self._container_pids(self.source))
-        root = Path(f"/proc/{lab_node.init_pid(self.lane.paths, self.source)}/root")
-        pages = root / f"run/migrator/move/{CONTAINER}.{self.token}/images/pages-1.img"
+        pages = self._move(self.source) / "images/pages-1.img"
         return pages.exists() and pages.stat().st_blocks >= MEMORY_MIB << 11
 
     def _restore_at_work(self) -> bool:
         """Early: CRIU has begun. During: the container's processes come. Late: they have their memory."""
-        if not self._criu(self.target):
+        if not self._logs(self.target, "restore.log"):
             return False
         pids = self._container_pids(self.target)
         if self.cell.moment is Moment.EARLY:
@@ -224,6 +223,14 @@ class Breaker:
         if self.cell.moment is Moment.DURING:
             return bool(pids)
         return any(int(_status(pid, "VmRSS").partition(" ")[0] or 0) >= MEMORY_MIB << 10 for pid in pids)
+
+    def _logs(self, node: str, log: str) -> bool:
+        """Whether a CRIU is at its work, and does not only tell its version."""
+        return (self._move(node) / "work" / log).exists() and bool(self._criu(node))
+
+    def _move(self, node: str) -> Path:
+        root = Path(f"/proc/{lab_node.init_pid(self.lane.paths, node)}/root")
+        return root / f"run/migrator/move/{CONTAINER}.{self.token}"
 
     def _kill_criu(self) -> None:
         node = self.source if self.cell.state is State.DUMPED else self.target
