@@ -25,7 +25,7 @@ BLACKOUT_PARTED_S = 6.0
 END_TIMEOUT_S = 150.0
 ANSWER_TIMEOUT_S = 40.0
 KEEPER_TIMEOUT_S = 30.0
-DEBT = 4
+REFUSED, DEBT = 3, 4
 UNDECIDED = "take-over"  # the point of a settlement before its decision
 NOT_STARTED = f"{State.PLANNED}:end"
 
@@ -268,18 +268,30 @@ async def _recover(this: Play) -> None:
     now = await _listed(lane)
     if now["outcome"] is None or seen.cell.actor is Actor.ORCHESTRATOR:  # who was killed knows no outcome
         seen.resumed = True
-        for words in ("resume", "resume again"):
-            ended = await _ask(this, "resume", run=now["run"])
-            if ended["code"] != 0:
-                seen.broken.append(f"{words} ended with {ended['code']}: {ended['error']}")
-            if seen.cell.actor is not Actor.ORCHESTRATOR:
-                break  # that a second one changes nothing is asked where nothing else is broken
+        await _resume(this, now["run"])
+        if seen.cell.actor is Actor.ORCHESTRATOR:
+            await _resume(this, now["run"])  # a second one changes nothing
     if this.cell.setting is Setting.RESTARTED:
         await _until(lane, lambda row: row["state"] != "down", "its restarter does not start it", seen)
         return
-    for row in (await _listed(lane))["rows"]:
-        if row["state"] == "down":
-            _note(seen, await lane.operator("start-all", node=row["node"]))
+    await _start_all(this)
+
+
+async def _resume(this: Play, run: str) -> None:
+    """Which is refused when all is settled, and the container cannot be moved again because its node lost power."""
+    ended = await _ask(this, "resume", run=run)
+    if ended["code"] == REFUSED and await _start_all(this):
+        ended = await _ask(this, "resume", run=run)
+    if ended["code"] != 0:
+        this.seen.broken.append(f"resume ended with {ended['code']}: {ended['error']}")
+
+
+async def _start_all(this: Play) -> bool:
+    """What a node's records say it should run is started, where something is down."""
+    nodes = {row["node"] for row in (await _listed(this.lane))["rows"] if row["state"] == "down"}
+    for node in sorted(nodes):
+        _note(this.seen, await this.lane.operator("start-all", node=node))
+    return bool(nodes)
 
 
 async def _until(lane: Lane, holds: Callable[[dict[str, Any]], bool], else_: str, seen: Seen) -> None:
