@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from migrator.chaos.cells import LONG_LINKS, SHORT_LINKS, Actor, Cell
+from migrator.chaos.cells import CRASHES, LONG_LINKS, SHORT_LINKS, Actor, Cell
 from migrator.chaos.promises import Promise, promised
 from migrator.chaos.scenes import MOVE, Side
 
@@ -100,9 +100,9 @@ def judge(seen: Seen) -> None:
 
 
 def _may_be_stuck(cell: Cell) -> bool:
-    """A side that does not answer, a disk that takes nothing, a copy that died committed: then nobody can know."""
+    """A side that does not answer, as one that boots, a full disk, a copy that died committed: nobody can know then."""
     if cell.scene is not MOVE and cell.scene.away is not None:
         return True
     parted_or_full = (*SHORT_LINKS, *LONG_LINKS, Actor.TARGET_DISK)
-    dead_copy = (Actor.CRIU, Actor.TARGET_MEMORY, Actor.TARGET_CRASH)
-    return cell.actor in (*parted_or_full, *dead_copy)
+    dead_copy = (Actor.CRIU, Actor.TARGET_MEMORY)
+    return cell.actor in (*parted_or_full, *CRASHES, *dead_copy)
