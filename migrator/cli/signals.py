@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, from the first line of the program to its last: every command ends with an exit code of its own.
+"""SIGINT, SIGTERM and SIGHUP, from the first line of the program to its last: a command has an exit code of its own.
 
 A command has three times. Before it has begun anything a signal ends it at once. While it works, the work is asked to
 stop, and decides. When it is over a signal comes too late: how it ended is told, and the code is that of how it ended.
@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal, or the login to it, is gone
 
 
 class Stopped(BaseException):
@@ -29,7 +29,8 @@ class Signals:
     def install(self) -> None:
         self._pid = os.getpid()
         for number in NUMBERS:
-            signal.signal(number, self._came)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
+                signal.signal(number, self._came)
 
     def early(self) -> None:
         """Nothing has been begun, or only looked at."""

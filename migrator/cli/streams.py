@@ -31,8 +31,10 @@ class _Forgiving(io.FileIO):
 
 
 def forgive() -> None:
-    """Standard error may fail in any way: it only tells. Of standard output a full disk, say, is worth an error."""
-    sys.stdout = _forgiving(sys.stdout, BrokenPipeError)
+    """Standard error may fail in any way: it only tells. So may a terminal, which may be closed. Of standard output to
+    anything else a full disk, say, is worth an error.
+    """
+    sys.stdout = _forgiving(sys.stdout, OSError if sys.stdout is not None and sys.stdout.isatty() else BrokenPipeError)
     sys.stderr = _forgiving(sys.stderr, OSError)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from migrator.model.observation import GATES, PROCESSES, STATES, Observation
+from migrator.model.observation import COUNTER_MAX, GATES, PROCESSES, STATES, Observation
 from migrator.steps.base import Move
 from migrator.transport.base import Answer, Node, NodeFailed, NodeUnreachable
 
@@ -17,17 +17,22 @@ def observe(answer: Answer) -> Observation:
         told = answer.get(key, "none" if key == "gate" else "")
         if told not in values:
             raise NodeFailed(answer.node, "inspect", f"it tells of a {key} that nobody knows: {told[:40]!r}")
+    counters = {key: answer.number(key) for key in ("token", "generation", "floor")}
+    for key, count in counters.items():
+        # Not entered into the journal: a token is above all that were seen, and would be refused by honest nodes.
+        if count > COUNTER_MAX:
+            raise NodeFailed(answer.node, "inspect", f"it tells of a {key} that no node ever reaches: {count}")
     return Observation(
         state=answer.get("state"),
-        token=answer.number("token"),
-        generation=answer.number("generation"),
+        token=counters["token"],
+        generation=counters["generation"],
         run=answer.get("run", "-"),
         same_boot=answer.get("same_boot") == "yes",
         processes=answer.get("processes"),
         gate=answer.get("gate", "none"),
         held=answer.get("held") == "yes",
         jobs=tuple(answer.lines("job_running")),
-        floor=answer.number("floor"),
+        floor=counters["floor"],
     )
 
 

@@ -146,7 +146,7 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> Seen:
         return seen
     for side, observed in wanted:
         try:
-            await side.node.call("lease", move.name, observed.token, token, move.run)
+            await side.node.call("lease", move.name, observed.token, token, move.run, move.holder)
         except NodeUnreachable:
             seen = replace(seen, source=None) if side is move.source else replace(seen, target=None)
     return seen

@@ -107,9 +107,9 @@ async def _take_over(work: _Settled) -> None:
     here = work.here
     settled = work.kept or (here is not None and here.run == "-" and here.generation >= work.generation)
     if here is not None and not settled and here.state != "absent":
-        await work.keep.node.call("lease", move.name, here.token, token, move.run)
+        await work.keep.node.call("lease", move.name, here.token, token, move.run, move.holder)
     if work.there is not None and work.leftover:
-        await work.other.node.call("lease", move.name, work.there.token, token, move.run)
+        await work.other.node.call("lease", move.name, work.there.token, token, move.run, move.holder)
 
 
 async def _stand_down(work: _Settled) -> None:

@@ -13,13 +13,12 @@ from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.model.container import NAME, Descriptor, fault
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
-from migrator.model.observation import STATES
+from migrator.model.observation import COUNTER_MAX, STATES
 from migrator.model.units import parse_bytes
 from migrator.transport.base import Answer, Node, NodeFailed
 
 PROBE_TIMEOUT_S = 25
 WORDS_CHARS_MAX = 300  # a name, a version; nothing a node tells of itself is longer, but its CPU's features
-COUNTER_MAX = 10**15  # of tokens and generations: one more can still be counted, and told to a node
 REPEATED = ("feature", "bridge", "template", "container", "keeper", "holds", "memory", "files", "descriptor")
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 # What a record may say, and what may really be there. A node that tells anything else is not understood.
 STATES = frozenset({"absent", "reserved", "serving", "stopped", "fenced", "sealed", "held", "released"})
 PROCESSES = frozenset({"none", "frozen", "running"})
+COUNTER_MAX = 10**15  # of tokens and generations: one more can still be counted, and told to a node
 GATES = frozenset({"none", "open", "closed"})
 
 

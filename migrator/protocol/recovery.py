@@ -95,6 +95,12 @@ def _undecided(verified: bool, source: Observation | None, target: Observation |
     if source.same_boot and source.alive:
         if source.state == "sealed" and held and verified:
             return Verdict(Action.COMMIT, "the source is sealed and the target holds a verified copy")
+        if source.state == "sealed" and target is None:
+            return Verdict(
+                Action.STUCK,
+                "the source is sealed and whole, and the target does not answer: only it can show that no newer "
+                "journal than this one has released it",
+            )
         return Verdict(Action.ABORT, "the source is frozen and whole")
     if held and verified:
         return Verdict(Action.COMMIT, "the source lost its memory; the target holds the only living copy")

@@ -45,6 +45,7 @@ class Record:
     disk_bytes: int = 0
     void: int = 0  # the token whose fence has ended
     armed: str = "no"
+    holder: str = "-"
 
 
 ABSENT = Record()
@@ -267,9 +268,9 @@ class Machine:
         return record
 
     def check_token(self, ct: str, token: int, run: str = "") -> Record:
-        """The record, if the token is its own; what takes a move back names its run as well."""
+        """The record, if the token is its own; what takes a move back names its run and its holder as well."""
         record = self.record(ct)
-        if record.token == token and run in ("", record.run):
+        if record.token == token and run in ("", record.run, f"{record.run}/{record.holder}"):
             return record
         if record.state == "absent":
             raise refuse(f"container {ct} is not known here; token {token} holds nothing")

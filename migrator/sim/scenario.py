@@ -13,6 +13,8 @@ FENCING, LAST_PASS = (98, 110), (106, 126)
 LEASE_CALL, FENCE_CALL = 7, 22  # an undisturbed migration's calls: its lease on the target, its fence
 FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
 DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
+RELEASED_WRITES, RELEASED = (25, 26), (165, 170)  # the release is over, the end of the source is not
+SEALING = (153, 157)  # moments after the seal's begin and before the commit
 SEALING_WRITES = (12, 22)  # from the fence's end to the seal's: undecided
 # The moments of an undisturbed migration's FROZEN_WRITES; a third node or a template to be sent makes them a few later.
 MOMENTS = (97, 105, 105, 128, 128, 132, 132, 146, 146, 150, 150, 156, 156, 156, 164, 164, 173, 173)
@@ -71,10 +73,10 @@ class Scenario:
 
     `second` is what a second orchestrator does from moment `second_at` on: "duel" moves the same container by a
     journal of its own, "rival" another one to the same node, which has room for one of them, "steal" resumes the first
-    one's run from another machine, "backup" resumes it from a backup of the journal taken at moment `backup_at`. The
-    operator comes `patience_s` after the run has ended or its orchestrator has died, goes back instead of forward if
-    `back`, and finds everything healed only at the second try
-    if `early`.
+    one's run from another machine, "backup" resumes it from a backup of the journal taken at moment `backup_at`, "twin"
+    is two operators who end the first one's run at one moment, each by a copy of its journal. The operator comes
+    `patience_s` after the run has ended or its orchestrator has died, goes back instead of forward if `back`, and
+    finds everything healed only at the second try if `early`.
     """
 
     seed: int
@@ -127,6 +129,8 @@ def generate(seed: int) -> Scenario:
         scenario = _with_a_second(rng, scenario)
         if scenario.second == "backup":
             return _with_a_backup(rng, scenario)
+        if scenario.second == "twin":
+            return _with_twins(rng, scenario)
     if turn == 7 and rng.random() < 0.5:
         scenario = _ring(rng, scenario)
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
@@ -150,7 +154,7 @@ def _ring(rng: Random, scenario: Scenario) -> Scenario:
 
 
 def _with_a_second(rng: Random, scenario: Scenario) -> Scenario:
-    second = rng.choice(("duel", "duel", "rival", "steal", "backup"))
+    second = rng.choice(("duel", "duel", "rival", "steal", "backup", "backup", "twin", "twin"))
     at = rng.randint(1, 30) if second in ("duel", "rival") and rng.random() < 0.7 else _moment(rng)
     containers = 2 if second == "rival" else 1
     return replace(scenario, second=second, second_at=at, backup_at=_moment(rng), containers=containers)
@@ -158,11 +162,23 @@ def _with_a_second(rng: Random, scenario: Scenario) -> Scenario:
 
 def _with_a_backup(rng: Random, scenario: Scenario) -> Scenario:
     """A journal from before the world went on, to a moment at which only the newer one may decide."""
+    if rng.random() < 0.3:  # it was taken at the seal, and the target, which has been released since, is silent
+        kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*RELEASED_WRITES))
+        silent = Fault("hang", rng.randint(*RELEASED), node="n2", seconds=90.0)
+        backup_at = rng.randint(*SEALING)
+        return replace(scenario, early=True, patience_s=0.0, backup_at=backup_at, faults=(kill, silent))
     kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*rng.choice((SEALING_WRITES, FROZEN_WRITES))))
     faults = (kill, *(_fault(rng, scenario) for _ in range(rng.choice((0, 0, 1, 2)))))
     if rng.random() < 0.3:
         return replace(scenario, faults=faults)
     return replace(scenario, backup_at=_moment_of(kill) - rng.randint(0, 70), faults=faults)
+
+
+def _with_twins(rng: Random, scenario: Scenario) -> Scenario:
+    """An orchestrator that dies when the container is frozen, which two then want to end in their own way."""
+    kill = Fault(rng.choice(WRITE_FAULTS), rng.randint(*rng.choice((DECIDING_WRITES, FROZEN_WRITES))))
+    faults = (kill, *(_fault(rng, scenario) for _ in range(rng.choice((0, 0, 1)))))
+    return replace(scenario, second_at=0, backup_at=0, faults=faults)
 
 
 def _moment_of(kill: Fault) -> int:

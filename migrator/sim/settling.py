@@ -37,10 +37,11 @@ class Operator:
             await asyncio.sleep(scenario.patience_s)
             self.watch.all()
         if scenario.early:
-            await self._settle_all(back=scenario.back)
-            await self._say_who_is_off()
+            await self._come_early()
         self.strikes.heal()
-        if self.setting.backup is not None:
+        if scenario.second == "twin":
+            await self._two_at_once()
+        elif self.setting.backup is not None:
             await self._resume_from(self.setting.backup)
         for number in range(ROUNDS):
             self.stuck = {}
@@ -139,11 +140,34 @@ class Operator:
     async def _resume_from(self, backup: MemoryStore) -> None:
         """Somebody restores an old journal and resumes from it: one that is older than the world changes nothing."""
         older, before = invariants.older_than_the_world(self.world, backup), invariants.fingerprint(self.world)
-        for run in backup.runs():
-            me = Orchestrator("restored", self.world)
-            await to_whatever_end(me, resume_run(self.setting.fleet(me), self.setting.journal(backup, me), run, silent))
+        await self._resume(backup, "restored")
         if older and invariants.fingerprint(self.world) != before:
             self.world.violate(Law.OLD_JOURNAL, "a journal older than the world has changed it")
+
+    async def _resume(self, store: MemoryStore, name: str) -> None:
+        for run in store.runs():
+            me = Orchestrator(name, self.world)
+            await to_whatever_end(me, resume_run(self.setting.fleet(me), self.setting.journal(store, me), run, silent))
+
+    async def _come_early(self) -> None:
+        """Faults still last. An old journal cannot be told for old then, and still may bring nothing to run twice."""
+        if self.setting.backup is not None:
+            await self._resume(self.setting.backup, "restored early")
+        await self._settle_all(back=self.scenario.back)
+        await self._say_who_is_off()
+
+    async def _two_at_once(self) -> None:
+        """Two who have the same journal, each a copy, end the same run at one moment: one forward, one back."""
+        self.setting.back_up()
+        acts = [rollback_run, resume_run] if self.scenario.back else [resume_run, rollback_run]
+        work = []
+        for number, (store, act) in enumerate(
+            zip((self.setting.stores[0], self.setting.stores[-1]), acts, strict=True)
+        ):
+            me = Orchestrator(f"twin{number}", self.world)
+            journal = self.setting.journal(store, me)
+            work += [to_whatever_end(me, act(self.setting.fleet(me), journal, run, silent)) for run in store.runs()]
+        await asyncio.gather(*work)
 
     async def _start_what_ended(self) -> None:
         """A boot's work: containers whose record says they run here and whose processes have gone with a fault.

@@ -24,11 +24,13 @@ _TOLD = ("state", "token", "generation", "run", "role", "armed", "memory_bytes")
 LASTING = ("watchdog", "restore", "dump")
 
 
-async def lease(m: Machine, ct: str, expect: str, new: str, run: str) -> str:
+async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: str = "-") -> str:
     async with m.locked():
         record = m.record(ct)
         token = int(new)
         if record.token == token and record.run == run:
+            if record.holder != holder:
+                raise refuse(f"container {ct} is held by another orchestrator that works on run {run}")
             return "lease had\n"
         if record.token != int(expect):
             raise refuse(f"container {ct} is held by run {record.run} with token {record.token}, not {expect}")
@@ -39,7 +41,7 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str) -> str:
             raise refuse(f"token {new} of container {ct} is past: its record with token {floor} was removed here")
         end_access(m, ct, token)
         await kill_older(m, ct, token)
-        record = m.edit(record, token=token, run=run)
+        record = m.edit(record, token=token, run=run, holder=holder)
         if record.state == "absent":
             record = m.edit(record, state="reserved", role="target", boot=m.up.boot)
         await m.write_record(ct, record)
@@ -94,7 +96,7 @@ async def settle(m: Machine, ct: str, token: str, generation: str, run: str = ""
         await clean_move(m, ct, int(token))
         state = "serving" if record.state == "released" else record.state
         changes = {"generation": max(int(generation), record.generation), "boot": m.up.boot}
-        settled = m.edit(record, state=state, role="owner", run="-", deadline_s=0, void=0, **changes)
+        settled = m.edit(record, state=state, role="owner", run="-", holder="-", deadline_s=0, void=0, **changes)
         await m.write_record(ct, armed(m, ct, settled))
         keeper_start(m, ct)
         return "settled now\n"

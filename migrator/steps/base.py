@@ -6,6 +6,7 @@ effect is there, by one of `traces`. A step's result is data for the journal, an
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -34,7 +35,8 @@ class Side:
 class Move:
     """One migration as its steps see it. `results` holds what each step reached, by state.
 
-    `leg` says which of the container's moves in the plan it is; no step asks for it.
+    `leg` says which of the container's moves in the plan it is; no step asks for it. `holder` is this orchestrator's
+    own word, by which a node tells it from another that has the same journal, and so the same run and token.
     """
 
     id: str
@@ -49,11 +51,17 @@ class Move:
     results: dict[State, dict[str, Any]] = field(default_factory=dict)
     thawed: bool = False
     leg: int = 1
+    holder: str = field(default_factory=lambda: secrets.token_hex(4))
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property
     def name(self) -> str:
         return self.descriptor.name
+
+    @property
+    def claim(self) -> str:
+        """Who it is that takes a move back."""
+        return f"{self.run}/{self.holder}"
 
 
 async def _nothing(move: Move) -> None:

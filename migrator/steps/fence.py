@@ -17,7 +17,7 @@ async def do(move: Move) -> dict[str, Any]:
 
 
 async def undo(move: Move) -> None:
-    answer = await move.source.node.call("thaw", move.name, move.token, move.run)
+    answer = await move.source.node.call("thaw", move.name, move.token, move.claim)
     move.thawed = answer.get("thawed") == "now"  # else its watchdog was first, at a time that nobody here knows
 
 

@@ -10,13 +10,13 @@ from migrator.steps.base import Move, Step
 
 
 async def do(move: Move) -> dict[str, Any]:
-    await move.source.node.call("lease", move.name, move.expected_token, move.token, move.run)
-    await move.target.node.call("lease", move.name, 0, move.token, move.run)
+    await move.source.node.call("lease", move.name, move.expected_token, move.token, move.run, move.holder)
+    await move.target.node.call("lease", move.name, 0, move.token, move.run, move.holder)
     return {"token": move.token}
 
 
 async def undo(move: Move) -> None:
-    await move.source.node.call("settle", move.name, move.token, move.generation, move.run)
+    await move.source.node.call("settle", move.name, move.token, move.generation, move.claim)
 
 
 STEP = Step(State.LEASED, do, traces.leased, undo)

@@ -27,7 +27,7 @@ async def do(move: Move) -> dict[str, Any]:
 
 async def undo(move: Move) -> None:
     """Ends whatever the target holds of this move: processes, images, files, key, reservation, record."""
-    await move.target.node.call("discard-target", move.name, move.token, move.run, timeout_s=60)
+    await move.target.node.call("discard-target", move.name, move.token, move.claim, timeout_s=60)
 
 
 STEP = Step(State.RESERVED, do, traces.frozen, undo, "target")

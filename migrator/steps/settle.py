@@ -10,7 +10,7 @@ from migrator.steps.base import Move, Step
 
 
 async def do(move: Move) -> dict[str, Any]:
-    await move.target.node.call("settle", move.name, move.token, move.generation + 1, move.run)
+    await move.target.node.call("settle", move.name, move.token, move.generation + 1, move.claim)
     return {"generation": move.generation + 1}
 
 

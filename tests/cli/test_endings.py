@@ -73,7 +73,7 @@ def ended(number: signal.Signals, moment: str, looks: bool = False) -> tuple[int
     return done.returncode, done.stdout, done.stderr
 
 
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 
 
 @BOTH
@@ -103,6 +103,13 @@ def test_a_signal_at_work_stops_it_in_order_and_with_one_line(number: signal.Sig
 @pytest.mark.parametrize("moment", ["making the loop", "at work", "telling"])
 def test_what_only_looks_has_done_nothing_whenever_it_is_stopped(number: signal.Signals, moment: str) -> None:
     assert ended(number, moment, looks=True) == (4, "", "migrator: stopped before anything was done\n")
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
+    argv = [sys.executable, "-W", "error", "-c", COMMAND, str(int(signal.SIGHUP)), "at work", "acts"]
+    ignoring = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731  as nohup starts a program
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False, preexec_fn=ignoring)
+    assert (done.returncode, done.stdout) == (7, "told\n")
 
 
 def process(*words: str, journal: Path, cluster: Path | None = None, **more: int) -> subprocess.Popen[str]:

@@ -204,6 +204,21 @@ s settle web {5} 1 r
     "taken over when synced": SYNCED + TAKEN_OVER + ABORT_LATER,
     "taken over when held": HELD + TAKEN_OVER + ABORT_LATER,
     "the watchdog was first": watched(FENCED) + "watchdog {1}\n" + LOOK + "s seal web {1}\n" + ABORT,
+    "two that have one journal": """
+twice s lease web {0} {1} r one
+s lease web {0} {1} r other
+twice t lease web 0 {1} r one
+t lease web 0 {1} r other
+t discard-target web {1} r/other
+s thaw web {1} r/other
+s settle web {1} 1 r/other
+"""
+    + LOOK
+    + """
+t discard-target web {1} r/one
+s thaw web {1} r/one
+s settle web {1} 1 r/one
+""",
     "a held copy is killed": HELD + "kill t\n" + LOOK + "t release web {1}\nt await-held web {1} 1\n" + ABORT,
     "a part of a held copy is killed": HELD + "maim t\n" + LOOK + "t await-held web {1} 1\nt release web {1}\n" + ABORT,
     "a fenced source is killed": FENCED + "kill s\n" + LOOK + RECLAIM,

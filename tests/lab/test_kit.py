@@ -89,6 +89,16 @@ def test_a_lease_that_comes_after_its_move_was_undone_changes_nothing(tidy: Stag
     tidy.ok("migrate", "web", "--to", "n2")  # whose token is above all that
 
 
+def test_of_two_that_have_one_journal_and_so_one_run_and_token_a_node_knows_one(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 9, more=("--no-start",))
+    assert verb(tidy, "n1", "lease", "web", "1", "2", "r", "one").out == "lease taken\n"
+    assert verb(tidy, "n1", "lease", "web", "1", "2", "r", "one").out == "lease had\n", "its reply was lost"
+    other = verb(tidy, "n1", "lease", "web", "1", "2", "r", "other")
+    assert (other.code, "is held by another orchestrator that works on run r" in other.err) == (10, True)
+    assert verb(tidy, "n1", "settle", "web", "2", "1", "r/other").code == 10
+    assert verb(tidy, "n1", "settle", "web", "2", "1", "r/one").code == 0
+
+
 def test_a_lease_that_comes_after_a_discard_of_nothing_changes_nothing(tidy: Stage) -> None:
     assert verb(tidy, "n3", "discard-target", "late", "7").code == 0
     for token in ("6", "7"):

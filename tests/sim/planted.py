@@ -358,6 +358,30 @@ def files_not_synced_before_the_source_goes(patch: Patch) -> None:
     patch.setitem(verbs.JOBS, "send-files", send_files)
 
 
+@planted(Law.ONE_RUNS)
+def a_lease_that_two_may_have(patch: Patch) -> None:
+    """Whoever names the run and the number has it: two who end one run at one moment by copies of its journal do."""
+
+    async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: str = "-") -> str:
+        return await verbs_lease.lease(m, ct, expect, new, run)
+
+    patch.setitem(verbs.VERBS, "lease", lease)
+    before = Machine.check_token
+    patch.setattr(Machine, "check_token", lambda m, ct, token, run="": before(m, ct, token, run.partition("/")[0]))
+
+
+@planted(Law.ONE_RUNS)
+def a_sealed_source_comes_back_though_the_target_is_silent(patch: Patch) -> None:
+    before = table.decide
+
+    def decide(decision: State | None, verified: bool, source: Any, target: Any) -> Verdict:
+        verdict = before(decision, verified, source, target)
+        silent = decision is None and target is None and source is not None and source.state == "sealed"
+        return Verdict(Action.ABORT, "planted") if silent and source.alive else verdict
+
+    patch.setattr(table, "decide", decide)
+
+
 # A lease ends the jobs of older tokens and their access, of which most of those jobs die too; what follows a take-over
 # ends both again before anything rests on it. Neither bug costs a container so: a lease's own promise finds them.
 

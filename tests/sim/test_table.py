@@ -67,11 +67,11 @@ async def test_undecided_sealed_and_held_is_committed(theatre: Theatre) -> None:
 
 
 @played
-async def test_undecided_and_sealed_is_aborted_when_the_target_does_not_answer(theatre: Theatre) -> None:
+async def test_undecided_and_sealed_is_stuck_while_the_target_does_not_answer(theatre: Theatre) -> None:
     await theatre.migrate_until("sealed:end")
     theatre.crash("n2", boot=False)
-    assert await theatre.resume(back=True) == 4
-    assert theatre.runs_on == ["n1"]
+    assert await theatre.resume(back=True) == 5
+    assert theatre.runs_on == []
     theatre.boot("n2")
     assert await theatre.resume(back=True) == 0
     await settled(theatre, "n1", "aborted")

@@ -162,6 +162,12 @@ def test_a_container_in_a_state_that_nobody_knows_decides_nothing(old: str, new:
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(("old", "new"), [("floor 0", f"floor {10**17 - 1}"), ("token 3", f"token {10**15 + 1}")])
+def test_a_counter_that_no_node_ever_reaches_is_refused_before_it_is_written_down(old: str, new: str) -> None:
+    with pytest.raises(NodeFailed, match=f"n1: it tells of a {old.partition(' ')[0]} that no node ever reaches"):
+        observe(Answer("n1", "inspect", INSPECTED.replace(old, new)))
+
+
 def test_a_node_that_tells_all_is_understood() -> None:
     seen = observe(Answer("n1", "inspect", INSPECTED))
     assert (seen.state, seen.token, seen.processes, seen.held) == ("held", 3, "frozen", True)

@@ -35,7 +35,7 @@ ROWS = [
     ("sealed, target held and verified", None, True, source("sealed"), HELD, Action.COMMIT),
     ("sealed, held, the disk too full for the record", None, True, source("sealed"), UNRECORDED, Action.COMMIT),
     ("sealed, target held, not verified", None, False, source("sealed"), HELD, Action.ABORT),
-    ("sealed, target unreachable", None, True, source("sealed"), None, Action.ABORT),
+    ("sealed, target unreachable", None, True, source("sealed"), None, Action.STUCK),
     ("sealed, target lost its copy", None, True, source("sealed"), LOST, Action.ABORT),
     ("source rebooted, target held and verified", None, True, source("fenced", boot=False), HELD, Action.COMMIT),
     ("source rebooted, target not verified", None, False, source("fenced", boot=False), HELD, Action.COLD_START),

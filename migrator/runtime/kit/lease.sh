@@ -1,16 +1,19 @@
 # Verbs about who may change what: leases, reservations, the record's last word, cordons.
 
-# Raises a container's token from EXPECT to NEW for a run, and ends everything that older tokens still do here.
-verb_lease() { # CT EXPECT NEW RUN
+# Raises a container's token from EXPECT to NEW for a run, and ends everything that older tokens still do here. HOLDER is
+# a word of the orchestrator's own: of two that have one journal twice, and so the same run and number, one is refused.
+verb_lease() { # CT EXPECT NEW RUN [HOLDER]
     ct=$1
     check_number "$3"
     check_word "$4"
+    check_word "${5:--}"
     lock
     read_record "$ct"
-    if [ "$r_token" = "$3" ] && [ "$r_run" = "$4" ]; then
+    if [ "$r_token" = "$3" ] && [ "$r_run" = "$4" ] && [ "$r_holder" = "${5:--}" ]; then
         echo 'lease had' # the reply to the first try was lost
         return 0
     fi
+    [ "$r_token $r_run" != "$3 $4" ] || refuse "container $ct is held by another orchestrator that works on run $r_run"
     [ "$r_token" = "$2" ] || refuse "container $ct is held by run $r_run with token $r_token, not $2"
     [ "$3" -gt "$2" ] || refuse "token $3 is not above $2"
     if [ "$r_state" = absent ]; then
@@ -19,7 +22,7 @@ verb_lease() { # CT EXPECT NEW RUN
     fi
     end_access "$ct" "$3"
     jobs_kill_older "$ct" "$3"
-    r_token=$3 r_run=$4
+    r_token=$3 r_run=$4 r_holder=${5:--}
     if [ "$r_state" = absent ]; then
         r_state=reserved r_role=target
         boot_id
@@ -100,7 +103,7 @@ verb_settle() { # CT TOKEN GENERATION [RUN]
     [ "$r_state" != released ] || r_state=serving
     [ "$r_generation" -ge "$3" ] || r_generation=$3
     boot_id
-    r_role=owner r_run=- r_deadline_s=0 r_void=0 r_boot=$boot_id
+    r_role=owner r_run=- r_holder=- r_deadline_s=0 r_void=0 r_boot=$boot_id
     arm "$ct"
     write_record "$ct"
     keeper_start "$ct"

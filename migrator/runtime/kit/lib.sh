@@ -92,12 +92,12 @@ unlock() { exec 9>&-; }
 # Fills r_* from the record; a container without one is "absent" with token 0.
 read_record() {
     r_state=absent r_token=0 r_generation=0 r_boot=- r_run=- r_role=- r_deadline_s=0
-    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0 r_armed=no r_creator=- r_void=0
+    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0 r_armed=no r_creator=- r_void=0 r_holder=-
     [ -e "$RECORDS/$1" ] || return 0
     while IFS='=' read -r key value; do
         case $key in
             state | token | generation | boot | run | role | deadline_s | memory_bytes | cpu_milli | disk_bytes | \
-                armed | creator | void)
+                armed | creator | void | holder)
                 eval "r_$key=\$value" ;;
         esac
     done < "$RECORDS/$1"
@@ -128,6 +128,7 @@ record_text() {
     echo "armed=$r_armed"
     echo "creator=$r_creator"
     echo "void=$r_void"
+    echo "holder=$r_holder"
 }
 
 # For what must be written down though the disk is full: the block that the record has is written again, padded with
@@ -184,12 +185,19 @@ raise_floor() { # CT TOKEN
 }
 
 # The rule of every command that changes something: its token is the node's, no older and no newer. What takes a move
-# back may be sent by one whose lease was refused, under the number that another run has: it names its run as well.
-check_token() { # CT TOKEN [RUN]
+# back may be sent by one whose lease was refused, under the number that another has: it says who it is as well.
+check_token() { # CT TOKEN [RUN[/HOLDER]]
     [ "$r_state" != absent ] || refuse "container $1 is not known here; token $2 holds nothing"
-    [ "$r_token" = "$2" ] && [ "${3:-$r_run}" = "$r_run" ] && return 0
+    [ "$r_token" = "$2" ] && is_claimed_by "${3:-$r_run}" && return 0
     [ "$r_run" != - ] || refuse "container $1 is held by no run (its token is $r_token); token $2 may change nothing"
     refuse "container $1 is held by run $r_run with token $r_token; token $2 may change nothing"
+}
+
+is_claimed_by() { # RUN[/HOLDER]
+    case $1 in
+        */*) [ "$r_run/$r_holder" = "$1" ] ;;
+        *) [ "$r_run" = "$1" ] ;;
+    esac
 }
 
 # For verbs that belong to a move: once it is settled not even its own token, in a command that was late, does anything.
