@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.fleet import Fleet, find_container
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, NAME, USER, Descriptor
-from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.units import parse_bytes
 from migrator.runtime import bundle
 from migrator.transport import kit
@@ -262,7 +262,7 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                 {
                     "name": found.name,
                     "node": node.name,
-                    "state": _state(found.state, found.alive),
+                    "state": _state(found),
                     "address": ct.address if ct else "-",
                     "rss_bytes": found.rss_bytes,
                     "memory_bytes": found.reserved.memory_bytes,
@@ -275,15 +275,18 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "restart": ct.restart if ct else "no",
                     "keeper": found.keeper,
                     "keeper_starts": found.keeper_starts,
+                    "gate": found.gate,
                 }
             )
     return sorted(rows, key=lambda row: (row["name"], row["node"]))
 
 
-def _state(state: str, alive: bool) -> str:
-    if state == "serving":
-        return "running" if alive else "down"
-    return state
+def _state(found: ContainerFacts) -> str:
+    if found.state != "serving":
+        return found.state
+    if not found.alive:
+        return "down"
+    return "running, cut off" if found.gate == "closed" else "running"
 
 
 def _size(option: str, text: str, least: int) -> int:
