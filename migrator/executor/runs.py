@@ -16,7 +16,7 @@ from migrator.executor.recover import recover
 from migrator.executor.runner import Runner, RunResult
 from migrator.executor.saga import Notify
 from migrator.journal.events import Phase
-from migrator.journal.store import Journal, Run
+from migrator.journal.store import Journal, JournalError, Migration, Run
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove
@@ -161,6 +161,13 @@ async def _is_closed(node: Node, container: str) -> bool:
     return seen.alive and seen.gate == "closed"
 
 
+def _unwritten(migration: Migration, error: JournalError) -> NeedsOperator:
+    return NeedsOperator(
+        f"container {migration.container} is not settled between {migration.source} and {migration.target}: {error}; "
+        f"free or mend the journal's disk, then: migrator resume {migration.run}"
+    )
+
+
 async def _settle(fleet: Fleet, journal: Journal, run: Run, policy: Policy, forward: bool, notify: Notify) -> None:
     """Recovers every migration of the run that has not ended; tells of all that are stuck, not only the first."""
     errors: list[MigratorError] = []
@@ -171,6 +178,8 @@ async def _settle(fleet: Fleet, journal: Journal, run: Run, policy: Policy, forw
         try:
             await recover(move, journal, forward=forward)
             notify(move, journal.progress(migration.id).state, Phase.END)
+        except JournalError as error:
+            errors.append(_unwritten(migration, error))
         except MigratorError as error:
             errors.append(error)
     if errors:
