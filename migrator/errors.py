@@ -12,6 +12,17 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " if char in "\n\t" else "?" for char in text)
 
 
+QUOTED_CHARS_MAX = 60
+
+
+def quoted(text: str) -> str:
+    """A person's own words in an error that is about them: in quotes, and cut where they are long."""
+    whole = repr(text)
+    if len(whole) <= QUOTED_CHARS_MAX + 2:
+        return whole
+    return f"{whole[: QUOTED_CHARS_MAX + 1]}...{whole[0]} ({len(text)} characters)"
+
+
 class MigratorError(Exception):
     """Base of everything that ends a command with one line instead of a traceback."""
 

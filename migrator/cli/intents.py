@@ -10,6 +10,7 @@ import click
 
 from migrator.cli.output import json_option
 from migrator.cli.plan import facts, file_type, known_nodes, rules, snapshot_option
+from migrator.errors import quoted
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster
@@ -51,9 +52,9 @@ def facts_asked(
     for word in more:
         name, equals, like = word.partition("=")
         if not name or not equals:
-            raise BadInput(f"--add-node: {word!r} is not NAME=LIKE, such as x1={cluster.nodes[0].name}")
+            raise BadInput(f"--add-node: {quoted(word)} is not NAME=LIKE, such as x1={cluster.nodes[0].name}")
         if any(node.name == name for node in cluster.nodes) or name in [n for n, _ in pairs]:
-            raise BadInput(f"--add-node: there is a node {name!r} already")
+            raise BadInput(f"--add-node: there is a node {quoted(name)} already")
         pairs.append((name, like))
     known_nodes(cluster, (*gone, *(like for _, like in pairs)))
     notes = [f"what if {name} did not exist" for name in gone]
@@ -67,7 +68,7 @@ def labelled(cluster: Cluster, label: str) -> tuple[str, ...]:
 
     key, equals, value = label.partition("=")
     if not key or not equals:
-        raise BadInput(f"--label: {label!r} is not KEY=VALUE, such as rack=r1")
+        raise BadInput(f"--label: {quoted(label)} is not KEY=VALUE, such as rack=r1")
     inside = tuple(node.name for node in cluster.nodes if node.labels.get(key) == value)
     if not inside:
         values = sorted({node.labels[key] for node in cluster.nodes if key in node.labels})

@@ -12,6 +12,8 @@ import click
 from migrator.cli import streams
 from migrator.cli.signals import SIGNALS, Stopped
 
+USAGE_CHARS_MAX = 300
+
 # name: (module, attribute, first line of help). Help is listed from here, so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("migrator.cli.lab", "lab", "Make and end labs: nodes made of namespaces on this machine."),
@@ -111,7 +113,9 @@ def _command(words: list[str], as_json: bool) -> int:
         return 2
     except click.UsageError as error:
         where = f" (see: {error.ctx.command_path} --help)" if error.ctx else ""
-        return fail(f"{error.format_message()}{where}", 2, as_json)
+        message = error.format_message()  # which holds the word that was wrong, however long it is
+        shown = message if len(message) <= USAGE_CHARS_MAX else f"{message[:USAGE_CHARS_MAX]}..."
+        return fail(f"{shown}{where}", 2, as_json)
     except click.Abort:
         return fail("stopped before anything was done", 4, as_json)
     except MigratorError as error:

@@ -11,6 +11,7 @@ import click
 
 from migrator.cli.output import fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.errors import quoted
 
 if TYPE_CHECKING:
     from migrator.executor.apply import Applied
@@ -181,7 +182,7 @@ def known_nodes(cluster: Cluster, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in there:
             some = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
-            raise BadInput(f"there is no node {name!r} in cluster {cluster.name!r}; it has {some}")
+            raise BadInput(f"there is no node {quoted(name)} in cluster {cluster.name!r}; it has {some}")
 
 
 def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> Plan | Refusal:

@@ -10,6 +10,7 @@ import click
 from migrator.cli.intents import facts_asked, planning
 from migrator.cli.plan import file_type, known_nodes, policy_of
 from migrator.cli.planning import show
+from migrator.errors import quoted
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster
@@ -61,7 +62,7 @@ def _wishes(words: tuple[str, ...], node: str | None) -> dict[str, str]:
         if name in wishes:
             raise BadInput(f"container {name} is named twice")
         if (equals and not target) or not name or not (equals or node):
-            raise BadInput(f"{word!r}: where to? say {name or 'CT'}=NODE or --to NODE")
+            raise BadInput(f"{quoted(word)}: where to? say {name or 'CT'}=NODE or --to NODE")
         wishes[name] = target or node or ""
     if node is not None and all("=" in word for word in words):
         raise BadInput("--to is for containers without a node of their own")
@@ -76,4 +77,4 @@ def _known(cluster: Cluster, wishes: dict[str, str]) -> None:
     there = {container.name for node in cluster.nodes for container in node.containers}
     for name in wishes:
         if name not in there:
-            raise BadInput(f"there is no container {name!r} in cluster {cluster.name!r}")
+            raise BadInput(f"there is no container {quoted(name)} in cluster {cluster.name!r}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from migrator.cli.output import clean, fail, print_json, print_table
-from migrator.executor.outcome import CLOSED, StopOver, ends, stop_overs
+from migrator.executor.outcome import CLOSED, StopOver, ends, gate_error, stop_overs
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_of
 from migrator.journal.events import Event, Phase
@@ -35,6 +35,7 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
         "pending": str(progress.pending) if progress.pending else None,
         "decision": str(progress.decision) if progress.decision else None,
         "error": progress.error or None,
+        "gate_error": gate_error(journal, migration) or None,
         "blackout_ms": blackout_ms(history),
         "duration_ms": history[-1].at_ms - history[0].at_ms if history else 0,
         "bytes": sum(int(d.get("sent_bytes", 0)) + int(d.get("image_bytes", 0)) for d in progress.reached.values()),

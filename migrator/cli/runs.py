@@ -43,6 +43,7 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
     """
     from migrator.cli.report import predicted_line, print_run, run_json
     from migrator.cli.standing import print_standing, standing_json, standings
+    from migrator.executor.outcome import cut_off
 
     journal = open_journal(ctx)
     found = journal.run(run)
@@ -55,7 +56,7 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
         print_json(document)
         return
     print_run(journal, found.id)
-    compared = {m["id"]: predicted_line(m) for m in run_json(journal, found.id)["migrations"]}
+    moved = {m["id"]: m for m in run_json(journal, found.id)["migrations"]}
     for migration in journal.migrations(found.id):
         click.echo(f"\n{migration.move}: {migration.source} -> {migration.target}, token {migration.token}")
         start_ms = None
@@ -65,8 +66,10 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
             click.echo(
                 f"  {(event.at_ms - start_ms) / 1000:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip()
             )
-        if compared[migration.id]:
-            click.echo(f"  {compared[migration.id]}")
+        if compared := predicted_line(moved[migration.id]):
+            click.echo(f"  {compared}")
+        if why := moved[migration.id]["gate_error"]:
+            click.echo(clean(f"  {cut_off(migration.container, migration.target, why)}"))
         if migration.id in unfinished:
             print_standing(unfinished[migration.id])
 

@@ -81,8 +81,11 @@ def outcome(run: str, plan: Plan, result: RunResult, left: dict[str, str]) -> Mi
     """The one line that says what is not as planned, with the exit code of the worst; None when all is."""
     if result.exit_code == 0 and not left:
         return None
-    if result.exit_code == 0:
-        return FailedSafe(f"{plan.intent}: every move is done, but {'; '.join(left.values())}; plan again")
+    if not result.failed and not result.skipped:
+        again = "; plan again" if left else ""
+        return FailedSafe(
+            f"{plan.intent}: every move is done, but {'; '.join((*result.cut_off, *left.values()))}{again}"
+        )
     told = result.told()
     stopped = stop_overs(plan, Ends(moved=frozenset(result.moved)))
     told += [f"container {stop.container} is at its stop-over {stop.node}" for stop in stopped]

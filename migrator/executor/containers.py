@@ -9,10 +9,10 @@ import secrets
 from dataclasses import dataclass
 from typing import IO, Any, Literal
 
-from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.errors import QUOTED_CHARS_MAX, BadInput, FailedSafe, MigratorError, Refused, quoted
 from migrator.executor.fleet import Fleet, find_container
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, NAME, USER, Descriptor
-from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.units import parse_bytes
 from migrator.runtime import bundle
 from migrator.transport import kit
@@ -65,9 +65,9 @@ class Wanted:
         if not 0.01 <= cpus <= CPUS_MAX:  # which a nan is not
             raise BadInput(f"--cpus {cpus}: from 0.01 to {CPUS_MAX}")
         if not NAME.fullmatch(template):
-            raise BadInput(f"--template {template!r}: not a template's name")
+            raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
-            raise BadInput(f"--user {user!r}: not a user's name")
+            raise BadInput(f"--user {quoted(user)}: not a user's name")
         return cls(
             name=name,
             template=template,
@@ -90,14 +90,16 @@ def check_text(what: str, words: tuple[str, ...]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise BadInput(f"{what} {word!r}: not UTF-8") from None
+            raise BadInput(f"{what} {quoted(word)}: not UTF-8") from None
         if "\0" in word:
-            raise BadInput(f"{what} {word!r}: holds a NUL")
+            raise BadInput(f"{what} {quoted(word)}: holds a NUL")
 
 
 def check_container_name(name: str) -> None:
     if not NAME.fullmatch(name):
-        raise BadInput(f"container name {name!r}: write 1 to 63 of a-z, 0-9, '_' and '-', a letter or digit first")
+        raise BadInput(
+            f"container name {quoted(name)}: write 1 to 63 of a-z, 0-9, '_' and '-', a letter or digit first"
+        )
 
 
 async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool) -> dict[str, object]:
@@ -262,7 +264,7 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                 {
                     "name": found.name,
                     "node": node.name,
-                    "state": _state(found.state, found.alive),
+                    "state": _state(found),
                     "address": ct.address if ct else "-",
                     "rss_bytes": found.rss_bytes,
                     "memory_bytes": found.reserved.memory_bytes,
@@ -275,15 +277,18 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "restart": ct.restart if ct else "no",
                     "keeper": found.keeper,
                     "keeper_starts": found.keeper_starts,
+                    "gate": found.gate,
                 }
             )
     return sorted(rows, key=lambda row: (row["name"], row["node"]))
 
 
-def _state(state: str, alive: bool) -> str:
-    if state == "serving":
-        return "running" if alive else "down"
-    return state
+def _state(found: ContainerFacts) -> str:
+    if found.state != "serving":
+        return found.state
+    if not found.alive:
+        return "down"
+    return "running, cut off" if found.gate == "closed" else "running"
 
 
 def _size(option: str, text: str, least: int) -> int:
@@ -292,7 +297,7 @@ def _size(option: str, text: str, least: int) -> int:
     except ValueError as error:
         raise BadInput(f"{option}: {error}") from error
     if size < least:
-        raise BadInput(f"{option} {text}: at least {least} bytes")
+        raise BadInput(f"{option} {quoted(text)}: at least {least} bytes")
     return size
 
 
@@ -300,7 +305,7 @@ def _interface(option: str, text: str) -> str:
     try:
         address = ipaddress.IPv4Interface(text if "/" in text else f"{text}/24")
     except ValueError as error:
-        raise BadInput(f"{option} {text!r}: {error}") from error
+        raise BadInput(f"{option} {quoted(text)}: {str(error)[:QUOTED_CHARS_MAX]}") from error
     return str(address)
 
 
@@ -310,7 +315,7 @@ def _host_address(option: str, text: str) -> str:
     parsed = ipaddress.IPv4Interface(address)
     edges = (parsed.network.network_address, parsed.network.broadcast_address) if parsed.network.prefixlen < 31 else ()
     if parsed.ip in edges or parsed.is_loopback or parsed.is_multicast or parsed.is_unspecified:
-        raise BadInput(f"{option} {text!r}: not an address for one container")
+        raise BadInput(f"{option} {quoted(text)}: not an address for one container")
     return address
 
 
@@ -320,6 +325,6 @@ def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:
     for word in words:
         key, sign, value = word.partition("=")
         if not sign or not key or not key.isprintable():
-            raise BadInput(f"{option} {word!r}: write KEY=VALUE")
+            raise BadInput(f"{option} {quoted(word)}: write KEY=VALUE")
         pairs[key] = value
     return pairs

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from migrator.errors import BadInput, FailedSafe, Refused
+from migrator.errors import BadInput, FailedSafe, Refused, quoted
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.probe import probe, probe_all
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -62,7 +62,7 @@ def find_container(cluster: Cluster, name: str) -> tuple[NodeFacts, ContainerFac
     silent = [node.error for node in cluster.nodes if not node.answered]
     if not owners:
         hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
-        raise BadInput(f"there is no container {name!r} in cluster {cluster.name!r}{hint}")
+        raise BadInput(f"there is no container {quoted(name)} in cluster {cluster.name!r}{hint}")
     claims = ", ".join(f"{node.name} ({c.state})" for node, c in owners)
     raise Refused(f"container {name} is on the move: {claims}; see: migrator runs")
 

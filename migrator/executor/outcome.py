@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from migrator.journal.store import Journal
+from migrator.journal.store import Journal, Migration
 from migrator.model.plan import Plan
 from migrator.protocol.states import FINAL, State
 
@@ -78,6 +78,19 @@ def stop_overs(plan: Plan, found: Ends) -> tuple[StopOver, ...]:
         if 0 < made < len(way) and name not in found.settled:
             stopped.append(StopOver(name, way[made - 1].target, way[-1].target))
     return tuple(stopped)
+
+
+def gate_error(journal: Journal, migration: Migration) -> str:
+    """Why the target's gate did not open at the release; empty when it did, or when nobody was told."""
+    return str(journal.progress(migration.id).reached.get(State.RELEASED, {}).get("gate_error", ""))
+
+
+def cut_off(container: str, node: str, why: str) -> str:
+    """What an operator is told of a container that runs behind a closed gate."""
+    return (
+        f"container {container} runs on {node}, but its gate did not open: {why}; make it, then: migrator ct start "
+        f"{container}"
+    )
 
 
 def carried_out(found: Ends, failed: bool) -> Outcome:

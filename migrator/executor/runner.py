@@ -21,24 +21,31 @@ from migrator.steps.base import Move
 
 @dataclass(slots=True)
 class RunResult:
-    """How the moves of a run ended, by name. `failed` maps one to its error, `skipped` to what it waited for."""
+    """How the moves of a run ended, by name. `failed` maps one to its error, `skipped` to what it waited for.
+
+    `cut_off` tells, in words, of containers that were moved and run behind a gate that did not open.
+    """
 
     moved: list[str] = field(default_factory=list)
     failed: dict[str, MigratorError] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    cut_off: list[str] = field(default_factory=list)
 
     @property
     def exit_code(self) -> int:
         """The worst of the moves': an operator needed before a failure before a refusal."""
-        return max((error.exit_code for error in self.failed.values()), default=4 if self.skipped else 0)
+        return max(
+            (error.exit_code for error in self.failed.values()), default=4 if self.skipped or self.cut_off else 0
+        )
 
     def told(self) -> list[str]:
         """What did not end well, in words."""
         waited = [(*name.partition("#")[::2], other) for name, other in self.skipped.items()]
-        return [str(error) for error in self.failed.values()] + [
+        skipped = [
             f"container {name} was not moved{' on' if leg else ''}: it waited for {other}"
             for name, leg, other in waited
         ]
+        return [*(str(error) for error in self.failed.values()), *skipped, *self.cut_off]
 
 
 class Turns:

@@ -9,19 +9,21 @@ from pydantic import TypeAdapter
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.fleet import Fleet, find_container, new_run_id
+from migrator.executor.look import look
 from migrator.executor.moves import from_journal, prepare
-from migrator.executor.outcome import CLOSED, Outcome, carried_out, ended_early, ends
+from migrator.executor.outcome import CLOSED, Outcome, carried_out, cut_off, ended_early, ends, gate_error
 from migrator.executor.recover import recover
 from migrator.executor.runner import Runner, RunResult
 from migrator.executor.saga import Notify
 from migrator.journal.events import Phase
-from migrator.journal.store import Journal, Run
+from migrator.journal.store import Journal, JournalError, Migration, Run
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.policy import Policy
 from migrator.protocol.states import FINAL
 from migrator.steps.base import Move
+from migrator.transport.base import Node
 
 _PLAN = TypeAdapter(Plan)
 _POLICY = TypeAdapter(Policy)
@@ -104,7 +106,7 @@ async def rollback_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify)
             if (await fleet.facts(node)).cordon == run.id:
                 await fleet.node(node).call("uncordon")
         journal.finish_run(run.id, outcome)
-    return RunResult(moved=sorted(found.over(plan)))
+    return RunResult(moved=sorted(found.over(plan)), cut_off=await _cut_off(fleet, journal, run.id))
 
 
 def plan_of(run: Run) -> tuple[Plan, Policy]:
@@ -120,7 +122,7 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
     if before.complete(plan):
         if journal.run(run).outcome != (outcome := carried_out(before, failed=False)):
             journal.finish_run(run, outcome)
-        return RunResult(moved=[move.name for move in plan.moves])
+        return RunResult(moved=[move.name for move in plan.moves], cut_off=await _cut_off(fleet, journal, run))
     for node in plan.empties:
         if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
             await fleet.node(node).call("cordon", run)
@@ -136,7 +138,34 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
     finally:
         if all(journal.progress(m.id).state in FINAL for m in journal.migrations(run)):
             journal.finish_run(run, outcome)
+    result.cut_off = await _cut_off(fleet, journal, run)
     return result
+
+
+async def _cut_off(fleet: Fleet, journal: Journal, run: str) -> list[str]:
+    """Containers whose gate did not open when they were released, as far as it is not open by now."""
+    told = []
+    for migration in journal.migrations(run):
+        why = gate_error(journal, migration)
+        if why and await _is_closed(fleet.node(migration.target), migration.container):
+            told.append(cut_off(migration.container, migration.target, why))
+    return told
+
+
+async def _is_closed(node: Node, container: str) -> bool:
+    """Whether a container runs behind a closed gate; what is not known is not said to be well."""
+    try:
+        seen = await look(node, container)
+    except (MigratorError, asyncio.CancelledError):
+        return True
+    return seen.alive and seen.gate == "closed"
+
+
+def _unwritten(migration: Migration, error: JournalError) -> NeedsOperator:
+    return NeedsOperator(
+        f"container {migration.container} is not settled between {migration.source} and {migration.target}: {error}; "
+        f"free or mend the journal's disk, then: migrator resume {migration.run}"
+    )
 
 
 async def _settle(fleet: Fleet, journal: Journal, run: Run, policy: Policy, forward: bool, notify: Notify) -> None:
@@ -149,6 +178,8 @@ async def _settle(fleet: Fleet, journal: Journal, run: Run, policy: Policy, forw
         try:
             await recover(move, journal, forward=forward)
             notify(move, journal.progress(migration.id).state, Phase.END)
+        except JournalError as error:
+            errors.append(_unwritten(migration, error))
         except MigratorError as error:
             errors.append(error)
     if errors:

@@ -16,7 +16,7 @@ from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import look
 from migrator.journal.events import Phase
-from migrator.journal.store import Journal
+from migrator.journal.store import Journal, JournalError
 from migrator.protocol.recovery import of_a_silent_source
 from migrator.protocol.states import State, is_decided
 from migrator.steps import AFTER_RELEASE, FROZEN, PREPARE, RELEASE, UNDO_ORDER
@@ -101,6 +101,8 @@ class Saga:
             async for attempt in patiently:
                 with attempt:
                     await self.step(RELEASE)
+        except JournalError as error:
+            raise self._unwritten(error) from error
         except MigratorError as error:
             kind = NeedsOperator if isinstance(error, NodeUnreachable) else NotReleased
             raise kind(
@@ -160,8 +162,33 @@ class Saga:
         self.notify(move, State.COMMITTED, Phase.END)
         await self.release()
 
+    def _unwritten(self, error: JournalError) -> NeedsOperator:
+        """What is known of a container whose journal takes nothing any more."""
+        move = self.move
+        source, target = move.source.node.name, move.target.node.name
+        progress = self.journal.progress(move.id)
+        if progress.decision is State.COMMITTED:
+            stands = f"is committed to {target}"
+        elif progress.decision is State.ABORTED:
+            stands = f"stays on {source}, not moved to {target}"
+        else:
+            how = of_a_silent_source(progress.begun, move.policy.blackout_s_max)
+            if State.SEALED in progress.begun:
+                how = "it may be sealed: then it stays frozen there, whole, until it is resumed"
+            stands = f"is undecided between {source} and {target} ({source}: {how})"
+        return NeedsOperator(
+            f"container {move.name} {stands}: {error}; free or mend the journal's disk, then: migrator resume "
+            f"{move.run}"
+        )
+
     async def _failed(self, error: BaseException) -> None:
         """Decides against the move unless it is decided, rolls back, and says how it ended."""
+        try:
+            await self._go_back(error)
+        except JournalError as unwritten:
+            raise self._unwritten(unwritten) from error
+
+    async def _go_back(self, error: BaseException) -> None:
         move = self.move
         progress = self.journal.progress(move.id)
         if is_decided(progress.state):
@@ -177,6 +204,8 @@ class Saga:
         self.notify(move, State.ABORTED, Phase.END)
         try:
             await self.roll_back()
+        except JournalError:
+            raise
         except MigratorError as debt:
             raise type(debt)(f"{_said(error)}; {debt}") from error
         if isinstance(error, MigratorError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from migrator.errors import BadInput, Refused
+from migrator.errors import BadInput, Refused, quoted
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.fleet import Fleet, new_run_id
 from migrator.executor.look import Seen, look_at, whereabouts
@@ -80,7 +80,7 @@ async def settle(fleet: Fleet, journal: Journal, wish: Wish, cluster_file: str) 
     """Settles a container and returns the run that says so. Refused without the words that are needed."""
     case = await examine(fleet, journal, wish)
     if case.word and wish.word != case.word:
-        said = f"; what was said is {wish.word!r}" if wish.word else ""
+        said = f"; what was said is {quoted(wish.word)}" if wish.word else ""
         raise Refused(
             f"container {wish.container} is not settled: {case.why}; if that is so, say it in writing: migrator settle "
             f'{wish.container} --keep {wish.keep} --word "{case.word}"{said}'

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from migrator.errors import BadInput
+from migrator.errors import BadInput, quoted
 from migrator.model.facts import Link
 from migrator.model.units import parse_bytes, parse_bytes_per_s
 from migrator.transport.ssh import SshAddress
@@ -109,7 +109,7 @@ class ClusterFile(_Strict):
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise BadInput(f"there is no node {name!r} in cluster {self.name!r}; it has {_some(self.nodes)}")
+        raise BadInput(f"there is no node {quoted(name)} in cluster {self.name!r}; it has {_some(self.nodes)}")
 
     def ssh_address(self, node: NodeEntry) -> SshAddress:
         merged = self.defaults.ssh.model_dump(exclude_none=True) | node.ssh.model_dump(exclude_none=True)

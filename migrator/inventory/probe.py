@@ -13,13 +13,13 @@ from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.model.container import NAME, Descriptor, fault
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
-from migrator.model.observation import COUNTER_MAX, STATES
+from migrator.model.observation import COUNTER_MAX, GATES, STATES
 from migrator.model.units import parse_bytes
 from migrator.transport.base import Answer, Node, NodeFailed
 
 PROBE_TIMEOUT_S = 25
 WORDS_CHARS_MAX = 300  # a name, a version; nothing a node tells of itself is longer, but its CPU's features
-REPEATED = ("feature", "bridge", "template", "container", "keeper", "holds", "memory", "files", "descriptor")
+REPEATED = ("feature", "bridge", "template", "container", "keeper", "gate", "holds", "memory", "files", "descriptor")
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
 
@@ -114,6 +114,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     files = _by_name(answer, "files", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
+    gates = dict(_pairs(answer, "gate"))
     found = []
     for line in answer.lines("container"):
         fields = line.split()
@@ -125,6 +126,8 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
             raise NodeFailed(
                 answer.node, "probe", f"it tells of container {name} what nobody understands: {line[:200]}"
             )
+        if (gate := gates.get(name, "none")) not in GATES:
+            raise NodeFailed(answer.node, "probe", f"it tells of a gate that nobody knows: {gate[:40]!r}")
         memory_bytes, cpu_milli, disk_bytes = holds.get(name, [0, 0, 0])
         rss_bytes, anon_bytes = memory.get(name, [0, 0])
         found.append(
@@ -142,6 +145,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 descriptor=_descriptor(answer, name, descriptors.get(name)),
                 keeper=keeper,
                 keeper_starts=keeper_starts,
+                gate=gate,
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))

@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from migrator.errors import Refused
+from migrator.journal.base import JournalError
 
 
 @contextlib.contextmanager
 def held(path: Path, run: str) -> Iterator[None]:
-    """Holds the lock, and says in it who does; Refused while another process does."""
-    with path.open("a+") as handle:
+    """Holds the lock, and says in it who does; Refused while another does, JournalError if it cannot be made."""
+    try:
+        handle = path.open("a+")
+    except OSError as error:
+        raise _cannot(path, run, error) from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not path.exists() or path.stat().st_ino != os.fstat(handle.fileno()).st_ino:
@@ -23,13 +28,23 @@ def held(path: Path, run: str) -> Iterator[None]:
             handle.seek(0)
             who = handle.read().strip() or "another process"
             raise Refused(f"run {run} is being worked on by {who}; end that first: migrator cancel {run}") from None
-        handle.truncate(0)
-        handle.write(f"pid {os.getpid()}")
-        handle.flush()
         try:
+            try:
+                if os.fstat(handle.fileno()).st_size:  # of one who was killed
+                    handle.truncate(0)
+                os.write(handle.fileno(), f"pid {os.getpid()}".encode())
+            except OSError as error:
+                raise _cannot(path, run, error) from error
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _cannot(path: Path, run: str, error: OSError) -> JournalError:
+    return JournalError(
+        f"the lock {path} of run {run} cannot be written: {error.strerror}; nothing was begun; free or mend the "
+        f"journal's disk, and try again"
+    )
 
 
 def holder(path: Path) -> int | None:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from migrator.errors import BadInput, Refused
+from migrator.errors import BadInput, Refused, quoted
 from migrator.journal.base import JournalError, Migration, Run, Store
 from migrator.journal.events import Event, Phase, Progress, apply, fold
 from migrator.journal.sqlite import SqliteStore
@@ -75,7 +75,7 @@ class Journal:
         found = [r for r in runs if r.id == run] or [r for r in runs if r.id.startswith(run)]
         if len(found) != 1:
             what = "there is no run" if not found else "there are several runs that begin with"
-            raise BadInput(f"{what} {run!r} in journal {self.store.where}; see: migrator runs")
+            raise BadInput(f"{what} {quoted(run)} in journal {self.store.where}; see: migrator runs")
         return found[0]
 
     def working_on(self, run: str) -> AbstractContextManager[None]:

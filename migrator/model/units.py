@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from migrator.errors import quoted
+
 BYTES_MAX = 2**50  # a node adds several of them up in 64 bits
 DIGITS_MAX = 30  # no size has so many, and a float that overflows is no number any more
 _BINARY = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -16,10 +18,10 @@ def parse_bytes(text: str | int) -> int:
     """ "256M", "256MiB", "1.5 GiB" or a number of bytes; prefixes are powers of 1024. Raises ValueError."""
     match = _SIZE.fullmatch(str(text).strip())
     if not match or len(match[1]) > DIGITS_MAX:
-        raise ValueError(f"not a size: {text!r} (write 256M, 1.5G or a number of bytes)")
+        raise ValueError(f"not a size: {quoted(str(text))} (write 256M, 1.5G or a number of bytes)")
     count = int(float(match[1]) * _BINARY[match[2].lower()])
     if count > BYTES_MAX:
-        raise ValueError(f"too large a size: {text!r}")
+        raise ValueError(f"too large a size: {quoted(str(text))}")
     return count
 
 
@@ -27,7 +29,7 @@ def parse_bytes_per_s(text: str) -> int:
     """ "1Gbit" or "200Mbit" to bytes a second; prefixes are powers of 1000, as on links. Raises ValueError."""
     match = _RATE.fullmatch(text.strip())
     if not match or len(match[1]) > DIGITS_MAX:
-        raise ValueError(f"not a link speed: {text!r} (write 1Gbit or 200Mbit)")
+        raise ValueError(f"not a link speed: {quoted(str(text))} (write 1Gbit or 200Mbit)")
     return int(float(match[1]) * _DECIMAL[match[2].lower()] / 8)
 
 

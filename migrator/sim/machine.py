@@ -84,6 +84,7 @@ class MoveDir:
     came: bool = False  # images come once
     held: int = 0  # how many processes were held; fewer are not the copy that was verified
     going: bool = False
+    gate_error: str = ""  # why the gate did not open at the release
     ended: bool = False
     go: asyncio.Future[str] | None = None
     woke: asyncio.Event = field(default_factory=asyncio.Event)

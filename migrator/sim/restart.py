@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from migrator.sim.gate import gate_error
 from migrator.sim.machine import Job, Machine, Record
 from migrator.sim.world import Copy
 
@@ -64,7 +65,7 @@ async def _keep(m: Machine, ct: str) -> None:
             if not is_armed(record) or record.boot != m.up.boot:
                 return
             await m.step("keeper starts")
-            if m.copy(ct) is None:
+            if m.copy(ct) is None and not gate_error(m, ct):
                 bring_up(m, ct)
         delay_s = min(DELAY_S_MAX, delay_s * 2 or 1.0)
 

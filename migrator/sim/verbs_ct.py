@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from migrator.sim.gate import gate_error, open_gate
 from migrator.sim.machine import Exit, Machine, Record, refuse
 from migrator.sim.restart import armed, bring_up, disarm, keeper_end, keeper_start
 
@@ -39,12 +40,16 @@ async def ct_start(m: Machine, ct: str) -> str:
         check_at_rest(ct, record)
         if m.copy(ct):
             if record.state == "serving" and record.run == "-":
-                m.set_gate(ct, True)
+                if not m.gate_is_open(ct) and (error := open_gate(m, ct)):
+                    raise Exit(12, f"container {ct} runs, but its gate does not open: {error}")
                 if (now := armed(m, ct, record)) != record:
                     await m.write_record(ct, now)
                 keeper_start(m, ct)
             return "started already\n"
         await m.write_record(ct, armed(m, ct, m.edit(record, state="serving", boot=m.up.boot)))
+        if error := gate_error(m, ct):
+            await m.write_record(ct, m.edit(m.record(ct), state="stopped", armed="no"))
+            raise Exit(1, f"container {ct} did not start: {error}")
         bring_up(m, ct)
         keeper_start(m, ct)
         return "started now\n"

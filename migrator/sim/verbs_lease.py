@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from migrator.sim.gate import BRIDGE
 from migrator.sim.machine import Job, JobKey, Machine, Record, refuse
 from migrator.sim.restart import armed, keeper_start
 
 # What all simulated nodes have in common; the rest of a probe follows from the machine.
-_SAME = """hostname sim
+_SAME = f"""hostname sim
 kernel 6.18.0
 arch x86_64
 cpu_flags avx2 sse4_2
@@ -18,7 +19,7 @@ cgroup 2 cpu memory
 criu 4.2
 runc 1.3
 rsync 3.4
-bridge br0
+bridge {BRIDGE}
 """
 _TOLD = ("state", "token", "generation", "run", "role", "armed", "memory_bytes")
 LASTING = ("watchdog", "restore", "dump")
@@ -213,6 +214,7 @@ def _probe_container(m: Machine, ct: str, record: Record) -> list[str]:
         f"holds {ct} {record.memory_bytes} {record.cpu_milli} {record.disk_bytes}",
     ]
     if copy:
+        lines.append(f"gate {ct} {'open' if m.gate_is_open(ct) else 'closed'}")
         lines.append(f"memory {ct} {record.memory_bytes // 4} {record.memory_bytes // 4}")
     tree = m.disk.trees.get(ct)
     if tree is not None:

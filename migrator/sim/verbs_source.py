@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from migrator.sim.gate import open_gate
 from migrator.sim.machine import Exit, Images, Link, Machine, MoveDir, Record, refuse
 from migrator.sim.restart import keeper_end
 from migrator.sim.verbs_lease import clean_move, close_links
@@ -196,7 +197,7 @@ async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
 
 async def give_back(m: Machine, ct: str, record: Record) -> None:
     await m.write_record(ct, m.edit(record, state="serving", deadline_s=0, void=record.token), in_place=True)
-    m.set_gate(ct, True)
+    open_gate(m, ct)
     await m.step("thaw")
     copy = m.copy(ct)
     m.up.frozen.discard(ct)

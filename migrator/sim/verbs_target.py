@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from migrator.sim.gate import gate_error, open_gate
 from migrator.sim.machine import Exit, Machine, MoveDir, Tree, refuse
 from migrator.sim.restart import disarm, keeper_end
 from migrator.sim.verbs_lease import clean_move
@@ -98,7 +99,7 @@ async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
         raise Exit(1, "CRIU: the action script said no")
     move.going = True
     await m.step("let go")
-    m.set_gate(ct, True)
+    move.gate_error = open_gate(m, ct)
     m.world.execute(copy, m.disk.trees[ct].stamp)
     await m.step("resumed")
 
@@ -116,7 +117,8 @@ async def await_held(m: Machine, ct: str, token: str, timeout_s: str) -> str:
         record = m.check_token(ct, int(token))
         if record.state == "reserved":
             await m.write_record(ct, m.edit(record, state="held", boot=m.up.boot))
-    return "held yes\n" + await census(m, ct)
+    closed = f"gate_error {error}\n" if (error := gate_error(m, ct)) else ""
+    return "held yes\n" + closed + await census(m, ct)
 
 
 async def release(m: Machine, ct: str, token: str) -> str:
@@ -132,7 +134,10 @@ async def release(m: Machine, ct: str, token: str) -> str:
         elif record.state != "released":
             raise refuse(f"container {ct} is {record.state} here and cannot be released")
         await _say(m, ct, "go", RELEASE_WAIT_S)
-        return f"released_at_ms 1\nprocesses {'running' if m.copy(ct) else 'none'}\n"
+        errors = [
+            f"gate_error {move.gate_error}\n" for key, move in m.up.moves.items() if key[0] == ct and move.gate_error
+        ]
+        return "".join(errors) + f"released_at_ms 1\nprocesses {'running' if m.copy(ct) else 'none'}\n"
 
 
 async def _say(m: Machine, ct: str, word: str, wait_s: float) -> None:

@@ -11,7 +11,8 @@ from migrator.steps.base import Move, Step
 
 async def do(move: Move) -> dict[str, Any]:
     answer = await move.target.node.call("release", move.name, move.token, timeout_s=40)
-    return {"processes": answer.get("processes"), "gate": answer.get("gate", "open")}
+    told = {"processes": answer.get("processes")}
+    return told | ({"gate_error": said} if (said := answer.get("gate_error")) else {})
 
 
 STEP = Step(State.RELEASED, do, traces.released)

@@ -21,6 +21,8 @@ async def do(move: Move) -> dict[str, Any]:
     if held.get("held") != "yes":
         await run_job(node, move, "restore", *words, timeout_s=2)  # raises with what CRIU said
         raise NodeFailed(node.name, "restore", f"the restore of {move.name} ended without holding")
+    if said := held.get("gate_error"):
+        raise NodeFailed(node.name, "restore", f"the gate of {move.name} could not be opened: {said}; make it")
     return {"census": sorted(line for line in held.text.split("\n") if not line.startswith("held"))}
 
 

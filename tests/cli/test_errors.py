@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from migrator.cli.main import COMMANDS, _run
+from migrator.errors import quoted
 
 GOOD = "nodes:\n- {name: n1, address: 127.0.0.1, ssh: {port: 1, user: root}}\n"
 
@@ -94,3 +95,40 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(["--help"]) == 0
     golden = Path(__file__).with_name("help.txt")
     assert capsys.readouterr().out == golden.read_text()
+
+
+CREATE = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", "10.0.0.9")
+LONG = "x" * 4000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*CREATE, "--env", "A=" + "\udcff" * 4000, "--", "true"),
+        (*CREATE, "--env", LONG, "--", "true"),
+        (*CREATE, "--label", LONG, "--", "true"),
+        (*CREATE, "--memory", "9" * 4000, "--", "true"),
+        (*CREATE, "--user", LONG, "--", "true"),
+        (*CREATE, "--gateway", LONG, "--", "true"),
+        (*CREATE, "--cpus", LONG, "--", "true"),
+        (*CREATE, "--", "\udcff" * 4000),
+        ("migrate", LONG, "--to", "n1"),
+        ("cordon", LONG),
+        ("show", LONG),
+        (LONG,),
+    ],
+    ids=range(12),
+)
+def test_a_word_that_is_wrong_is_not_said_back_at_length(
+    words: tuple[str, ...], tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(["--cluster", str(tmp / "good.yaml"), *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert len(err) < 400
+
+
+def test_what_is_quoted_is_whole_where_it_is_short() -> None:
+    assert quoted("it's") == '"it\'s"'
+    assert quoted("a" * 60) == f"'{'a' * 60}'"
+    assert quoted("a" * 61) == f"'{'a' * 60}...' (61 characters)"

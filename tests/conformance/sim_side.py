@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -141,6 +142,10 @@ class SimSide:
     async def maim(self, role: str) -> None:
         if copy := self.machines[role].copy(NAME):
             copy.processes -= 1
+
+    async def unbridge(self, role: str) -> None:
+        bundle = self.machines[role].disk.trees[NAME].bundle
+        bundle["net"] = re.sub(rb"(?m)^bridge .*", b"bridge br9", bundle["net"])
 
     async def end_job(self, role: str, token: str, name: str) -> None:
         job = self.machines[role].up.jobs[(NAME, int(token), name)]

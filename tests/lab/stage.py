@@ -99,9 +99,20 @@ class Stage:
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
         return Outcome(done.returncode, done.stdout, done.stderr)
 
-    def kill_at(self, container: str, target: str, moment: str, blackout_s: float = 15) -> int:
+    def kill_at(
+        self, container: str, target: str, moment: str, blackout_s: float = 15, cluster: str | None = None
+    ) -> int:
         """Starts a migration that is killed at a moment ("fenced:end"); returns the process's exit code."""
-        argv = [sys.executable, KILL_AT, self.cluster, self.journal, container, target, moment, str(blackout_s)]
+        argv = [
+            sys.executable,
+            KILL_AT,
+            cluster or self.cluster,
+            self.journal,
+            container,
+            target,
+            moment,
+            str(blackout_s),
+        ]
         words = [str(word) for word in argv]
         return subprocess.run(words, capture_output=True, timeout=90, check=False).returncode
 

@@ -37,7 +37,8 @@ def test_a_node_is_reached_by_its_name_in_the_ssh_configuration_over_a_jump_host
     tidy.ok("migrate", "web", "--to", "n1")
 
 
-def test_a_user_with_sudo_is_enough_on_both_ends(tidy: Stage, tmp_path: Path) -> None:
+def cluster_of_ops(stage: Stage, path: Path) -> str:
+    """n1 and n2, reached by a user who may become root. The user is made there."""
     setup = (
         "id ops >/dev/null 2>&1 || useradd -m -s /bin/bash -p '*' ops; "
         "echo 'ops ALL=(root) NOPASSWD: ALL' > /etc/sudoers.d/ops; "
@@ -45,18 +46,39 @@ def test_a_user_with_sudo_is_enough_on_both_ends(tidy: Stage, tmp_path: Path) ->
         "install -m 600 -o ops -g ops /root/.ssh/authorized_keys /home/ops/.ssh/authorized_keys"
     )
     for node in ("n1", "n2"):
-        assert tidy.on_node(node, "sh", "-c", setup).code == 0
-    document = yaml.safe_load(tidy.paths.cluster_file.read_text())
+        assert stage.on_node(node, "sh", "-c", setup).code == 0
+    document = yaml.safe_load(stage.paths.cluster_file.read_text())
     document["defaults"]["ssh"] |= {"user": "ops", "become": "sudo"}
     document["nodes"] = [node for node in document["nodes"] if node["name"] != "n3"]
-    cluster = tmp_path / "sudo.yaml"
-    cluster.write_text(yaml.safe_dump(document))
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def keys_of_ops(stage: Stage, node: str) -> str:
+    return stage.on_node(node, "grep", "-c", "migrator:", "/home/ops/.ssh/authorized_keys").out
+
+
+def test_a_user_with_sudo_is_enough_on_both_ends(tidy: Stage, tmp_path: Path) -> None:
+    cluster = cluster_of_ops(tidy, tmp_path / "sudo.yaml")
     tidy.counter("web", "n1", 2)
     for target in ("n2", "n1"):
-        done = tidy.migrator("migrate", "web", "--to", target, cluster=str(cluster))
+        done = tidy.migrator("migrate", "web", "--to", target, cluster=cluster)
         assert done.code == 0, done.err
     for node in ("n1", "n2"):
-        assert tidy.on_node(node, "grep", "-c", "migrator:", "/home/ops/.ssh/authorized_keys").out == "0\n"
+        assert keys_of_ops(tidy, node) == "0\n"
+
+
+def test_a_key_that_one_user_has_let_in_is_taken_back_by_another(tidy: Stage, tmp_path: Path) -> None:
+    cluster = cluster_of_ops(tidy, tmp_path / "sudo.yaml")
+    tidy.counter("web", "n1", 4)
+    assert tidy.kill_at("web", "n2", "seeded:end", cluster=cluster) == -9
+    assert keys_of_ops(tidy, "n2") == "1\n"
+    kept = ("stat", "-c", "%U %a", "/home/ops/.ssh/authorized_keys")
+    (run,) = tidy.ok("runs", "--json").json()["runs"]
+    tidy.ok("--cluster", tidy.cluster, "rollback", run["run"])
+    assert keys_of_ops(tidy, "n2") == "0\n"
+    assert tidy.on_node("n2", *kept).out == "ops 600\n"
+    assert tidy.places("web") == [("n1", "running")]
 
 
 def test_a_wrong_host_key_is_refused_with_what_to_do(tidy: Stage, tmp_path: Path) -> None:

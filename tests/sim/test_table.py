@@ -8,8 +8,10 @@ import pytest
 
 from migrator.errors import NeedsOperator
 from migrator.executor.look import look
+from migrator.executor.runs import resume_run
 from migrator.journal.base import JournalError
 from migrator.journal.memory import MemoryStore
+from migrator.sim.setting import silent
 from migrator.sim.wire import Orchestrator
 from migrator.steps import AFTER_RELEASE, FROZEN, PREPARE, RELEASE
 from migrator.steps.base import Step
@@ -212,6 +214,23 @@ async def test_without_access_to_the_journal_nothing_is_decided(
     before = theatre.fingerprint()
     monkeypatch.setattr(MemoryStore, "events", broken)
     assert await theatre.resume() == JournalError.exit_code
+    assert theatre.fingerprint() == before
+
+
+@played
+async def test_a_resume_whose_journal_is_full_names_the_container_and_what_to_do(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise JournalError("journal: cannot be written: database or disk is full")
+
+    await theatre.migrate_until("sealed:end")
+    before = theatre.fingerprint()
+    monkeypatch.setattr(MemoryStore, "raise_token", full)
+    me = Orchestrator("operator", theatre.world)
+    journal = theatre.setting.journal(theatre.store, me)
+    with pytest.raises(NeedsOperator, match=r"container ct0 .* n1 and n2: .*; free .*, then: migrator resume run-a$"):
+        await resume_run(theatre.setting.fleet(me), journal, journal.run("run-a"), silent)
     assert theatre.fingerprint() == before
 
 

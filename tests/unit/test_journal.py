@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import BadInput, Refused
+from migrator.journal import lockfile
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration
 from migrator.protocol.states import IllegalTransition, State
@@ -110,3 +111,17 @@ def test_a_finished_run_takes_no_memory_and_can_still_be_read(journal: Journal) 
     journal.finish_run("r", "done")
     assert journal._progress == {}
     assert journal.progress(M).reached == {State.LEASED: {"token": 2}}
+
+
+def test_a_lock_that_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    lock = tmp_path / "j.db.r.lock"
+    lock.symlink_to("/dev/full")
+    no_room = r"lock .* of run r cannot be written: No space left"
+    with pytest.raises(JournalError, match=no_room), journal.working_on("r"):
+        pass
+    assert not lock.is_symlink()
+    with journal.working_on("r"):
+        assert lock.exists()
+    with pytest.raises(JournalError, match="cannot be written"), lockfile.held(tmp_path / "none" / "lock", "r"):
+        pass

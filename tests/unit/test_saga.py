@@ -15,7 +15,7 @@ from migrator.errors import FailedSafe, NeedsOperator, Refused
 from migrator.executor.recover import migrate
 from migrator.executor.saga import Saga, Undecided
 from migrator.journal.events import Phase
-from migrator.journal.store import Journal, Migration
+from migrator.journal.store import Journal, JournalError, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.policy import Policy
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
@@ -309,6 +309,57 @@ async def test_a_source_that_cannot_be_removed_leaves_the_move_unfinished_and_sa
     with pytest.raises(FailedSafe, match="runs on n2, but n1 is not cleaned"):
         await scene.run()
     assert scene.state is State.RELEASED
+
+
+def full(*_: object) -> bool:
+    raise JournalError("journal j.db: cannot be written: database or disk is full")
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("lease", "is undecided between n1 and n2 (n1: it was not frozen, and runs on there)"),
+        ("dump", "is undecided between n1 and n2 (n1: if it was frozen, its own watchdog lets it run again there"),
+        ("seal", "is undecided between n1 and n2 (n1: it may be sealed: then it stays frozen there"),
+        ("commit", "is committed to n2"),
+    ],
+)
+async def test_a_journal_that_takes_nothing_any_more_is_told_with_the_container_and_what_to_do(
+    scene: Scene, verb: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = scene.journal.store
+    decide = store.decide
+
+    def fills() -> str:
+        for write in ("append", "decide", "raise_token"):
+            monkeypatch.setattr(store, write, full)
+        return ANSWERS.get(verb, "job done\nexit 0\n" + JOBS.get(verb, ""))
+
+    def decided(*what: Any) -> bool:
+        done = decide(*what)
+        fills()
+        return done
+
+    if verb == "commit":
+        monkeypatch.setattr(store, "decide", decided)
+    else:
+        scene.source.instead[verb] = fills
+    with pytest.raises(NeedsOperator) as failed:
+        await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
+    said = str(failed.value)
+    assert said.startswith(f"container web {told}")
+    assert said.endswith("disk is full; free or mend the journal's disk, then: migrator resume r")
+    assert not {"n1 thaw", "n2 release", "n1 retire"} & set(scene.calls)
+
+
+async def test_a_commit_that_could_not_be_written_and_neither_its_abort_releases_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene.journal.store, "decide", full)
+    with pytest.raises(NeedsOperator, match=r"undecided between n1 and n2 .*disk is full; free .*migrator resume r$"):
+        await scene.run()
+    assert scene.state is State.SEALED
+    assert not {"n1 thaw", "n2 release", "n1 retire"} & set(scene.calls)
 
 
 @pytest.mark.parametrize(("verb", "end"), [("dump", State.ROLLED_BACK), ("release", State.DONE)])

@@ -3,6 +3,7 @@
 #   keys/CT.TOKEN            the key itself           (source)
 #   keys/CT.TOKEN.master     the ssh that is the link (source)
 #   keys/CT.TOKEN.until      when the key ends        (target)
+#   keys/CT.TOKEN.in         the file that lets it in (target)
 #   keys/CT.TOKEN.session-*  an sshd that let it in   (target)
 #
 # A process is written down as "PID START": a pid alone may be another's tomorrow, with its start it is the same or none.
@@ -180,6 +181,7 @@ verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
     until=$(date -d "@$ends_s" +%Y%m%d%H%M%S)
     options="restrict,from=\"$3\",expiry-time=\"$until\",command=\"${sudo}sh $KIT/receive $ct $2 \\\"\$SSH_ORIGINAL_COMMAND\\\"\""
     echo "$ends_s" > "$RUN/keys/$ct.$2.until"
+    echo "$ssh_dir/authorized_keys" > "$RUN/keys/$ct.$2.in" # before the key: whoever ends it may be another login
     {
         without_keys "$ssh_dir/authorized_keys" "$ct"
         echo "$options $5 $6 migrator:$ct.$2"
@@ -202,13 +204,22 @@ replace_keys() { # DIR USER
     mv "$1/.authorized_keys.migrator" "$(readlink -f "$1/authorized_keys")"
 }
 
+# Takes them out of every file that was written down, and of this login's own: what was written down is gone after a boot.
 revoke_keys() { # CT
     user=${SUDO_USER:-root}
-    ssh_dir=$(getent passwd "$user" | cut -d: -f6)/.ssh
-    [ -e "$ssh_dir/authorized_keys" ] || return 0
-    grep -q " migrator:$1\.[0-9]*\$" "$ssh_dir/authorized_keys" || return 0
-    without_keys "$ssh_dir/authorized_keys" "$1" > "$ssh_dir/.authorized_keys.migrator"
-    replace_keys "$ssh_dir" "$user"
+    revoke_keys_in "$(getent passwd "$user" | cut -d: -f6)/.ssh/authorized_keys" "$1"
+    for noted in "$RUN/keys/$1".[0-9]*.in; do
+        [ -e "$noted" ] || continue
+        read -r keys_file < "$noted" || continue
+        revoke_keys_in "$keys_file" "$1"
+    done
+}
+
+revoke_keys_in() { # FILE CT
+    [ -e "$1" ] || return 0
+    grep -q " migrator:$2\.[0-9]*\$" "$1" || return 0
+    without_keys "$1" "$2" > "${1%/*}/.authorized_keys.migrator"
+    replace_keys "${1%/*}" root
 }
 
 # What the forced command does first, under the lock, whatever it was asked: only the newest token's key does anything,

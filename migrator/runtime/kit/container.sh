@@ -142,13 +142,19 @@ verb_ct_start() { # CT
 started_already() {
     if [ "$r_state" = serving ] && [ "$r_run" = - ]; then
         read_net "$ct"
-        gate_is_open || gate_open
+        gate_is_open || reopen_gate
         was=$r_armed
         arm "$ct"
         [ "$r_armed" = "$was" ] || write_record "$ct"
         keeper_start "$ct"
     fi
     echo 'started already'
+}
+
+reopen_gate() {
+    gate_open 2> /dev/null ||
+        fail 12 "container $ct runs, but its gate does not open: $(gate_error); make it, then: migrator ct start $ct"
+    announce "$ct"
 }
 
 start_error() { # CT

@@ -229,6 +229,11 @@ gate_close() { ip link set dev "$n_veth" nomaster 2> /dev/null || [ ! -e "/sys/c
 gate_open() { ip link set dev "$n_veth" master "$n_bridge"; }
 # Removes the cable; it may go by itself meanwhile, when its namespace dies.
 cut_cable() { ip link del "$n_veth" 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
+# Why it does not open; a gate that could is not asked by this.
+gate_error() {
+    bridge_is_there && echo "bridge $n_bridge does not take its cable" || echo "bridge $n_bridge is not there"
+}
+bridge_is_there() { [ -d "/sys/class/net/$n_bridge/bridge" ]; }
 gate_is_open() { [ -e "/sys/class/net/$n_veth/brport" ]; }
 
 cgroup_of() { printf '%s\n' "$CGROUP/ct/$1"; }

@@ -67,6 +67,9 @@ probe_container() { # CT
     fi
     echo "holds $ct $r_memory_bytes $r_cpu_milli $r_disk_bytes"
     if [ "$alive" = yes ]; then
+        if read_net "$ct" 2> /dev/null; then
+            gate_is_open && echo "gate $ct open" || echo "gate $ct closed"
+        fi
         # Used: pages that processes share count once (Pss). Dumped: CRIU writes private pages of every process, also
         # those that a fork still shares, and shared memory once.
         while read -r pid; do

@@ -143,6 +143,8 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
             write_record "$ct"
         fi
         echo 'held yes'
+        read_net "$ct"
+        bridge_is_there || echo "gate_error $(gate_error)" # told, not failed: it may be the only copy there is
         verb_census "$ct"
     else
         echo 'held no'
@@ -208,7 +210,7 @@ verb_release() { # CT TOKEN
                 ! died_on_release "$move" "$dir" || kill_processes "$ct"
             done
         fi
-        [ ! -e "$move/gate-failed" ] || echo 'gate failed'
+        [ ! -e "$move/gate-failed" ] || echo "gate_error $(cat "$move/gate-failed")"
     done
     uptime_ms
     echo "released_at_ms $now_ms"
