@@ -234,8 +234,6 @@ def memory_shortage(state: State) -> str:
 # What `make test` plays: every actor, and the states that decide.
 _SELECTION = (
     Cell(State.LEASED, Moment.END, Actor.TARGET_MEMORY),
-    Cell(State.SEEDED, Moment.DURING, Actor.ORCHESTRATOR),
-    Cell(State.FENCED, Moment.END, Actor.TARGET_SSH),
     Cell(State.DUMPED, Moment.DURING, Actor.SOURCE_SSH),
     Cell(State.DUMPED, Moment.DURING, Actor.CRIU),
     Cell(State.SYNCED, Moment.END, Actor.TARGET_LINK_5S),

@@ -129,6 +129,8 @@ def _settled_meanwhile(cell: Cell) -> Side | None:
     scene = cell.scene
     if scene.command is not Command.SETTLE or scene.away is None:
         return None
-    if cell.actor in (*SHORT_LINKS, *LONG_LINKS) or (HIT.get(cell.actor) is scene.keep and cell.point == KEPT):
-        return None  # that side may not answer either, or went down after all was done: it is started by hand
+    if cell.actor in (*SHORT_LINKS, *LONG_LINKS, Actor.TARGET_DISK):
+        return None  # that side does not answer, or cannot write down that it runs: it waits until that is mended
+    if HIT.get(cell.actor) is scene.keep and cell.point == KEPT:
+        return None  # it went down after all was done, and is started by hand
     return scene.keep

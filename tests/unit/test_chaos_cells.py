@@ -119,6 +119,11 @@ def test_what_an_operator_keeps_runs_there_whatever_dies_and_only_its_own_death_
     assert not promised(Cell(State.SETTLED, Moment.END, Actor.TARGET_CRASH, scene=KEEP_TARGET, point=DECIDED)).kept
 
 
+def test_a_kept_side_that_cannot_write_down_that_it_runs_may_wait() -> None:
+    full = Cell(State.SETTLED, Moment.END, Actor.TARGET_DISK, scene=KEEP_TARGET, point=DECIDED)
+    assert (promised(full).meanwhile, promised(full).kept) == (None, True)
+
+
 def test_while_it_is_stuck_one_of_the_two_copies_may_die_and_nothing_is_lost() -> None:
     for scene in (STUCK_SOURCE, STUCK_TARGET):
         for actor in OUTSIDE:
