@@ -6,8 +6,9 @@ vector to the row of the machine that it is on (a balance misses target * free -
 is used). So the cost of a machine is its row's positive part times the weights, and a machine is overfull where that
 product reaches `FORBIDDEN`, the weight of the last numbers.
 
-What a transient resource needs stays on the machine where a process began, there or gone. So it is in the row from the
-beginning, and a process adds to the row of its first machine only what is not transient (`home`), elsewhere all (`away`).
+What a process needs of a transient resource stays on the machine where it began, there or gone. So it is in the row
+from the beginning, and a process adds to the row of its first machine only what is not transient (`home`), elsewhere
+all (`away`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Arrays:
     needs: tuple[tuple[int, ...], ...]  # a service: those that it depends on
     needed_by: tuple[tuple[int, ...], ...]  # and those that depend on it
 
-    def price(self, processes: Ints, places: Ints) -> Floats:
+    def price(self, processes: Ints | int, places: Ints | int) -> Floats:
         """What the moves of these processes cost when they are at these places, but for the cost of service moves."""
         firsts = self.first[processes]
         cost: Floats = self.travel_cost[firsts, places] + self.leave_cost[processes] * (places != firsts)
@@ -84,7 +85,7 @@ def arrays_of(instance: Instance, start: Sequence[int]) -> Arrays:
         home=np.hstack([needs, needs @ balance, over]),
         empty=np.hstack([-safety, -(capacity @ balance), began - capacity]),
         weights=np.array(
-            load_weights + [float(b.weight) for b in instance.balances] + [FORBIDDEN] * len(instance.resources)
+            [*load_weights, *(float(b.weight) for b in instance.balances), *[FORBIDDEN] * len(instance.resources)]
         ),
         size=needs @ np.array(load_weights),
         first=first,

@@ -51,7 +51,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Balance:
-    """Of `resource` there should be free at least 1/target of what is free of `other`: target * free - free of other."""
+    """A machine misses target * what is free of the first resource - what is free of the second, if positive."""
 
     first: int
     second: int
@@ -136,7 +136,10 @@ def parse_model(text: str, name: str) -> Instance:
     )
     balances = tuple(
         Balance(
-            *many(2, f"balance {b}: resource", count - 1), take(f"balance {b}: target"), take(f"balance {b}: weight")
+            take(f"balance {b}: first resource", count - 1),
+            take(f"balance {b}: second resource", count - 1),
+            take(f"balance {b}: target"),
+            take(f"balance {b}: weight"),
         )
         for b in range(numbers.size("balances"))
     )
@@ -199,9 +202,7 @@ def worst_cost(instance: Instance) -> int:
         (resource.load_weight + 1) * (n + h) for resource, n, h in zip(instance.resources, needed, held, strict=True)
     )
     balance = sum(
-        (b.weight + 1) * (b.target + 1) * (needed[r] + held[r])
-        for b in instance.balances
-        for r in (b.first, b.second)
+        (b.weight + 1) * (b.target + 1) * (needed[r] + held[r]) for b in instance.balances for r in (b.first, b.second)
     )
     farthest = max(max(machine.move_cost) for machine in instance.machines)
     moves = sum(

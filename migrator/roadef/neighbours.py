@@ -1,16 +1,16 @@
 """Steps of the search: one process against all machines, or against many others to change places with.
 
 Each is one draw of a heat bath: of all that is possible, "nothing" among it, a change that adds d to the cost is chosen
-with a probability in proportion to exp(-d / temperature). To choose the least of d - temperature * g, with independent g of
-the standard Gumbel distribution, is that draw (the Gumbel-max trick), and stays one where the chosen turns out
-to break a rule and the next is taken. Whatever has no limit to be drawn within is tried in that way `TRIES` times.
+with a probability in proportion to exp(-d / temperature). To choose the least of d - temperature * g, with independent
+g of the standard Gumbel distribution, is that draw (the Gumbel-max trick); and it stays one where the chosen turns out
+to break a rule and the next is taken, which is done `TRIES` times at most.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from migrator.roadef.arrays import FORBIDDEN, Floats, Ints
+from migrator.roadef.arrays import FORBIDDEN, Ints
 from migrator.roadef.chance import Chance
 from migrator.roadef.state import State
 
@@ -85,8 +85,7 @@ class Steps:
         others, places = others[chosen], places[chosen]
         adds = state.adds[others]
         here = arrays.away[others]
-        firsts = arrays.first[others]
-        came = firsts == a
+        came = arrays.first[others] == a
         if came.any():
             here[came] = arrays.home[others[came]]
         here += state.rows[a] - state.adds[p]
@@ -106,15 +105,10 @@ class Steps:
         taken = np.maximum(state.taken[s, places], state.taken[services, a])
         taken[services == s] = 0.0  # each goes where the other was
         added += taken
-        # what moves cost: of p there, of the others here, less what both cost now
-        leave = arrays.leave_cost[others]
-        added += arrays.travel_cost[home, places]
-        added -= self._leave[p] * (places == home)
-        added += arrays.travel_cost[firsts, a]
-        added -= arrays.travel_cost[firsts, places]
-        added += leave * (places == firsts)
-        added -= leave * came
-        base = self._leave[p] - self._stay(p) - float(state.costs[a])
+        added += arrays.price(p, places)
+        added += arrays.price(others, a)
+        added -= arrays.price(others, places)
+        base = -self._stay(p) - float(state.costs[a])
         noisy = added - temperature * self.chance.gumbel(len(others)) if temperature else added
         nothing = -base - (temperature * float(self.chance.gumbel(1)[0]) if temperature else 0.0)
         for _ in range(TRIES):

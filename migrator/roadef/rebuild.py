@@ -88,12 +88,15 @@ class Rebuild:
         row = (state.rows[b] + (arrays.home[p] if b == arrays.first[p] else arrays.away[p]))[self._capacity]
         freed = np.cumsum(state.adds[there][:, self._capacity], axis=0)
         if must == 0 and (row <= 0).all():
-            return there[:0]
+            return np.empty(0, dtype=np.int64)
         enough = (row <= freed).all(axis=1).nonzero()[0]
-        return there[: int(enough[0]) + 1] if len(enough) else None
+        if not len(enough):
+            return None
+        leaving: Ints = there[: int(enough[0]) + 1]
+        return leaving
 
     def _at_least(self, p: int, b: int, leaving: Ints) -> float:
-        """What the change adds, if all that leave found places for nothing; moves are left out, but for what p saves."""
+        """What the change adds at least: as if all that leave found places for nothing, and no move cost anything."""
         state, arrays = self.state, self.state.arrays
         a, home = state.place[p], int(arrays.first[p])
         rows = state.rows[[a, b]]
@@ -101,7 +104,7 @@ class Rebuild:
         rows[1] += arrays.home[p] if b == home else arrays.away[p]
         rows[1] -= state.adds[leaving].sum(axis=0)
         after = float((np.maximum(rows, 0.0, out=rows) @ arrays.weights).sum())
-        saved = arrays.price(np.append(leaving, p), state.place_of[np.append(leaving, p)]).sum()
+        saved = arrays.price(leaving, b).sum() + arrays.price(p, a)
         return after - float(state.costs[a] + state.costs[b]) - float(saved) - arrays.service_weight
 
     def _lift(self, processes: list[int]) -> _Lifted:

@@ -45,8 +45,8 @@ class Found:
 def search(instance: Instance, start: Sequence[int], seed: int, progress: Progress) -> Found:
     """Looks for a better assignment than the valid one given.
 
-    `progress` says how much of the way is done after so many steps, 0 to 1; at 1 or above the search ends. If it depends on
-    nothing but the steps, equal seeds give equal answers.
+    `progress` says how much of the way is done after so many steps, 0 to 1; at 1 or above the search ends. Where it
+    depends on nothing but the steps, equal seeds give equal answers.
     """
     arrays = arrays_of(instance, start)
     state, chance = State(arrays, start), Chance(seed)
@@ -80,8 +80,8 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
 
 def _temperature(done: float) -> float:
     if done < KNEE:
-        return HOT * float(COOL / HOT) ** (done / KNEE)
-    return COOL * float(COLD / COOL) ** ((done - KNEE) / (1 - KNEE))
+        return float(HOT * (COOL / HOT) ** (done / KNEE))
+    return float(COOL * (COLD / COOL) ** ((done - KNEE) / (1 - KNEE)))
 
 
 class _Partners:

@@ -85,7 +85,7 @@ class State:
         return max(most, max((n for n in range(self.moved_most, -1, -1) if counts[n]), default=0))
 
     def moved_legally(self, moves: Sequence[tuple[int, int]]) -> bool:
-        """Counts these moves in, each of another service, if spread and dependencies then hold; else changes nothing."""
+        """Counts these moves in, if spread and dependencies then hold; else changes nothing."""
         changed = [(self._service[p], self.place[p], b) for p, b in moves]
         for s, a, b in changed:
             self._count(s, a, b)
