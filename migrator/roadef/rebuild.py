@@ -19,6 +19,7 @@ from migrator.roadef.chance import Chance
 from migrator.roadef.state import State
 
 OFF_MAX = 14  # processes that make room for one
+LATER = 1000.0  # above any draw
 GUESTS_FIRST = 0.7  # how often those from elsewhere have to leave before those at home
 
 
@@ -76,15 +77,14 @@ class Rebuild:
         """Who leaves b so that p fits: one of the same service, and then others in a drawn order. None: it cannot."""
         state, arrays, chance = self.state, self.state.arrays, self.chance
         there = (state.place_of == b).nonzero()[0]
-        there = there[chance.shuffled(len(there))]
-        rank = np.zeros(len(there))
+        rank = chance.gumbel(len(there)).copy()
         if chance.uniform() < GUESTS_FIRST:
-            rank[arrays.first[there] == b] = 1
+            rank[arrays.first[there] == b] += LATER
         must = 0
         if state.taken[arrays.service[p], b]:
-            rank[arrays.service[there] == arrays.service[p]] = -1
+            rank[arrays.service[there] == arrays.service[p]] = -LATER
             must = 1
-        there = there[np.argsort(rank, kind="stable")][:OFF_MAX]
+        there = there[np.argsort(rank)][:OFF_MAX]
         row = (state.rows[b] + (arrays.home[p] if b == arrays.first[p] else arrays.away[p]))[self._capacity]
         freed = np.cumsum(state.adds[there][:, self._capacity], axis=0)
         if must == 0 and (row <= 0).all():
