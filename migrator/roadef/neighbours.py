@@ -55,6 +55,9 @@ class Steps:
         left = np.maximum(row, 0.0, out=row) @ self._weights
         base = float(left - state.costs[a]) + self._leave[p] - self._stay(p)
         np.putmask(added, self._unfit[p], FORBIDDEN)
+        legal = state.legal(p)
+        if legal is not None:
+            np.putmask(added, ~legal, FORBIDDEN)
         added[a] = -base
         noisy = added - temperature * self.chance.gumbel(self._machines) if temperature else added
         for _ in range(TRIES):
@@ -79,6 +82,9 @@ class Steps:
         possible = arrays.fits[p][places]
         possible &= arrays.fitting[a][others]
         possible &= places != a
+        legal = state.legal(p)
+        if legal is not None:
+            possible &= legal[places]
         chosen = possible.nonzero()[0][:limit]
         if not len(chosen):
             return 0.0

@@ -18,7 +18,7 @@ from migrator.roadef.arrays import FORBIDDEN, Bools, Floats, Ints
 from migrator.roadef.chance import Chance
 from migrator.roadef.state import State
 
-OFF_MAX = 14  # processes that make room for one
+OFF_MAX = 24  # processes that make room for one
 LATER = 1000.0  # above any draw
 GUESTS_FIRST = 0.7  # how often those from elsewhere have to leave before those at home
 
@@ -57,6 +57,9 @@ class Rebuild:
         b = int(targets[self.chance.below(len(targets))])
         if b == state.place[p]:
             return 0.0
+        legal = state.legal(p)
+        if legal is not None and not legal[b] and not state.taken[arrays.service[p], b]:
+            return 0.0
         limit = -temperature * self.chance.log_uniform() if temperature else 0.0  # the most that may be added
         leaving = self._leaving(p, b)
         if leaving is None or (self._only_grows and self._at_least(p, b, leaving) > limit):
@@ -84,16 +87,26 @@ class Rebuild:
         if state.taken[arrays.service[p], b]:
             rank[arrays.service[there] == arrays.service[p]] = -LATER
             must = 1
+        by_size = chance.below(3) - 1
+        if by_size:
+            rank += by_size * 2.0 * np.log1p(self._size[there])
         there = there[np.argsort(rank)][:OFF_MAX]
         row = (state.rows[b] + (arrays.home[p] if b == arrays.first[p] else arrays.away[p]))[self._capacity]
-        freed = np.cumsum(state.adds[there][:, self._capacity], axis=0)
+        adds = state.adds[there][:, self._capacity]
+        freed = np.cumsum(adds, axis=0)
         if must == 0 and (row <= 0).all():
             return np.empty(0, dtype=np.int64)
         enough = (row <= freed).all(axis=1).nonzero()[0]
         if not len(enough):
             return None
-        leaving: Ints = there[: int(enough[0]) + 1]
-        return leaving
+        count = int(enough[0]) + 1
+        spare = freed[count - 1] - row
+        leaving = np.ones(count, dtype=np.bool_)
+        for i in (adds[must:count] <= spare).all(axis=1).nonzero()[0] + must:  # who can stay after all
+            if (adds[i] <= spare).all():
+                spare -= adds[i]
+                leaving[i] = False
+        return there[:count][leaving]
 
     def _at_least(self, p: int, b: int, leaving: Ints) -> float:
         """What the change adds at least: as if all that leave found places for nothing, and no move cost anything."""
@@ -127,6 +140,10 @@ class Rebuild:
                 taken[i, places[j]] = 0.0
         price += taken
         np.putmask(price, ~arrays.fits[many], FORBIDDEN)
+        for i in range(1, len(processes)):
+            legal = None if same[0, i] else state.legal(processes[i])
+            if legal is not None:
+                np.putmask(price[i], ~legal, FORBIDDEN)
         return _Lifted(
             processes, places, firsts, arrays.home[many], arrays.away[many], rows, costs, price, same, before
         )

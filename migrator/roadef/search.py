@@ -58,8 +58,15 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
     cost = best = state.cost()
     places = list(start)
     iterations = 0
+    rnd = 0
     while (done := progress(iterations)) < 1:
-        temperature = unit * _temperature(done)
+        now, temperature = _round(done)
+        temperature *= unit
+        if now != rnd:
+            rnd = now
+            state = State(arrays, places)
+            cost = state.cost()
+            steps, rebuild = Steps(state, chance), Rebuild(state, chance)
         active = int(np.searchsorted(-sizes, -SIZE_OVER_TEMPERATURE * temperature))
         active = max(min(ACTIVE_MIN, len(sizes)), active)
         partners.among(largest[:active])
@@ -78,7 +85,19 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
     return Found(places, best, iterations)
 
 
-def _temperature(done: float) -> float:
+HOTS = (0.5, 0.2, 0.1, 0.05, 0.03, 0.02)
+FIRST = 0.4
+
+
+def _round(done: float) -> tuple[int, float]:
+    if done < FIRST:
+        return 0, _temperature(done / FIRST, HOTS[0])
+    part = (done - FIRST) / (1 - FIRST) * (len(HOTS) - 1)
+    i = min(int(part), len(HOTS) - 2)
+    return i + 1, _temperature(part - i, HOTS[i + 1])
+
+
+def _temperature(done: float, HOT: float) -> float:
     if done < KNEE:
         return float(HOT * (COOL / HOT) ** (done / KNEE))
     return float(COOL * (COLD / COOL) ** ((done - KNEE) / (1 - KNEE)))

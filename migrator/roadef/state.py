@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from migrator.roadef.arrays import FORBIDDEN, Arrays, Ints
+from migrator.roadef.arrays import FORBIDDEN, Arrays, Bools, Ints
 
 
 class State:
@@ -95,6 +95,27 @@ class State:
                     self._count(t, d, c)
                 return False
         return True
+
+    def legal(self, p: int) -> Bools | None:
+        """Where spread and dependencies let p go while all others stay, an entry a machine; None: anywhere."""
+        s, a = self._service[p], self.place[p]
+        if self._free[s]:
+            return None
+        arrays, near = self.arrays, self.near
+        old, here = self._neighbourhood[a], self._location[a]
+        allowed: Bools | None = None
+        if near[s][old] == 1 and any(near[other][old] for other in arrays.needed_by[s]):
+            allowed = arrays.neighbourhood == old
+        elif arrays.needs[s]:
+            fewest = [min(counts) for counts in zip(*(near[other] for other in arrays.needs[s]), strict=True)]
+            if not all(fewest):
+                allowed = np.array(fewest, dtype=np.bool_)[arrays.neighbourhood]
+        counts = self.at_location[s]
+        if self.locations[s] == arrays.spread[s] and counts[here] == 1:
+            new = np.array(counts) == 0
+            new[here] = True
+            allowed = new[arrays.location] if allowed is None else allowed & new[arrays.location]
+        return allowed
 
     def _count(self, s: int, a: int, b: int) -> None:
         near = self.near[s]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -146,3 +148,24 @@ def test_the_answer_is_valid_no_dearer_than_the_start_and_the_same_again(
     assert found == again
     assert first_fault(inst, start, found.places) is None
     assert evaluate(inst, start, found.places).total == found.cost <= evaluate(inst, start, start).total
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(instances(processes_max=14), st.integers(0, 99))
+def test_where_one_process_may_go_by_spread_and_dependencies_is_what_the_judge_says(
+    made: tuple[Instance, list[int]], seed: int
+):
+    inst, start = made
+    roomy = replace(inst, machines=tuple(replace(m, capacity=tuple(1000 for _ in m.capacity)) for m in inst.machines))
+    arrays = arrays_of(roomy, start)
+    state, chance = State(arrays, start), Chance(seed)
+    steps = Steps(state, chance)
+    for _ in range(5):
+        steps.move(chance.below(len(start)), 1000.0)
+        for p in range(len(start)):
+            legal = state.legal(p)
+            for b in range(len(inst.machines)):
+                places = [*state.place[:p], b, *state.place[p + 1 :]]
+                fault = first_fault(roomy, start, places)
+                if fault is None or "on one machine" not in fault:
+                    assert (legal is None or bool(legal[b])) == (fault is None)
