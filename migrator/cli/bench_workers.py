@@ -13,7 +13,7 @@ from threading import Event
 
 from migrator.cli.signals import SIGNALS
 from migrator.roadef.instance import Instance
-from migrator.roadef.search import search
+from migrator.roadef.search import MIXES, search
 
 RESERVE_S = 0.5  # for the end: gathering, judging and writing the answer
 
@@ -37,18 +37,18 @@ class Answer:
 
 
 def run(task: Task, seed: int, workers: int) -> tuple[list[Answer], bool]:
-    """The answers of all workers, and whether a signal ended them early. Worker n has the seed seed * workers + n."""
+    """The answers of all workers, and whether a signal ended them early. Each has its seed and its mix of steps."""
     asked = Event()
     SIGNALS.working(asked.set)
     context = multiprocessing.get_context("spawn")
     pipes = []
     for n in range(1, workers):
         ours, theirs = context.Pipe()
-        child = context.Process(target=_child, args=(theirs, task, seed * workers + n), daemon=True)
+        child = context.Process(target=_child, args=(theirs, task, seed, n, workers), daemon=True)
         child.start()
         theirs.close()
         pipes.append((child, ours))
-    answers = [_work(task, seed * workers, asked.is_set)]
+    answers = [_work(task, seed, 0, workers, asked.is_set)]
     for child, pipe in pipes:
         if asked.is_set():
             pipe.send("stop")
@@ -73,18 +73,19 @@ def _received(pipe: Connection, asked: Event) -> Answer | None:
         return None
 
 
-def _child(pipe: Connection, task: Task, seed: int) -> None:
+def _child(pipe: Connection, task: Task, seed: int, n: int, workers: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # which a terminal sends to all: the first process decides
         signal.signal(number, signal.SIG_IGN)
-    answer = _work(task, seed, pipe.poll)
+    answer = _work(task, seed, n, workers, pipe.poll)
     try:
         pipe.send(answer)
     except OSError:
         return  # the first process is gone
 
 
-def _work(task: Task, seed: int, stopped: Callable[[], bool]) -> Answer:
-    found = search(task.instance, task.start, seed, _progress(task, stopped))
+def _work(task: Task, seed: int, n: int, workers: int, stopped: Callable[[], bool]) -> Answer:
+    mix = MIXES[n % len(MIXES)]
+    found = search(task.instance, task.start, seed * workers + n, _progress(task, stopped), mix)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Answer(found.places, found.iterations, memory)
 

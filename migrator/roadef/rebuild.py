@@ -101,12 +101,13 @@ class Rebuild:
             return None
         count = int(enough[0]) + 1
         spare = freed[count - 1] - row
-        leaving = np.ones(count, dtype=np.bool_)
+        leaves = np.ones(count, dtype=np.bool_)
         for i in (adds[must:count] <= spare).all(axis=1).nonzero()[0] + must:  # who can stay after all
             if (adds[i] <= spare).all():
                 spare -= adds[i]
-                leaving[i] = False
-        return there[:count][leaving]
+                leaves[i] = False
+        leaving: Ints = there[:count][leaves]
+        return leaving
 
     def _at_least(self, p: int, b: int, leaving: Ints) -> float:
         """What the change adds at least: as if all that leave found places for nothing, and no move cost anything."""

@@ -2,9 +2,13 @@
 
 Processes differ in size by four orders of magnitude. While it is hot only the large ones are moved: where those end is
 decided then, and small ones that wander about by chance would only stand in their way. So a process takes part once
-the temperature is under its size (what its needs cost over the safety capacity) over `SIZE_OVER_TEMPERATURE`.
+its size (what its needs cost over the safety capacity) is `SIZE_OVER_TEMPERATURE` times the temperature.
 
-It ends cold: the last part of the way cools fast to where nothing but improvements is left.
+It goes in rounds. Each begins with the best assignment so far, hot, and ends so cold that nothing but improvements is
+left; the later rounds begin less hot, and change less.
+
+Where machines are nearly full and little may move, making room is what helps; elsewhere many quick exchanges do. What
+an instance is like is not known before, so there are two mixes of steps, for searches that run side by side.
 """
 
 from __future__ import annotations
@@ -14,23 +18,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from migrator.roadef.arrays import arrays_of
+from migrator.roadef.arrays import Arrays, Ints, arrays_of
 from migrator.roadef.chance import Chance
 from migrator.roadef.instance import Instance
 from migrator.roadef.neighbours import Steps
 from migrator.roadef.rebuild import Rebuild
 from migrator.roadef.state import State
 
-# Temperatures are in units of the mean size of a process: at the beginning, at `KNEE` of the way, at the end.
-HOT, COOL, COLD = 0.5, 1e-3, 1e-5
+# A round: where on the way it ends, and its first temperature, in units of the mean size of a process.
+ROUNDS = ((0.6, 0.5), (0.8, 0.1), (1.0, 0.02))
+COOL, COLD = 1e-3, 1e-5  # the temperature at the knee of a round, and at its end
 KNEE = 0.85
 SIZE_OVER_TEMPERATURE = 3.0
 ACTIVE_MIN = 30
 BLOCK = 64  # steps between looks at the clock
 PARTNERS = 1000  # processes that one is asked to change places with
-REBUILD, MOVE = 0.6, 0.15  # shares of the steps; the rest are swaps
 
 Progress = Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the kinds of steps; the rest are swaps."""
+
+    rebuild: float
+    move: float
+
+
+MIXES = (Mix(0.6, 0.15), Mix(0.1, 0.3))
 
 
 @dataclass(frozen=True)
@@ -42,83 +57,77 @@ class Found:
     iterations: int
 
 
-def search(instance: Instance, start: Sequence[int], seed: int, progress: Progress) -> Found:
+def search(instance: Instance, start: Sequence[int], seed: int, progress: Progress, mix: Mix = MIXES[0]) -> Found:
     """Looks for a better assignment than the valid one given.
 
     `progress` says how much of the way is done after so many steps, 0 to 1; at 1 or above the search ends. Where it
     depends on nothing but the steps, equal seeds give equal answers.
     """
-    arrays = arrays_of(instance, start)
-    state, chance = State(arrays, start), Chance(seed)
-    steps, rebuild = Steps(state, chance), Rebuild(state, chance)
+    arrays, chance = arrays_of(instance, start), Chance(seed)
+    walk = _Walk(arrays, start, chance, mix)
     largest = np.argsort(-arrays.size, kind="stable")
     sizes = arrays.size[largest]
     unit = float(sizes.mean())
-    partners = _Partners(chance)
-    cost = best = state.cost()
-    places = list(start)
-    iterations = 0
-    rnd = 0
+    best, places = walk.cost, list(start)
+    iterations = current = 0
     while (done := progress(iterations)) < 1:
-        now, temperature = _round(done)
+        number, temperature = temperature_at(done)
         temperature *= unit
-        if now != rnd:
-            rnd = now
-            state = State(arrays, places)
-            cost = state.cost()
-            steps, rebuild = Steps(state, chance), Rebuild(state, chance)
+        if number != current:
+            current = number
+            walk = _Walk(arrays, places, chance, mix)
         active = int(np.searchsorted(-sizes, -SIZE_OVER_TEMPERATURE * temperature))
-        active = max(min(ACTIVE_MIN, len(sizes)), active)
-        partners.among(largest[:active])
-        for _ in range(BLOCK):
-            p = int(largest[chance.below(active)])
-            kind = chance.uniform()
-            if kind < REBUILD:
-                cost += rebuild.step(p, temperature)
-            elif kind < REBUILD + MOVE:
-                cost += steps.move(p, temperature)
-            else:
-                cost += steps.swap(p, partners.next(), temperature)
+        walk.block(largest[: max(min(ACTIVE_MIN, len(sizes)), active)], temperature)
         iterations += BLOCK
-        if cost < best:
-            best, places = cost, list(state.place)
+        if walk.cost < best:
+            best, places = walk.cost, list(walk.state.place)
     return Found(places, best, iterations)
 
 
-HOTS = (0.5, 0.2, 0.1, 0.05, 0.03, 0.02)
-FIRST = 0.4
+def temperature_at(done: float) -> tuple[int, float]:
+    """The round that is under way when so much is done (0 to below 1), and the temperature in mean sizes."""
+    begin = 0.0
+    for number, (end, hot) in enumerate(ROUNDS):
+        if done < end:
+            part = (done - begin) / (end - begin)
+            if part < KNEE:
+                return number, float(hot * (COOL / hot) ** (part / KNEE))
+            return number, float(COOL * (COLD / COOL) ** ((part - KNEE) / (1 - KNEE)))
+        begin = end
+    raise ValueError(f"{done} is not below 1")
 
 
-def _round(done: float) -> tuple[int, float]:
-    if done < FIRST:
-        return 0, _temperature(done / FIRST, HOTS[0])
-    part = (done - FIRST) / (1 - FIRST) * (len(HOTS) - 1)
-    i = min(int(part), len(HOTS) - 2)
-    return i + 1, _temperature(part - i, HOTS[i + 1])
+class _Walk:
+    """A state on its way, and the cost of it as the steps add up."""
 
-
-def _temperature(done: float, HOT: float) -> float:
-    if done < KNEE:
-        return float(HOT * (COOL / HOT) ** (done / KNEE))
-    return float(COOL * (COLD / COOL) ** ((done - KNEE) / (1 - KNEE)))
-
-
-class _Partners:
-    """Lots of processes, in an order that is drawn anew when all were had."""
-
-    def __init__(self, chance: Chance) -> None:
+    def __init__(self, arrays: Arrays, places: Sequence[int], chance: Chance, mix: Mix) -> None:
+        self.state = State(arrays, places)
+        self.cost = self.state.cost()
         self._chance = chance
-        self._active = self._order = np.empty(0, dtype=np.int64)
+        self._mix = mix
+        self._steps, self._rebuild = Steps(self.state, chance), Rebuild(self.state, chance)
+        self._order: Ints = np.empty(0, dtype=np.int64)
         self._at = 0
 
-    def among(self, active: np.ndarray) -> None:
-        if len(active) != len(self._active):
-            self._active, self._order = active, active
-            self._at = len(active)
+    def block(self, active: Ints, temperature: float) -> None:
+        """`BLOCK` steps of the processes that are active."""
+        if len(active) != len(self._order):
+            self._order, self._at = active, len(active)
+        chance, mix = self._chance, self._mix
+        for _ in range(BLOCK):
+            p = int(active[chance.below(len(active))])
+            kind = chance.uniform()
+            if kind < mix.rebuild:
+                self.cost += self._rebuild.step(p, temperature)
+            elif kind < mix.rebuild + mix.move:
+                self.cost += self._steps.move(p, temperature)
+            else:
+                self.cost += self._steps.swap(p, self._partners(), temperature)
 
-    def next(self) -> np.ndarray:
-        if self._at + PARTNERS > len(self._active):
-            self._order = self._active[self._chance.shuffled(len(self._active))]
+    def _partners(self) -> Ints:
+        """The next lot of the active processes, in an order that is drawn anew when all were had."""
+        if self._at + PARTNERS > len(self._order):
+            self._order = self._order[self._chance.shuffled(len(self._order))]
             self._at = 0
         self._at += PARTNERS
         return self._order[self._at - PARTNERS : self._at]
