@@ -21,31 +21,36 @@ from tests.properties.machines import every_assignment, instances, text_of
 
 def valid_by_the_rules(inst: Instance, start: list[int], places: tuple[int, ...] | list[int]) -> bool:
     """Each rule as the challenge states it, asked of every machine, resource, service and process by itself."""
-    machines, processes = range(len(inst.machines)), range(len(inst.processes))
-    for m in machines:
-        for r, resource in enumerate(inst.resources):
-            on = {p for p in processes if places[p] == m}
-            if resource.transient:
-                on |= {p for p in processes if start[p] == m}
-            if sum(inst.processes[p].needs[r] for p in on) > inst.machines[m].capacity[r]:
-                return False
-    for p in processes:
-        for q in processes:
-            if p < q and inst.processes[p].service == inst.processes[q].service and places[p] == places[q]:
-                return False
-    for s, service in enumerate(inst.services):
-        of_s = [p for p in processes if inst.processes[p].service == s]
-        if sum(any(inst.machines[places[p]].location == place for p in of_s) for place in range(10)) < service.spread:
-            return False
-        for p in of_s:
-            near = inst.machines[places[p]].neighbourhood
-            for other in service.depends_on:
-                if not any(
-                    inst.processes[q].service == other and inst.machines[places[q]].neighbourhood == near
-                    for q in processes
-                ):
-                    return False
-    return True
+    return (
+        all(_within(inst, start, places, m, r) for m in range(len(inst.machines)) for r in range(len(inst.resources)))
+        and not any(
+            inst.processes[p].service == inst.processes[q].service and places[p] == places[q]
+            for p in range(len(places))
+            for q in range(p)
+        )
+        and all(_spread_and_near(inst, places, s) for s in range(len(inst.services)))
+    )
+
+
+def _within(inst: Instance, start: list[int], places: tuple[int, ...] | list[int], m: int, r: int) -> bool:
+    on = {p for p in range(len(places)) if places[p] == m}
+    if inst.resources[r].transient:
+        on |= {p for p in range(len(places)) if start[p] == m}
+    return sum(inst.processes[p].needs[r] for p in on) <= inst.machines[m].capacity[r]
+
+
+def _spread_and_near(inst: Instance, places: tuple[int, ...] | list[int], s: int) -> bool:
+    where = {
+        t: [inst.machines[m] for p, m in enumerate(places) if inst.processes[p].service == t]
+        for t in range(len(inst.services))
+    }
+    if sum(any(m.location == place for m in where[s]) for place in range(10)) < inst.services[s].spread:
+        return False
+    return all(
+        any(other.neighbourhood == mine.neighbourhood for other in where[t])
+        for mine in where[s]
+        for t in inst.services[s].depends_on
+    )
 
 
 def cost_by_the_rules(inst: Instance, start: list[int], places: tuple[int, ...] | list[int]) -> int:
@@ -104,13 +109,9 @@ def test_every_step_keeps_the_rules_and_adds_what_a_full_count_says(
     assert state.cost() == cost
     for _ in range(12):
         p = chance.below(len(start))
-        for step in (
-            lambda: steps.move(p, temperature),
-            lambda: steps.swap(p, everyone, temperature),
-            lambda: rebuild.step(p, temperature),
-        ):
+        for step, more in ((steps.move, ()), (steps.swap, (everyone,)), (rebuild.step, ())):
             before = list(state.place)
-            added = step()
+            added = step(p, *more, temperature)
             if state.place != before:
                 event("changed")
             cost += added
