@@ -97,14 +97,14 @@ def section(rows: list[Row], seconds: float) -> str:
     return f"""## Machine reassignment (ROADEF/EURO 2012)
 
 `make bench-roadef` writes this section; `make bench-roadef DATA=FOLDER` reads `FOLDER/roadef/model_X.txt` and
-`assignment_X.txt`, in the challenge's format. One of them: `migrator bench roadef MODEL ASSIGNMENT --seconds 300 -o OUT`;
-with `--iterations N` instead of a time, equal words give an equal answer.
+`assignment_X.txt`, in the challenge's format. One of them is `migrator bench roadef MODEL ASSIGNMENT -o OUT`; with
+`--iterations N` instead of a time (rounded up to 64), equal words give an equal answer.
 
 Google's problem judges the search, not the product: processes on machines under capacities, conflicts, spread,
 dependencies and room for what moves; the cost is load over the safety capacities, balance, and moves. S41 is the
-winning team's program, with its published results at 300 s. *Excess* is (found - S41) / (start - lower bound); the target
-is at most 2 %. Every answer is judged by `roadef/cost.py`, which shares no code with the search. Two processes search, in
-NumPy and Python; memory is that of both.
+winning team's program, with its published results at 300 s. *Excess* is (found - S41) / (start - lower bound); the
+target is at most 2 %. Every answer is judged by `roadef/cost.py`, which shares no code with the search. Two processes
+search, in NumPy and Python; memory is that of both.
 
 **{verdict}**
 
