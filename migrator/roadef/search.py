@@ -5,7 +5,8 @@ decided then, and small ones that wander about by chance would only stand in the
 its size (what its needs cost over the safety capacity) is `SIZE_OVER_TEMPERATURE` times the temperature.
 
 It goes in rounds. Each begins with the best assignment so far, hot, and ends so cold that nothing but improvements is
-left; the later rounds begin less hot, and change less.
+left. The first is of everything; in each of the others only what is on a few machines, drawn, is active: so much can be
+turned over without losing what is good elsewhere.
 
 Where machines are nearly full and little may move, making room is what helps; elsewhere many quick exchanges do. What
 an instance is like is not known before, so there are two mixes of steps, for searches that run side by side.
@@ -25,8 +26,11 @@ from migrator.roadef.neighbours import Steps
 from migrator.roadef.rebuild import Rebuild
 from migrator.roadef.state import State
 
-# A round: where on the way it ends, and its first temperature, in units of the mean size of a process.
-ROUNDS = ((0.6, 0.5), (0.8, 0.1), (1.0, 0.02))
+# Temperatures are in units of the mean size of a process. The first round is of everything.
+FIRST_PART, FIRST_HOT = 0.4, 0.5
+ROUNDS = 60  # that follow, each of a part of the machines, with one of these temperatures to begin with
+HOTS = (0.5, 0.1, 0.02)
+MACHINES_PART, MACHINES_MIN = 0.2, 4
 COOL, COLD = 1e-3, 1e-5  # the temperature at the knee of a round, and at its end
 KNEE = 0.85
 SIZE_OVER_TEMPERATURE = 3.0
@@ -76,6 +80,8 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
         if number != current:
             current = number
             walk = _Walk(arrays, places, chance, mix)
+            largest = walk.on_some_machines()
+            sizes = arrays.size[largest]
         active = int(np.searchsorted(-sizes, -SIZE_OVER_TEMPERATURE * temperature))
         walk.block(largest[: max(min(ACTIVE_MIN, len(sizes)), active)], temperature)
         iterations += BLOCK
@@ -86,15 +92,15 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
 
 def temperature_at(done: float) -> tuple[int, float]:
     """The round that is under way when so much is done (0 to below 1), and the temperature in mean sizes."""
-    begin = 0.0
-    for number, (end, hot) in enumerate(ROUNDS):
-        if done < end:
-            part = (done - begin) / (end - begin)
-            if part < KNEE:
-                return number, float(hot * (COOL / hot) ** (part / KNEE))
-            return number, float(COOL * (COLD / COOL) ** ((part - KNEE) / (1 - KNEE)))
-        begin = end
-    raise ValueError(f"{done} is not below 1")
+    if done < FIRST_PART:
+        number, part, hot = 0, done / FIRST_PART, FIRST_HOT
+    else:
+        rounds = (done - FIRST_PART) / (1 - FIRST_PART) * ROUNDS
+        number = int(rounds) + 1
+        part, hot = rounds - int(rounds), HOTS[number % len(HOTS)]
+    if part < KNEE:
+        return number, float(hot * (COOL / hot) ** (part / KNEE))
+    return number, float(COOL * (COLD / COOL) ** ((part - KNEE) / (1 - KNEE)))
 
 
 class _Walk:
@@ -108,6 +114,16 @@ class _Walk:
         self._steps, self._rebuild = Steps(self.state, chance), Rebuild(self.state, chance)
         self._order: Ints = np.empty(0, dtype=np.int64)
         self._at = 0
+
+    def on_some_machines(self) -> Ints:
+        """The processes on a few machines, the largest first: one that costs much, and others by chance."""
+        state, chance = self.state, self._chance
+        count = len(state.costs)
+        dear = int((state.costs + state.costs.mean() * chance.gumbel(count)).argmax())
+        some = chance.shuffled(count)[: max(MACHINES_MIN, int(MACHINES_PART * count))]
+        chosen = np.isin(state.place_of, np.append(some, dear)).nonzero()[0]
+        ordered: Ints = chosen[np.argsort(-state.arrays.size[chosen], kind="stable")]
+        return ordered if len(ordered) else np.arange(len(state.place))
 
     def block(self, active: Ints, temperature: float) -> None:
         """`BLOCK` steps of the processes that are active."""
