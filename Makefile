@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full sim lint bench-blackout bench-planner chaos soak clean
+.PHONY: help setup demo test test-full sim lint bench-blackout bench-planner bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -43,6 +43,11 @@ DATA ?= ../shared/bench
 bench-planner:
 	@tools/setup --no-image
 	@$(PYTHON) -m migrator.demo.planner_bench --data $(DATA)
+
+# make bench-roadef   the search on the instances of ROADEF/EURO 2012 in DATA/roadef, 300 s each, beside published results
+bench-roadef:
+	@tools/setup --no-image
+	@$(PYTHON) -m migrator.demo.roadef_bench --data $(DATA)
 
 # make chaos   every state of a migration times everything that can break in it; writes docs/reliability.md
 chaos: setup

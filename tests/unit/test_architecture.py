@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "protocol": {"model"},
     "planner": {"model"},
     "checker": {"model"},
+    "roadef": set(),
     "journal": {"model", "protocol"},
     "transport": {"model"},
     "runtime": {"model"},
@@ -35,6 +36,7 @@ MAY_IMPORT = {
         "model",
         "planner",
         "protocol",
+        "roadef",
         "sim",
         "steps",
         "transport",
@@ -42,7 +44,7 @@ MAY_IMPORT = {
     "demo": {"cli", "lab", "model"},
     "chaos": {"executor", "inventory", "journal", "lab", "model", "protocol", "steps", "transport"},
 }
-PURE = ("model", "protocol", "planner", "checker")
+PURE = ("model", "protocol", "planner", "checker", "roadef")
 IO_MODULES = {"asyncio", "asyncssh", "os", "pathlib", "random", "socket", "sqlite3", "subprocess", "time"}
 LINES_MAX = 400
 
