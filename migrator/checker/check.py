@@ -10,6 +10,7 @@ from migrator.checker.findings import Code, Finding
 from migrator.checker.pairs import pair_findings
 from migrator.checker.replay import replay_findings
 from migrator.checker.rules import rule_findings
+from migrator.checker.rules_end import end_findings
 from migrator.checker.statements import statement_findings
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
@@ -27,4 +28,5 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += pair_findings(cluster, plan, policy)
         found += replay_findings(cluster, plan, policy)
         found += rule_findings(cluster, plan, policy)
+        found += end_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

@@ -28,6 +28,8 @@ class Code(StrEnum):
     PINNED = "pinned"
     SPREAD = "not-spread"
     CROWDED = "too-many-containers"
+    APART = "not-together"
+    SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"
     WAITS_CYCLE = "waits-in-a-circle"
     OVER_LIMITS = "over-limits"
@@ -39,11 +41,15 @@ class Code(StrEnum):
 
     @property
     def drifts(self) -> bool:
-        """Whether it rests on a measured number, which is another a second later: never what makes a plan stale."""
+        """Whether it rests on a measured number, which is another a second later, or on a soft rule: never what makes
+        a plan stale.
+        """
         return self in _DRIFTING
 
 
-_DRIFTING = frozenset({Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG})
+_DRIFTING = frozenset(
+    {Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG, Code.SOFT_UNSAID}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ rules:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
 Label = Annotated[str, Field(min_length=1, max_length=63)]
@@ -27,44 +27,73 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Placed(_Strict):
+class _Entry(_Strict):
+    """What every rule has. A weight that nobody reads would be a mistake of whoever wrote it."""
+
+    soft: bool = False
+    weight: Annotated[float | int, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _weight_is_for_soft(self) -> Self:
+        if not self.soft and self.weight != 1.0:
+            raise ValueError("a weight is for a rule with soft: true")
+        return self
+
+    @property
+    def strength(self) -> Any:
+        return {"soft": self.soft, "weight": float(self.weight)}
+
+
+class _Placed(_Entry):
     rule: Literal["ban", "fence"]
     containers: Selector
     nodes: Annotated[list[Selector], Field(min_length=1)]
 
     def value(self) -> Rule:
         kind = Ban if self.rule == "ban" else Fence
-        return kind(self.containers, tuple(self.nodes))
+        return kind(self.containers, tuple(self.nodes), **self.strength)
 
 
-class _Pin(_Strict):
+class _Pin(_Entry):
     rule: Literal["pin"]
     containers: Selector
 
     def value(self) -> Rule:
-        return Pin(self.containers)
+        return Pin(self.containers, **self.strength)
 
 
-class _Spread(_Strict):
+class _Spread(_Entry):
     rule: Literal["spread"]
     label: Label
     domain: Label
     at_most: Count
+    continuous: bool = True
 
     def value(self) -> Rule:
-        return Spread(self.label, self.domain, self.at_most)
+        return Spread(self.label, self.domain, self.at_most, continuous=self.continuous, **self.strength)
 
 
-class _Crowd(_Strict):
+class _Crowd(_Entry):
     rule: Literal["containers-per-node"]
     at_most: Count
     nodes: list[Selector] = []
+    continuous: bool = True
 
     def value(self) -> Rule:
-        return Crowd(self.at_most, tuple(self.nodes))
+        return Crowd(self.at_most, tuple(self.nodes), continuous=self.continuous, **self.strength)
 
 
-RuleEntry = Annotated[_Placed | _Pin | _Spread | _Crowd, Field(discriminator="rule")]
+class _Affinity(_Entry):
+    rule: Literal["affinity"]
+    label: Label
+    domain: Annotated[str, Field(max_length=63)] = ""
+    continuous: bool = False
+
+    def value(self) -> Rule:
+        return Affinity(self.label, self.domain, continuous=self.continuous, **self.strength)
+
+
+RuleEntry = Annotated[_Placed | _Pin | _Spread | _Crowd | _Affinity, Field(discriminator="rule")]
 
 
 class _Document(_Strict):
@@ -92,7 +121,7 @@ def load(path: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadInput(f"{path}: {field}: {first['msg']}") from error
+        raise BadInput(f"{path}: {field}: {str(first['msg']).removeprefix('Value error, ')}") from error
     said = {name: value for name, value in document.model_dump(exclude={"rules"}).items() if value is not None}
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(said["anti_affinity"])

@@ -10,6 +10,7 @@ from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
+from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
 
 
@@ -41,7 +42,7 @@ def assemble(
         makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
         makespan_bound_s=bound_s,
         stays=stays,
-        notes=notes,
+        notes=(*notes, *rule_notes(cluster.nodes, policy, {leg.name: leg.target for leg in legs})),
         policy=policy,
     )
 

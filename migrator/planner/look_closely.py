@@ -33,6 +33,7 @@ def place_closely(
     if policy.rules or len(movers) * len(targets) > PAIRS_MAX:
         book = Rulebook([site.node for site in sites.values()], everywhere, policy)
         index = {name: number for number, name in enumerate(sites)}
+        book.leave(movers)
         filled = dict(sites)
         for mover in movers:
             if mover.name in built.choices:

@@ -65,6 +65,7 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
     """Those that their target cannot take whatever the order."""
     going, stuck = {mover.name for mover in movers}, []
     book, numbers = Rulebook(cluster.nodes, cluster.nodes, policy), {n.name: i for i, n in enumerate(cluster.nodes)}
+    book.leave(movers)
     for mover in movers:
         target = cluster.node(wishes[mover.name])
         meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]

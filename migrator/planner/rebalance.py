@@ -22,6 +22,7 @@ from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover
+from migrator.planner.rule_notes import cost
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 
 NAMES_MAX = 10  # in a note
@@ -45,7 +46,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     """
     nodes = open_nodes(cluster)
     movers = free_movers(cluster, nodes)
-    before = fleet_score(nodes, policy)
+    before = fleet_score(nodes, policy, (), cluster.nodes)
     found = _search(cluster, nodes, movers, policy, terms)
     if found.blocked:
         once = replace(terms, once=True)
@@ -63,13 +64,23 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     )
 
 
-def fleet_score(nodes: Sequence[NodeFacts], policy: PlanPolicy, legs: Sequence[Leg] = ()) -> float:
-    """The score of these nodes once the legs are done, with what broken rules add to it."""
+def fleet_score(
+    nodes: Sequence[NodeFacts],
+    policy: PlanPolicy,
+    legs: Sequence[Leg] = (),
+    everywhere: Sequence[NodeFacts] | None = None,
+) -> float:
+    """The score of these nodes once the legs are done, with what broken rules add to it.
+
+    `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules.
+    """
     spread = Spread(nodes)
     for change in _changes(nodes, legs):
         spread.move(change)
-    wrong = broken(company(nodes, policy, {leg.name: leg.target for leg in legs}))
-    return round(spread.score + MENDED * wrong / max(1, len(nodes)), DIGITS)
+    moved = {leg.name: leg.target for leg in legs}
+    wrong = MENDED * broken(company(nodes, policy, moved))
+    wrong += cost(nodes if everywhere is None else everywhere, policy, moved, MENDED)
+    return round(spread.score + wrong / max(1, len(nodes)), DIGITS)
 
 
 def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> list[Leg]:
@@ -83,7 +94,7 @@ def _search(
     search = Balance(movers, nodes, policy, cluster.nodes)
     search.run(terms)
     legs, blocked = sequence(legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy)))
-    return _Found(search, legs, blocked, fleet_score(nodes, policy, legs), terms.once)
+    return _Found(search, legs, blocked, fleet_score(nodes, policy, legs, cluster.nodes), terms.once)
 
 
 def _changes(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> Iterator[Change]:

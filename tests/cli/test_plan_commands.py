@@ -271,7 +271,8 @@ def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrato
     assert migrator(*words, "-o", made)[0] == 0
     document = json.loads(made.read_text())
     assert document["policy"]["headroom_percent"] == 20
-    assert document["policy"]["rules"] == [{"containers": "a", "nodes": ["n2"], "rule": "ban"}]
+    kept = {"containers": "a", "nodes": ["n2"], "rule": "ban", "soft": False, "weight": 1.0}
+    assert document["policy"]["rules"] == [kept]
     assert {m["container"]: m["target"] for m in document["moves"]}["a"] == "n3"
     assert migrator("check", made, "--snapshot", fits)[0] == 0
     assert json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]["headroom_percent"] == 7

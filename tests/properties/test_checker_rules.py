@@ -14,7 +14,7 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.plan import Plan, PlannedMove
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -128,6 +128,48 @@ def crowded_domain(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return under(Spread("anti-affinity", "rack", 1))(fleet, plan, move)
 
 
+def with_labels(fleet: Cluster, moves: tuple[PlannedMove, ...], labels: dict[str, str]) -> Cluster:
+    """The fleet with these labels on the containers of these moves."""
+    for move in moves:
+        descriptor = source_of(fleet, move).descriptor
+        assert descriptor is not None
+        fleet = with_container(fleet, move, descriptor=replace(descriptor, labels=labels))
+    return fleet
+
+
+def parted(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two containers of one group, together on n0, that the plan takes to different nodes."""
+    other = another(plan, move)
+    fleet = with_labels(fleet, (move, other), {"pair": "p"})
+    elsewhere = next(n.name for n in fleet.nodes if n.name not in (move.source, other.target))
+    return under(Affinity("pair"))(fleet, with_move(plan, move, target=elsewhere), move)
+
+
+def out_of_the_rack(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A whole group that goes to one node, outside the rack that it may not leave at any moment."""
+    fleet = with_labels(with_node(fleet, move.source, labels={"rack": "r0"}), (move,), {"pair": "p"})
+    return under(Affinity("pair", "rack", continuous=True))(fleet, plan, move)
+
+
+def crowded_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    return under(Crowd(1, continuous=False))(fleet, plan, move)
+
+
+def crowded_domain_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    fleet, plan = crowded_domain(fleet, plan, move)
+    return under(Spread("anti-affinity", "rack", 1, continuous=False))(fleet, plan, move)
+
+
+def silence(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A soft rule that is broken, in a plan that does not say so."""
+    return under(Ban(move.container, (move.target,), soft=True))(fleet, plan, move)
+
+
+VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
+    (Code.APART, out_of_the_rack),
+    (Code.CROWDED, crowded_at_the_end),
+    (Code.SPREAD, crowded_domain_at_the_end),
+]
 BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.WRONG_CLUSTER: lambda f, p, m: (replace(f, name="other"), p),
     Code.UNKNOWN_NODE: lambda f, p, m: (f, with_move(p, m, target="n77")),
@@ -150,6 +192,8 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.PINNED: lambda f, p, m: under(Pin(m.container))(f, p, m),
     Code.SPREAD: crowded_domain,
     Code.CROWDED: under(Crowd(1)),
+    Code.APART: parted,
+    Code.SOFT_UNSAID: silence,
     Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
     Code.WAITS_CYCLE: circle,
     Code.OVER_LIMITS: full,
@@ -165,14 +209,26 @@ def test_there_is_a_way_to_break_every_rule() -> None:
     assert BREAKS.keys() == set(Code)
 
 
-@pytest.mark.parametrize("code", list(Code))
+@pytest.mark.parametrize(("code", "break_it"), [*BREAKS.items(), *VARIANTS])
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(good())
 def test_a_plan_broken_in_one_way_is_found_broken_in_that_way(
-    code: Code, drawn: tuple[Cluster, Plan, PlannedMove]
+    code: Code,
+    break_it: Callable[[Cluster, Plan, PlannedMove], Broken],
+    drawn: tuple[Cluster, Plan, PlannedMove],
 ) -> None:
-    fleet, plan = BREAKS[code](*drawn)
+    fleet, plan = break_it(*drawn)
     assert code in {finding.code for finding in check(fleet, plan, plan.policy)}
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(good())
+def test_a_soft_rule_is_no_finding_and_never_makes_a_plan_stale(drawn: tuple[Cluster, Plan, PlannedMove]) -> None:
+    fleet, plan = silence(*drawn)
+    assert {finding.code for finding in check(fleet, plan, plan.policy)} == {Code.SOFT_UNSAID}
+    assert Code.SOFT_UNSAID.drifts
+    said = replace(plan, notes=("soft rule 1 (ban, weight 1) is broken by this plan: ...",))
+    assert check(fleet, said, plan.policy) == ()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Spread
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread
 
 TEXT = """
 headroom_percent: 10
@@ -19,6 +19,8 @@ rules:
   - {rule: pin, containers: app=licensed}
   - {rule: spread, label: app, domain: rack, at_most: 2}
   - {rule: containers-per-node, at_most: 40}
+  - {rule: affinity, label: tier, domain: rack}
+  - {rule: spread, label: svc, domain: rack, at_most: 1, continuous: false, soft: true, weight: 2}
 """
 
 
@@ -34,6 +36,8 @@ def test_every_rule_is_read(tmp_path: Path):
             Pin("app=licensed"),
             Spread("app", "rack", 2),
             Crowd(40),
+            Affinity("tier", "rack"),
+            Spread("svc", "rack", 1, continuous=False, soft=True, weight=2.0),
         ),
     }
 
@@ -53,6 +57,11 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
         ("headroom_percent: 10", "headroom: 10", "headroom: Extra inputs are not permitted"),
         ("app=licensed", "'-x=y'", "rules.2.pin.containers"),
         ("rules:", "rules: [", "not YAML"),
+        ("weight: 2", "weight: 0", "rules.6.spread.weight"),
+        ("weight: 2", "weight: .nan", "rules.6.spread.weight"),
+        ("soft: true, weight: 2", "weight: 2", "rules.6.spread: a weight is for a rule with soft: true"),
+        ("label: tier", "tier: x", "rules.5.affinity.label"),
+        ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, said: str):
