@@ -12,6 +12,7 @@ from migrator.checker.replay import replay_findings
 from migrator.checker.rules import rule_findings
 from migrator.checker.rules_end import end_findings
 from migrator.checker.statements import statement_findings
+from migrator.checker.survival import survival_findings
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
@@ -29,4 +30,5 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += replay_findings(cluster, plan, policy)
         found += rule_findings(cluster, plan, policy)
         found += end_findings(cluster, plan, policy)
+        found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

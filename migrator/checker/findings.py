@@ -29,6 +29,7 @@ class Code(StrEnum):
     SPREAD = "not-spread"
     CROWDED = "too-many-containers"
     APART = "not-together"
+    NOT_SURVIVED = "loss-not-survived"
     SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"
     WAITS_CYCLE = "waits-in-a-circle"

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
 Label = Annotated[str, Field(min_length=1, max_length=63)]
@@ -93,7 +93,16 @@ class _Affinity(_Entry):
         return Affinity(self.label, self.domain, continuous=self.continuous, **self.strength)
 
 
-RuleEntry = Annotated[_Placed | _Pin | _Spread | _Crowd | _Affinity, Field(discriminator="rule")]
+class _SurviveLoss(_Entry):
+    rule: Literal["survive-node-loss"]
+    nodes: list[Selector] = []
+    resources: Annotated[list[Literal["cpu", "memory", "disk"]], Field(min_length=1)] = ["cpu", "memory", "disk"]
+
+    def value(self) -> Rule:
+        return SurviveLoss(tuple(self.nodes), tuple(dict.fromkeys(self.resources)), **self.strength)
+
+
+RuleEntry = Annotated[_Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss, Field(discriminator="rule")]
 
 
 class _Document(_Strict):

@@ -86,7 +86,19 @@ class Affinity(Strength):
     continuous: bool = field(default=False, kw_only=True)
 
 
-Rule = Ban | Fence | Pin | Spread | Crowd | Affinity
+@dataclass(frozen=True, slots=True)
+class SurviveLoss(Strength):
+    """At the end of a plan any one of `nodes` (empty means every node) may be lost: what it holds fits on the others.
+
+    By its limits of these `resources`, against the whole capacity of nodes that answer and are not cordoned.
+    """
+
+    nodes: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ("cpu", "memory", "disk")
+    rule: Literal["survive-node-loss"] = "survive-node-loss"
+
+
+Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss
 
 
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:

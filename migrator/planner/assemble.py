@@ -12,6 +12,7 @@ from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, spee
 from migrator.planner.ordering import Leg, waits
 from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
+from migrator.planner.survival import survival_notes
 
 
 def assemble(
@@ -27,6 +28,8 @@ def assemble(
     notes: tuple[str, ...] = (),
 ) -> Plan:
     """A plan of these legs in this order, in which each has room once those before it have gone."""
+    moved = {leg.name: leg.target for leg in legs}
+    told = (*rule_notes(cluster.nodes, policy, moved), *survival_notes(cluster.nodes, policy, moved, empties))
     graph = capacity_graph(cluster, policy)
     order = waits(legs, rooms(graph), policy.moves_per_node_max)
     nodes = {node.name: node for node in cluster.nodes}
@@ -42,7 +45,7 @@ def assemble(
         makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
         makespan_bound_s=bound_s,
         stays=stays,
-        notes=(*notes, *rule_notes(cluster.nodes, policy, {leg.name: leg.target for leg in legs})),
+        notes=(*notes, *told),
         policy=policy,
     )
 

@@ -17,6 +17,7 @@ from migrator.planner.order_search import Track, order_of
 from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes
+from migrator.planner.survive import survivable
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -32,7 +33,12 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         return Refusal(intent, reasons=silent)
     movers, stays, stuck = sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
-    built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy, cluster.nodes)
+    open_nodes = [n for n in targets if n.answered and n.cordon is None]
+    built = construct(movers, open_nodes, policy, cluster.nodes)
+    if not built.stuck and not stuck:
+        built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster.nodes)
+        if unsafe:
+            return Refusal(intent, reasons=unsafe)
     choices = built.choices
     if built.stuck or stuck:
         choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster.nodes)

@@ -18,6 +18,7 @@ from migrator.planner.movers import groups_of, places_of, unmovable
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.rulebook import Rulebook
+from migrator.planner.survival import Watch
 
 
 def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: PlanPolicy, intent: str) -> Plan | Refusal:
@@ -50,6 +51,9 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     legs, blocked = sequence(asked, rooms(capacity_graph(cluster, policy)))
     if blocked:
         return Refusal(intent, tuple(_blocked(leg, cluster, policy) for leg in blocked))
+    unsafe = Watch(cluster.nodes, policy).worse({leg.name: leg.target for leg in legs}, (), soft=False)
+    if unsafe:
+        return Refusal(intent, reasons=tuple(unsafe))
     return assemble(
         cluster,
         legs,

@@ -24,6 +24,7 @@ from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.rule_notes import cost
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
+from migrator.planner.survival import Watch
 
 NAMES_MAX = 10  # in a note
 
@@ -51,6 +52,9 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     if found.blocked:
         once = replace(terms, once=True)
         found = min(found, _search(cluster, nodes, movers, policy, once), key=lambda f: f.score)
+    legs = survived(found.legs, Watch(cluster.nodes, policy))
+    unsafe = found.legs[len(legs) :]
+    found = replace(found, legs=legs, score=fleet_score(nodes, policy, legs, cluster.nodes) if unsafe else found.score)
     if found.score >= before:
         found = replace(found, legs=(), blocked=(*found.legs, *found.blocked), score=before)
     return assemble(
@@ -60,7 +64,12 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
         policy,
         intent="rebalance",
         snapshot=snapshot,
-        notes=(*_notes(before, found), *_left_alone(cluster, movers), *fleet_notes(cluster, policy)),
+        notes=(
+            *_notes(before, found),
+            *_unsafe_notes(unsafe),
+            *_left_alone(cluster, movers),
+            *fleet_notes(cluster, policy),
+        ),
     )
 
 
@@ -143,6 +152,25 @@ def _notes(before: float, found: _Found) -> Iterator[str]:
         yield f"left out, no order of the moves has room for them: {_some([leg.name for leg in found.blocked])}"
     if found.once:
         yield "some containers would have to move twice; when this is done, rebalance again"
+
+
+def survived(legs: tuple[Leg, ...], watch: Watch) -> tuple[Leg, ...]:
+    """As many of the first legs as a search by halves finds after which the loss of no node is worse than before."""
+    good, bad = 0, len(legs) + 1
+    count = len(legs)
+    while good < count:
+        if watch.worse({leg.name: leg.target for leg in legs[:count]}, (), soft=False):
+            bad = count
+        else:
+            good = count
+        count = (good + bad) // 2
+    return legs[:good]
+
+
+def _unsafe_notes(unsafe: Sequence[Leg]) -> Iterator[str]:
+    if unsafe:
+        names = _some([leg.name for leg in unsafe])
+        yield f"left out, after the first of them the loss of a node would not be survived: {names}"
 
 
 def _left_alone(cluster: Cluster, movers: Sequence[Mover]) -> Iterator[str]:

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, selected, selects
 from migrator.planner.counting import Crowds, Groups
 from migrator.planner.placement import Mover
 from migrator.planner.rule_notes import domain_name
 
+Placing = Ban | Fence | Pin | Spread | Crowd | Affinity
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -30,9 +31,7 @@ class Rulebook:
 
     def __init__(self, nodes: Sequence[NodeFacts], everywhere: Iterable[NodeFacts], policy: PlanPolicy) -> None:
         self.nodes = nodes
-        self.rules = tuple(
-            rule for rule in policy.rules if isinstance(rule, (Ban, Fence, Pin, Spread, Crowd, Affinity))
-        )
+        self.rules = tuple(rule for rule in policy.rules if isinstance(rule, Placing))
         self.hard = tuple(rule for rule in self.rules if not rule.soft)
         self.soft = tuple(rule for rule in self.rules if rule.soft)
         self.crowds = Crowds(nodes if any(isinstance(rule, Crowd) for rule in self.rules) else ())
@@ -93,7 +92,7 @@ class Rulebook:
         """Counts a container that goes from one of the nodes to another."""
         self._put(mover, target)
 
-    def closed(self, rule: Rule, mover: Mover) -> Mask:
+    def closed(self, rule: Placing, mover: Mover) -> Mask:
         """Where a rule, if it is hard, does not let a container come."""
         match rule:
             case Spread():
@@ -137,7 +136,7 @@ class Rulebook:
             empty = others == 0
         return empty[groups.codes]
 
-    def _broken(self, rule: Rule, mover: Mover) -> Mask:
+    def _broken(self, rule: Placing, mover: Mover) -> Mask:
         """Where a container breaks a rule once more than if it were nowhere."""
         match rule:
             case Spread() | Affinity():
@@ -162,7 +161,7 @@ class Rulebook:
             case _:
                 return ~self._of(rule.nodes)
 
-    def _said(self, rule: Rule, mover: Mover, index: int) -> str:
+    def _said(self, rule: Placing, mover: Mover, index: int) -> str:
         """Why a rule closes a node to a container."""
         node = self.nodes[index]
         match rule:

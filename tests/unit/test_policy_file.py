@@ -8,7 +8,7 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, SurviveLoss
 
 TEXT = """
 headroom_percent: 10
@@ -21,6 +21,7 @@ rules:
   - {rule: containers-per-node, at_most: 40}
   - {rule: affinity, label: tier, domain: rack}
   - {rule: spread, label: svc, domain: rack, at_most: 1, continuous: false, soft: true, weight: 2}
+  - {rule: survive-node-loss, resources: [memory]}
 """
 
 
@@ -38,6 +39,7 @@ def test_every_rule_is_read(tmp_path: Path):
             Crowd(40),
             Affinity("tier", "rack"),
             Spread("svc", "rack", 1, continuous=False, soft=True, weight=2.0),
+            SurviveLoss(resources=("memory",)),
         ),
     }
 
@@ -60,6 +62,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
         ("weight: 2", "weight: 0", "rules.6.spread.weight"),
         ("weight: 2", "weight: .nan", "rules.6.spread.weight"),
         ("soft: true, weight: 2", "weight: 2", "rules.6.spread: a weight is for a rule with soft: true"),
+        ("[memory]", "[ram]", "rules.7.survive-node-loss.resources.0"),
         ("label: tier", "tier: x", "rules.5.affinity.label"),
         ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
