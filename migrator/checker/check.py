@@ -6,6 +6,7 @@ First each statement of the plan is held against the facts; only if the plan can
 
 from __future__ import annotations
 
+from migrator.checker.budgets import budget_findings
 from migrator.checker.findings import Code, Finding
 from migrator.checker.pairs import pair_findings
 from migrator.checker.replay import replay_findings
@@ -30,5 +31,6 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += replay_findings(cluster, plan, policy)
         found += rule_findings(cluster, plan, policy)
         found += end_findings(cluster, plan, policy)
+        found += budget_findings(cluster, plan, policy)
         found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

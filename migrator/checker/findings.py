@@ -30,6 +30,7 @@ class Code(StrEnum):
     CROWDED = "too-many-containers"
     APART = "not-together"
     NOT_SURVIVED = "loss-not-survived"
+    BUDGET = "too-many-in-motion"
     SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"
     WAITS_CYCLE = "waits-in-a-circle"

@@ -114,6 +114,7 @@ def _told(plan: Plan, container: str, when: Span, others: Sequence[Alternative])
     """The explanation, a line each."""
     from migrator.cli.refusal_text import classes
     from migrator.model.plan import Reason
+    from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
     move = plan.move(container)
@@ -129,7 +130,10 @@ def _told(plan: Plan, container: str, when: Span, others: Sequence[Alternative])
     waits = [plan.move(name) for name in move.waits_for]
     if waits:
         room = [f"{w.container} ({w.source} -> {w.target})" for w in waits]
-        lines.append(f"waits for: {', '.join(room)}: only then is there room at every moment")
+        why = "only then is there room at every moment"
+        if any(isinstance(rule, Budget) for rule in plan.policy.rules):
+            why += ", and no more in motion than a disruption budget lets"
+        lines.append(f"waits for: {', '.join(room)}: {why}")
     else:
         lines.append("waits for: none")
     waited = [other.container for other in plan.moves if container in other.waits_for]

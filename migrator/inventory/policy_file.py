@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
 Label = Annotated[str, Field(min_length=1, max_length=63)]
@@ -102,7 +102,24 @@ class _SurviveLoss(_Entry):
         return SurviveLoss(tuple(self.nodes), tuple(dict.fromkeys(self.resources)), **self.strength)
 
 
-RuleEntry = Annotated[_Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss, Field(discriminator="rule")]
+class _Budget(_Entry):
+    rule: Literal["disruption-budget"]
+    label: Label
+    at_most: Count
+
+    @model_validator(mode="after")
+    def _is_hard(self) -> Self:
+        if self.soft:
+            raise ValueError("it is always kept, since that costs nothing but time: leave out soft")
+        return self
+
+    def value(self) -> Rule:
+        return Budget(self.label, self.at_most)
+
+
+RuleEntry = Annotated[
+    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget, Field(discriminator="rule")
+]
 
 
 class _Document(_Strict):

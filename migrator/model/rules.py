@@ -98,7 +98,16 @@ class SurviveLoss(Strength):
     rule: Literal["survive-node-loss"] = "survive-node-loss"
 
 
-Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss
+@dataclass(frozen=True, slots=True)
+class Budget(Strength):
+    """Of the containers with one value of `label`, at most so many are in motion at one time. Kept by waiting."""
+
+    label: str
+    at_most: int
+    rule: Literal["disruption-budget"] = "disruption-budget"
+
+
+Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss | Budget
 
 
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:

@@ -50,7 +50,7 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     wanted = [Leg(mover, choices[mover.name].target) for mover in sorted(movers, key=lambda mover: mover.turn)]
     ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
     nodes_by_name = {node.name: node for node in cluster.nodes}
-    legs, blocked = order_of(wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max))
+    legs, blocked = order_of(wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max, policy.rules))
     if blocked:
         return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
     return assemble(

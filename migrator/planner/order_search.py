@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.plan import PlannedMove
+from migrator.model.rules import Rule
 from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.room import Load, image_bytes
 from migrator.planner.schedule import Edge, timeline
@@ -34,10 +35,11 @@ class Track:
     ways: Mapping[Edge, tuple[Edge, ...]]
     speeds: Mapping[Edge, float]
     moves_per_node_max: int
+    rules: tuple[Rule, ...] = ()
 
     def ends_s(self, order: Order) -> dict[str, float]:
         """When each source has sent the last of its moves, in seconds, if they start in this order."""
-        needed = waits(order, self.rooms, self.moves_per_node_max)
+        needed = waits(order, self.rooms, self.moves_per_node_max, self.rules)
         moves = [self._move(leg, needed[leg.name]) for leg in order]
         spans = timeline(moves, self.moves_per_node_max, self.ways, self.speeds)
         ends: dict[str, float] = {}

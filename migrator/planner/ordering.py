@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Rule
+from migrator.planner.budgets import turns
 from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes, images_in, images_out, stay_of
@@ -91,20 +93,25 @@ def sequence(
     return tuple(order), tuple(left)
 
 
-def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: int) -> Waits:
-    """For each move, in order, those that must have ended before it starts: as few as make every moment fit."""
+def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: int, rules: Iterable[Rule] = ()) -> Waits:
+    """For each move, in order, those that must have ended before it starts: as few as make every moment fit.
+
+    Of the rules those count that look at moves under way (budgets.py).
+    """
     touching: dict[str, list[Leg]] = defaultdict(list)
     for leg in legs:
         touching[leg.source].append(leg)
         touching[leg.target].append(leg)
     tight = {n for n, there in touching.items() if not _fits_in_any_order(n, there, rooms[n], moves_per_node_max)}
     ordering = _Ordering(rooms, moves_per_node_max)
+    queued = turns(legs, rules)
     leaves: dict[tuple[str, object], set[str]] = defaultdict(set)
     for leg in legs:
         for thing in leg.apart:
             leaves[leg.source, thing].add(leg.name)
     for leg in legs:
         apart = {name for thing in leg.apart for name in leaves.get((leg.target, thing), ())}
+        apart |= queued.get(leg.name, set())
         ordering.add(leg, sorted({leg.source, leg.target} & tight), sorted(apart))
     return ordering.waits
 
@@ -124,7 +131,7 @@ class _Ordering:
     def add(self, leg: Leg, tight: Sequence[str], apart: Sequence[str]) -> None:
         """Takes up one more move with the fewest waits, for those that end first, that let every moment fit.
 
-        It waits for `apart` in any case: those that must have left its target.
+        It waits for `apart` in any case: those that must have left its target, or are of its group and go before it.
         """
         earlier = {other.name for node in tight for other in self.touching[node]}
         soonest = sorted(earlier, key=lambda name: (self.end_s[name], name))

@@ -12,7 +12,19 @@ from dataclasses import dataclass
 
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Pin, Rule, Spread, SurviveLoss, domain_of, selected, selects
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    Pin,
+    Rule,
+    Spread,
+    SurviveLoss,
+    domain_of,
+    selected,
+    selects,
+)
 
 SAID_MAX = 3  # places of one rule that a note names
 
@@ -63,8 +75,8 @@ def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
             }
         case Affinity():
             return _apart(rule, there)
-        case SurviveLoss():
-            return {}  # it looks at nodes that are gone: survival.py
+        case SurviveLoss() | Budget():
+            return {}  # one looks at nodes that are gone (survival.py), the other at moves
     found = {}
     for p in there:
         name = p.container.name
@@ -96,8 +108,6 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
         return
     before, after = placed(nodes, {}), placed(nodes, moved)
     for number, rule in enumerate(policy.rules, 1):
-        if isinstance(rule, SurviveLoss):
-            continue  # survival.py
         old, new = wrongs(rule, before), wrongs(rule, after)
         if rule.soft and new:
             more = any(wrong.amount > (old[at].amount if at in old else 0) for at, wrong in new.items())

@@ -14,7 +14,7 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.plan import Plan, PlannedMove
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -174,6 +174,14 @@ def hardly_room(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return under(SurviveLoss())(fleet, plan, move)
 
 
+def all_at_once(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two of a service, of which one may be in motion at a time, and neither waits."""
+    other = another(plan, move)
+    fleet = with_labels(fleet, (move, other), {"app": "web"})
+    plan = replace(plan, moves=tuple(replace(m, waits_for=()) for m in plan.moves))
+    return under(Budget("app", 1))(fleet, plan, move)
+
+
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
     (Code.CROWDED, crowded_at_the_end),
@@ -203,6 +211,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.CROWDED: under(Crowd(1)),
     Code.APART: parted,
     Code.NOT_SURVIVED: hardly_room,
+    Code.BUDGET: all_at_once,
     Code.SOFT_UNSAID: silence,
     Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
     Code.WAITS_CYCLE: circle,

@@ -8,7 +8,7 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Spread, SurviveLoss
 
 TEXT = """
 headroom_percent: 10
@@ -22,6 +22,7 @@ rules:
   - {rule: affinity, label: tier, domain: rack}
   - {rule: spread, label: svc, domain: rack, at_most: 1, continuous: false, soft: true, weight: 2}
   - {rule: survive-node-loss, resources: [memory]}
+  - {rule: disruption-budget, label: app, at_most: 1}
 """
 
 
@@ -40,6 +41,7 @@ def test_every_rule_is_read(tmp_path: Path):
             Affinity("tier", "rack"),
             Spread("svc", "rack", 1, continuous=False, soft=True, weight=2.0),
             SurviveLoss(resources=("memory",)),
+            Budget("app", 1),
         ),
     }
 
@@ -63,6 +65,11 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
         ("weight: 2", "weight: .nan", "rules.6.spread.weight"),
         ("soft: true, weight: 2", "weight: 2", "rules.6.spread: a weight is for a rule with soft: true"),
         ("[memory]", "[ram]", "rules.7.survive-node-loss.resources.0"),
+        (
+            "label: app, at_most: 1",
+            "label: app, at_most: 1, soft: true",
+            "rules.8.disruption-budget: it is always kept",
+        ),
         ("label: tier", "tier: x", "rules.5.affinity.label"),
         ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
