@@ -167,6 +167,8 @@ def policy_of(given: dict[str, Any]) -> PlanPolicy:
 
     path = given.get("policy_path")
     said = policy_file.load(path) if path is not None else {}
+    if given.get("headroom_percent") is not None:
+        said.pop("headroom", None)  # an option says it of all, and goes before the file
     said |= {f.name: given[f.name] for f in fields(PlanPolicy) if given.get(f.name) not in (None, (), False)}
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))

@@ -77,6 +77,17 @@ class Capacity(_Strict):
     disk: Size | None = None
 
 
+Ratio = Annotated[float | int, Field(ge=0.1, le=100, allow_inf_nan=False)]
+
+
+class Overcommit(_Strict):
+    """How much of each may be promised for each one there is; "measured" is what is really free (overcommit.py)."""
+
+    cpu: Ratio | None = None
+    memory: Ratio | Literal["measured"] | None = None
+    disk: Ratio | Literal["measured"] | None = None
+
+
 class NodeEntry(_Strict):
     name: Annotated[str, Field(pattern=_NODE_NAME)]
     address: Host | None = None
@@ -85,6 +96,7 @@ class NodeEntry(_Strict):
     bridge: Interface | None = None
     labels: dict[Line, Line] = {}
     capacity: Capacity = Capacity()
+    overcommit: Overcommit = Overcommit()
     link: LinkSpeed = LinkSpeed()
 
     @property
@@ -96,6 +108,7 @@ class NodeEntry(_Strict):
 class Defaults(_Strict):
     ssh: Ssh = Ssh()
     bridge: Interface = "br0"
+    overcommit: Overcommit = Overcommit()
 
 
 class ClusterFile(_Strict):
@@ -120,6 +133,11 @@ class ClusterFile(_Strict):
 
     def bridge(self, node: NodeEntry) -> str:
         return node.bridge or self.defaults.bridge
+
+    def overcommit(self, node: NodeEntry) -> Overcommit:
+        """The node's own terms, and the defaults where it has none."""
+        own = node.overcommit.model_dump(exclude_none=True)
+        return Overcommit(**self.defaults.overcommit.model_dump(exclude_none=True) | own)
 
     @staticmethod
     def link(node: NodeEntry) -> Link:

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
-from migrator.inventory.policy_file import RuleEntry
+from migrator.inventory.policy_file import HeadroomFields, RuleEntry
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
@@ -65,6 +65,7 @@ class _Move(Strict):
 class PolicyFields(Strict):
     anti_affinity: list[Text]
     blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
+    headroom: HeadroomFields = HeadroomFields()
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
     leave_stopped: bool
     moves_per_node_max: Annotated[int, Field(ge=1)]
@@ -223,7 +224,8 @@ def to_plan(document: PlanFields) -> Plan:
 
 def to_policy(policy: PolicyFields) -> PlanPolicy:
     return PlanPolicy(
-        **policy.model_dump(exclude={"anti_affinity", "rules"}),
+        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom"}),
+        headroom=policy.headroom.value(),
         anti_affinity=tuple(policy.anti_affinity),
         rules=tuple(entry.value() for entry in policy.rules),
     )

@@ -1,6 +1,7 @@
 """The policy file: the rules that plans are made under, in YAML.
 
 headroom_percent: 10
+headroom: {cpu: 0}
 anti_affinity: [svc]
 rules:
   - {rule: fence, containers: app=db, nodes: [disk=fast]}
@@ -16,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
+from migrator.model.plan_policy import Headroom
 from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
@@ -122,8 +124,21 @@ RuleEntry = Annotated[
 ]
 
 
+Percent = Annotated[int, Field(ge=0, le=90)]
+
+
+class HeadroomFields(_Strict):
+    cpu: Percent | None = None
+    memory: Percent | None = None
+    disk: Percent | None = None
+
+    def value(self) -> Headroom:
+        return Headroom(self.cpu, self.memory, self.disk)
+
+
 class _Document(_Strict):
-    headroom_percent: Annotated[int, Field(ge=0, le=90)] | None = None
+    headroom_percent: Percent | None = None
+    headroom: HeadroomFields | None = None
     anti_affinity: Annotated[list[Label], Field(min_length=1)] | None = None
     blackout_s_max: Annotated[float | int, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -148,7 +163,11 @@ def load(path: Path) -> dict[str, Any]:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "it"
         raise BadInput(f"{path}: {field}: {str(first['msg']).removeprefix('Value error, ')}") from error
-    said = {name: value for name, value in document.model_dump(exclude={"rules"}).items() if value is not None}
+    said = {
+        name: value for name, value in document.model_dump(exclude={"rules", "headroom"}).items() if value is not None
+    }
+    if document.headroom is not None:
+        said["headroom"] = document.headroom.value()
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(said["anti_affinity"])
     return said | {"rules": tuple(entry.value() for entry in document.rules)}

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
+from migrator.inventory.overcommit import promised
 from migrator.model.container import NAME, Descriptor, fault
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.observation import STATES
@@ -37,7 +38,8 @@ async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts
         name=entry.name, labels=dict(entry.labels), link=cluster.link(entry), bridge=cluster.bridge(entry)
     )
     try:
-        return parse(await node.call("probe", timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
+        facts = parse(await node.call("probe", timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
+        return promised(facts, cluster.overcommit(entry))
     except MigratorError as error:
         return replace(declared, error=str(error))
 

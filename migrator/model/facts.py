@@ -73,7 +73,8 @@ class ContainerFacts:
 class NodeFacts:
     """One node: what the cluster file declares of it and, if it answered, what it is and holds.
 
-    `error` is empty for a node that answered. `capacity` is declared where declared, measured where not.
+    `error` is empty for a node that answered. `capacity` is declared where declared, measured where not, and times
+    what the cluster file lets be promised for it.
     """
 
     name: str

@@ -95,6 +95,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
     assert json.loads(out)["policy"] == {
         "anti_affinity": ["app"],
         "blackout_s_max": 9.0,
+        "headroom": {"cpu": None, "disk": None, "memory": None},
         "headroom_percent": 10,
         "leave_stopped": False,
         "moves_per_node_max": 3,
@@ -266,7 +267,7 @@ def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
 
 def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrator, fits, tmp_path):
     policy, made = tmp_path / "policy.yaml", tmp_path / "p.json"
-    policy.write_text("headroom_percent: 20\nrules: [{rule: ban, containers: a, nodes: [n2]}]\n")
+    policy.write_text("headroom_percent: 20\nheadroom: {cpu: 1}\nrules: [{rule: ban, containers: a, nodes: [n2]}]\n")
     words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy)
     assert migrator(*words, "-o", made)[0] == 0
     document = json.loads(made.read_text())
@@ -275,7 +276,9 @@ def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrato
     assert document["policy"]["rules"] == [kept]
     assert {m["container"]: m["target"] for m in document["moves"]}["a"] == "n3"
     assert migrator("check", made, "--snapshot", fits)[0] == 0
-    assert json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]["headroom_percent"] == 7
+    assert document["policy"]["headroom"]["cpu"] == 1
+    told = json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]
+    assert (told["headroom_percent"], told["headroom"]["cpu"]) == (7, None)
     policy.write_text("rules: [{rule: pin, containers: a}]\n")
     code, _, err = migrator(*words)
     assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)

@@ -14,6 +14,7 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan_policy import Headroom
 from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
@@ -39,7 +40,7 @@ def good(draw: st.DrawFn) -> tuple[Cluster, Plan, PlannedMove]:
         for i in range(1, draw(st.integers(3, 5)))
     ]
     fleet = cluster(node("n0", *leaving), *others)
-    policy = replace(draw(policies), blackout_s_max=15.0)
+    policy = replace(draw(policies), blackout_s_max=15.0, headroom=Headroom())
     plan = drain(fleet, ["n0"], "-", policy)
     assert isinstance(plan, Plan)
     assert check(fleet, plan, policy) == ()
@@ -182,8 +183,26 @@ def all_at_once(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return under(Budget("app", 1))(fleet, plan, move)
 
 
+def full_but_for_a_headroom(resource: str) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
+    """A target that has room for what comes, and not for the headroom of one resource beside it."""
+
+    def break_it(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+        target = target_of(fleet, move)
+        held = target.reserved
+        for other in plan.moves:
+            if other.target == move.target:
+                held = held + other.demand
+        exact = {"cpu": "cpu_milli", "memory": "memory_bytes", "disk": "disk_bytes"}[resource]
+        whole = replace(target.capacity, **{exact: getattr(held, exact)})
+        free = replace(plan.policy, headroom_percent=0, headroom=Headroom(**{resource: 1}))
+        return with_node(fleet, target.name, capacity=whole), replace(plan, policy=free)
+
+    return break_it
+
+
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
+    *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
     (Code.CROWDED, crowded_at_the_end),
     (Code.SPREAD, crowded_domain_at_the_end),
 ]

@@ -8,10 +8,12 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
+from migrator.model.plan_policy import Headroom
 from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Spread, SurviveLoss
 
 TEXT = """
 headroom_percent: 10
+headroom: {cpu: 0, disk: 20}
 anti_affinity: [svc]
 rules:
   - {rule: ban, containers: app=db, nodes: [n1, rack=r2]}
@@ -31,6 +33,7 @@ def test_every_rule_is_read(tmp_path: Path):
     path.write_text(TEXT)
     assert policy_file.load(path) == {
         "headroom_percent": 10,
+        "headroom": Headroom(cpu=0, disk=20),
         "anti_affinity": ("svc",),
         "rules": (
             Ban("app=db", ("n1", "rack=r2")),
@@ -58,7 +61,9 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
         ("rule: pin", "rule: glue", "rules.2: Input tag 'glue'"),
         ("at_most: 2", "at_most: 0", "rules.3.spread.at_most"),
         ("[n1, rack=r2]", "[]", "rules.0.ban.nodes"),
-        ("headroom_percent: 10", "headroom: 10", "headroom: Extra inputs are not permitted"),
+        ("headroom_percent: 10", "head_room: 10", "head_room: Extra inputs are not permitted"),
+        ("disk: 20", "disk: 99", "headroom.disk: Input should be less than or equal to 90"),
+        ("disk: 20", "inodes: 20", "headroom.inodes: Extra inputs are not permitted"),
         ("app=licensed", "'-x=y'", "rules.2.pin.containers"),
         ("rules:", "rules: [", "not YAML"),
         ("weight: 2", "weight: 0", "rules.6.spread.weight"),
