@@ -14,6 +14,7 @@ from migrator.checker.rules import rule_findings
 from migrator.checker.rules_end import end_findings
 from migrator.checker.statements import statement_findings
 from migrator.checker.survival import survival_findings
+from migrator.checker.turns import turn_findings
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
@@ -32,5 +33,6 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += rule_findings(cluster, plan, policy)
         found += end_findings(cluster, plan, policy)
         found += budget_findings(cluster, plan, policy)
+        found += turn_findings(cluster, plan, policy)
         found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

@@ -31,6 +31,7 @@ class Code(StrEnum):
     APART = "not-together"
     NOT_SURVIVED = "loss-not-survived"
     BUDGET = "too-many-in-motion"
+    OUT_OF_TURN = "out-of-turn"
     SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"
     WAITS_CYCLE = "waits-in-a-circle"
@@ -43,14 +44,21 @@ class Code(StrEnum):
 
     @property
     def drifts(self) -> bool:
-        """Whether it rests on a measured number, which is another a second later, or on a soft rule: never what makes
-        a plan stale.
+        """Whether it rests on a measured number, which is another a second later, or on a wish: never what makes a
+        plan stale.
         """
         return self in _DRIFTING
 
 
 _DRIFTING = frozenset(
-    {Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG, Code.SOFT_UNSAID}
+    {
+        Code.IMAGES_DO_NOT_FIT,
+        Code.MEMORY_NOT_FREE,
+        Code.DISK_NOT_FREE,
+        Code.PAUSE_TOO_LONG,
+        Code.SOFT_UNSAID,
+        Code.OUT_OF_TURN,
+    }
 )
 
 

@@ -13,7 +13,20 @@ from migrator.checker.findings import Code, Finding
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Rule, Spread, SurviveLoss, selected, selects
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    Fence,
+    Pin,
+    Priority,
+    Rule,
+    Spread,
+    SurviveLoss,
+    selected,
+    selects,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +81,8 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
                 if not rule.nodes or selected(rule.nodes, node.name, node.labels):
                     counts[node.name] = counts.get(node.name, 0) + 1
             return {place: count - rule.at_most for place, count in counts.items() if count > rule.at_most}
-        case SurviveLoss() | Budget():
-            return {}  # survival.py, budgets.py
+        case SurviveLoss() | Budget() | Priority():
+            return {}  # survival.py, budgets.py, turns.py
     members: dict[str, dict[str, int]] = {}
     for home, node in at:
         if rule.label in home.labels:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from migrator.errors import BadInput
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
 Label = Annotated[str, Field(min_length=1, max_length=63)]
@@ -104,23 +104,36 @@ class _SurviveLoss(_Entry):
         return SurviveLoss(tuple(self.nodes), tuple(dict.fromkeys(self.resources)), **self.strength)
 
 
-class _Budget(_Entry):
+class _Timed(_Entry):
+    """A rule on when containers move, which costs nothing but time."""
+
+    @model_validator(mode="after")
+    def _is_not_soft(self) -> Self:
+        if self.soft:
+            raise ValueError("it costs nothing but time, so there is no soft one")
+        return self
+
+
+class _Budget(_Timed):
     rule: Literal["disruption-budget"]
     label: Label
     at_most: Count
-
-    @model_validator(mode="after")
-    def _is_hard(self) -> Self:
-        if self.soft:
-            raise ValueError("it is always kept, since that costs nothing but time: leave out soft")
-        return self
 
     def value(self) -> Rule:
         return Budget(self.label, self.at_most)
 
 
+class _Priority(_Timed):
+    rule: Literal["priority"]
+    containers: Selector
+    level: Annotated[int, Field(ge=0, le=1000)]
+
+    def value(self) -> Rule:
+        return Priority(self.containers, self.level)
+
+
 RuleEntry = Annotated[
-    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget, Field(discriminator="rule")
+    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget | _Priority, Field(discriminator="rule")
 ]
 
 

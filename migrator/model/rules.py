@@ -107,7 +107,19 @@ class Budget(Strength):
     rule: Literal["disruption-budget"] = "disruption-budget"
 
 
-Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss | Budget
+@dataclass(frozen=True, slots=True)
+class Priority(Strength):
+    """Of the containers that have to move those with the higher level go first, as far as there is room.
+
+    Where none has to, moving one costs `level` times as much as moving a container that no rule means, which has 1.
+    """
+
+    containers: str
+    level: int
+    rule: Literal["priority"] = "priority"
+
+
+Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss | Budget | Priority
 
 
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:

@@ -26,6 +26,7 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Floats, Ints, Targets
 from migrator.planner.movers import Group, company, groups_of
 from migrator.planner.placement import Mover
+from migrator.planner.priorities import priority
 from migrator.planner.score import DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.swaps import exchanges
 
@@ -66,7 +67,7 @@ class Balance:
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
-        self.price: Floats = np.array([_price(mover) for mover in movers], float)
+        self.price: Floats = np.array([_price(mover) * priority(mover, policy.rules) for mover in movers], float)
         self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
         self.together = company(nodes, policy, {})
         self.members: dict[Group, list[int]] = defaultdict(list)

@@ -17,6 +17,7 @@ from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import groups_of, places_of, unmovable
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.priorities import classes
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.survival import Watch
 
@@ -46,7 +47,8 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     stuck += _closed(cluster, movers, wishes, policy)
     if stuck:
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
-    ready = sorted(movers, key=lambda mover: mover.turn)
+    first = classes(movers, policy.rules)
+    ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
     asked = [Leg(mover, wishes[mover.name], apart(mover, policy)) for mover in ready]
     legs, blocked = sequence(asked, rooms(capacity_graph(cluster, policy)))
     if blocked:

@@ -22,6 +22,7 @@ from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover
+from migrator.planner.priorities import classes
 from migrator.planner.rule_notes import cost
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.survival import Watch
@@ -102,7 +103,11 @@ def _search(
 ) -> _Found:
     search = Balance(movers, nodes, policy, cluster.nodes)
     search.run(terms)
-    legs, blocked = sequence(legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy)))
+    wished, room = legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy))
+    legs, blocked = sequence(wished, room)
+    if first := classes([leg.mover for leg in wished], policy.rules):
+        ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room)
+        legs, blocked = (ranked, left) if len(left) <= len(blocked) else (legs, blocked)
     return _Found(search, legs, blocked, fleet_score(nodes, policy, legs, cluster.nodes), terms.once)
 
 

@@ -18,6 +18,7 @@ from migrator.model.rules import (
     Budget,
     Crowd,
     Pin,
+    Priority,
     Rule,
     Spread,
     SurviveLoss,
@@ -75,8 +76,8 @@ def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
             }
         case Affinity():
             return _apart(rule, there)
-        case SurviveLoss() | Budget():
-            return {}  # one looks at nodes that are gone (survival.py), the other at moves
+        case SurviveLoss() | Budget() | Priority():
+            return {}  # they look at nodes that are gone (survival.py), or at moves
     found = {}
     for p in there:
         name = p.container.name

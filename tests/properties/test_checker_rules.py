@@ -15,7 +15,7 @@ from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Rule, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -200,6 +200,12 @@ def full_but_for_a_headroom(resource: str) -> Callable[[Cluster, Plan, PlannedMo
     return break_it
 
 
+def overtaken(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The last of the moves is of a higher level, and waits for nobody."""
+    moves = tuple(replace(m, waits_for=()) for m in plan.moves)
+    return under(Priority(moves[-1].container, 5))(fleet, replace(plan, moves=moves), move)
+
+
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
     *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
@@ -231,6 +237,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.APART: parted,
     Code.NOT_SURVIVED: hardly_room,
     Code.BUDGET: all_at_once,
+    Code.OUT_OF_TURN: overtaken,
     Code.SOFT_UNSAID: silence,
     Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
     Code.WAITS_CYCLE: circle,

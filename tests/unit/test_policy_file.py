@@ -9,7 +9,7 @@ import pytest
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Spread, SurviveLoss
 
 TEXT = """
 headroom_percent: 10
@@ -25,6 +25,7 @@ rules:
   - {rule: spread, label: svc, domain: rack, at_most: 1, continuous: false, soft: true, weight: 2}
   - {rule: survive-node-loss, resources: [memory]}
   - {rule: disruption-budget, label: app, at_most: 1}
+  - {rule: priority, containers: app=db, level: 10}
 """
 
 
@@ -45,6 +46,7 @@ def test_every_rule_is_read(tmp_path: Path):
             Spread("svc", "rack", 1, continuous=False, soft=True, weight=2.0),
             SurviveLoss(resources=("memory",)),
             Budget("app", 1),
+            Priority("app=db", 10),
         ),
     }
 
@@ -75,6 +77,7 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
             "label: app, at_most: 1, soft: true",
             "rules.8.disruption-budget: it is always kept",
         ),
+        ("level: 10", "level: -1", "rules.9.priority.level"),
         ("label: tier", "tier: x", "rules.5.affinity.label"),
         ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
