@@ -17,9 +17,10 @@ from migrator.model.rules import Budget
 
 
 def budget_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
-    """Groups of which more may be in motion at some moment than their budget lets."""
+    """Groups of which more may be in motion at some moment than their budget lets, and links that more may cross."""
     budgets = [rule for rule in policy.rules if isinstance(rule, Budget)]
-    if not budgets:
+    links = [link for link in cluster.links if link.moves_max is not None]
+    if not budgets and not links:
         return
     labels = {c.name: c.descriptor.labels for node in cluster.nodes for c in node.containers if c.descriptor}
     before = _before(plan)
@@ -33,6 +34,13 @@ def budget_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterato
             if count > rule.at_most:
                 text = f"{count} of {rule.label}={value} may be in motion at one time, at most {rule.at_most} are to be"
                 yield Finding(Code.BUDGET, text)
+    for link in links:
+        inside = frozenset(link.nodes)
+        crossing = [m.container for m in plan.moves if len({m.source, m.target} & inside) == 1]
+        count = together(crossing, before)
+        if link.moves_max is not None and count > link.moves_max:
+            text = f"{count} moves may cross link {link.name} at one time, at most {link.moves_max} are to"
+            yield Finding(Code.LINK_BUSY, text)
 
 
 def together(names: Sequence[str], before: Mapping[str, frozenset[str]]) -> int:

@@ -31,6 +31,7 @@ class Code(StrEnum):
     APART = "not-together"
     NOT_SURVIVED = "loss-not-survived"
     BUDGET = "too-many-in-motion"
+    LINK_BUSY = "too-many-on-a-link"
     OUT_OF_TURN = "out-of-turn"
     SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"

@@ -31,7 +31,7 @@ def assemble(
     moved = {leg.name: leg.target for leg in legs}
     told = (*rule_notes(cluster.nodes, policy, moved), *survival_notes(cluster.nodes, policy, moved, empties))
     graph = capacity_graph(cluster, policy)
-    order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules)
+    order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links)
     nodes = {node.name: node for node in cluster.nodes}
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name]) for leg in legs)
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrator.model.estimate import estimate_move
-from migrator.model.facts import NodeFacts
+from migrator.model.facts import NodeFacts, SharedLink
 from migrator.model.plan import PlannedMove
 from migrator.model.rules import Rule
 from migrator.planner.ordering import Leg, sequence, waits
@@ -40,6 +40,7 @@ class Track:
     moves_per_node_max: int
     rules: tuple[Rule, ...] = ()
     first: Mapping[str, int] = field(default_factory=dict)
+    links: tuple[SharedLink, ...] = ()
 
     def by_class(self, legs: Iterable[Leg]) -> dict[str, int]:
         """A place for each, in this order, but those of the first class before all others."""
@@ -48,7 +49,7 @@ class Track:
 
     def ends_s(self, order: Order) -> dict[str, float]:
         """When each source has sent the last of its moves, in seconds, if they start in this order."""
-        needed = waits(order, self.rooms, self.moves_per_node_max, self.rules)
+        needed = waits(order, self.rooms, self.moves_per_node_max, self.rules, self.links)
         moves = [self._move(leg, needed[leg.name]) for leg in order]
         spans = timeline(moves, self.moves_per_node_max, self.ways, self.speeds)
         ends: dict[str, float] = {}

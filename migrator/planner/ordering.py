@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from migrator.model.estimate import estimate_move
-from migrator.model.facts import Resources
+from migrator.model.facts import Resources, SharedLink
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Rule
 from migrator.planner.budgets import turns
@@ -93,10 +93,16 @@ def sequence(
     return tuple(order), tuple(left)
 
 
-def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: int, rules: Iterable[Rule] = ()) -> Waits:
+def waits(
+    legs: Sequence[Leg],
+    rooms: Mapping[str, Load],
+    moves_per_node_max: int,
+    rules: Iterable[Rule] = (),
+    links: Iterable[SharedLink] = (),
+) -> Waits:
     """For each move, in order, those that must have ended before it starts: as few as make every moment fit.
 
-    Of the rules those count that look at moves under way (budgets.py).
+    Of the rules, and of links, those count that look at moves under way (budgets.py).
     """
     touching: dict[str, list[Leg]] = defaultdict(list)
     for leg in legs:
@@ -104,7 +110,7 @@ def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: in
         touching[leg.target].append(leg)
     tight = {n for n, there in touching.items() if not _fits_in_any_order(n, there, rooms[n], moves_per_node_max)}
     ordering = _Ordering(rooms, moves_per_node_max)
-    queued = turns(legs, rules)
+    queued = turns(legs, rules, links)
     leaves: dict[tuple[str, object], set[str]] = defaultdict(set)
     for leg in legs:
         for thing in leg.apart:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from migrator.checker.check import check
 from migrator.checker.findings import Code
-from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import Headroom
 from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss
@@ -48,7 +48,7 @@ def good(draw: st.DrawFn) -> tuple[Cluster, Plan, PlannedMove]:
 
 
 def with_node(fleet: Cluster, name: str, **facts: Any) -> Cluster:
-    return Cluster(fleet.name, tuple(replace(n, **facts) if n.name == name else n for n in fleet.nodes))
+    return replace(fleet, nodes=tuple(replace(n, **facts) if n.name == name else n for n in fleet.nodes))
 
 
 def with_container(fleet: Cluster, move: PlannedMove, **facts: Any) -> Cluster:
@@ -206,6 +206,12 @@ def overtaken(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return under(Priority(moves[-1].container, 5))(fleet, replace(plan, moves=moves), move)
 
 
+def all_over_one_link(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two moves out of a rack over whose uplink one may go at a time, and neither waits."""
+    plan = replace(plan, moves=tuple(replace(m, waits_for=()) for m in plan.moves))
+    return replace(fleet, links=(SharedLink("r1", (move.source,), moves_max=1),)), plan
+
+
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
     *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
@@ -238,6 +244,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.NOT_SURVIVED: hardly_room,
     Code.BUDGET: all_at_once,
     Code.OUT_OF_TURN: overtaken,
+    Code.LINK_BUSY: all_over_one_link,
     Code.SOFT_UNSAID: silence,
     Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
     Code.WAITS_CYCLE: circle,
