@@ -15,6 +15,7 @@ from migrator.checker.rules_end import end_findings
 from migrator.checker.statements import statement_findings
 from migrator.checker.survival import survival_findings
 from migrator.checker.turns import turn_findings
+from migrator.checker.windows import window_findings
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
@@ -33,6 +34,7 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += rule_findings(cluster, plan, policy)
         found += end_findings(cluster, plan, policy)
         found += budget_findings(cluster, plan, policy)
+        found += window_findings(cluster, plan, policy)
         found += turn_findings(cluster, plan, policy)
         found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

@@ -32,6 +32,7 @@ class Code(StrEnum):
     NOT_SURVIVED = "loss-not-survived"
     BUDGET = "too-many-in-motion"
     LINK_BUSY = "too-many-on-a-link"
+    WINDOW = "outside-its-window"
     OUT_OF_TURN = "out-of-turn"
     SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"

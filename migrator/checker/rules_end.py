@@ -24,6 +24,7 @@ from migrator.model.rules import (
     Rule,
     Spread,
     SurviveLoss,
+    Window,
     selected,
     selects,
 )
@@ -81,8 +82,8 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
                 if not rule.nodes or selected(rule.nodes, node.name, node.labels):
                     counts[node.name] = counts.get(node.name, 0) + 1
             return {place: count - rule.at_most for place, count in counts.items() if count > rule.at_most}
-        case SurviveLoss() | Budget() | Priority():
-            return {}  # survival.py, budgets.py, turns.py
+        case SurviveLoss() | Budget() | Priority() | Window():
+            return {}  # survival.py, budgets.py, turns.py, windows.py
     members: dict[str, dict[str, int]] = {}
     for home, node in at:
         if rule.label in home.labels:

@@ -11,11 +11,12 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
 from migrator.inventory.policy_file import HeadroomFields, RuleEntry
@@ -31,6 +32,12 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=10_000)]
 Container = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+def _is_start(text: str) -> str:
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("is without a time zone")
+    return text
 
 
 class Strict(BaseModel):
@@ -58,6 +65,7 @@ class _Move(Strict):
     generation: Count
     reason: Text
     source: Node
+    start_s: Seconds | None = None
     target: Node
     waits_for: list[Container]
 
@@ -69,6 +77,7 @@ class PolicyFields(Strict):
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
     leave_stopped: bool
     moves_per_node_max: Annotated[int, Field(ge=1)]
+    start: Annotated[str, AfterValidator(_is_start)] = ""
     rules: list[RuleEntry] = []
 
 
@@ -95,6 +104,8 @@ def to_document(plan: Plan) -> dict[str, Any]:
     document = asdict(plan)
     for move in document["moves"]:
         move["estimate"]["rounds"] = move.pop("rounds")
+        if move["start_s"] is None:
+            del move["start_s"]
     return document | {INTEGRITY: integrity(document)}
 
 
@@ -242,4 +253,5 @@ def _move(move: _Move) -> PlannedMove:
         estimate=Estimate(**move.estimate.model_dump(exclude={"rounds"})),
         waits_for=tuple(move.waits_for),
         rounds=move.estimate.rounds,
+        start_s=move.start_s,
     )

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
+from migrator.model.windows import parse_opening
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
 Label = Annotated[str, Field(min_length=1, max_length=63)]
@@ -132,8 +134,32 @@ class _Priority(_Timed):
         return Priority(self.containers, self.level)
 
 
+def _is_opening(text: str) -> str:
+    parse_opening(text)
+    return text
+
+
+def _is_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"there is no time zone {text!r} on this machine") from None
+    return text
+
+
+class _Window(_Timed):
+    rule: Literal["window"]
+    containers: Selector
+    open: Annotated[list[Annotated[str, AfterValidator(_is_opening)]], Field(min_length=1, max_length=100)]
+    zone: Annotated[str, AfterValidator(_is_zone)] = "UTC"
+
+    def value(self) -> Rule:
+        return Window(self.containers, tuple(self.open), self.zone)
+
+
 RuleEntry = Annotated[
-    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget | _Priority, Field(discriminator="rule")
+    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget | _Priority | _Window,
+    Field(discriminator="rule"),
 ]
 
 

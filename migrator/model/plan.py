@@ -19,7 +19,8 @@ class PlannedMove:
     """One move. `waits_for` names containers whose moves must have ended well before this one starts.
 
     `generation` and `demand` are the container's when planned: if either has changed, the plan is stale. `rounds`
-    is how many times its memory is expected to cross the link.
+    is how many times its memory is expected to cross the link. `start_s` is its predicted start, in seconds of the
+    plan, where it has to wait for a time window; else it starts as soon as it can.
     """
 
     container: str
@@ -31,6 +32,7 @@ class PlannedMove:
     estimate: Estimate
     waits_for: tuple[str, ...] = ()
     rounds: int = 1
+    start_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class PlanPolicy:
     `headroom_percent` of each capacity of a target stays free, or what `headroom` says of one. Containers that have
     an equal value of a label named in `anti_affinity` are never on one node. `moves_per_node_max` is how many moves
     may touch a node at one time. `leave_stopped` lets stopped containers stay where they are, on a node that is
-    emptied of everything else. `rules` say who may be where, how many together, and how many in motion.
+    emptied of everything else. `rules` say who may be where, how many together, how many in motion and
+    when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
     """
 
     headroom_percent: int = 5
@@ -38,6 +39,7 @@ class PlanPolicy:
     leave_stopped: bool = False
     rules: tuple[Rule, ...] = ()
     headroom: Headroom = Headroom()
+    start: str = ""
 
     @property
     def headrooms(self) -> tuple[int, int, int]:

@@ -119,7 +119,17 @@ class Priority(Strength):
     rule: Literal["priority"] = "priority"
 
 
-Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss | Budget | Priority
+@dataclass(frozen=True, slots=True)
+class Window(Strength):
+    """The containers are moved only while one of these is open: "mon-fri 22:00-04:00", hours of a time zone."""
+
+    containers: str
+    open: tuple[str, ...]
+    zone: str = "UTC"
+    rule: Literal["window"] = "window"
+
+
+Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss | Budget | Priority | Window
 
 
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:

@@ -20,6 +20,7 @@ from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.room import Load, image_bytes
 from migrator.planner.survive import survivable
+from migrator.planner.windows import shut_out
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -57,6 +58,8 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     wanted = [Leg(mover, choices[mover.name].target) for mover in turns]
     ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
     nodes_by_name = {node.name: node for node in cluster.nodes}
+    if shut := shut_out(wanted, nodes_by_name, policy):
+        return Refusal(intent, tuple(shut))
     legs, blocked = order_of(
         wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max, policy.rules, first)
     )

@@ -11,6 +11,7 @@ from migrator.planner.graph import capacity_graph, speeds_of, ways_of
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.schedule import Span, timeline
+from migrator.planner.windows import hold_of, labels_of
 
 RESOURCES = ("cpu", "memory", "disk")
 
@@ -79,7 +80,8 @@ def spans(cluster: Cluster, plan: Plan) -> dict[str, Span]:
     """When each container of the plan moves, if every move takes as long as estimated."""
     graph = capacity_graph(cluster, plan.policy)
     ways = ways_of(graph, ((move.source, move.target) for move in plan.moves))
-    return timeline(plan.moves, plan.policy.moves_per_node_max, ways, speeds_of(graph))
+    hold = hold_of(labels_of(cluster.nodes), plan.policy)
+    return timeline(plan.moves, plan.policy.moves_per_node_max, ways, speeds_of(graph), hold)
 
 
 def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:

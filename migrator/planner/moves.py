@@ -20,6 +20,7 @@ from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.priorities import classes
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.survival import Watch
+from migrator.planner.windows import shut_out
 
 
 def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: PlanPolicy, intent: str) -> Plan | Refusal:
@@ -45,6 +46,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         else:
             movers.append(Mover(container, container.descriptor, source))
     stuck += _closed(cluster, movers, wishes, policy)
+    stuck += shut_out([Leg(m, wishes[m.name]) for m in movers], {n.name: n for n in cluster.nodes}, policy)
     if stuck:
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
     first = classes(movers, policy.rules)

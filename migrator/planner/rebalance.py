@@ -26,6 +26,7 @@ from migrator.planner.priorities import classes
 from migrator.planner.rule_notes import cost
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.survival import Watch
+from migrator.planner.windows import why_never
 
 NAMES_MAX = 10  # in a note
 
@@ -47,7 +48,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     `snapshot` is the digest of the cluster's facts. Containers move between nodes that answer and are not cordoned.
     """
     nodes = open_nodes(cluster)
-    movers = free_movers(cluster, nodes)
+    movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source.link, policy)]
     before = fleet_score(nodes, policy, (), cluster.nodes)
     found = _search(cluster, nodes, movers, policy, terms)
     if found.blocked:

@@ -22,6 +22,7 @@ from migrator.model.rules import (
     Rule,
     Spread,
     SurviveLoss,
+    Window,
     domain_of,
     selected,
     selects,
@@ -76,7 +77,7 @@ def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
             }
         case Affinity():
             return _apart(rule, there)
-        case SurviveLoss() | Budget() | Priority():
+        case SurviveLoss() | Budget() | Priority() | Window():
             return {}  # they look at nodes that are gone (survival.py), or at moves
     found = {}
     for p in there:

@@ -100,6 +100,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
         "leave_stopped": False,
         "moves_per_node_max": 3,
         "rules": [],
+        "start": "",
     }
 
 
@@ -282,3 +283,15 @@ def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrato
     policy.write_text("rules: [{rule: pin, containers: a}]\n")
     code, _, err = migrator(*words)
     assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)
+
+
+def test_a_time_that_is_none_is_one_line_and_a_time_window_is_planned_from_it(migrator, fits, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('rules: [{rule: window, containers: a, open: ["mon 22:00-04:00"]}]\n')
+    words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy, "--json")
+    code, _, err = migrator(*words, "--start", "tonight")
+    assert (code, "--start: 'tonight' is no time" in err) == (2, True)
+    document = json.loads(migrator(*words, "--start", "2026-03-02T12:00+00:00")[1])
+    assert document["policy"]["start"] == "2026-03-02T12:00:00+00:00"
+    assert {m["container"]: m.get("start_s") for m in document["moves"]}["a"] == 36_000.0
+    assert json.loads(migrator(*words)[1])["policy"]["start"]

@@ -15,7 +15,7 @@ from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -212,6 +212,12 @@ def all_over_one_link(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return replace(fleet, links=(SharedLink("r1", (move.source,), moves_max=1),)), plan
 
 
+def at_noon(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A container that may be moved at night, in a plan that starts at noon and does not wait."""
+    fleet, plan = under(Window(move.container, ("22:00-04:00",)))(fleet, with_move(plan, move, start_s=0.0), move)
+    return fleet, replace(plan, policy=replace(plan.policy, start="2026-03-02T12:00:00+00:00"))
+
+
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
     *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
@@ -245,6 +251,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.BUDGET: all_at_once,
     Code.OUT_OF_TURN: overtaken,
     Code.LINK_BUSY: all_over_one_link,
+    Code.WINDOW: at_noon,
     Code.SOFT_UNSAID: silence,
     Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
     Code.WAITS_CYCLE: circle,

@@ -9,7 +9,7 @@ import pytest
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Spread, SurviveLoss
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Spread, SurviveLoss, Window
 
 TEXT = """
 headroom_percent: 10
@@ -26,6 +26,7 @@ rules:
   - {rule: survive-node-loss, resources: [memory]}
   - {rule: disruption-budget, label: app, at_most: 1}
   - {rule: priority, containers: app=db, level: 10}
+  - {rule: window, containers: app=db, open: ["mon-fri 22:00-04:00"], zone: Europe/Berlin}
 """
 
 
@@ -47,6 +48,7 @@ def test_every_rule_is_read(tmp_path: Path):
             SurviveLoss(resources=("memory",)),
             Budget("app", 1),
             Priority("app=db", 10),
+            Window("app=db", ("mon-fri 22:00-04:00",), "Europe/Berlin"),
         ),
     }
 
@@ -75,9 +77,15 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
         (
             "label: app, at_most: 1",
             "label: app, at_most: 1, soft: true",
-            "rules.8.disruption-budget: it is always kept",
+            "rules.8.disruption-budget: it costs nothing but time",
         ),
         ("level: 10", "level: -1", "rules.9.priority.level"),
+        (
+            "zone: Europe/Berlin",
+            "zone: Europe/Atlantis",
+            "rules.10.window.zone: there is no time zone 'Europe/Atlantis'",
+        ),
+        ("mon-fri 22", "mon-fri 25", "rules.10.window.open.0: 'mon-fri 25:00-04:00': the hours of a window"),
         ("label: tier", "tier: x", "rules.5.affinity.label"),
         ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
