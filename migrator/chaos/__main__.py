@@ -14,8 +14,9 @@ from migrator.chaos import report
 from migrator.chaos.cells import Cell, matrix, nothing_there, selection
 from migrator.chaos.lane import Lane
 from migrator.chaos.matrix import play_all
-from migrator.chaos.play import Seen
+from migrator.chaos.seen import Seen
 from migrator.chaos.soak import Soak, soak
+from migrator.chaos.tables import matrix_text
 from migrator.errors import MigratorError
 
 SAY_EVERY = 10
@@ -23,7 +24,7 @@ SAY_EVERY = 10
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m migrator.chaos", description=__doc__)
-    parser.add_argument("--lanes", type=int, default=4, help="labs at once (default: 4)")
+    parser.add_argument("--lanes", type=int, default=6, help="labs at once (default: 6)")
     parser.add_argument("--only", default="", metavar="TEXT", help="cells whose name holds one of these, by commas")
     parser.add_argument("--selection", action="store_true", help="the cells that make test plays")
     parser.add_argument("--verbose", action="store_true", help="with what the orchestrators and the clients said")
@@ -73,7 +74,7 @@ async def run_matrix(given: argparse.Namespace) -> int:
     began_s = time.monotonic()
     results = await play_all(cells, given.lanes, lab_name(), say, given.keep)
     if not wanted and not given.selection:
-        report.write("chaos", report.matrix_text(cells, results, time.monotonic() - began_s))
+        report.write("chaos", matrix_text(cells, results, time.monotonic() - began_s))
     return verdict(cells, results)
 
 
@@ -89,7 +90,8 @@ def line(seen: Seen) -> str:
     mark = "BAD " if seen.broken else "ok  "
     code = "killed" if seen.exit_code is None else f"exit {seen.exit_code}"
     how = f"{code}{', resumed' if seen.resumed else ''}"
-    what = f"{seen.runs_on or 'LOST'}, {'kept' if seen.kept else 'not kept'}, pause {seen.pause_ms / 1000:.1f} s"
+    outage = f"{'down' if seen.cold else 'pause'} {seen.outage_ms / 1000:.1f} s"
+    what = f"{seen.runs_on}, {seen.connection}, {outage}"
     return f"{mark}  {seen.cell.name}: {how}: {what} ({seen.took_s:.1f} s) {'; '.join(seen.broken)}"
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.chaos.cells import LONG_LINKS, SHORT_LINKS, Actor, Cell, Moment, memory_shortage
-from migrator.chaos.lane import CONTAINER, Lane
+from migrator.chaos.lane import CONTAINER, MEMORY_MIB, Lane
+from migrator.chaos.scenes import Side, Wreck
 from migrator.chaos.worker import Worker, WorkerError
 from migrator.lab import cgroup
 from migrator.lab import node as lab_node
@@ -62,7 +63,7 @@ LIMIT_MEMORY = 'for pid in $(pgrep sshd); do prlimit --pid "$pid" --as="$1": ; d
 
 @dataclass
 class Breaker:
-    """One cell's breakage: `prepare`, `seen`, `strike`, `mend`, `tidy`, in this order."""
+    """One cell's breakage: `prepare`, `wreck`, `seen`, `strike`, `mend`, `unwreck`, `tidy`, in this order."""
 
     lane: Lane
     cell: Cell
@@ -80,15 +81,30 @@ class Breaker:
             await asyncio.to_thread(self.lane.on_node, self.target, SMALL_DISK)
 
     async def seen(self) -> None:
-        """Waits until the act of a `during` cell is at work."""
-        if self.cell.moment is Moment.DURING:
+        """Waits until the act of an `early`, `during` or `late` cell is at work."""
+        if self.cell.waits_for_act:
             await asyncio.to_thread(self._await_act)
 
-    async def strike(self, worker: Worker) -> None:
+    async def wreck(self, wreck: Wreck) -> None:
+        """What a scene breaks before its command begins."""
+        if wreck in (Wreck.SOURCE_AWAY, Wreck.TARGET_AWAY):
+            await self.lane.set_link(self.source if wreck is Wreck.SOURCE_AWAY else self.target, up=False)
+        elif wreck is Wreck.COPY_DEAD:
+            await asyncio.to_thread(self.kill_copy)
+        else:
+            await self.lane.crash_and_boot(self.source if wreck is Wreck.SOURCE_DOWN else self.target)
+
+    async def unwreck(self) -> None:
+        """The side that a scene has cut off is back."""
+        if self.cell.scene.away is not None:
+            await self._join(self.source if self.cell.scene.away is Side.SOURCE else self.target)
+
+    async def strike(self, worker: Worker | None) -> None:
         """Breaks it. Links that come back and orchestrators that go on are the caller's."""
         actor = self.cell.actor
         if actor is Actor.ORCHESTRATOR:
-            await worker.kill()
+            if worker is not None:
+                await worker.kill()
         elif actor in (Actor.SOURCE_SSH, Actor.TARGET_SSH):
             await asyncio.to_thread(self.lane.on_node, self.side, CUT_SSH, self.lane.spec.subnet.host_ip)
         elif actor in (Actor.SOURCE_CRASH, Actor.TARGET_CRASH):
@@ -99,6 +115,8 @@ class Breaker:
             await asyncio.to_thread(self.lane.on_node, self.target, FILL_DISK)
         elif actor is Actor.TARGET_MEMORY:
             await self._shorten_memory()
+        elif actor is Actor.PROGRAM:
+            await asyncio.to_thread(self._kill_program)
         else:
             await asyncio.to_thread(self._kill_criu)
 
@@ -106,10 +124,10 @@ class Breaker:
         """Puts right what does not come right by itself; then the operator's commands follow."""
         actor = self.cell.actor
         if actor in (*SHORT_LINKS, *LONG_LINKS):
-            await self.lane.set_link(self.side, up=True)
             if actor in LONG_LINKS:
-                # An orchestrator that ended meanwhile could not say so, and sshd would believe in it for hours.
-                await asyncio.to_thread(self.lane.on_node, self.side, CUT_SSH, self.lane.spec.subnet.host_ip)
+                await self._join(self.side)
+            else:
+                await self.lane.set_link(self.side, up=True)
         elif actor is Actor.TARGET_DISK:
             await asyncio.to_thread(self.lane.on_node, self.target, "rm -f /var/lib/migrator/fill")
         elif actor is Actor.TARGET_MEMORY:
@@ -123,6 +141,12 @@ class Breaker:
         """What `prepare` made goes again. The container must not be on the target."""
         if self.cell.actor is Actor.TARGET_DISK:
             await asyncio.to_thread(self.lane.on_node, self.target, OWN_DISK)
+
+    async def _join(self, node: str) -> None:
+        """Joins a link that was parted for long."""
+        await self.lane.set_link(node, up=True)
+        # An orchestrator that ended meanwhile could not say so, and sshd would believe in it for hours.
+        await asyncio.to_thread(self.lane.on_node, node, CUT_SSH, self.lane.spec.subnet.host_ip)
 
     async def _shorten_memory(self) -> None:
         kind = memory_shortage(self.cell.state)
@@ -143,8 +167,25 @@ class Breaker:
         elif kind == "address-space":
             await asyncio.to_thread(self.lane.on_node, self.target, LIMIT_MEMORY, str(64 << 20))
         else:
-            for pid in self._container_pids(self.target):
-                _kill(pid)
+            await asyncio.to_thread(self.kill_copy)
+
+    def kill_copy(self) -> None:
+        """Ends the processes that are held on the target."""
+        pids = self._container_pids(self.target)
+        if not pids:
+            raise WorkerError(f"no copy was seen on {self.target}")
+        for pid in pids:
+            _kill(pid)
+
+    def _kill_program(self) -> None:
+        """Ends the program where it runs, or would run again first: on the target once it was released there."""
+        released = self.cell.state in (State.RELEASED, State.SOURCE_REMOVED, State.DONE)
+        node = self.target if released else self.source
+        pids = self._container_pids(node)
+        if not pids:
+            raise WorkerError(f"the program was not seen on {node}")
+        for pid in pids:
+            _kill(pid)
 
     # --- looking for the moment, from this machine: its own /proc shows every node's processes ------------------------
 
@@ -160,8 +201,36 @@ class Breaker:
             root = Path(f"/proc/{lab_node.init_pid(self.lane.paths, self.source)}/root")
             return (root / f"run/migrator/jobs/{CONTAINER}.{self.token}.files1").exists()
         if self.cell.state is State.DUMPED:
+            return self._dump_at_work()
+        return self._restore_at_work()
+
+    def _dump_at_work(self) -> bool:
+        """Early: CRIU has begun. During: it has seized the processes. Late: it has written what it read of them."""
+        if self.cell.moment is Moment.EARLY:
+            return self._logs(self.source, "dump.log")
+        if self.cell.moment is Moment.DURING:
             return any(_status(pid, "TracerPid") != "0" for pid in self._container_pids(self.source))
-        return bool(self._criu(self.target) and self._container_pids(self.target))
+        pages = self._move(self.source) / "images/pages-1.img"
+        return pages.exists() and pages.stat().st_blocks >= MEMORY_MIB << 11
+
+    def _restore_at_work(self) -> bool:
+        """Early: CRIU has begun. During: the container's processes come. Late: they have their memory."""
+        if not self._logs(self.target, "restore.log"):
+            return False
+        pids = self._container_pids(self.target)
+        if self.cell.moment is Moment.EARLY:
+            return True
+        if self.cell.moment is Moment.DURING:
+            return bool(pids)
+        return any(int(_status(pid, "VmRSS").partition(" ")[0] or 0) >= MEMORY_MIB << 10 for pid in pids)
+
+    def _logs(self, node: str, log: str) -> bool:
+        """Whether a CRIU is at its work, and does not only tell its version."""
+        return (self._move(node) / "work" / log).exists() and bool(self._criu(node))
+
+    def _move(self, node: str) -> Path:
+        root = Path(f"/proc/{lab_node.init_pid(self.lane.paths, node)}/root")
+        return root / f"run/migrator/move/{CONTAINER}.{self.token}"
 
     def _kill_criu(self) -> None:
         node = self.source if self.cell.state is State.DUMPED else self.target

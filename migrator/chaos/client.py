@@ -1,8 +1,9 @@
-"""The container's program, and a client on one TCP connection that never reconnects.
+"""The container's program; a client on one TCP connection that never reconnects; and one that calls again.
 
 The program answers each line with the next number, so that a lost or repeated answer, or lost memory, shows as a wrong
-number. It writes the clock into its /dev/shm every few milliseconds, which an observer reads from outside, and its
-count to a file now and then: started again cold it goes on from there, which shows that its files are whole.
+number; and "look" with the number of now, which counts nothing. It writes the clock into its /dev/shm every few
+milliseconds, which an observer reads from outside, and its count to a file now and then: started again cold it goes on
+from there, which shows that its files are whole.
 """
 
 from __future__ import annotations
@@ -38,9 +39,10 @@ class Handler(socketserver.StreamRequestHandler):
         global count
         for line in self.rfile:
             with lock:
-                count += 1
-                if count % {COUNTS_PER_SAVE} == 0:
-                    save()
+                if line != b"look\\n":
+                    count += 1
+                    if count % {COUNTS_PER_SAVE} == 0:
+                        save()
             self.wfile.write(b"%d\\n" % count)
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = daemon_threads = True
@@ -51,6 +53,8 @@ Server(("", {PORT}), Handler).serve_forever()
 CONNECT_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 2.0
 PACE_S = 0.005
+CALL_TIMEOUT_S = 0.5  # without an answer for that long, a client that calls again hangs up
+CALL_EVERY_S = 0.02
 # TCP_RTO_MAX_MS (Linux 6.15): else a connection that was silent for 20 s tries again only after 25 more. With it the
 # kernel would also give up after a quarter of a minute, so how long it tries is said too.
 TCP_RTO_MAX_MS = 44
@@ -122,6 +126,58 @@ class Client:
         finally:
             self._more.set()
             writer.transport.abort()
+
+
+class Caller:
+    """Looks all the time, and calls again when nobody answers. `gap_ms` is the longest time between two answers: how
+    long the container was down for clients that reconnect, whatever became of their connections."""
+
+    def __init__(self, ip: str) -> None:
+        self.ip = ip
+        self.gap_ms = 0.0
+        self._served = asyncio.Event()
+        self._task = asyncio.create_task(self._call())
+
+    async def served(self, timeout_s: float) -> bool:
+        """Waits for an answer that is yet to come; False if none does."""
+        self._served.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._served.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _call(self) -> None:
+        self._answered_s = 0.0
+        while True:
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    wire = await _connected(self.ip)
+                await self._look(wire)
+            await asyncio.sleep(CALL_EVERY_S)
+
+    async def _look(self, wire: socket.socket) -> None:
+        """Until there is no answer. The line is closed in order: the program hears of it once it is in reach again."""
+        reader, writer = await asyncio.open_connection(sock=wire)
+        try:
+            while True:
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    writer.write(b"look\n")
+                    if not await reader.readline():
+                        return
+                now_s = time.monotonic()
+                if self._answered_s:
+                    self.gap_ms = max(self.gap_ms, (now_s - self._answered_s) * 1000)
+                self._answered_s = now_s
+                self._served.set()
+                await asyncio.sleep(CALL_EVERY_S)
+        finally:
+            writer.close()
 
 
 async def _connected(ip: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""A lane: a lab of two nodes, one container that goes back and forth between them, and what both are like at rest."""
+"""A lane: a lab of two nodes, containers that go back and forth between them, and what both are like at rest."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from migrator.chaos.cells import Setting
 from migrator.chaos.client import SERVER
 from migrator.chaos.worker import Worker, WorkerError
 from migrator.chaos.world import ANNOUNCING, difference, world
@@ -17,6 +18,7 @@ from migrator.lab.guard import Guard, start_guard
 from migrator.lab.paths import LabPaths
 
 CONTAINER = "web"
+BESIDE = ("web2", "web3")
 MEMORY_MIB = 16
 LIMIT = "128M"
 NODE_MEMORY = "8G"
@@ -25,58 +27,79 @@ SAME_LOOKS = 2
 
 
 class Lane:
-    """Everything that cells of one lane share. `at` is the node on which the container is."""
+    """Everything that cells of one lane share. `at` is the node on which its containers are, all of them.
 
-    def __init__(self, name: str) -> None:
+    `places` is where each was seen last.
+    """
+
+    def __init__(self, name: str, setting: Setting = Setting.PLAIN) -> None:
         self.paths = LabPaths.of(name)
+        self.setting = setting
         self.at = ""
-        self.veth = ""
+        self.places: dict[str, str] = {}
+        self.veths: dict[str, str] = {}
         self.baseline: dict[tuple[str, bool], Counter[str]] = {}
         self._guard: Guard | None = None
         self._operator: Worker | None = None
-        self._next: Worker | None = None
+        self._spare: list[Worker] = []
 
     @property
     def journal(self) -> Path:
         return self.paths.dir / "journal.db"
 
     @property
-    def ip(self) -> str:
-        return self.spec.subnet.container_ip(1)
+    def containers(self) -> tuple[str, ...]:
+        return (CONTAINER, *BESIDE) if self.setting is Setting.THREE else (CONTAINER,)
+
+    def ip_of(self, container: str) -> str:
+        return self.spec.subnet.container_ip(1 + self.containers.index(container))
 
     def other(self, node: str) -> str:
         return next(name for name in self.spec.nodes if name != node)
 
     async def up(self) -> None:
-        """Makes the lab and the container, moves it there and back, and remembers what both nodes are like."""
+        """Makes the lab and the containers, moves them there and back, and remembers what both nodes are like."""
         if self._guard is None:
             self._guard = start_guard(self.paths.name)
         self.spec = await asyncio.to_thread(labs.up, self.paths, 2, memory=NODE_MEMORY, cpus=8, disk="100G")
         self._operator = await self._start()
         self.at = self.spec.nodes[0]
-        made = await self.operator(
-            "create",
-            container=CONTAINER,
-            node=self.at,
-            ip=self.ip,
-            memory=LIMIT,
-            start=True,
-            command=["python3", "-c", SERVER, str(MEMORY_MIB)],
-        )
-        _good(made, "creating the container")
+        for name in self.containers:
+            made = await self.operator(
+                "create",
+                container=name,
+                node=self.at,
+                ip=self.ip_of(name),
+                memory=LIMIT,
+                start=True,
+                restart="always" if self.setting is Setting.RESTARTED else "no",
+                command=["python3", "-c", SERVER, str(MEMORY_MIB)],
+            )
+            _good(made, f"creating container {name}")
         for _ in range(2):
-            target = self.other(self.at)
-            moved = await self.operator("migrate", container=CONTAINER, target=target, blackout_s=15)
-            _good(moved, "a migration with nothing broken")
-            self.at = target
+            await self.gather(self.other(self.at))
             await self._remember()
-        self.veth = self._read_veth()
+        self.veths = {name: self._read_veth(name) for name in self.containers}
+
+    async def gather(self, node: str) -> None:
+        """Moves those that are elsewhere there, one after another, with nothing broken."""
+        for name in self.containers:
+            if self.places.get(name, self.at) != node:
+                moved = await self.operator("migrate", container=name, target=node, blackout_s=15)
+                _good(moved, f"a migration of {name} with nothing broken")
+            self.places[name] = node
+        self.at = node
+
+    async def become(self, setting: Setting) -> None:
+        """A lab for other containers, unless these are what is wanted."""
+        if setting is not self.setting:
+            self.setting = setting
+            await self.again()
 
     async def down(self) -> None:
-        for worker in (self._operator, self._next):
-            if worker is not None:
-                await worker.kill()
-        self._operator = self._next = None
+        for worker in (*self._spare, *([self._operator] if self._operator else [])):
+            await worker.kill()
+        self._operator, self._spare = None, []
         await asyncio.to_thread(labs.down, self.paths)
         if self._guard is not None:
             self._guard.dismiss()
@@ -85,7 +108,7 @@ class Lane:
     async def again(self) -> None:
         """A lab as new, after a cell that left it in a state nobody vouches for."""
         await self.down()
-        self.baseline = {}
+        self.baseline, self.places = {}, {}
         await self.up()
 
     async def operator(self, do: str, timeout_s: float = 90, **words: Any) -> dict[str, Any]:
@@ -95,9 +118,15 @@ class Lane:
         return await self._operator.ask(do, timeout_s, **words)
 
     async def orchestrator(self) -> Worker:
-        """A fresh orchestrator; the one after it starts at once, because starting takes a while."""
-        worker, self._next = self._next or await self._start(), await self._start()
+        """An orchestrator to be broken; the one after it starts at once, because starting takes a while."""
+        worker = self._spare.pop() if self._spare else await self._start()
+        if not self._spare:
+            self._spare.append(await self._start())
         return worker
+
+    def spare(self, worker: Worker) -> None:
+        """Takes back one whose command has ended: the next is begun with a journal opened anew, as in a new process."""
+        self._spare.append(worker)
 
     def on_node(self, node: str, script: str, *args: str, timeout_s: float = 30) -> str:
         """A script at a node's console; returns what it said. WorkerError when it failed."""
@@ -142,8 +171,8 @@ class Lane:
         worlds[self.spec.nodes[0]].update(f"orchestrator's file {name}" for name in files)
         return worlds
 
-    def _read_veth(self) -> str:
-        return self.on_node(self.at, "sed -n 's/^veth //p' /var/lib/migrator/containers/$1/net", CONTAINER)
+    def _read_veth(self, container: str) -> str:
+        return self.on_node(self.at, "sed -n 's/^veth //p' /var/lib/migrator/containers/$1/net", container)
 
     async def _start(self) -> Worker:
         return await Worker.start(self.paths.cluster_file, self.journal, self.paths.dir / "orchestrator.log")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from migrator.chaos.cells import Cell, nothing_there
 from migrator.chaos.lane import Lane
-from migrator.chaos.play import Seen, play
+from migrator.chaos.play import play
+from migrator.chaos.seen import Seen
 
 CELL_TIMEOUT_S = 400.0
 

@@ -1,11 +1,10 @@
-"""An orchestrator in a process of its own, which can be held at any transition of the journal, and killed there.
+"""An orchestrator in a process of its own, which can be held at any point of what it does, and killed there.
 
     python -m migrator.chaos.orchestrate CLUSTER JOURNAL
 
 One JSON object a line comes in, one goes out. `{"do": "migrate", ..., "stop_at": "sealed:end"}` answers
-`{"stopped": ...}` at that transition and goes on at the next line, whatever it says; then, as every command, it answers
-`{"code": exit code, "error": one line, ...}`. The saga's notices come right after the journal's write, so the moment
-is exact and the product needs no hook.
+`{"stopped": ...}` at that point (hold.py) and goes on at the next line, which may name another; then, as every command,
+it answers `{"code": exit code, "error": one line, ...}`.
 """
 
 from __future__ import annotations
@@ -18,79 +17,99 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from migrator.chaos.hold import Hold, WatchedJournal, WatchedNode, say
 from migrator.errors import FailedSafe, MigratorError
 from migrator.executor.containers import Wanted, create_container, rows_of, start_all
 from migrator.executor.fleet import Fleet
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_single, resume_run, start_run
+from migrator.executor.saga import Notify
+from migrator.executor.settle import Wish, settle
 from migrator.inventory import cluster_file
+from migrator.inventory.cluster_file import NodeEntry
 from migrator.journal.events import Phase
-from migrator.journal.store import Journal
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan
 from migrator.model.policy import Policy
 from migrator.protocol.states import State
 from migrator.steps.base import Move
 
 # How long a committed move tries to reach its target: short, or a link parted for ever makes a cell take a minute more.
 RECOVERY_TIMEOUT_S = 10.0
+MOVES_AT_ONCE = 3
 
 
-def say(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+def calling_off(container: str, at: str) -> Notify:
+    """Makes the move of one container fail at a transition, `state:phase`; "" for none."""
 
-
-@dataclass
-class Hold:
-    """Holds the saga at one transition until a line comes, or makes it fail at another."""
-
-    stop_at: str
-    call_off_at: str
-
-    def notify(self, move: Move, state: State, phase: Phase) -> None:
-        now = f"{state}:{phase}"
-        if now == self.stop_at:
-            self.stop_at = ""  # once: a resumed move passes here again
-            say({"stopped": now, "run": move.run, "token": move.token})
-            sys.stdin.readline()  # blocking on purpose: nothing of this process goes on
-        if now == self.call_off_at:
+    def notify(move: Move, state: State, phase: Phase) -> None:
+        if (move.name, f"{state}:{phase}") == (container, at):
             raise FailedSafe("called off")
+
+    return notify
 
 
 class Orchestrator:
     def __init__(self, cluster: str, journal: str) -> None:
         self.cluster = cluster
-        self.journal = Journal(Path(journal))
+        self.path = Path(journal)
 
     async def do(self, words: dict[str, Any]) -> dict[str, Any]:
         commands: dict[str, Callable[[Fleet, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "migrate": self.migrate,
             "resume": self.resume,
+            "settle": self.settle,
             "start-all": self.start_all,
             "list": self.list,
             "create": self.create,
             "destroy": self.destroy,
             "soak": self.soak,
         }
+        self.journal = WatchedJournal(self.path)  # anew for each command, as each is a process of its own elsewhere
         try:
-            async with Fleet(cluster_file.load(Path(self.cluster))) as fleet:
+            async with self.fleet(words) as fleet:
                 return {"code": 0, "error": "", **await commands[words["do"]](fleet, words)}
         except MigratorError as error:
             return {"code": error.exit_code, "error": str(error)}
+        finally:
+            self.journal.close()
+
+    def fleet(self, words: dict[str, Any]) -> Fleet:
+        """The cluster; watched, together with the journal, by a hold if there is a point to stop at."""
+        file = cluster_file.load(Path(self.cluster))
+        if not words.get("stop_at"):
+            return Fleet(file)
+        hold = self.journal.hold = Hold(words["stop_at"], words["container"], words["sides"])
+
+        def connect(entry: NodeEntry) -> WatchedNode:
+            node = WatchedNode(entry.name, file.ssh_address(entry))
+            node.hold, node.journal = hold, self.journal
+            return node
+
+        return Fleet(file, connect)
 
     async def migrate(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
-        hold = Hold(words.get("stop_at", ""), words.get("call_off_at", ""))
-        policy = Policy(blackout_s_max=words["blackout_s"], recovery_timeout_s=RECOVERY_TIMEOUT_S)
-        plan = plan_single(fleet, await fleet.probe(), words["container"], words["target"])
-        run, result = await start_run(fleet, self.journal, plan, policy, self.cluster, hold.notify)
+        """Moves `container`, and those in `others`, in one run."""
+        policy = Policy(
+            blackout_s_max=words["blackout_s"], recovery_timeout_s=RECOVERY_TIMEOUT_S, moves_per_node_max=MOVES_AT_ONCE
+        )
+        names = [words["container"], *words.get("others", ())]
+        plan = plan_several(fleet, await fleet.probe(), names, words["target"])
+        notify = calling_off(words["container"], words.get("call_off_at", ""))
+        run, result = await start_run(fleet, self.journal, plan, policy, self.cluster, notify)
         return {"run": run, **_outcome(result)}
 
     async def resume(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
         result = await resume_run(fleet, self.journal, self.journal.run(words["run"]), _quiet)
         return _outcome(result)
+
+    async def settle(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
+        wish = Wish(words["container"], words["keep"], None, words["word"], "operator")
+        return {"run": await settle(fleet, self.journal, wish, self.cluster)}
 
     async def start_all(self, fleet: Fleet, words: dict[str, Any]) -> dict[str, Any]:
         return {"outcome": await start_all(fleet, words["node"])}
@@ -119,6 +138,7 @@ class Orchestrator:
             labels=(),
             env=(),
             command=tuple(words["command"]),
+            restart=words.get("restart", "no"),
         )
         return dict(await create_container(fleet, words["node"], wanted, start=words["start"]))
 
@@ -139,6 +159,12 @@ class Orchestrator:
             if result.exit_code:
                 break
         return {}
+
+
+def plan_several(fleet: Fleet, cluster: Cluster, names: list[str], target: str) -> Plan:
+    """The plans that move each of the containers to the target, as one."""
+    plans = [plan_single(fleet, cluster, name, target) for name in names]
+    return replace(plans[0], moves=tuple(move for plan in plans for move in plan.moves))
 
 
 def _quiet(move: Move, state: State, phase: Phase) -> None:

@@ -78,12 +78,12 @@ class Soak:
 async def soak(count: int, lane: Lane, say: Callable[[Soak], None]) -> Soak:
     """Migrates `count` times, an even number so that the container ends where it began. The lane must be up."""
     seen = Soak(count)
-    client = Client(lane.ip)
+    client = Client(lane.ip_of(CONTAINER))
     await client.connect()
     await client.more(3, 20)
     worker = await lane.orchestrator()
     try:
-        with Observer(lane.paths, lane.spec.nodes, CONTAINER, lane.veth, turns_end=False) as observer:
+        with Observer(lane.paths, lane.spec.nodes, CONTAINER, lane.veths[CONTAINER], turns_end=False) as observer:
             nodes = [lane.at, lane.other(lane.at)]
             words = {"container": CONTAINER, "nodes": nodes, "count": count, "blackout_s": BLACKOUT_S}
             await worker.send({"do": "soak", **words})
@@ -94,7 +94,7 @@ async def soak(count: int, lane: Lane, say: Callable[[Soak], None]) -> Soak:
                     break
                 seen.done += 1
                 seen.weights.append(told)
-                lane.at = nodes[(number + 1) % 2]
+                lane.at = lane.places[CONTAINER] = nodes[(number + 1) % 2]
                 say(seen)
             if not await client.more(3, 20):
                 seen.broken.append(f"the client: {client.error or 'no answer'}")

@@ -38,6 +38,8 @@ _LEFT_OUT = re.compile(
     r"^/(run/(proc|migrator/features|migrator/runc/[^/]+|sshd)|var/lib/migrator/(kit|lock|floor|templates/[^/]+)"
     r"|var/lib/migrator/containers/[^/]+/(upper|work|rootfs|lower))(/|$)"
 )
+_STAY = ("/run/migrator/keepers", "/run/migrator/keepers/.turn")  # from the first keeper of a boot to its end
+_WATCHED_PID = re.compile(r"--pid=\d+")  # a keeper waits for the first process of its container, whichever it is
 _RECORD_KEYS_LEFT_OUT = ("token", "generation", "boot", "creator")
 ANNOUNCING = "arping"  # it ends by itself, two seconds after a release
 _PLACES = ("/run", "/tmp", "/dev/shm", "/var/lib/migrator", "/root", "/etc", "/var/tmp")
@@ -81,7 +83,7 @@ def _processes(group: Path) -> Iterator[str]:
         except OSError:
             continue
         inside = where.startswith("/tree/ct/") and not command.startswith(ANNOUNCING)
-        first = "container's" if inside else command.split("\n")[0][:120]
+        first = "container's" if inside else _WATCHED_PID.sub("--pid=-", command.split("\n")[0][:120])
         yield f"process in {where}: {first}"
 
 
@@ -115,7 +117,7 @@ def _files(root: Path, place: str) -> Iterator[str]:
         subdirectories[:] = [name for name in subdirectories if not _LEFT_OUT.match(f"{inside}/{name}/")]
         for name in (*names, *subdirectories):
             path = f"{inside}/{name}"
-            if not _LEFT_OUT.match(path):
+            if not _LEFT_OUT.match(path) and path not in _STAY:
                 yield f"file {path}"
 
 

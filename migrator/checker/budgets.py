@@ -28,7 +28,7 @@ def budget_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterato
         groups: dict[str, list[str]] = {}
         for move in plan.moves:
             if rule.label in labels.get(move.container, {}):
-                groups.setdefault(labels[move.container][rule.label], []).append(move.container)
+                groups.setdefault(labels[move.container][rule.label], []).append(move.name)
         for value, names in groups.items():
             count = together(names, before) if len(names) > rule.at_most else 0
             if count > rule.at_most:
@@ -36,7 +36,7 @@ def budget_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterato
                 yield Finding(Code.BUDGET, text)
     for link in links:
         inside = frozenset(link.nodes)
-        crossing = [m.container for m in plan.moves if len({m.source, m.target} & inside) == 1]
+        crossing = [m.name for m in plan.moves if len({m.source, m.target} & inside) == 1]
         count = together(crossing, before)
         if link.moves_max is not None and count > link.moves_max:
             text = f"{count} moves may cross link {link.name} at one time, at most {link.moves_max} are to"
@@ -75,7 +75,7 @@ def _matched(name: str, earlier: Mapping[str, Sequence[str]], follower: dict[str
 
 def _before(plan: Plan) -> dict[str, frozenset[str]]:
     """For each move all that have surely ended when it starts."""
-    direct = {move.container: move.waits_for for move in plan.moves}
+    direct = {move.name: move.waits_for for move in plan.moves}
     found: dict[str, frozenset[str]] = {}
     left = list(direct)
     while left:

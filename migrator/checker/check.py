@@ -21,7 +21,15 @@ from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 
 _UNFOLLOWABLE = frozenset(
-    {Code.UNKNOWN_NODE, Code.UNKNOWN_CONTAINER, Code.DUPLICATE_MOVE, Code.WAITS_UNKNOWN, Code.WAITS_CYCLE, Code.MOVED}
+    {
+        Code.UNKNOWN_NODE,
+        Code.UNKNOWN_CONTAINER,
+        Code.DUPLICATE_MOVE,
+        Code.BROKEN_WAY,
+        Code.WAITS_UNKNOWN,
+        Code.WAITS_CYCLE,
+        Code.MOVED,
+    }
 )
 
 

@@ -11,6 +11,7 @@ class Code(StrEnum):
     UNKNOWN_NODE = "unknown-node"
     UNKNOWN_CONTAINER = "unknown-container"
     DUPLICATE_MOVE = "duplicate-move"
+    BROKEN_WAY = "broken-way"
     NO_MOVE = "source-is-target"
     MOVED = "container-moved"
     ON_THE_MOVE = "on-the-move"

@@ -15,11 +15,14 @@ from migrator.model.units import format_seconds
 def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
     """Every move whose two nodes and container do not go together."""
     nodes = {node.name: node for node in cluster.nodes}
+    homes = {move.container: move.source for move in plan.moves if move.leg == 1}
     for move in plan.moves:
         source, target = nodes[move.source], nodes[move.target]
         if source.error or target.error:
             continue  # nothing is known of a node that does not answer, and that is a finding of its own
-        container = next(c for c in source.containers if c.name == move.container)
+        container = next((c for c in nodes[homes[move.container]].containers if c.name == move.container), None)
+        if container is None:
+            continue
         for why in (*_machine(source, target), *_in_the_way(container, target)):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)

@@ -4,6 +4,9 @@ Theory. A plan does not say when a move starts, only what it waits for; so one o
 each move the replay looks at the moment, among all that the waits allow, that is worst for its two nodes: every
 container that may have come is there, only those are gone whose moves are waited for, and beside it other moves
 are under way, as many as may touch a node at one time, those with the largest images. Both sides count.
+
+A container that moves several times is at first where the facts have it; after each move it is on that one's target
+until the next has surely ended, and on one node it counts once.
 """
 
 from __future__ import annotations
@@ -20,11 +23,15 @@ from migrator.model.units import format_bytes
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One move with its container's facts, and the names of the moves that have surely ended when it starts."""
+    """One move with its container's facts, and the names of the moves that have surely ended when it starts.
+
+    `on` is the name of the move by which its container goes on from the target; empty where it stays.
+    """
 
     move: PlannedMove
     container: ContainerFacts
     ended: frozenset[str]
+    on: str
 
     @property
     def image_bytes(self) -> int:
@@ -51,39 +58,61 @@ def replay_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterato
 def _events(nodes: dict[str, NodeFacts], plan: Plan) -> list[_Event]:
     """The moves, each after all it waits for."""
     facts = {(node.name, c.name): c for node in nodes.values() for c in node.containers}
+    homes = {move.container: move.source for move in plan.moves if move.leg == 1}
+    following = {(move.container, move.leg - 1): move.name for move in plan.moves}
     left, ended, events = list(plan.moves), dict[str, frozenset[str]](), []
     while left:
         ready = [move for move in left if all(other in ended for other in move.waits_for)]
         for move in ready:
-            ended[move.container] = frozenset(move.waits_for).union(*(ended[other] for other in move.waits_for))
-            container = facts.get((move.source, move.container))
+            ended[move.name] = frozenset(move.waits_for).union(*(ended[other] for other in move.waits_for))
+            container = facts.get((homes[move.container], move.container))
             if container is not None:
-                events.append(_Event(move, container, ended[move.container]))
-        left = [move for move in left if move.container not in ended]
+                on = following.get((move.container, move.leg), "")
+                events.append(_Event(move, container, ended[move.name], on))
+        left = [move for move in left if move.name not in ended]
     return events
 
 
 def _beside(event: _Event, touching: list[_Event]) -> list[_Event]:
     """The moves on a node that may be under way together with this one."""
-    name = event.move.container
+    name = event.move.name
     return [
         other
         for other in touching
-        if other is not event and name not in other.ended and other.move.container not in event.ended
+        if other is not event and name not in other.ended and other.move.name not in event.ended
     ]
 
 
+def _left(event: _Event, node: NodeFacts, touching: list[_Event]) -> dict[str, ContainerFacts]:
+    """The containers that were on the node at first and have surely left it when this move starts."""
+    return {
+        e.container.name: e.container
+        for e in touching
+        if e.move.source == node.name and e.move.leg == 1 and e.move.name in event.ended
+    }
+
+
 def _arrived(event: _Event, node: NodeFacts, touching: list[_Event]) -> list[ContainerFacts]:
-    """The containers that may have come to the node when this move ends, its own included."""
-    name = event.move.container
-    return [e.container for e in touching if e.move.target == node.name and name not in e.ended]
+    """The containers that may have come to the node when this move ends, its own included, and not surely gone on.
+
+    One that was there at first has not come as long as it may not have left.
+    """
+    name = event.move.name
+    come = {
+        e.container.name: e.container
+        for e in touching
+        if e.move.target == node.name and name not in e.ended and e.on not in event.ended
+    }
+    gone = _left(event, node, touching)
+    still = {c.name for c in node.containers} - gone.keys()
+    return [container for name, container in come.items() if name not in still]
 
 
 def _arrival(event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy) -> Iterator[Finding]:
     """Room on the target for all that has come, and for the images."""
     name = event.move.container
     arrived = _arrived(event, node, touching)
-    gone = {e.move.container for e in touching if e.move.source == node.name and e.move.container in event.ended}
+    gone = _left(event, node, touching)
     held = [c for c in node.containers if c.name not in gone] + arrived
     images = sorted((e.image_bytes for e in _beside(event, touching) if e.move.target == node.name), reverse=True)
     images_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
@@ -117,7 +146,7 @@ def _really_free(
     name = event.move.container
     images = sorted((e.image_bytes for e in _beside(event, touching)), reverse=True)
     memory_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
-    left = [e.container for e in touching if e.move.source == node.name and e.move.container in event.ended]
+    left = _left(event, node, touching).values()
     memory_bytes += sum(c.anon_bytes for c in arrived) - sum(c.anon_bytes for c in left)
     if memory_bytes > node.memory_available_bytes:
         short = format_bytes(memory_bytes - node.memory_available_bytes)
@@ -135,7 +164,7 @@ def _company(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
     name, mine = event.move.container, event.container.descriptor
     if mine is None:
         return
-    gone = {e.move.container for e in touching if e.move.source == node.name and e.move.container in event.ended}
+    gone = _left(event, node, touching)
     there = [c for c in node.containers if c.name not in gone]
     for other in there + _arrived(event, node, touching):
         if other.name == name:

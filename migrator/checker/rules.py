@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from migrator.checker.findings import Code, Finding
 from migrator.model.facts import Cluster, NodeFacts
-from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan import Plan, PlannedMove, move_name
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, selected, selects
 
@@ -92,16 +92,21 @@ def _there(
     move: PlannedMove,
     ended: Mapping[str, frozenset[str]],
 ) -> set[str]:
-    """The containers that may be on these nodes when the move ends."""
+    """The containers that may be on these nodes when the move ends: at first, or come and not surely gone on."""
     there = {c.name for name in inside for c in nodes[name].containers}
-    there -= {m.container for m in plan.moves if m.source in inside and m.container in ended[move.container]}
-    there |= {m.container for m in plan.moves if m.target in inside and move.container not in ended[m.container]}
+    gone = ended[move.name]
+    there -= {m.container for m in plan.moves if m.source in inside and m.leg == 1 and m.name in gone}
+    there |= {
+        m.container
+        for m in plan.moves
+        if m.target in inside and move.name not in ended[m.name] and move_name(m.container, m.leg + 1) not in gone
+    }
     return there
 
 
 def _ended(plan: Plan) -> dict[str, frozenset[str]]:
     """For each move, those that have surely ended when it starts."""
-    waits = {move.container: move.waits_for for move in plan.moves}
+    waits = {move.name: move.waits_for for move in plan.moves}
     ended: dict[str, frozenset[str]] = {}
     while len(ended) < len(waits):
         for name, direct in waits.items():

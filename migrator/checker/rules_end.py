@@ -58,7 +58,7 @@ def end_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[F
 
 def _homes(cluster: Cluster, plan: Plan) -> list[_Home]:
     nodes = {node.name: node for node in cluster.nodes}
-    targets = {(move.source, move.container): nodes[move.target] for move in plan.moves}
+    targets = {(way[0].source, name): nodes[way[-1].target] for name, way in plan.ways().items()}
     return [
         _Home(c.name, dict(c.descriptor.labels) if c.descriptor else {}, node, targets.get((node.name, c.name), node))
         for node in cluster.nodes

@@ -23,14 +23,18 @@ def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
         elif nodes[name].error:
             text = f"{name} does not answer, so what it holds is not known: {nodes[name].error}"
             yield Finding(Code.SOURCE_SILENT, text, node=name)
-    for name, count in Counter(move.container for move in plan.moves).items():
+    for (container, leg), count in Counter((move.container, move.leg) for move in plan.moves).items():
         if count > 1:
-            yield Finding(Code.DUPLICATE_MOVE, f"container {name} is moved {count} times", name)
+            which = f" as its move number {leg}" if leg > 1 else ""
+            yield Finding(Code.DUPLICATE_MOVE, f"container {container} is moved {count} times{which}", container)
     for move in plan.moves:
         yield from _nodes_of(move, plan, nodes)
-        if move.source in nodes and not nodes[move.source].error:
+        if move.leg > 1:
+            yield from _stated(move, places[move.container])
+        elif move.source in nodes and not nodes[move.source].error:
             yield from _container_of(move, places[move.container])
     yield from _waits(plan)
+    yield from _legs(plan)
 
 
 def _nodes_of(move: PlannedMove, plan: Plan, nodes: dict[str, NodeFacts]) -> Iterator[Finding]:
@@ -76,7 +80,16 @@ def _container_of(move: PlannedMove, there: dict[str, ContainerFacts]) -> Iterat
         yield Finding(Code.MOVED, text, name, move.source)
         return
     yield from _state(move, there)
-    container = there[move.source]
+    yield from _stated(move, there)
+
+
+def _stated(move: PlannedMove, there: dict[str, ContainerFacts]) -> Iterator[Finding]:
+    """Generation and limits, which every move of a container states as they were when it was planned."""
+    name, container = move.container, there.get(move.source)
+    if move.leg > 1 and len(there) == 1:
+        (container,) = there.values()  # it has not come to where this move starts
+    if container is None:
+        return
     if container.generation != move.generation:
         text = f"container {name} has moved since: generation {container.generation}, planned with {move.generation}"
         yield Finding(Code.GENERATION_CHANGED, text, name, move.source)
@@ -97,17 +110,42 @@ def _state(move: PlannedMove, there: dict[str, ContainerFacts]) -> Iterator[Find
         yield Finding(Code.UNKNOWN_CONTAINER, text, name, move.source)
 
 
+def _legs(plan: Plan) -> Iterator[Finding]:
+    """Containers that move several times: each move starts where, and only after, the one before has ended."""
+    waits = {move.name: set(move.waits_for) for move in plan.moves}
+    by_leg = {(move.container, move.leg): move for move in plan.moves}
+    for move in plan.moves:
+        name, before = move.container, by_leg.get((move.container, move.leg - 1))
+        if move.leg == 1:
+            continue
+        if before is None:
+            yield Finding(Code.BROKEN_WAY, f"container {name} has a move {move.name} and none before it", name)
+            continue
+        if before.target != move.source:
+            text = f"container {name}: {move.name} starts on {move.source}, and the move before ends on {before.target}"
+            yield Finding(Code.BROKEN_WAY, text, name, move.source)
+        seen, left = set[str](), list(waits[move.name])
+        while left:
+            other = left.pop()
+            if other not in seen:
+                seen.add(other)
+                left += waits.get(other, ())
+        if before.name not in seen:
+            text = f"container {name}: {move.name} does not wait for the end of {before.name}"
+            yield Finding(Code.BROKEN_WAY, text, name, move.source)
+
+
 def _waits(plan: Plan) -> Iterator[Finding]:
-    names = {move.container for move in plan.moves}
+    names = {move.name for move in plan.moves}
     for move in plan.moves:
         for other in move.waits_for:
             if other not in names:
-                text = f"container {move.container} waits for {other}, which the plan does not move"
+                text = f"container {move.container}: {move.name} waits for {other}, which the plan does not have"
                 yield Finding(Code.WAITS_UNKNOWN, text, move.container)
-    left = {move.container: set(move.waits_for) & names for move in plan.moves}
+    left = {move.name: set(move.waits_for) & names for move in plan.moves}
     while ready := [name for name, others in left.items() if not others & left.keys()]:
         for name in ready:
             del left[name]
     if left:
         text = f"containers {', '.join(sorted(left))} wait for each other in a circle"
-        yield Finding(Code.WAITS_CYCLE, text, min(left))
+        yield Finding(Code.WAITS_CYCLE, text, min(move.container for move in plan.moves if move.name in left))

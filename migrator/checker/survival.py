@@ -46,7 +46,8 @@ def survival_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Itera
 
 def _held(cluster: Cluster, plan: Plan | None) -> Held:
     """What each node holds, before the plan if none is given, else after it."""
-    targets = {(move.source, move.container): move.target for move in plan.moves} if plan is not None else {}
+    ways = plan.ways() if plan is not None else {}
+    targets = {(way[0].source, name): way[-1].target for name, way in ways.items()}
     held: dict[str, list[ContainerFacts]] = {node.name: [] for node in cluster.nodes}
     for node in cluster.nodes:
         for container in node.containers:

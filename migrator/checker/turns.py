@@ -24,16 +24,14 @@ def turn_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
     levels = {}
     for move in plan.moves:
         mine = labels.get(move.container, {})
-        levels[move.container] = max((r.level for r in rules if selects(r.containers, move.container, mine)), default=1)
+        levels[move.name] = max((r.level for r in rules if selects(r.containers, move.container, mine)), default=1)
     ended: dict[str, set[str]] = {}
     for move in plan.moves:  # whoever is waited for comes before, or nothing is known to have ended
-        ended[move.container] = {*move.waits_for}.union(*(ended.get(other, set()) for other in move.waits_for))
+        ended[move.name] = {*move.waits_for}.union(*(ended.get(other, set()) for other in move.waits_for))
     for place, later in enumerate(plan.moves):
         for move in plan.moves[:place]:
             touches = {move.source, move.target} & {later.source, later.target}
-            overtaken = levels[move.container] < levels[later.container] and ended[move.container].issuperset(
-                later.waits_for
-            )
+            overtaken = levels[move.name] < levels[later.name] and ended[move.name].issuperset(later.waits_for)
             if touches and overtaken:
                 text = f"container {later.container} is of a higher level than {move.container}, which starts before it"
                 yield Finding(Code.OUT_OF_TURN, text, later.container, later.source)

@@ -24,7 +24,7 @@ def window_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterato
     if not windows:
         return
     labels = {c.name: c.descriptor.labels for node in cluster.nodes for c in node.containers if c.descriptor}
-    starts = {move.container: move for move in plan.moves if move.start_s is not None}
+    starts = {move.name: move for move in plan.moves if move.start_s is not None}
     begin = datetime.fromisoformat(policy.start)
     for move in plan.moves:
         for rule in windows:

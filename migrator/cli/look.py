@@ -84,10 +84,10 @@ def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path 
         raise BadInput(f"{plan_path}: container {container} does not move in this plan{stays}")
     cluster = _followed(facts(ctx, snapshot), plan)
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
-    when = spans(cluster, plan)[container]
+    when = spans(cluster, plan)
     if as_json:
-        move = plan.move(container)
-        document: dict[str, Any] = {"move": asdict(move), "when": asdict(when)}
+        *stops, last = [{"move": asdict(move), "when": asdict(when[move.name])} for move in plan.ways()[container]]
+        document: dict[str, Any] = {**last, "stop_overs": stops}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
     for line in _told(plan, container, when, others):
@@ -102,7 +102,8 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
     nodes = {node.name: node for node in cluster.nodes}
     for move in plan.moves:
         source = nodes.get(move.source)
-        if source is None or move.target not in nodes or source.container(move.container) is None:
+        missing = source is None or move.target not in nodes
+        if missing or (move.leg == 1 and source is not None and source.container(move.container) is None):
             raise Refused(
                 f"{plan.intent}: container {move.container} from {move.source} to {move.target} is not in these "
                 "facts: they are of another time or cluster; use the plan's own with --snapshot, or plan again"
@@ -110,33 +111,40 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
     return cluster
 
 
-def _told(plan: Plan, container: str, when: Span, others: Sequence[Alternative]) -> list[str]:
+def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Alternative]) -> list[str]:
     """The explanation, a line each."""
     from migrator.cli.refusal_text import classes
     from migrator.model.plan import Reason
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
-    move = plan.move(container)
-    why = f"{move.source} is emptied" if move.source in plan.empties else move.reason
+    way = plan.ways()[container]
+    move = way[-1]
+    why = f"{way[0].source} is emptied" if way[0].source in plan.empties else move.reason
+    nodes = " -> ".join([way[0].source, *(leg.target for leg in way)])
+    estimates = [leg.estimate for leg in way]
+    begin_s = when[way[0].name].start_s
+    pauses = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
     lines = [
-        f"{container}: {move.source} -> {move.target}, of the plan: {plan.intent}",
+        f"{container}: {nodes}, of the plan: {plan.intent}",
         f"why it moves: {why}",
         f"why there: {move.reason}",
-        f"when: from {format_seconds(when.start_s)} to {format_seconds(when.end_s)} of the plan",
-        f"cost: {format_bytes(move.estimate.memory_bytes)} of memory and {format_bytes(move.estimate.files_bytes)} of "
-        f"files; paused for {format_seconds(move.estimate.blackout_s)}",
+        *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
+        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan",
+        f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
+        f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
     ]
-    waits = [plan.move(name) for name in move.waits_for]
+    own = {leg.name for leg in way}
+    waits = [plan.move(name) for name in dict.fromkeys(n for leg in way for n in leg.waits_for) if name not in own]
     if waits:
-        room = [f"{w.container} ({w.source} -> {w.target})" for w in waits]
+        room = [f"{w.name} ({w.source} -> {w.target})" for w in waits]
         why = "only then is there room at every moment"
         if any(isinstance(rule, Budget) for rule in plan.policy.rules):
             why += ", and no more in motion than a disruption budget lets"
         lines.append(f"waits for: {', '.join(room)}: {why}")
     else:
         lines.append("waits for: none")
-    waited = [other.container for other in plan.moves if container in other.waits_for]
+    waited = [other.name for other in plan.moves if other.name not in own and own.intersection(other.waits_for)]
     if waited:
         lines.append(f"wait for it: {', '.join(waited)}")
     fitting = [o for o in others if not o.lacks and o.node != move.target]
@@ -182,14 +190,14 @@ def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None
     whole_s = max((span.end_s for span in when.values()), default=0.0) or 1.0
     if len(plan.moves) <= ROWS_MAX or everything:
         rows = [
-            (m.container, f"{m.source} -> {m.target}", _track([when[m.container]], whole_s), *_ends(when[m.container]))
+            (m.name, f"{m.source} -> {m.target}", _track([when[m.name]], whole_s), *_ends(when[m.name]))
             for m in plan.moves
         ]
         print_table(("CONTAINER", "MOVE", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
         return
     sources: dict[str, list[Span]] = {}
     for move in plan.moves:
-        sources.setdefault(move.source, []).append(when[move.container])
+        sources.setdefault(move.source, []).append(when[move.name])
     rows = [
         (name, f"{len(spans)} moves", _track(spans, whole_s), *_ends(spans[0], *spans))
         for name, spans in sorted(sources.items())[:ROWS_MAX]

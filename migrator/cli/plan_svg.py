@@ -42,11 +42,11 @@ def draw(plan: Plan, used: Sequence[Use], when: Mapping[str, Span]) -> str:
     parts.append(_text(LABEL_PX + TRACK_PX - 40, y, format_seconds(whole_s)))
     for move in plan.moves:
         y += ROW_PX
-        span = when[move.container]
+        span = when[move.name]
         start = LABEL_PX + span.start_s / whole_s * TRACK_PX
         width = max((span.end_s - span.start_s) / whole_s * TRACK_PX, 1)
-        title = f"{move.container}: {move.source} to {move.target}, {format_seconds(span.end_s - span.start_s)}"
-        parts.append(_text(8, y, f"{move.container} {move.source} → {move.target}"))
+        title = f"{move.name}: {move.source} to {move.target}, {format_seconds(span.end_s - span.start_s)}"
+        parts.append(_text(8, y, f"{move.name} {move.source} → {move.target}"))
         parts.append(
             f'<rect x="{start:.1f}" y="{y - 10}" width="{width:.1f}" height="10" fill="{MOVE}">'
             f"<title>{escape(title)}</title></rect>"

@@ -22,7 +22,7 @@ def print_plan(plan: Plan) -> None:
             ("CONTAINER", "MOVE", "WAITS FOR", "MEMORY", "FILES", "DURATION", "BLACKOUT"),
             [
                 (
-                    move.container,
+                    move.name,
                     f"{move.source} -> {move.target}",
                     ", ".join(move.waits_for) or "-",
                     format_bytes(move.estimate.memory_bytes),
@@ -35,7 +35,7 @@ def print_plan(plan: Plan) -> None:
         )
         click.echo()
     for move in plan.moves:
-        click.echo(clean(f"{move.container} to {move.target}: {move.reason}"))
+        click.echo(clean(f"{move.name} to {move.target}: {move.reason}"))
     for note in plan.notes:
         click.echo(clean(f"note: {note}"))
     click.echo(summary(plan))

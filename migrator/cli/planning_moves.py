@@ -45,7 +45,7 @@ def plan_return(ctx: click.Context, /, plan_path: Path, **given: Any) -> int:
 
     loaded = plan_file.load(plan_path)
     cluster, notes = facts_asked(ctx, **given)
-    wishes, left = way_back(cluster, [(m.container, m.source, m.target) for m in loaded.moves])
+    wishes, left = way_back(cluster, [(m.container, m.source, m.target) for way in loaded.ways().values() for m in way])
     known_nodes(cluster, tuple(wishes.values()))
     made = move(cluster, wishes, digest(cluster), policy_of(given), f"return {loaded.intent}")
     return show(made, (*left, *notes), **given)

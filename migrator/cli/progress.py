@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from migrator.journal.events import Phase
-from migrator.model.plan import Plan
+from migrator.model.plan import Plan, move_name
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.states import FORWARD, State
 from migrator.steps.base import Move
@@ -37,8 +37,8 @@ class Progress:
 
     def __init__(self, plan: Plan, quiet: bool) -> None:
         self._rows = {
-            move.container: _Row(
-                move.container,
+            move.name: _Row(
+                move.name,
                 f"{move.source} -> {move.target}",
                 move.estimate.bytes,
                 move.estimate.duration_s,
@@ -65,7 +65,7 @@ class Progress:
 
     def notify(self, move: Move, state: State, phase: Phase) -> None:
         """One transition began or ended."""
-        row = self._rows.get(move.name)
+        row = self._rows.get(move_name(move.name, move.leg))
         if row is None or self._quiet:
             return
         now = time.monotonic()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
 
 from migrator.cli.output import clean, fail, print_json, print_table
+from migrator.executor.outcome import CLOSED, StopOver, ends, stop_overs
 from migrator.executor.runner import RunResult
+from migrator.executor.runs import plan_of
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Journal, Migration, Run
+from migrator.model.plan import move_name
 from migrator.model.units import format_bytes, format_seconds
-from migrator.protocol.states import State
+from migrator.protocol.states import FINAL, State
 
 
 def migration_json(journal: Journal, migration: Migration, events: bool = False) -> dict[str, Any]:
@@ -22,6 +26,7 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
     document: dict[str, Any] = {
         "id": migration.id,
         "container": migration.container,
+        "leg": migration.leg,
         "source": migration.source,
         "target": migration.target,
         "token": migration.token,
@@ -67,11 +72,11 @@ def phases_ms(history: list[Event]) -> dict[str, int]:
 
 
 def predicted_json(run: Run) -> dict[str, dict[str, Any]]:
-    """What the run's plan expected of each container, in the units of what happened."""
+    """What the run's plan expected of each move, by its name, in the units of what happened."""
     plan = run.document.get("plan")
     moves = plan.get("moves", ()) if isinstance(plan, dict) else ()
     return {
-        move["container"]: {
+        move_name(move["container"], move.get("leg", 1)): {
             "blackout_ms": round(move["estimate"]["blackout_s"] * 1000),
             "duration_ms": round(move["estimate"]["duration_s"] * 1000),
             "bytes": move["estimate"]["memory_bytes"] + move["estimate"]["files_bytes"],
@@ -102,10 +107,22 @@ def run_json(journal: Journal, run_id: str, events: bool = False) -> dict[str, A
         "created_ms": run.created_ms,
         "outcome": run.outcome or "unfinished",
         "migrations": [
-            migration_json(journal, m, events) | {"predicted": predicted.get(m.container)}
+            migration_json(journal, m, events) | {"predicted": predicted.get(m.move)}
             for m in journal.migrations(run.id)
         ],
+        "stop_overs": [asdict(stop) for stop in left_half_way(journal, run)],
     }
+
+
+def left_half_way(journal: Journal, run: Run) -> tuple[StopOver, ...]:
+    """The containers that the run has brought to a stop-over and not further, by the journal."""
+    plan = run.document.get("plan")
+    moves = plan.get("moves", ()) if isinstance(plan, dict) else ()
+    if all(move.get("leg", 1) == 1 for move in moves):
+        return ()
+    moving = {m.container for m in journal.migrations(run.id) if journal.progress(m.id).state not in FINAL}
+    found = stop_overs(plan_of(run)[0], ends(journal, run.id))
+    return tuple(stop for stop in found if stop.container not in moving)
 
 
 def print_run(journal: Journal, run_id: str) -> None:
@@ -115,7 +132,7 @@ def print_run(journal: Journal, run_id: str) -> None:
     for m in document["migrations"]:
         rows.append(
             (
-                m["container"],
+                move_name(m["container"], m["leg"]),
                 f"{m['source']} -> {m['target']}",
                 m["state"],
                 format_seconds(m["blackout_ms"] / 1000) if m["blackout_ms"] is not None else "-",
@@ -125,6 +142,11 @@ def print_run(journal: Journal, run_id: str) -> None:
         )
     if rows:
         print_table(("CONTAINER", "MOVE", "STATE", "BLACKOUT", "SENT", "DURATION"), rows)
+    closed = document["outcome"] in CLOSED
+    for stop in document["stop_overs"]:
+        name, goal = stop["container"], stop["goal"]
+        anew = f"; plan anew what this run was for, or: migrator plan move {name} --to {goal}" if closed else ""
+        click.echo(clean(f"container {name} was left at its stop-over {stop['node']}, on its way to {goal}{anew}"))
     click.echo(clean(f"run {document['run']}: {document['intent']}: {document['outcome']}"))
 
 
@@ -136,9 +158,7 @@ def report(journal: Journal, run_id: str, result: RunResult, as_json: bool, prob
     document = run_json(journal, run_id)
     if not as_json:
         print_run(journal, run_id)
-    told = [str(error) for error in result.failed.values()]
-    told += [f"container {name} was not moved: it waited for {other}" for name, other in result.skipped.items()]
-    told += problems
+    told = [*result.told(), *problems]
     if told:
         return fail("; ".join(told), result.exit_code or 4, as_json, document)
     if as_json:

@@ -57,7 +57,7 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
     print_run(journal, found.id)
     compared = {m["id"]: predicted_line(m) for m in run_json(journal, found.id)["migrations"]}
     for migration in journal.migrations(found.id):
-        click.echo(f"\n{migration.container}: {migration.source} -> {migration.target}, token {migration.token}")
+        click.echo(f"\n{migration.move}: {migration.source} -> {migration.target}, token {migration.token}")
         start_ms = None
         for event in journal.events(migration.id):
             start_ms = start_ms or event.at_ms

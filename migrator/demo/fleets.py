@@ -80,6 +80,22 @@ def fleet_text(nodes: int, containers: int, emptied: int, seed: int = 1) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
+def ring_text(full: int) -> str:
+    """So many full nodes with one container of 48 GiB each, and one node of the same size that is free.
+
+    A node has room for one of them and its images beside the headroom, and for no second one.
+    """
+    size_mib, node_mib = 48 << 10, 104 << 10
+    rows = [
+        f"n{number:05d}|{node_mib}|{OWN_MIB}|{node_mib - OWN_MIB - (size_mib if number < full else 0)}|{NODE_DISK_MIB}|"
+        f"{NODE_DISK_MIB}|{NODE_CPUS}|N|u1|1"
+        for number in range(full + 1)
+    ]
+    instances = [f"i{n:06d}|{size_mib}|{DISK_MIB}|4|running|Y|n{n:05d}||rbd||1" for n in range(full)]
+    parts = (["g1|u1|preferred||"], rows, instances, [""], [f"|{_POLICY}", f"g1|{_POLICY}"])
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
+
+
 def _home(nodes: list[_Node], size_mib: int, group: int, chance: random.Random) -> _Node:
     """A node by chance, or the emptiest that takes it."""
     for _ in range(TRIES):

@@ -17,8 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.demo.cost import Cost, cost_of
+from migrator.demo.fleets import ring_text
 from migrator.demo.page import with_section
-from migrator.demo.planner_report import CASES, Case, Peer, Result, Scaled, curve, line, section
+from migrator.demo.planner_report import (
+    CASES,
+    RINGS,
+    Case,
+    Peer,
+    Result,
+    Ring,
+    Scaled,
+    curve,
+    line,
+    rings_line,
+    section,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
@@ -80,6 +93,31 @@ class Bench:
             self.hbal(fleet) if case.with_peer else None,
         )
 
+    def ring(self, size: int) -> Ring:
+        """So many full nodes, each of whose containers goes to the next one, and one node that is free."""
+        fleet, plan = self.folder / "ring.data", self.folder / "plan.json"
+        fleet.write_text(ring_text(size))
+        snapshot = self.snapshot(fleet, "10Gbit")
+        wishes = [f"i{number:06d}=n{(number + 1) % size:05d}" for number in range(size)]
+        words = [
+            PROGRAM,
+            "plan",
+            "move",
+            *wishes,
+            "--max-blackout",
+            "86400",
+            "--snapshot",
+            str(snapshot),
+            "-o",
+            str(plan),
+        ]
+        plan.unlink(missing_ok=True)
+        cost = cost_of(words, self.folder / "out", LIMIT_S)
+        if cost.code != 0:
+            return Ring(size, None, cost)
+        _run([PROGRAM, "check", str(plan), "--snapshot", str(snapshot)], self.folder / "out")
+        return Ring(size, len(json.loads(plan.read_text())["moves"]), cost)
+
     def hbal(self, fleet: Path) -> Peer | None:
         """Ganeti's balancer, told to do no more than empty the marked nodes. None where it is not installed."""
         program = shutil.which("hbal")
@@ -107,16 +145,20 @@ def _run(words: list[str], out: Path) -> Cost:
     return cost
 
 
-def measure(bench: Bench, sizes: list[int], say: Callable[[str], None]) -> tuple[list[Result], list[Scaled]]:
-    """All cases, then all points of the curve."""
+def measure(
+    bench: Bench, sizes: list[int], say: Callable[[str], None]
+) -> tuple[list[Result], list[Ring], list[Scaled]]:
+    """All cases, all rings, then all points of the curve."""
     results, points = [], []
     for case in CASES:
         results.append(bench.case(case))
         say(line(results[-1]))
+    turned = [bench.ring(size) for size in RINGS]
+    say(rings_line(turned))
     for size in sizes:
         points.append(bench.scaled(size))
         say(f"{size:,} containers: {points[-1].cost.cpu_s:.2f} CPU-s, {points[-1].cost.memory_bytes / 1e6:.0f} MB")
-    return results, points
+    return results, turned, points
 
 
 def main() -> int:
@@ -130,13 +172,13 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="migrator-bench-") as folder:
             bench = Bench(Path(folder), given.data, given.peer_seconds)
-            results, points = measure(bench, [size for size in SIZES if size <= given.largest], print)
+            results, turned, points = measure(bench, [size for size in SIZES if size <= given.largest], print)
     except BenchError as error:
         print(f"planner_bench: {error}", file=sys.stderr)
         return 1
     if not given.no_page:
         PLOT.write_text(curve(points))
-        DOCUMENT.write_text(with_section(DOCUMENT.read_text(), section(results, points, PLOT.name)))
+        DOCUMENT.write_text(with_section(DOCUMENT.read_text(), section(results, turned, points, PLOT.name)))
         print(f"written to docs/{DOCUMENT.name} and docs/{PLOT.name}")
     return 0
 

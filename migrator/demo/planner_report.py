@@ -67,6 +67,18 @@ class Result:
         return self.makespan_s / self.bound_s - 1 if self.bound_s else 0.0
 
 
+RINGS = range(2, 21)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Full nodes that pass their containers on, with one free node: the moves of the plan, None if there was none."""
+
+    size: int
+    moves: int | None
+    cost: Cost
+
+
 @dataclass(frozen=True, slots=True)
 class Scaled:
     """One point of the cost curve."""
@@ -83,6 +95,16 @@ def line(result: Result) -> str:
     times = f"{result.makespan_s:.0f} s where the busiest link needs {result.bound_s:.0f} s"
     beside = f"; hbal: {_peer(peer)}" if peer else ""
     return f"{case.name}, {case.link}, --parallel {case.parallel}: {own}, {times}{beside}"
+
+
+def rings_line(turned: Sequence[Ring]) -> str:
+    """How many rings were turned, with how many moves beyond the least possible, and what the largest cost."""
+    solved = [(ring.size, ring.moves) for ring in turned if ring.moves is not None]
+    over = max((moves - size - 1 for size, moves in solved), default=0)
+    return (
+        f"swap rings of {turned[0].size} to {turned[-1].size} full nodes with one free: {len(solved)} of {len(turned)} "
+        f"planned, at most {over} moves over the least possible, {turned[-1].cost.cpu_s:.2f} CPU-s for the largest"
+    )
 
 
 def _peer(peer: Peer) -> str:
@@ -175,7 +197,7 @@ def curve(points: Sequence[Scaled]) -> str:
     )
 
 
-def section(results: Sequence[Result], points: Sequence[Scaled], plot_name: str) -> str:
+def section(results: Sequence[Result], turned: Sequence[Ring], points: Sequence[Scaled], plot_name: str) -> str:
     """The section of the page, whole."""
     machine = ", ".join(f"{name} {value}" for name, value in host_facts().items())
     return f"""## Planning for a fleet
@@ -217,6 +239,12 @@ In the given fleet of 1,000 nodes the busiest source has 26 GiB free and holds f
 others. To end by 201 s, each of the five has to start before 73 s and ends after 128 s, so all five images, 160 GiB,
 lie there at one time; but there is room for 95 GiB, even if all others have left. At 1 Gb/s the same reasons cost less,
 because sending is most of a move; how far plans are from the best order there is not known.
+
+### Swap rings
+
+{rings_line(turned)[0].upper()}{rings_line(turned)[1:]}. Each node
+holds one container of 48 GiB and has no room for a second one; each container is wished on the next node
+(`migrator plan move CT=NODE ...`). A ring of n needs n + 1 moves: one container has to be put aside.
 
 ### The cost curve
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.fleet import Fleet
+from migrator.executor.outcome import Ends, stop_overs
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import start_run
 from migrator.executor.saga import Notify
@@ -82,8 +83,9 @@ def outcome(run: str, plan: Plan, result: RunResult, left: dict[str, str]) -> Mi
         return None
     if result.exit_code == 0:
         return FailedSafe(f"{plan.intent}: every move is done, but {'; '.join(left.values())}; plan again")
-    told = [str(error) for error in result.failed.values()]
-    told += [f"container {name} was not moved: it waited for {other}" for name, other in result.skipped.items()]
+    told = result.told()
+    stopped = stop_overs(plan, Ends(moved=frozenset(result.moved)))
+    told += [f"container {stop.container} is at its stop-over {stop.node}" for stop in stopped]
     missing = len(result.failed) + len(result.skipped)
     stay = "stays" if len(plan.empties) == 1 else "stay"
     cordoned = f"{', '.join(plan.empties)} {stay} cordoned (migrator uncordon NODE ends that); " if plan.empties else ""

@@ -60,7 +60,9 @@ async def prepare(
         token=max(found.token, journal.token_max(planned.container), there.floor) + 1,
         generation=found.generation,
         policy=policy,
+        leg=planned.leg,
     )
+    document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode()}
     journal.add_migration(
         Migration(
             id=move.id,
@@ -71,7 +73,7 @@ async def prepare(
             token=move.token,
             generation=move.generation,
             decision=None,
-            document={"descriptor": descriptor_json(move.descriptor).decode()},
+            document=document if planned.leg == 1 else document | {"leg": planned.leg},
         )
     )
     return move
@@ -95,11 +97,13 @@ def _held(container: str, run: str) -> str:
 
 
 def _generation_expected(journal: Journal, planned: PlannedMove, earlier: list[Migration]) -> int:
-    """The plan's, or what this run itself made of it: a revoked move comes back with a higher one."""
+    """The plan's, or what this run itself made of it: each move raises it, and a revoked one comes back higher."""
     for migration in reversed(earlier):
-        told = journal.progress(migration.id).reached.get(State.ROLLED_BACK, {})
-        if "generation" in told:
-            return int(told["generation"])
+        reached = journal.progress(migration.id).reached
+        if State.DONE in reached:
+            return int(reached[State.DONE].get("generation", migration.generation + 1))
+        if "generation" in reached.get(State.ROLLED_BACK, {}):
+            return int(reached[State.ROLLED_BACK]["generation"])
     return planned.generation
 
 
@@ -119,6 +123,7 @@ def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
         token=migration.token,
         generation=migration.generation,
         policy=policy,
+        leg=migration.leg,
     )
 
 

@@ -26,20 +26,22 @@ CLOSED = frozenset({Outcome.ROLLED_BACK, Outcome.CANCELLED})  # ended on purpose
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """A run's containers by how their moves ended, over all attempts. `back` are those that were not moved since."""
+    """How a run's moves ended, over all attempts: `moved` by name, and in `back` those that were not moved since.
+
+    `settled` are containers: where an operator has decided, none of its moves is made any more.
+    """
 
     moved: frozenset[str] = frozenset()
     settled: frozenset[str] = frozenset()
     back: frozenset[str] = frozenset()
 
-    @property
-    def over(self) -> frozenset[str]:
-        """Containers that this run does not move again."""
-        return self.moved | self.settled
+    def over(self, plan: Plan) -> frozenset[str]:
+        """The plan's moves, by name, that this run does not make again."""
+        return frozenset(m.name for m in plan.moves if m.name in self.moved or m.container in self.settled)
 
     def complete(self, plan: Plan) -> bool:
         """Whether every move of the plan has come to its end. A plan without moves has nothing that says so."""
-        return bool(plan.moves) and self.over.issuperset(move.container for move in plan.moves)
+        return bool(plan.moves) and len(self.over(plan)) == len(plan.moves)
 
 
 def ends(journal: Journal, run: str) -> Ends:
@@ -54,8 +56,28 @@ def ends(journal: Journal, run: str) -> Ends:
         if progress.decision is State.SETTLED:
             settled.add(migration.container)
         else:
-            (moved if progress.state is State.DONE else back).add(migration.container)
-    return Ends(frozenset(moved), frozenset(settled), frozenset(back - moved - settled))
+            (moved if progress.state is State.DONE else back).add(migration.move)
+    back = {name for name in back - moved if name.partition("#")[0] not in settled}
+    return Ends(frozenset(moved), frozenset(settled), frozenset(back))
+
+
+@dataclass(frozen=True, slots=True)
+class StopOver:
+    """A container that a run has left where its plan only has it put aside."""
+
+    container: str
+    node: str
+    goal: str
+
+
+def stop_overs(plan: Plan, found: Ends) -> tuple[StopOver, ...]:
+    """Containers that this run has brought to a stop-over and not further."""
+    stopped = []
+    for name, way in plan.ways().items():
+        made = sum(leg.name in found.moved for leg in way)
+        if 0 < made < len(way) and name not in found.settled:
+            stopped.append(StopOver(name, way[made - 1].target, way[-1].target))
+    return tuple(stopped)
 
 
 def carried_out(found: Ends, failed: bool) -> Outcome:

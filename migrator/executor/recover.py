@@ -17,7 +17,7 @@ from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
 from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_source
-from migrator.protocol.states import State
+from migrator.protocol.states import FINAL, State
 from migrator.steps import AFTER_RELEASE, RELEASE, verify
 from migrator.steps.base import Move
 from migrator.steps.restore import write_down
@@ -34,7 +34,8 @@ async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> N
     except (NotReleased, Undecided) as error:
         verdict = await recover(move, journal)
         notify(move, journal.progress(move.id).state, Phase.END)
-        if verdict.action not in (Action.COMMIT, Action.FINISH):
+        done = journal.progress(move.id).state is State.DONE
+        if verdict.action not in (Action.COMMIT, Action.FINISH) and not done:
             raise FailedSafe(
                 f"container {move.name} runs on {move.source.node.name} as before: {verdict.reason} ({error.__cause__})"
             ) from error
@@ -54,7 +55,10 @@ async def recover(move: Move, journal: Journal, forward: bool = True) -> Verdict
     if verdict.action is Action.SETTLE:
         await finish_anyway(carry_out(move, journal), f"{move.name}: carrying out what was settled")
         return verdict
-    seen = await look_at(move, of=await _take_over(move, journal, seen))
+    taken = await _take_over(move, journal, seen)
+    if journal.progress(move.id).state in FINAL:
+        return Verdict(Action.NOTHING, "another orchestrator has brought it to its end meanwhile")
+    seen = await look_at(move, of=taken)
     verdict = await _judge(move, journal, seen, forward)
     _refuse_to_guess(move, journal, seen, verdict)
     move.results.update(journal.progress(move.id).reached)
@@ -120,8 +124,10 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> Seen:
     wanted = []
     known = journal.known(journal.migration(move.id))
     for side, observed in ((move.source, seen.source), (move.target, seen.target)):
-        # A node without a record has nothing to guard, except a target that may still be told to begin.
-        if observed is None or (observed.state == "absent" and side is move.source):
+        # A node without a record has nothing to guard, except a target that may still be told to begin, which after
+        # the commit none is: one that has settled may have given the container on.
+        begins = side is move.target and known.decision is not State.COMMITTED
+        if observed is None or (observed.state == "absent" and not begins):
             continue
         if observed.run == "-" and observed.token >= move.token:
             continue  # settled: nobody's move. A lower token is one that our lease has not reached, and still may
@@ -136,6 +142,8 @@ async def _take_over(move: Move, journal: Journal, seen: Seen) -> Seen:
     token = max(journal.token_max(move.name), *seen.tokens) + 1
     journal.take_over(move.id, token)
     move.token = token
+    if journal.progress(move.id).state in FINAL:  # since the look, and from here on nobody else can write that
+        return seen
     for side, observed in wanted:
         try:
             await side.node.call("lease", move.name, observed.token, token, move.run)

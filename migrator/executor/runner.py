@@ -21,7 +21,7 @@ from migrator.steps.base import Move
 
 @dataclass(slots=True)
 class RunResult:
-    """How the moves of a run ended. `failed` maps a container to its error, `skipped` to what it waited for."""
+    """How the moves of a run ended, by name. `failed` maps one to its error, `skipped` to what it waited for."""
 
     moved: list[str] = field(default_factory=list)
     failed: dict[str, MigratorError] = field(default_factory=dict)
@@ -31,6 +31,14 @@ class RunResult:
     def exit_code(self) -> int:
         """The worst of the moves': an operator needed before a failure before a refusal."""
         return max((error.exit_code for error in self.failed.values()), default=4 if self.skipped else 0)
+
+    def told(self) -> list[str]:
+        """What did not end well, in words."""
+        waited = [(*name.partition("#")[::2], other) for name, other in self.skipped.items()]
+        return [str(error) for error in self.failed.values()] + [
+            f"container {name} was not moved{' on' if leg else ''}: it waited for {other}"
+            for name, leg, other in waited
+        ]
 
 
 class Turns:
@@ -73,15 +81,14 @@ class Runner:
         self.turns = Turns(policy)
 
     async def run(self, plan: Plan, done: Collection[str] = ()) -> RunResult:
-        """Runs the plan's moves except those in `done`. Never raises for a move's failure: the result tells."""
+        """Runs the plan's moves except those named in `done`. Never raises for a move's failure: the result tells."""
         finished: dict[str, asyncio.Future[bool]] = {}
         loop = asyncio.get_running_loop()
         for planned in plan.moves:
-            finished[planned.container] = loop.create_future()
+            finished[planned.name] = loop.create_future()
         result = RunResult()
         tasks = [
-            asyncio.create_task(self._one(planned, finished, result, planned.container in done))
-            for planned in plan.moves
+            asyncio.create_task(self._one(planned, finished, result, planned.name in done)) for planned in plan.moves
         ]
         try:
             await asyncio.gather(*tasks)
@@ -98,20 +105,20 @@ class Runner:
     async def _one(
         self, planned: PlannedMove, finished: dict[str, asyncio.Future[bool]], result: RunResult, done: bool
     ) -> None:
-        mine = finished[planned.container]
+        mine = finished[planned.name]
         try:
             for other in planned.waits_for:
                 if not await finished[other]:
-                    result.skipped[planned.container] = other
+                    result.skipped[planned.name] = other
                     return
             if not done:
                 async with self.turns.moving(planned):
                     move = await self.prepare(planned)
                     await migrate(move, self.journal, self.turns.pausing, self.notify)
-            result.moved.append(planned.container)
+            result.moved.append(planned.name)
             mine.set_result(True)
         except MigratorError as error:
-            result.failed[planned.container] = error
+            result.failed[planned.name] = error
         finally:
             if not mine.done():
                 mine.set_result(False)

@@ -104,7 +104,7 @@ async def rollback_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify)
             if (await fleet.facts(node)).cordon == run.id:
                 await fleet.node(node).call("uncordon")
         journal.finish_run(run.id, outcome)
-    return RunResult(moved=sorted(found.over))
+    return RunResult(moved=sorted(found.over(plan)))
 
 
 def plan_of(run: Run) -> tuple[Plan, Policy]:
@@ -120,19 +120,19 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
     if before.complete(plan):
         if journal.run(run).outcome != (outcome := carried_out(before, failed=False)):
             journal.finish_run(run, outcome)
-        return RunResult(moved=[move.container for move in plan.moves])
+        return RunResult(moved=[move.name for move in plan.moves])
     for node in plan.empties:
         if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
             await fleet.node(node).call("cordon", run)
     outcome = Outcome.INTERRUPTED
     try:
-        result = await Runner(journal, policy, prepared, notify).run(plan, before.over)
+        result = await Runner(journal, policy, prepared, notify).run(plan, before.over(plan))
         outcome = carried_out(ends(journal, run), failed=result.exit_code != 0)
     except asyncio.CancelledError:
         if not (after := ends(journal, run)).complete(plan):
             raise
         outcome = carried_out(after, failed=False)  # it came too late to stop anything
-        result = RunResult(moved=[move.container for move in plan.moves])
+        result = RunResult(moved=[move.name for move in plan.moves])
     finally:
         if all(journal.progress(m.id).state in FINAL for m in journal.migrations(run)):
             journal.finish_run(run, outcome)

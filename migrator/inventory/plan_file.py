@@ -31,6 +31,7 @@ Count = Annotated[int, Field(ge=0, le=2**62)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=10_000)]
 Container = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+MoveName = Annotated[str, Field(pattern=rf"^{NAME.pattern}(#([2-9]|[1-9][0-9]{{1,3}}))?$")]
 Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
@@ -63,11 +64,12 @@ class _Move(Strict):
     demand: _Resources
     estimate: _Estimate
     generation: Count
+    leg: Annotated[int, Field(ge=1, le=9999)] = 1
     reason: Text
     source: Node
     start_s: Seconds | None = None
     target: Node
-    waits_for: list[Container]
+    waits_for: list[MoveName]
 
 
 class PolicyFields(Strict):
@@ -106,6 +108,8 @@ def to_document(plan: Plan) -> dict[str, Any]:
         move["estimate"]["rounds"] = move.pop("rounds")
         if move["start_s"] is None:
             del move["start_s"]
+        if move["leg"] == 1:
+            del move["leg"]  # so that a plan without stop-overs is the file that it always was
     return document | {INTEGRITY: integrity(document)}
 
 
@@ -254,4 +258,5 @@ def _move(move: _Move) -> PlannedMove:
         waits_for=tuple(move.waits_for),
         rounds=move.estimate.rounds,
         start_s=move.start_s,
+        leg=move.leg,
     )

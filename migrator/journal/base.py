@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from migrator.errors import MigratorError
 from migrator.journal.events import Event
+from migrator.model.plan import move_name
 from migrator.protocol.states import State
 
 
@@ -34,7 +35,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One attempt to move one container. `token` and `generation` are those it holds now."""
+    """One attempt at one move of one container. `token` and `generation` are those it holds now."""
 
     id: str
     run: str
@@ -45,6 +46,16 @@ class Migration:
     generation: int
     decision: State | None
     document: dict[str, Any]
+
+    @property
+    def leg(self) -> int:
+        """Which of the container's moves in the run's plan it is an attempt at, from 1."""
+        return int(self.document.get("leg", 1))
+
+    @property
+    def move(self) -> str:
+        """The name of that move in the plan."""
+        return move_name(self.container, self.leg)
 
 
 class Store(Protocol):

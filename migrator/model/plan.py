@@ -14,12 +14,18 @@ from migrator.model.plan_policy import PlanPolicy
 VERSION = 1
 
 
+def move_name(container: str, leg: int) -> str:
+    """What a move is called: "web", and "web#2" for the second move of the same container in one plan."""
+    return container if leg == 1 else f"{container}#{leg}"
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedMove:
-    """One move. `waits_for` names containers whose moves must have ended well before this one starts.
+    """One move. `waits_for` names the moves that must have ended well before this one starts.
 
     `generation` and `demand` are the container's when planned: if either has changed, the plan is stale. `rounds`
-    is how many times its memory is expected to cross the link. `start_s` is its predicted start, in seconds of the
+    is how many times its memory is expected to cross the link. `leg` counts the moves of one container, from 1: all but
+    its last end at a stop-over, from which the next one starts. `start_s` is its predicted start, in seconds of the
     plan, where it has to wait for a time window; else it starts as soon as it can.
     """
 
@@ -32,7 +38,13 @@ class PlannedMove:
     estimate: Estimate
     waits_for: tuple[str, ...] = ()
     rounds: int = 1
+    leg: int = 1
     start_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """What waits, runs and reports call it."""
+        return move_name(self.container, self.leg)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +68,16 @@ class Plan:
     policy: PlanPolicy = field(default_factory=PlanPolicy)
     version: int = VERSION
 
-    def move(self, container: str) -> PlannedMove:
-        return next(move for move in self.moves if move.container == container)
+    def move(self, name: str) -> PlannedMove:
+        """A move by its name; a container's is the name of its first."""
+        return next(move for move in self.moves if move.name == name)
+
+    def ways(self) -> dict[str, tuple[PlannedMove, ...]]:
+        """The moves of each container, in the order in which it makes them."""
+        found: dict[str, list[PlannedMove]] = {}
+        for move in self.moves:
+            found.setdefault(move.container, []).append(move)
+        return {name: tuple(sorted(moves, key=lambda move: move.leg)) for name, moves in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

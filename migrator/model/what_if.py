@@ -41,13 +41,14 @@ def with_nodes(cluster: Cluster, more: Iterable[tuple[str, str]]) -> Cluster:
 
 def after(cluster: Cluster, plan: Plan) -> Cluster:
     """The cluster as it is when all moves of a plan have ended well, and nothing else has changed."""
-    gone = {(move.source, move.container) for move in plan.moves}
-    target = {move.container: move.target for move in plan.moves}
+    ways = plan.ways()
+    gone = {(way[0].source, name) for name, way in ways.items()}
+    target = {name: way[-1].target for name, way in ways.items()}
     held = {node.name: [c for c in node.containers if (node.name, c.name) not in gone] for node in cluster.nodes}
     for node in cluster.nodes:
         for container in node.containers:
             if (node.name, container.name) in gone:
-                moved = replace(container, generation=container.generation + 1)
+                moved = replace(container, generation=container.generation + len(ways[container.name]))
                 held[target[container.name]].append(moved)
     return replace(cluster, nodes=tuple(_holding(node, held[node.name], plan) for node in cluster.nodes))
 

@@ -31,7 +31,7 @@ def assemble(
     notes: tuple[str, ...] = (),
 ) -> Plan:
     """A plan of these legs in this order, in which each has room once those before it have gone."""
-    moved = {leg.name: leg.target for leg in legs}
+    moved = {leg.mover.name: leg.target for leg in legs}  # of several legs the last
     told = (*rule_notes(cluster.nodes, policy, moved), *survival_notes(cluster.nodes, policy, moved, empties))
     graph = capacity_graph(cluster, policy)
     order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links)
@@ -39,12 +39,12 @@ def assemble(
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name]) for leg in legs)
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
     bound_s = makespan_bound_s(moves, ways, speeds)
-    labels = {leg.name: leg.mover.descriptor.labels for leg in legs}
+    labels = {leg.mover.name: leg.mover.descriptor.labels for leg in legs}
     hold = hold_of(labels, policy)
     spans = timeline(moves, policy.moves_per_node_max, ways, speeds, hold)
     if hold is not None:
         windows = {name: windows_of(policy.rules, name, mine) for name, mine in labels.items()}
-        moves = tuple(replace(m, start_s=spans[m.container].start_s) if windows[m.container] else m for m in moves)
+        moves = tuple(replace(m, start_s=spans[m.name].start_s) if windows[m.container] else m for m in moves)
         told = (*told, *window_notes(moves, policy))
     return Plan(
         intent=intent,
@@ -73,7 +73,7 @@ def fleet_notes(cluster: Cluster, policy: PlanPolicy) -> Iterator[str]:
 def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:
     container = leg.mover.container
     return PlannedMove(
-        container=leg.name,
+        container=leg.mover.name,
         source=leg.source,
         target=leg.target,
         generation=container.generation,
@@ -81,6 +81,7 @@ def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) 
         reason=reason,
         estimate=estimate_move(container, leg.mover.source.link, target.link),
         waits_for=waits_for,
+        leg=leg.number,
     )
 
 

@@ -47,6 +47,14 @@ class Crowds:
                     self.peak[number] += sign
         self._at[mover.name] = at
 
+    def visit(self, number: int) -> None:
+        """One more may be on that node for a while."""
+        self.peak[number] += 1
+
+    def absent(self, mover: Mover) -> None:
+        """The mover is in no count."""
+        self._at[mover.name] = None
+
     def others(self, mover: Mover) -> Ints:
         """Containers on each node, this one left out."""
         at = self._at.get(mover.name, self.number.get(mover.source.name))
@@ -109,6 +117,16 @@ class Groups:
     def first(self, value: str) -> Ints:
         """Members that were in each domain before anything moved."""
         return self.before.get(value, self._none)
+
+    def visit(self, mover: Mover, node: NodeFacts) -> None:
+        """The mover may be on that node for a while."""
+        value = self.value(mover)
+        if value is not None and self.code(node) != self.code(mover.source):
+            self._add(self.peak, value, self.code(node), 1)
+
+    def absent(self, mover: Mover) -> None:
+        """The mover is in no count."""
+        self._at[mover.name] = None
 
     def put(self, mover: Mover, node: NodeFacts | None) -> None:
         """The mover is now to be on that node, or nowhere yet."""

@@ -13,12 +13,15 @@ from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.construct import Built, construct
 from migrator.planner.graph import capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
+from migrator.planner.more_room import no_order
 from migrator.planner.movers import places_of, unmovable
 from migrator.planner.order_search import Track, order_of
 from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
+from migrator.planner.rings import said, untangle
 from migrator.planner.room import Load, image_bytes
+from migrator.planner.stop_overs import Ground
 from migrator.planner.survive import survivable
 from migrator.planner.windows import shut_out
 
@@ -61,14 +64,18 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     if shut := shut_out(wanted, nodes_by_name, policy):
         return Refusal(intent, tuple(shut))
     legs, blocked = order_of(
-        wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max, policy.rules, first)
+        wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max, policy.rules, first, cluster.links)
     )
     if blocked:
-        return Refusal(intent, tuple(_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)))
+        ground = Ground(cluster, policy, room, wanted, empties)
+        legs, blocked = untangle(wanted, ground)
+        if blocked:
+            stuck = [_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)]
+            return Refusal(intent, tuple(stuck), no_order(legs, blocked, ground))
     return assemble(
         cluster,
         legs,
-        {leg.name: choices[leg.name].said() for leg in legs},
+        said(legs, {leg.mover.name: choices[leg.mover.name].said() for leg in legs}),
         policy,
         intent=intent,
         snapshot=snapshot,

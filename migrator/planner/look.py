@@ -38,11 +38,11 @@ class Alternative:
 def end_state(cluster: Cluster, plan: Plan) -> Cluster:
     """The cluster when every move has ended; a container that the facts do not have is left out."""
     facts = {(node.name, c.name): c for node in cluster.nodes for c in node.containers}
-    leaving = {(move.source, move.container) for move in plan.moves}
+    goals = {(way[0].source, name): way[-1].target for name, way in plan.ways().items()}
     nodes = []
     for node in cluster.nodes:
-        stay = [c for c in node.containers if (node.name, c.name) not in leaving]
-        come = [facts[key] for m in plan.moves if m.target == node.name and (key := (m.source, m.container)) in facts]
+        stay = [c for c in node.containers if (node.name, c.name) not in goals]
+        come = [facts[key] for key, goal in goals.items() if goal == node.name and key in facts]
         nodes.append(replace(node, containers=tuple(sorted((*stay, *come), key=lambda c: c.name))))
     return replace(cluster, nodes=tuple(nodes))
 
@@ -77,7 +77,7 @@ def _share(used: int, whole: int) -> float:
 
 
 def spans(cluster: Cluster, plan: Plan) -> dict[str, Span]:
-    """When each container of the plan moves, if every move takes as long as estimated."""
+    """When each move of the plan is under way, by its name, if every one takes as long as estimated."""
     graph = capacity_graph(cluster, plan.policy)
     ways = ways_of(graph, ((move.source, move.target) for move in plan.moves))
     hold = hold_of(labels_of(cluster.nodes), plan.policy)
@@ -85,9 +85,8 @@ def spans(cluster: Cluster, plan: Plan) -> dict[str, Span]:
 
 
 def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:
-    """Every other node as a place for one container of the plan, the emptied ones left out."""
-    move = plan.move(container)
-    source = cluster.node(move.source)
+    """Every other node as a goal for one container of the plan, the emptied ones left out."""
+    source = cluster.node(plan.move(container).source)
     facts = source.container(container)
     if facts is None or facts.descriptor is None:
         return

@@ -14,11 +14,14 @@ from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.graph import capacity_graph, rooms
+from migrator.planner.more_room import no_order
 from migrator.planner.movers import groups_of, places_of, unmovable
-from migrator.planner.ordering import Leg, apart, sequence
+from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.priorities import classes
+from migrator.planner.rings import said, untangle
 from migrator.planner.rulebook import Rulebook
+from migrator.planner.stop_overs import Ground
 from migrator.planner.survival import Watch
 from migrator.planner.windows import shut_out
 
@@ -52,16 +55,18 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     first = classes(movers, policy.rules)
     ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
     asked = [Leg(mover, wishes[mover.name], apart(mover, policy)) for mover in ready]
-    legs, blocked = sequence(asked, rooms(capacity_graph(cluster, policy)))
+    ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
+    legs, blocked = untangle(asked, ground)
     if blocked:
-        return Refusal(intent, tuple(_blocked(leg, cluster, policy) for leg in blocked))
-    unsafe = Watch(cluster.nodes, policy).worse({leg.name: leg.target for leg in legs}, (), soft=False)
+        stuck = [_blocked(leg, cluster, policy) for leg in blocked]
+        return Refusal(intent, tuple(stuck), no_order(legs, blocked, ground))
+    unsafe = Watch(cluster.nodes, policy).worse({leg.mover.name: leg.target for leg in legs}, (), soft=False)
     if unsafe:
         return Refusal(intent, reasons=tuple(unsafe))
     return assemble(
         cluster,
         legs,
-        {leg.name: "asked for" for leg in legs},
+        said(legs, {leg.mover.name: "asked for" for leg in legs}),
         policy,
         intent=intent,
         snapshot=snapshot,
@@ -89,17 +94,21 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
 def way_back(cluster: Cluster, moves: Sequence[tuple[str, str, str]]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Where to bring what was moved, given as (container, source, target); and notes on what is no longer there.
 
-    A container goes back to its source if it is where it was moved to.
+    A container goes back to its first source if it is where it was moved to, or at a stop-over on the way there.
     """
     wishes, notes = {}, []
+    ways: dict[str, list[str]] = {}
     for name, source, target in moves:
+        ways.setdefault(name, [source]).append(target)
+    for name, (source, *targets) in ways.items():
         there = [node.name for node in cluster.nodes if node.container(name)]
-        if there == [target]:
-            wishes[name] = source
-        elif there == [source]:
+        if there == [source]:
             notes.append(f"container {name} is on {source} already")
+        elif len(there) == 1 and there[0] in targets:
+            wishes[name] = source
         else:
-            notes.append(f"container {name} is left alone: it is on {', '.join(there) or 'no node'}, not on {target}")
+            where = ", ".join(there) or "no node"
+            notes.append(f"container {name} is left alone: it is on {where}, not on {targets[-1]}")
     return wishes, tuple(notes)
 
 

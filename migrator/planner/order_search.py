@@ -44,7 +44,7 @@ class Track:
 
     def by_class(self, legs: Iterable[Leg]) -> dict[str, int]:
         """A place for each, in this order, but those of the first class before all others."""
-        ranked = sorted(legs, key=lambda leg: self.first.get(leg.name, 0))
+        ranked = sorted(legs, key=lambda leg: self.first.get(leg.mover.name, 0))
         return {leg.name: place for place, leg in enumerate(ranked)}
 
     def ends_s(self, order: Order) -> dict[str, float]:
@@ -60,7 +60,8 @@ class Track:
     def _move(self, leg: Leg, waits_for: tuple[str, ...]) -> PlannedMove:
         container = leg.mover.container
         estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link)
-        return PlannedMove(leg.name, leg.source, leg.target, 0, container.reserved, "", estimate, waits_for)
+        demand, number = container.reserved, leg.number
+        return PlannedMove(leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number)
 
 
 def order_of(legs: Iterable[Leg], track: Track) -> tuple[Order, Order]:

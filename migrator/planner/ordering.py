@@ -3,6 +3,7 @@
 Theory. The moves of a plan start as soon as what they wait for has ended, so anything that no wait forbids can
 happen at one time. A plan is good if everything fits at the worst moment of every move: all that may have come has
 come, nothing has left but what is waited for, and as many images lie beside as moves may touch a node at one time.
+A container's second move waits for its first, and at its stop-over it counts as one that comes and one that leaves.
 Taken one by one in their order, the moves fit. So each is first tried without waits, then with those of the move
 before it on the same node, and at last waiting for every earlier move there, which is one by one again. Who must not
 meet another that leaves its target waits for that one.
@@ -13,10 +14,11 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources, SharedLink
+from migrator.model.plan import move_name
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Rule
 from migrator.planner.budgets import turns
@@ -27,15 +29,19 @@ from migrator.planner.room import Load, image_bytes, images_in, images_out, stay
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range."""
+    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range.
+
+    `number` counts the moves of one container, from 1; `mover` is it as it stands where this one starts.
+    """
 
     mover: Mover
     target: str
     apart: frozenset[object] = frozenset()
+    number: int = 1
+    name: str = field(init=False)  # what the plan calls the move
 
-    @property
-    def name(self) -> str:
-        return self.mover.name
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", move_name(self.mover.name, self.number))
 
     @property
     def source(self) -> str:
@@ -77,8 +83,8 @@ def sequence(
         for leg in left:
             coming = stay_of(leg.mover.container) + leg.images(leg.target)
             if (
-                _has_room(free[leg.target], coming, True)
-                and _has_room(free[leg.source], leg.images(leg.source), False)
+                has_room(free[leg.target], coming, True)
+                and has_room(free[leg.source], leg.images(leg.source), False)
                 and not any(leaving[leg.target, thing] for thing in leg.apart)
             ):
                 free[leg.target] = free[leg.target] - stay_of(leg.mover.container)
@@ -111,14 +117,15 @@ def waits(
     tight = {n for n, there in touching.items() if not _fits_in_any_order(n, there, rooms[n], moves_per_node_max)}
     ordering = _Ordering(rooms, moves_per_node_max)
     queued = turns(legs, rules, links)
-    leaves: dict[tuple[str, object], set[str]] = defaultdict(set)
+    left: dict[tuple[str, object], set[str]] = defaultdict(set)
     for leg in legs:
+        first = {name for thing in leg.apart for name in left.get((leg.target, thing), ())}
+        first |= queued.get(leg.name, set())
+        if leg.number > 1:
+            first.add(move_name(leg.mover.name, leg.number - 1))
+        ordering.add(leg, sorted({leg.source, leg.target} & tight), sorted(first))
         for thing in leg.apart:
-            leaves[leg.source, thing].add(leg.name)
-    for leg in legs:
-        apart = {name for thing in leg.apart for name in leaves.get((leg.target, thing), ())}
-        apart |= queued.get(leg.name, set())
-        ordering.add(leg, sorted({leg.source, leg.target} & tight), sorted(apart))
+            left[leg.source, thing].add(leg.name)
     return ordering.waits
 
 
@@ -134,10 +141,11 @@ class _Ordering:
         self.end_s: dict[str, float] = {}
         self.turns: dict[str, list[float]] = defaultdict(lambda: [0.0] * moves_per_node_max)
 
-    def add(self, leg: Leg, tight: Sequence[str], apart: Sequence[str]) -> None:
+    def add(self, leg: Leg, tight: Sequence[str], first: Sequence[str]) -> None:
         """Takes up one more move with the fewest waits, for those that end first, that let every moment fit.
 
-        It waits for `apart` in any case: those that must have left its target, or are of its group and go before it.
+        It waits for `first` in any case: those that must have left its target, its container's move before, or those
+        of its group that go before it.
         """
         earlier = {other.name for node in tight for other in self.touching[node]}
         soonest = sorted(earlier, key=lambda name: (self.end_s[name], name))
@@ -146,11 +154,11 @@ class _Ordering:
         few, many = 0, len(soonest)  # waiting for more never takes room away, and for all is one by one
         while few < many:
             count = (few + many) // 2
-            if self._fit(leg, [*apart, *soonest[:count]], tight):
+            if self._fit(leg, [*first, *soonest[:count]], tight):
                 many = count
             else:
                 few = count + 1
-        names = [*apart, *soonest[:few]]
+        names = [*first, *soonest[:few]]
         self._wait(leg, names)
         self.end_s[leg.name] = self._start_s(leg, names) + leg.duration_s
 
@@ -183,9 +191,9 @@ class _Ordering:
         cpu_milli = memory_bytes = disk_bytes = anon_bytes = files_bytes = 0  # plain numbers: this is asked often
         images: list[tuple[int, bool]] = []
         for other in self.touching[node]:
-            name = other.mover.container.name
+            name = other.name
             ended, comes = name in mine, other.target == node
-            if leg.mover.container.name in self.before[name]:
+            if leg.name in self.before[name]:
                 continue
             sign = 1 if comes else -1 if ended else 0
             if sign:
@@ -202,7 +210,7 @@ class _Ordering:
         lying = sum(sorted((size for size, _ in images), reverse=True)[:beside])
         limits = Resources(cpu_milli, memory_bytes + coming + own_bytes * arrives, disk_bytes)
         measured = Resources(0, anon_bytes + lying + own_bytes, files_bytes)
-        return _has_room(self.rooms[node], Load(limits, measured), arrives)
+        return has_room(self.rooms[node], Load(limits, measured), arrives)
 
 
 def _fits_in_any_order(node: str, legs: Sequence[Leg], room: Load, moves_per_node_max: int) -> bool:
@@ -211,10 +219,10 @@ def _fits_in_any_order(node: str, legs: Sequence[Leg], room: Load, moves_per_nod
     for leg in legs:
         if leg.target == node:
             load = load + stay_of(leg.mover.container)
-    return _has_room(room, load, arrives=any(leg.target == node for leg in legs))
+    return has_room(room, load, arrives=any(leg.target == node for leg in legs))
 
 
-def _has_room(room: Load, load: Load, arrives: bool) -> bool:
+def has_room(room: Load, load: Load, arrives: bool) -> bool:
     """Limits count only where something arrives: what leaves a node that is over its limits asks nothing of them."""
     return load.measured.fits_in(room.measured) and (not arrives or load.limits.fits_in(room.limits))
 

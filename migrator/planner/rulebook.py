@@ -51,11 +51,15 @@ class Rulebook:
         other.groups = {key: groups.copy() for key, groups in self.groups.items()}
         return other
 
-    def allows(self, mover: Mover) -> Mask:
-        """The nodes that no hard rule closes to this container, beside all that has come."""
+    def allows(self, mover: Mover, *, passing: bool = False) -> Mask:
+        """The nodes that no hard rule closes to this container, beside all that has come.
+
+        Rules on the end of a plan say nothing of a node that it is only `passing`.
+        """
         mask = self._everything
         for rule in self.hard:
-            mask = mask & ~self.closed(rule, mover)
+            if not passing or getattr(rule, "continuous", True):
+                mask = mask & ~self.closed(rule, mover)
         return mask
 
     def price(self, mover: Mover, hard: float = 0.0) -> Floats:
@@ -83,6 +87,19 @@ class Rulebook:
         self.leave([mover])
         for groups in self.groups.values():
             groups.before = dict(groups.now)
+
+    def visit(self, mover: Mover, index: int) -> None:
+        """Counts a container that is on a node for a while, beside where it is at the end."""
+        if len(self.crowds.now) and self.nodes[index].name != mover.source.name:
+            self.crowds.visit(index)
+        for groups in self.groups.values():
+            groups.visit(mover, self.nodes[index])
+
+    def absent(self, mover: Mover) -> None:
+        """The container is on none of the nodes, as they were given."""
+        self.crowds.absent(mover)
+        for groups in self.groups.values():
+            groups.absent(mover)
 
     def place(self, mover: Mover, index: int) -> None:
         """Counts a container that comes to a node."""

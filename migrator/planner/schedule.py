@@ -104,7 +104,7 @@ def timeline(
     speeds: Mapping[Edge, float],
     hold: Callable[[PlannedMove, float], float] | None = None,
 ) -> dict[str, Span]:
-    """When each container moves. `ways` gives the links between two nodes, `speeds` bytes a second.
+    """When each move is under way, by its name. `ways` gives the links between two nodes, `speeds` bytes a second.
 
     `hold` says how long a move that could start now has to wait for a time of its own.
     """
@@ -124,7 +124,7 @@ def timeline(
                 busy[move.target] += 1
                 waiting.remove(number)
                 play.go_on(_Flow(number, move, ways[move.source, move.target], _phases(move)))
-                starts[move.container] = play.now_s
+                starts[move.name] = play.now_s
         flow = play.next()
         while not flow.held and play.go_on(flow):
             flow = play.next()
@@ -134,7 +134,7 @@ def timeline(
             continue
         busy[flow.move.source] -= 1
         busy[flow.move.target] -= 1
-        ended[flow.move.container] = Span(round(starts[flow.move.container], 3), round(play.now_s, 3))
+        ended[flow.move.name] = Span(round(starts[flow.move.name], 3), round(play.now_s, 3))
         asked = sorted(waiting & freed_by[flow.number])
     return ended
 
@@ -153,7 +153,7 @@ def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
         touching[move.target].add(number)
         for name in move.waits_for:
             waiting[name].add(number)
-    return [touching[move.source] | touching[move.target] | waiting[move.container] for move in moves]
+    return [touching[move.source] | touching[move.target] | waiting[move.name] for move in moves]
 
 
 def _phases(move: PlannedMove) -> list[tuple[float, float, float]]:

@@ -110,6 +110,8 @@ def _aborted(source: Observation | None, target: Observation | None) -> Verdict:
         return Verdict(Action.STUCK, "the source does not answer; it thaws by itself unless it was sealed")
     if source.state in ("fenced", "sealed") and not (source.same_boot and source.alive):
         return Verdict(Action.COLD_START, "the source lost its memory before it was thawed")
+    if source.state == "stopped":
+        return Verdict(Action.COLD_START, "the source lost its memory, and its cold start was cut short")
     if source.state == "absent":
         return Verdict(Action.ROLL_BACK, "aborted, and the source holds nothing of it any more: the target is cleaned")
     return Verdict(Action.ROLL_BACK, "aborted: the source runs on")

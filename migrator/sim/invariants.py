@@ -17,6 +17,8 @@ SLACK_S = 5.0
 LOOK_MS = 500  # a decision may rest on what was seen this long before
 FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settled")
 FINAL = ("done", "rolled-back")
+AT_TARGET = ("reserved", "held", "released")
+AT_AN_END = (*AT_TARGET, "fenced", "sealed")
 LASTING = ("watchdog", "restore", "dump")  # jobs that a take-over leaves to whoever comes after it
 ANNOUNCED = {"fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
 
@@ -66,20 +68,26 @@ class Watch:
 
     def _transition(self, ct: str, node: str, before: str, state: str) -> None:
         run = self._run_of(ct, node)
-        if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state], "settled")):
+        if state in ANNOUNCED and not self._journaled(ct, run, (ANNOUNCED[state], "settled"), node, state):
             self.world.violate(Law.ANNOUNCED, f"{ct} is {state} on {node}, and no journal had announced it")
         if state == "reserved" and not any(store.migrations(run) for store in self.stores):
             self.world.violate(Law.ANNOUNCED, f"{ct} is reserved on {node} for {run}, which no journal knows")
         if state == "fenced":
             self._fenced_s[(node, ct)] = self.world.clock.now_s()
             self._deadline_s[(node, ct)] = self.world.machines[node].disk.records[ct].deadline_s
-        if state == "released" and not self._journaled(ct, run, FOR_TARGET):
+        if state == "released" and not self._journaled(ct, run, FOR_TARGET, node, state):
             self.world.violate(Law.DECIDED, f"{ct} is released on {node}, and no journal has committed it")
-        if before == "sealed" and state in ("serving", "stopped") and not self._journaled(ct, run, FOR_SOURCE):
+        if (
+            before == "sealed"
+            and state in ("serving", "stopped")
+            and not self._journaled(ct, run, FOR_SOURCE, node, before)
+        ):
             self.world.violate(Law.DECIDED, f"{ct} on {node} was sealed and comes back, and no journal has aborted it")
         if before == "fenced" and state == "serving":
             waited_s = self.world.clock.now_s() - self._fenced_s.get((node, ct), 0.0)
-            if waited_s < self._deadline_s.get((node, ct), 0.0) and not self._journaled(ct, run, FOR_SOURCE):
+            if waited_s < self._deadline_s.get((node, ct), 0.0) and not self._journaled(
+                ct, run, FOR_SOURCE, node, before
+            ):
                 self.world.violate(
                     Law.DECIDED, f"{ct} on {node} is thawed before its deadline, and no journal has aborted it"
                 )
@@ -89,7 +97,8 @@ class Watch:
         before = self._runs.get((node, ct), "-")
         self._runs[(node, ct)] = run
         ends = ("aborted", "revoked", "settled", "done")
-        if run == "-" and before not in ("-", "") and not self._journaled(ct, before, ends):
+        state = self._states.get((node, ct), "absent")
+        if run == "-" and before not in ("-", "") and not self._journaled(ct, before, ends, node, state):
             self.world.violate(Law.DECIDED, f"{ct} on {node} is let go for {before}, and its journal has not decided")
 
     def _old_ends(self, ct: str, node: str, token: int) -> None:
@@ -118,14 +127,22 @@ class Watch:
         record = self.world.machines[node].disk.records.get(ct)
         return record.run if record else "-"
 
-    def _journaled(self, ct: str, run: str, words: tuple[str, ...]) -> bool:
-        return any(
-            str(event.state) in words
-            for store in self.stores
-            for migration in store.migrations(run)
-            if migration.container == ct
-            for event in store.events(migration.id)
-        )
+    def _journaled(self, ct: str, run: str, words: tuple[str, ...], node: str, state: str) -> bool:
+        """Whether a journal has one of these events, of a migration of the run in which the node is what it is now.
+
+        A container may move several times in one run, and what was decided where this node was its target says nothing
+        of where it is the source. `state` is its record's; one that serves may be either, and an operator settles both.
+        """
+        for store in self.stores:
+            for migration in store.migrations(run):
+                ends = (migration.source, migration.target)
+                if migration.container != ct or node not in ends:
+                    continue
+                is_that = state not in AT_AN_END or node == (ends[1] if state in AT_TARGET else ends[0])
+                wanted = words if is_that else tuple(word for word in words if word == "settled")
+                if any(str(event.state) in wanted for event in store.events(migration.id)):
+                    return True
+        return False
 
     def _was_given_up(self, ct: str) -> bool:
         """After ABORTED, or once the watchdog has written down that the source serves, the held copy is void: a source
@@ -194,10 +211,23 @@ def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
             world.violate(Law.NOTHING_LEFT, f"left behind: {left}")
 
 
+def at_goals(world: World, store: MemoryStore, goals: dict[str, str]) -> None:
+    """A run that calls itself done has brought every container to where its plan has it at the end."""
+    if [run.outcome for run in store.runs()] != ["done"]:
+        return
+    for ct, goal in goals.items():
+        holders = [m.name for m in world.machines.values() if ct in m.disk.records]
+        if holders != [goal]:
+            world.violate(
+                Law.CONVERGES, f"the run is done, and {ct} is on {', '.join(holders) or 'no node'}, not on {goal}"
+            )
+
+
 def older_than_the_world(world: World, backup: MemoryStore) -> bool:
     """Whether some node shows what a journal never announced: a token above its own, or a state it never began."""
     for run in backup.runs():
-        for migration in backup.migrations(run.id):
+        newest = {migration.container: migration for migration in backup.migrations(run.id)}
+        for migration in newest.values():
             begun = {str(event.state) for event in backup.events(migration.id)}
             for m in world.machines.values():
                 record = m.disk.records.get(migration.container)

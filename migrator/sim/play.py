@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from migrator.errors import NeedsOperator
 from migrator.executor.runs import plan_single, resume_run, start_run
 from migrator.journal.memory import MemoryStore
+from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
 from migrator.planner.drain import drain
+from migrator.planner.moves import move
 from migrator.sim import invariants
 from migrator.sim.faults import Strikes
 from migrator.sim.laws import Law, Violation
@@ -29,13 +31,17 @@ LIFE_S_MAX = 4000.0
 
 @dataclass(slots=True)
 class Outcome:
-    """How a scenario ended. `violations` is empty when nothing was that must not be."""
+    """How a scenario ended. `violations` is empty when nothing was that must not be.
+
+    `run` is the word for how the first orchestrator's run ended, None where it has not, or was never begun.
+    """
 
     scenario: Scenario
     violations: list[Violation]
     trace: list[str]
     stuck: dict[str, str] = field(default_factory=dict)
     steps: int = 0
+    run: str | None = None
 
 
 def play(scenario: Scenario, loop: VirtualLoop, trace: bool = False) -> Outcome:
@@ -48,7 +54,9 @@ def play(scenario: Scenario, loop: VirtualLoop, trace: bool = False) -> Outcome:
         loop.run(life.live())
     except Deadlock as error:
         world.violate(Law.CONVERGES, f"hangs: {error}")
-    return Outcome(scenario, world.violations, world.trace or [], life.operator.stuck, world.steps)
+    runs = life.setting.stores[0].runs()
+    word = runs[-1].outcome if runs else None
+    return Outcome(scenario, world.violations, world.trace or [], life.operator.stuck, world.steps, word)
 
 
 class _Life:
@@ -93,6 +101,13 @@ class _Life:
         if self.world.violations:
             return
         await self.operator.come()
+        if scenario.ring and scenario.second in ("", "steal"):
+            invariants.at_goals(self.world, self.setting.stores[0], self._goals())
+
+    def _goals(self) -> dict[str, str]:
+        """The next node of a ring for each container."""
+        names = self.setting.containers
+        return {name: f"n{(number + 1) % len(names) + 1}" for number, name in enumerate(names)}
 
     async def _first(self) -> None:
         me = self.orchestrators[0]
@@ -117,14 +132,25 @@ class _Life:
             journal = self.setting.journal(self.setting.stores[0], me, locks=False)
             await to_whatever_end(me, resume_run(self.setting.fleet(me), journal, journal.runs()[0], silent))
 
+    def _plan_of_many(self, cluster: Cluster) -> Plan:
+        """The plan of a drain, or of a ring. NeedsOperator if there is none, for a node does not answer."""
+        empties = [f"n{number + 1}" for number in range(self.scenario.drained)]
+        there = {container.name for node in cluster.nodes for container in node.containers}
+        if empties:
+            made = drain(cluster, empties, "-", PlanPolicy())
+        elif there.issuperset(self._goals()):
+            made = move(cluster, self._goals(), "-", PlanPolicy(), "move")
+        else:
+            raise NeedsOperator("no plan: a container is not found")
+        if not isinstance(made, Plan):
+            raise NeedsOperator("no plan")
+        return made
+
     async def _move(self, me: Orchestrator, store: MemoryStore, run: str, target: str, name: str = "") -> None:
         fleet, journal = self.setting.fleet(me), self.setting.journal(store, me)
         cluster = await fleet.probe()
-        if self.scenario.drained:
-            empties = [f"n{number + 1}" for number in range(self.scenario.drained)]
-            plan = drain(cluster, empties, "-", PlanPolicy())
-            if not isinstance(plan, Plan):
-                raise NeedsOperator("no plan")
+        if run == "run-a" and (self.scenario.drained or self.scenario.ring):
+            plan = self._plan_of_many(cluster)
         else:
             plan = plan_single(fleet, cluster, name or self.setting.containers[0], target)
         _, result = await start_run(fleet, journal, plan, self.policy, "sim", silent, run)

@@ -66,6 +66,9 @@ class Fault:
 class Scenario:
     """One life of a small cluster: `containers` on the nodes that are drained, or one that is migrated.
 
+    With `ring` so many nodes are full, each with one container that goes to the next, and one more node is free: one
+    container moves twice.
+
     `second` is what a second orchestrator does from moment `second_at` on: "duel" moves the same container by a
     journal of its own, "rival" another one to the same node, which has room for one of them, "steal" resumes the first
     one's run from another machine, "backup" resumes it from a backup of the journal taken at moment `backup_at`. The
@@ -78,6 +81,7 @@ class Scenario:
     nodes: int = 2
     containers: int = 1
     drained: int = 0
+    ring: int = 0
     templates: bool = True  # whether every node has the template
     deadline_s: float = 15.0
     second: str = ""
@@ -92,6 +96,7 @@ class Scenario:
     def lines(self) -> list[str]:
         """What happens, for people."""
         what = f"drain of {self.drained} with {self.containers} containers" if self.drained else "1 migration"
+        what = f"ring of {self.ring} full nodes" if self.ring else what
         second = f", {self.second} at moment {self.second_at}" if self.second else ""
         return [f"seed {self.seed}: {what} over {self.nodes} nodes{second}", *(f"  {fault}" for fault in self.faults)]
 
@@ -122,8 +127,26 @@ def generate(seed: int) -> Scenario:
         scenario = _with_a_second(rng, scenario)
         if scenario.second == "backup":
             return _with_a_backup(rng, scenario)
+    if turn == 7 and rng.random() < 0.5:
+        scenario = _ring(rng, scenario)
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
+
+
+def _ring(rng: Random, scenario: Scenario) -> Scenario:
+    """Full nodes that exchange what they hold, by one orchestrator, or by two with one journal or two."""
+    size = rng.choice((2, 2, 3))
+    second = rng.choice(("", "", "", "steal", "duel", "backup"))
+    at, backup_at = (rng.randint(1, STEPS * (size + 1)) for _ in range(2))
+    return replace(
+        scenario,
+        ring=size,
+        nodes=size + 1,
+        containers=size,
+        second=second,
+        second_at=at if second else 0,
+        backup_at=backup_at if second == "backup" else 0,
+    )
 
 
 def _with_a_second(rng: Random, scenario: Scenario) -> Scenario:
@@ -188,7 +211,7 @@ def _moment(rng: Random) -> int:
 def _fault(rng: Random, scenario: Scenario) -> Fault:
     names = [f"n{number + 1}" for number in range(scenario.nodes)]
     who = 1 if scenario.second and rng.random() < 0.3 else 0
-    scale = scenario.containers
+    scale = scenario.ring + 1 if scenario.ring else scenario.containers
     draw = rng.random()
     if draw < 0.22:
         return Fault(rng.choice(CALL_FAULTS), rng.randint(1, CALLS * scale), who)

@@ -16,6 +16,9 @@ from migrator.sim.wire import Orchestrator, OrchestratorStore, SimNode
 from migrator.sim.world import Truth, World
 
 MIB = 1 << 20
+FULL_BYTES = (
+    160 * MIB
+)  # a ring's node: room for one container and its images beside the headroom, and for no second one
 ROOM_FOR_ONE_BYTES = 120 * MIB  # both pass the check while neither has reserved; then the ledger takes one
 CORES, MEMORY_BYTES, DISK_BYTES = 64, 65536 * MIB, 1 << 40
 
@@ -52,12 +55,12 @@ def build(scenario: Scenario, world: World) -> Setting:
     nodes = [f"n{number + 1}" for number in range(scenario.nodes)]
     for node in nodes:
         scarce = scenario.second == "rival" and node == "n2"
-        memory_bytes = ROOM_FOR_ONE_BYTES if scarce else MEMORY_BYTES
+        memory_bytes = ROOM_FOR_ONE_BYTES if scarce else FULL_BYTES if scenario.ring else MEMORY_BYTES
         world.machines[node] = Machine(world, node, CORES, memory_bytes, DISK_BYTES)
-        if node == "n1" or scenario.templates:
+        if node == "n1" or scenario.templates or scenario.ring:
             world.machines[node].disk.templates["debian"] = "digest"
     containers = [f"ct{number}" for number in range(scenario.containers)]
-    full = nodes[: max(1, scenario.drained)]
+    full = nodes[: max(1, scenario.drained, scenario.ring)]
     for number, name in enumerate(containers):
         ct = replace(descriptor(name, number), restart="always" if scenario.restart else "no")
         place(world, world.machines[full[number % len(full)]], ct)

@@ -146,10 +146,13 @@ class Operator:
             self.world.violate(Law.OLD_JOURNAL, "a journal older than the world has changed it")
 
     async def _start_what_ended(self) -> None:
-        """A boot's work: containers whose record says they run here and whose processes have gone with a fault."""
+        """A boot's work: containers whose record says they run here and whose processes have gone with a fault.
+
+        A record that says stopped is an operator's own word, which no boot and no `ct start --all` overrules.
+        """
         for machine in self.world.machines.values():
             for ct, record in list(machine.disk.records.items()):
-                if record.state in ("serving", "stopped") and record.run == "-" and machine.copy(ct) is None:
+                if record.state == "serving" and record.run == "-" and machine.copy(ct) is None:
                     if not self.world.truths[ct].loss:
                         continue  # nothing explains that it does not run: told at the end
                     me = Orchestrator("boot", self.world)

@@ -40,6 +40,10 @@ def _simpler(scenario: Scenario) -> Iterator[Scenario]:
     for name in ("patience_s", "early", "back", "templates", "deadline_s"):
         if getattr(scenario, name) != getattr(plain, name):
             yield replace(scenario, **{name: getattr(plain, name)})
+    if scenario.ring > 2:
+        yield replace(scenario, ring=2, nodes=3, containers=2)
+    if scenario.ring:
+        return  # it is as small as a ring can be
     if scenario.nodes > 2 and not scenario.drained:
         yield replace(scenario, nodes=2)
     if scenario.containers > 1:

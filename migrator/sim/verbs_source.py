@@ -38,6 +38,11 @@ async def link(m: Machine, ct: str, token: str, user: str, address: str, *rest: 
     if target.disk.keys.get(key, 0.0) < m.world.clock.now_s() + target.skew_s:
         raise Exit(1, f"node to node: {address} does not let this key in")
     m.up.links[key] = Link(target.name, target.up.boot)
+    async with m.locked():  # a link that a later lease could not have seen is ended here
+        await m.step("note link")
+        if m.record(ct).token != int(token):
+            close_links(m, ct)
+        m.check_token(ct, int(token))
     return ""
 
 

@@ -32,7 +32,10 @@ class Side:
 
 @dataclass(slots=True)
 class Move:
-    """One migration as its steps see it. `results` holds what each step reached, by state."""
+    """One migration as its steps see it. `results` holds what each step reached, by state.
+
+    `leg` says which of the container's moves in the plan it is; no step asks for it.
+    """
 
     id: str
     run: str
@@ -45,6 +48,7 @@ class Move:
     policy: Policy
     results: dict[State, dict[str, Any]] = field(default_factory=dict)
     thawed: bool = False
+    leg: int = 1
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property

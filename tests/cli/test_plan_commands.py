@@ -295,3 +295,57 @@ def test_a_time_that_is_none_is_one_line_and_a_time_window_is_planned_from_it(mi
     assert document["policy"]["start"] == "2026-03-02T12:00:00+00:00"
     assert {m["container"]: m.get("start_s") for m in document["moves"]}["a"] == 36_000.0
     assert json.loads(migrator(*words)[1])["policy"]["start"]
+
+
+@pytest.fixture
+def full(tmp_path):
+    """Two full nodes, and a third that has room for one of their containers."""
+    nodes = [node("n1", ct("a"), memory=480 * MIB), node("n2", ct("b"), memory=480 * MIB), node("n3", memory=480 * MIB)]
+    snapshot.save(cluster(*nodes), tmp_path / "full.json")
+    small = cluster(*nodes[:2], node("n3", memory=300 * MIB))
+    snapshot.save(small, tmp_path / "small.json")
+    return tmp_path
+
+
+def test_two_full_nodes_exchange_their_containers_and_the_way_back_is_planned_too(migrator, full):
+    words, made = ("--snapshot", full / "full.json"), full / "p.json"
+    assert migrator("plan", "move", "a=n2", "b=n1", *words, "-o", made)[0] == 0
+    assert migrator("check", made, *words)[0] == 0
+    moves = json.loads(made.read_text())["moves"]
+    assert [(m["container"], m.get("leg", 1), m["target"], m["waits_for"]) for m in moves] == [
+        ("a", 1, "n3", []),
+        ("b", 1, "n1", ["a"]),
+        ("a", 2, "n2", ["b"]),
+    ]
+    snapshot.save(after(snapshot.load(full / "full.json"), plan_file.load(made)), full / "after.json")
+    code, out, _ = migrator("plan", "return", made, "--snapshot", full / "after.json", "--json")
+    assert (code, len(json.loads(out)["moves"])) == (0, 3)
+    assert {m["container"]: m["target"] for m in json.loads(out)["moves"]} == {"a": "n1", "b": "n2"}
+
+
+def test_a_container_that_is_put_aside_is_shown_and_explained_with_both_its_moves(migrator, full):
+    words, made = ("--snapshot", full / "full.json"), full / "p.json"
+    out = migrator("plan", "move", "a=n2", "b=n1", *words)[1]
+    assert "a to n3: put aside, so that others can move: n1 is needed, n2 has no room yet" in out
+    assert "a#2 to n2: asked for" in out
+    migrator("plan", "move", "a=n2", "b=n1", *words, "-o", made)
+    timeline = json.loads(migrator("plan", "show", made, *words, "--json")[1])["timeline"]
+    assert list(timeline) == ["a", "a#2", "b"]
+    assert timeline["a#2"]["start_s"] >= timeline["b"]["end_s"] >= timeline["b"]["start_s"] >= timeline["a"]["end_s"]
+    assert migrator("plan", "show", made, *words, "--svg", full / "p.svg")[0] == 0
+    code, out, _ = migrator("explain", made, "a", *words)
+    assert (code, "a: n1 -> n3 -> n2, of the plan" in out) == (0, True)
+    assert "why over n3: put aside" in out
+    assert "waits for: b (n2 -> n1)" in out
+    assert "wait for it: b" in out
+    document = json.loads(migrator("explain", made, "a", *words, "--json")[1])
+    assert (document["move"]["target"], [stop["move"]["target"] for stop in document["stop_overs"]]) == ("n2", ["n3"])
+
+
+def test_a_ring_that_nobody_has_room_for_is_refused_with_what_would_do(migrator, full):
+    words = ("plan", "move", "a=n2", "b=n1", "--snapshot")
+    code, out, err = migrator(*words, full / "small.json", "--json")
+    said = "a, b wait for each other's room, and no node has room to put one of them aside"
+    assert (code, json.loads(out)["reasons"][0]["text"]) == (3, f"{said}; 143.0 MiB more memory on n3 would do")
+    assert said in one_line(err)
+    assert {stuck["container"] for stuck in json.loads(out)["refusals"]} == {"a", "b"}

@@ -211,7 +211,7 @@ s settle web {5} 1 r
     + """
 lose t {1}
 start t job web {1} restore 0 restore web {1}
-t await-held web {1} 30
+start t await-held web {1} 30
 t job web {1} restore 30 restore web {1}
 """
     + LOOK

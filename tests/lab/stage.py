@@ -15,6 +15,7 @@ from migrator.lab.paths import LabPaths
 
 MIGRATOR = [sys.executable, "-c", "from migrator.cli.main import main; main()"]
 KILL_AT = Path(__file__).parent / "kill_at.py"
+KILL_RESUME = Path(__file__).parent / "kill_resume.py"
 
 # Answers each line with the next number, and holds as many MiB of random memory as asked.
 COUNTER = """
@@ -102,6 +103,11 @@ class Stage:
         """Starts a migration that is killed at a moment ("fenced:end"); returns the process's exit code."""
         argv = [sys.executable, KILL_AT, self.cluster, self.journal, container, target, moment, str(blackout_s)]
         words = [str(word) for word in argv]
+        return subprocess.run(words, capture_output=True, timeout=90, check=False).returncode
+
+    def kill_resume(self, run: str, verb: str) -> int:
+        """Starts a resume that is killed when a node has answered a verb; returns the process's exit code."""
+        words = [sys.executable, str(KILL_RESUME), self.cluster, str(self.journal), run, verb]
         return subprocess.run(words, capture_output=True, timeout=90, check=False).returncode
 
     def begin(self) -> None:

@@ -7,6 +7,7 @@ import asyncio
 from migrator.lab import lab as labs
 from migrator.lab import network
 from tests.lab.client import CountingClient
+from tests.lab.hand import NODE, shell
 from tests.lab.stage import Stage
 
 
@@ -33,6 +34,18 @@ def test_a_source_that_dies_fenced_starts_cold_from_its_files(tidy: Stage) -> No
     run = tidy.last_run()["run"]
     done = tidy.migrator("rollback", run)
     assert done.code == 0, done.err
+    assert tidy.places("web") == [("n1", "running")]
+
+
+def test_a_cold_start_that_was_cut_short_is_made_by_the_next_resume(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 12)
+    assert tidy.kill_at("web", "n2", "fenced:end") == -9
+    labs.crash(tidy.paths, "n1")
+    labs.boot(tidy.paths, "n1")
+    run = tidy.last_run()["run"]
+    assert tidy.kill_resume(run, "reclaim") == -9
+    assert tidy.places("web") == [("n1", "stopped"), ("n2", "reserved")]
+    tidy.ok("rollback", run)
     assert tidy.places("web") == [("n1", "running")]
 
 
@@ -95,3 +108,19 @@ def test_after_a_power_loss_one_command_starts_what_the_records_say(tidy: Stage)
     assert started["containers"] == {"web": "runs"}
     assert tidy.places("web") == [("n1", "running")]
     assert tidy.places("off") == [("n1", "stopped")]
+
+
+async def test_a_held_copy_is_not_released_when_the_criu_that_holds_it_was_killed(tidy: Stage) -> None:
+    ip = tidy.counter("web", "n1", 13)
+    async with CountingClient(ip) as client:
+        assert await asyncio.to_thread(tidy.kill_at, "web", "n2", "committed:end") == -9
+        token = "$(sed -n s/^token=//p /var/lib/migrator/records/web)"
+        # The runtime must not see it before the release does: both happen, by a few milliseconds.
+        kill = "pkill -STOP -x runc; pkill -KILL -o -x criu"
+        released = shell(tidy, "n2", f"{kill}; sh {NODE} release web {token}; code=$?; pkill -CONT -x runc; exit $code")
+        assert (released.code, "the CRIU that held it was killed" in released.err) == (12, True), released
+        assert shell(tidy, "n2", "sed -n s/^state=//p /var/lib/migrator/records/web").out == "held\n"
+        resumed = await asyncio.to_thread(tidy.migrator, "resume", tidy.last_run()["run"])
+        assert resumed.code == 0, resumed.err
+        await client.more(10)
+    assert tidy.places("web") == [("n2", "running")]

@@ -190,7 +190,10 @@ def test_nobody_but_root_reads_memory_images(tidy: Stage) -> None:
         assert len(images) > 10
         assert shell(tidy, node, "findmnt -no FSTYPE -T /run/migrator/move/web.2/images").out == "tmpfs\n"
         tries = f"for f in {' '.join(images)}; do head -c 1 $f && echo read; : >> $f && echo wrote; done"
+        lists = "ls /run/migrator/move /run/migrator/move/web.2; cd /run/migrator/move/web.2 && echo went in"
         for user in (*bases, "65534"):
             drop = f"setpriv --reuid {user} --regid {user} --clear-groups"
-            look = f"{drop} sh -c '{tries}; ls /run/migrator/move /run/migrator/move/web.2' 2> /dev/null"
+            look = f"{drop} sh -c '{tries}; {lists}' 2> /dev/null"
+            control = shell(tidy, node, f"{drop} head -c 4 /etc/os-release").out
+            assert control == "PRET", "a user who can read nothing at all would show nothing here"
             assert shell(tidy, node, look).out == "", (node, user)

@@ -7,13 +7,14 @@ Both count room from the facts in the plainest way, and share nothing with the p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Ban, selects
 
 MARGIN = 64 << 20
 
@@ -53,6 +54,74 @@ def can_be_down(cluster: Cluster, names: frozenset[str], policy: PlanPolicy) -> 
         return False
 
     return go_on(frozenset())
+
+
+def least_moves(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy) -> int | None:
+    """The fewest moves, one after the other, that bring each container to its node; None if none do.
+
+    Only containers that are wished somewhere move, and each may go anywhere on its way.
+    """
+    movers = {c.name: (c, n) for n in cluster.nodes for c in n.containers if wishes.get(c.name, n.name) != n.name}
+    names = sorted(movers)
+    nodes = {n.name: n for n in cluster.nodes}
+    begin = tuple(movers[name][1].name for name in names)
+    goal = tuple(wishes[name] for name in names)
+    level, seen, moves = {begin}, {begin}, 0
+    while level and goal not in level:
+        after: set[tuple[str, ...]] = set()
+        for places in level:
+            for number, name in enumerate(names):
+                for target in nodes:
+                    to = (*places[:number], target, *places[number + 1 :])
+                    if to not in seen and _may_step(
+                        nodes, movers, dict(zip(names, places, strict=True)), name, target, policy
+                    ):
+                        after.add(to)
+        level, seen, moves = after - seen, seen | after, moves + 1
+    return moves if level else None
+
+
+def _may_step(
+    nodes: Mapping[str, NodeFacts],
+    movers: Mapping[str, tuple[ContainerFacts, NodeFacts]],
+    places: Mapping[str, str],
+    name: str,
+    target: str,
+    policy: PlanPolicy,
+) -> bool:
+    """Whether one mover may go from where it is to another node, with all others where they are."""
+    container, source = movers[name][0], nodes[places[name]]
+    going = nodes[target]
+    if target == source.name or source.error or not suits(source, going):
+        return False
+    if estimate_move(container, source.link, going.link).blackout_s > policy.blackout_s_max:
+        return False
+    labels = container.descriptor.labels if container.descriptor else {}
+    for rule in policy.rules:
+        if isinstance(rule, Ban) and selects(rule.containers, name, labels) and target in rule.nodes:
+            return False
+    here, come = _now(source, movers, places)
+    if here.memory_available_bytes - sum(c.anon_bytes for c in come) < container.anon_bytes + MARGIN:
+        return False
+    there, come = _now(going, movers, places)
+    mine = group(container)
+    if mine and mine in [group(other) for other in (*there.containers, *come)]:
+        return False
+    return fits(there, come, [container], policy)
+
+
+def _now(
+    node: NodeFacts, movers: Mapping[str, tuple[ContainerFacts, NodeFacts]], places: Mapping[str, str]
+) -> tuple[NodeFacts, list[ContainerFacts]]:
+    """A node without the movers that have left it, and those that have come to it."""
+    gone = [c for c in node.containers if places.get(c.name, node.name) != node.name]
+    left = replace(
+        node,
+        containers=tuple(c for c in node.containers if c not in gone),
+        memory_available_bytes=node.memory_available_bytes + sum(c.anon_bytes for c in gone),
+        disk_available_bytes=node.disk_available_bytes + sum(c.files_bytes for c in gone),
+    )
+    return left, [c for c, home in movers.values() if places[c.name] == node.name != home.name]
 
 
 def fewest_groups(cluster: Cluster, names: Sequence[str], policy: PlanPolicy) -> int:
@@ -123,7 +192,7 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
         ready = [
             move
             for move in waiting
-            if {m.container for m in ended}.issuperset(move.waits_for)
+            if {m.name for m in ended}.issuperset(move.waits_for)
             and max(busy[move.source], busy[move.target]) < plan.policy.moves_per_node_max
         ]
         pick = choose(len(ready) + len(under_way))
@@ -132,11 +201,16 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
             under_way.append(ready[pick])
         else:
             ended.append(under_way.pop(pick - len(ready)))
+        at = {m.container: m.target for m in sorted(ended, key=lambda m: m.leg)}
+        if any(at.get(m.container, m.source) != m.source for m in under_way):
+            return f"{[m.name for m in under_way]}: one is not where it starts"
         for node in cluster.nodes:
-            come = [facts[m.container] for m in ended if m.target == node.name]
+            come = [
+                facts[name] for name, where in at.items() if where == node.name and facts[name] not in node.containers
+            ]
             coming = [facts[m.container] for m in under_way if m.target == node.name]
             sending = [facts[m.container] for m in under_way if m.source == node.name]
-            gone = [facts[m.container] for m in ended if m.source == node.name]
+            gone = [c for c in node.containers if at.get(c.name, node.name) != node.name]
             free_bytes = node.memory_available_bytes + sum(c.anon_bytes for c in gone)
             left = replace(
                 node,
@@ -153,7 +227,8 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
 
 def _after(cluster: Cluster, plan: Plan, facts: dict[str, ContainerFacts]) -> Cluster:
     left = {(m.source, m.container) for m in plan.moves}
-    come = {node.name: tuple(facts[m.container] for m in plan.moves if m.target == node.name) for node in cluster.nodes}
+    goals = {m.container: m.target for m in sorted(plan.moves, key=lambda m: m.leg)}
+    come = {n.name: tuple(facts[name] for name, goal in goals.items() if goal == n.name) for n in cluster.nodes}
     nodes = (
         replace(n, containers=tuple(c for c in n.containers if (n.name, c.name) not in left) + come[n.name])
         for n in cluster.nodes

@@ -224,11 +224,20 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.CROWDED, crowded_at_the_end),
     (Code.SPREAD, crowded_domain_at_the_end),
 ]
+
+
+def onward(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The container goes on from its target, without waiting to have come there."""
+    other = next(n.name for n in fleet.nodes if n.name not in (move.source, move.target))
+    return fleet, replace(plan, moves=(*plan.moves, replace(move, source=move.target, target=other, leg=2)))
+
+
 BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.WRONG_CLUSTER: lambda f, p, m: (replace(f, name="other"), p),
     Code.UNKNOWN_NODE: lambda f, p, m: (f, with_move(p, m, target="n77")),
     Code.UNKNOWN_CONTAINER: gone,
     Code.DUPLICATE_MOVE: lambda f, p, m: (f, replace(p, moves=(*p.moves, m))),
+    Code.BROKEN_WAY: onward,
     Code.NO_MOVE: lambda f, p, m: (f, with_move(p, m, target=m.source)),
     Code.MOVED: moved_meanwhile,
     Code.ON_THE_MOVE: lambda f, p, m: (with_container(f, m, run="r1"), p),

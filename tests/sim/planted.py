@@ -16,10 +16,12 @@ import pytest
 
 from migrator.executor import recover as recovery
 from migrator.executor import saga
+from migrator.executor.outcome import Ends
 from migrator.executor.saga import Saga
 from migrator.journal.events import Phase
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
+from migrator.model.plan import Plan
 from migrator.protocol import recovery as table
 from migrator.protocol.recovery import Action, Verdict
 from migrator.protocol.states import State
@@ -377,6 +379,15 @@ def a_take_over_that_leaves_access(patch: Patch) -> None:
             before(m, ct)
 
     patch.setattr(verbs_lease, "end_access", end_access)
+
+
+@planted(Law.CONVERGES)
+def a_stop_over_is_taken_for_the_goal(patch: Patch) -> None:
+    def over(self: Ends, plan: Plan) -> frozenset[str]:
+        containers = {name.partition("#")[0] for name in self.moved | self.settled}
+        return frozenset(move.name for move in plan.moves if move.container in containers)
+
+    patch.setattr(Ends, "over", over)
 
 
 # --- in the restarters ----------------------------------------------------------------------------------------------

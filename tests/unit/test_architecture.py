@@ -40,7 +40,7 @@ MAY_IMPORT = {
         "transport",
     },
     "demo": {"cli", "lab", "model"},
-    "chaos": {"executor", "inventory", "journal", "lab", "model", "protocol", "steps"},
+    "chaos": {"executor", "inventory", "journal", "lab", "model", "protocol", "steps", "transport"},
 }
 PURE = ("model", "protocol", "planner", "checker")
 IO_MODULES = {"asyncio", "asyncssh", "os", "pathlib", "random", "socket", "sqlite3", "subprocess", "time"}

@@ -10,6 +10,7 @@ from migrator.model.estimate import Estimate
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Ban, Crowd
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 POLICY = PlanPolicy(headroom_percent=0)
@@ -98,3 +99,94 @@ def test_a_container_that_came_since_is_found():
 def test_only_measured_numbers_and_wishes_drift():
     measured = {Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG}
     assert {code for code in Code if code.drifts} == measured | {Code.SOFT_UNSAID, Code.OUT_OF_TURN}
+
+
+FULL = 450 * MIB  # a node with room for one container of NEEDED and its images, and for no second one
+
+
+def on(leg: int, before: PlannedMove, target: str, *waits_for: str) -> PlannedMove:
+    """A container's next move, from where the one before has brought it."""
+    return replace(before, source=before.target, target=target, waits_for=waits_for, leg=leg)
+
+
+def ring(free: int = FULL) -> Cluster:
+    return cluster(
+        node("n1", ct("a"), memory=FULL),
+        node("n2", ct("b"), memory=FULL),
+        node("n3", memory=free, memory_available_bytes=GIB),
+    )
+
+
+def exchange(fleet: Cluster) -> tuple[PlannedMove, PlannedMove, PlannedMove]:
+    """a is put aside on n3, b takes its place, and a takes b's."""
+    aside = move(fleet, "a", "n1", "n3")
+    return aside, move(fleet, "b", "n2", "n1", "a"), on(2, aside, "n2", "b")
+
+
+def test_two_full_nodes_exchange_their_containers_over_a_third():
+    assert codes(ring(), plan_of(*exchange(ring()))) == set()
+
+
+def test_a_direct_exchange_of_full_nodes_has_no_room_whoever_waits():
+    direct = (move(ring(), "a", "n1", "n2"), move(ring(), "b", "n2", "n1", "a"))
+    assert codes(ring(), plan_of(*direct)) == {Code.OVER_LIMITS}
+
+
+def test_a_stop_over_needs_room_for_the_container_and_its_images():
+    assert codes(ring(free=128 * MIB), plan_of(*exchange(ring()))) == {Code.OVER_LIMITS}
+    assert codes(ring(free=NEEDED + MIB), plan_of(*exchange(ring()))) == {Code.IMAGES_DO_NOT_FIT}
+
+
+def test_what_waits_for_the_first_move_alone_does_not_find_the_stop_over_free():
+    fleet = cluster(*ring().nodes, node("n4", ct("c"), memory=FULL))
+    hasty = move(fleet, "c", "n4", "n3", "a")
+    assert codes(fleet, plan_of(*exchange(fleet), hasty)) == {Code.OVER_LIMITS}
+    assert codes(fleet, plan_of(*exchange(fleet), replace(hasty, waits_for=("a#2",)))) == set()
+
+
+def test_a_second_move_that_could_start_before_the_first_has_ended_is_found():
+    aside, other, back = exchange(ring())
+    assert codes(ring(), plan_of(aside, other, replace(back, waits_for=()))) == {Code.BROKEN_WAY}
+    assert codes(ring(), plan_of(aside, other, replace(back, waits_for=("a",)))) == {Code.OVER_LIMITS}
+
+
+def test_a_second_move_from_where_the_container_is_not_is_found():
+    aside, other, back = exchange(ring())
+    assert codes(ring(), plan_of(aside, other, replace(back, source="n1"))) == {Code.BROKEN_WAY}
+    assert Code.BROKEN_WAY in codes(ring(), plan_of(other, back))
+    assert codes(ring(), plan_of(aside, other, back, back)) == {Code.DUPLICATE_MOVE}
+
+
+def test_a_second_move_states_generation_and_limits_as_planned():
+    aside, other, back = exchange(ring())
+    assert codes(ring(), plan_of(aside, other, replace(back, generation=9))) == {Code.GENERATION_CHANGED}
+
+
+def test_who_must_not_meet_a_container_does_not_at_its_stop_over_either():
+    group = {"labels": {"anti-affinity": "g"}}
+    fleet = cluster(
+        node("n1", ct("a", **group), memory=FULL),
+        node("n2", ct("b"), memory=FULL),
+        node("n3", ct("c", **group)),
+        node("n4"),
+    )
+    leaves = move(fleet, "c", "n3", "n4")
+    aside, *rest = exchange(fleet)
+    assert codes(fleet, plan_of(*exchange(fleet))) == {Code.ANTI_AFFINITY}
+    assert codes(fleet, plan_of(leaves, *exchange(fleet))) == {Code.ANTI_AFFINITY}
+    assert codes(fleet, plan_of(leaves, replace(aside, waits_for=("c",)), *rest)) == set()
+
+
+def test_a_container_that_comes_home_again_counts_once():
+    fleet = cluster(node("n1", ct("a"), memory=FULL), node("n2"), node("n3", ct("b"), memory=FULL))
+    aside = move(fleet, "a", "n1", "n2")
+    through, home = move(fleet, "b", "n3", "n1", "a"), on(2, aside, "n1", "b#2")
+    assert codes(fleet, plan_of(aside, through, on(2, through, "n3", "b"), home)) == set()
+    assert codes(fleet, plan_of(aside, on(2, aside, "n1", "a"))) == set()
+
+
+def test_rules_hold_at_a_stop_over():
+    policy = replace(POLICY, rules=(Crowd(0, ("n3",)), Ban("a", ("n3",))))
+    assert codes(ring(), plan_of(*exchange(ring())), policy) == {Code.CROWDED, Code.BANNED}
+    passing = replace(POLICY, rules=(Crowd(1),))
+    assert codes(ring(), plan_of(*exchange(ring())), passing) == set()

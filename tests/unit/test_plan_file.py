@@ -128,3 +128,27 @@ def test_a_plan_made_under_the_longest_pause_that_may_be_asked_for_is_read_again
     made = plan()
     patient = replace(made, policy=replace(made.policy, blackout_s_max=86_400.0))
     assert plan_file.parse(plan_file.dump(patient), "x").policy.blackout_s_max == 86_400.0
+
+
+def with_a_stop_over() -> Plan:
+    first = plan().moves[0]
+    second = replace(first, source=first.target, target="n3", waits_for=("a",), leg=2)
+    return replace(plan(), moves=(first, second))
+
+
+def test_a_container_that_moves_twice_comes_back_from_its_file_with_its_second_move_by_name():
+    made = with_a_stop_over()
+    assert plan_file.parse(plan_file.dump(made), "x.json") == made
+    assert [move.name for move in made.moves] == ["a", "a#2"]
+    assert made.move("a#2").target == "n3"
+
+
+def test_a_first_move_has_no_leg_in_its_file_so_that_older_plans_are_plans():
+    assert '"leg"' not in plan_file.dump(plan())
+    assert plan_file.dump(with_a_stop_over()).count('"leg": 2') == 1
+
+
+@pytest.mark.parametrize("name", ["a#1", "a#02", "a#", "#2", "a#2#2"])
+def test_a_wait_for_what_no_move_is_called_is_refused(name: str):
+    text = plan_file.dump(with_a_stop_over()).replace('    "a"\n', f'    "{name}"\n')
+    assert "moves.1.waits_for.0: " in refusal_of(text)

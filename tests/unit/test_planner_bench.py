@@ -11,7 +11,19 @@ import pytest
 from migrator.demo.cost import Cost, cost_of
 from migrator.demo.curve import plot
 from migrator.demo.page import with_section
-from migrator.demo.planner_report import CASES, Peer, Result, Scaled, cost_table, curve, growth, makespan_table, section
+from migrator.demo.planner_report import (
+    CASES,
+    Peer,
+    Result,
+    Ring,
+    Scaled,
+    cost_table,
+    curve,
+    growth,
+    makespan_table,
+    rings_line,
+    section,
+)
 
 MB = 1_000_000
 PEER = Peer(Cost(20.0, 21.0, 30 * MB, 0), 57, 29)
@@ -19,6 +31,15 @@ PEER = Peer(Cost(20.0, 21.0, 30 * MB, 0), 57, 29)
 
 def result(peer: Peer | None = PEER) -> Result:
     return Result(CASES[0], True, Cost(0.5, 0.6, 72 * MB, 0), 57, 220.0, 200.0, peer)
+
+
+def ring(size: int, moves: int | None) -> Ring:
+    return Ring(size, moves, Cost(0.6, 0.6, 60 * MB, 0))
+
+
+def test_rings_are_counted_with_their_moves_over_the_least_possible() -> None:
+    said = rings_line([ring(2, 3), ring(3, 5), ring(4, None)])
+    assert said.startswith("swap rings of 2 to 4 full nodes with one free: 2 of 3 planned, at most 1 moves over")
 
 
 def points(*costs_s: float) -> list[Scaled]:
@@ -92,7 +113,7 @@ def test_a_section_that_is_new_comes_last_and_twice_is_once() -> None:
 
 
 def test_the_section_names_the_command_that_repeats_it() -> None:
-    text = section([result()], points(1.0, 12.0), "x.svg")
+    text = section([result()], [ring(2, 3)], points(1.0, 12.0), "x.svg")
     assert text.startswith("## Planning for a fleet\n")
     assert "`make bench-planner`" in text
     assert "(x.svg)" in text

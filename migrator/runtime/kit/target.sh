@@ -17,8 +17,8 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     fi
     move=$RUN/move/$ct.$2
     if ! mountpoint -q "$move" 2> /dev/null; then
-        mkdir -p -m 711 "$move"
-        mount -t tmpfs -o "size=$6,mode=711" tmpfs "$move"
+        mkdir -p -m 700 "$move"
+        mount -t tmpfs -o "size=$6,mode=700" tmpfs "$move"
     fi
     mkdir -p -m 700 "$move/images" "$move/work"
     echo "$ct" > "$move/container"
@@ -160,6 +160,22 @@ is_held() { # CT
     return 1
 }
 
+# Whether who holds the copy can still let it go. Half of a restore may look whole: its processes outlive their CRIU, in
+# code of CRIU's own, for as long as it takes until that is seen.
+criu_lives() { # CT
+    for move in "$RUN/move/$1".[0-9]*; do
+        [ -e "$move/held" ] || continue
+        for pid in $(cat "$move/criu"); do
+            is_running "$pid" 2> /dev/null || return 1
+        done
+    done
+}
+
+# Whether CRIU died after it was told to let go and before it had: what then has processes is no container.
+died_on_release() { # MOVE RESTORE_JOB
+    [ "$(cat "$2/status" 2> /dev/null)" != 0 ] && ! grep -aq 'Restore finished successfully' "$1/work/restore.log"
+}
+
 # Only after COMMITTED: first the record, durably, then the processes.
 verb_release() { # CT TOKEN
     ct=$1
@@ -172,6 +188,10 @@ verb_release() { # CT TOKEN
             boot_id
             [ "$r_boot" = "$boot_id" ] || fail 12 "this node has rebooted: the held copy of $ct is gone"
             is_held "$ct" || fail 12 "the held copy of $ct has died"
+            criu_lives "$ct" || {
+                kill_processes "$ct"
+                fail 12 "the held copy of $ct has died: the CRIU that held it was killed"
+            }
             receivers_end "$ct"
             r_state=released
             write_record "$ct" ;;
@@ -185,6 +205,7 @@ verb_release() { # CT TOKEN
             # The move's tmpfs holds the hook's fifos; wait until the restore has let go of them.
             for dir in "$RUN/jobs/$ct".[0-9]*.restore; do
                 flock -w 20 "$dir/lock" true || fail 12 "the restore of $ct does not end after its release"
+                ! died_on_release "$move" "$dir" || kill_processes "$ct"
             done
         fi
         [ ! -e "$move/gate-failed" ] || echo 'gate failed'

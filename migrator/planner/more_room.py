@@ -1,0 +1,149 @@
+"""What would do: the least room more, on one node, with which moves that wait for each other would have an order.
+
+Theory. Of each container that cannot move it is asked what is missing where it goes, where it starts, and on each node
+that it could be put aside on; the least of these, as a share of its node, is granted first and the whole order tried
+again, and on that node a little more if it is not enough. What is told has been tried; that nothing less would do is
+not proved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from migrator.model.facts import Resources
+from migrator.model.plan import Reason
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.units import format_bytes
+from migrator.planner.ordering import Leg
+from migrator.planner.rings import Scene, rings, untangle
+from migrator.planner.room import Load, stay_of
+from migrator.planner.stop_overs import Ground
+
+NODES_MAX, TIMES_MAX = 8, 3  # nodes that are given more room, and how often each
+NAMES_MAX = 5
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Room that one node lacks: `more` against limits, without the headroom, and as measured."""
+
+    node: str
+    more: Load
+
+    def said(self, policy: PlanPolicy) -> str:
+        """In words: "164 MiB more memory on n3". What is kept free is on top, and bytes are rounded up."""
+        limits, measured = self.capacity(policy), self.more.measured
+        parts = [f"{limits.cpu_milli / 1000:g} more CPU"] if limits.cpu_milli else []
+        for what, size in (
+            ("memory", limits.memory_bytes),
+            ("disk", limits.disk_bytes),
+            ("free memory", measured.memory_bytes),
+            ("free disk", measured.disk_bytes),
+        ):
+            if size:
+                parts.append(f"{format_bytes(-(-size // MIB) * MIB)} more {what}")
+        return f"{' and '.join(parts)} on {self.node}"
+
+    def capacity(self, policy: PlanPolicy) -> Resources:
+        """What the node's capacity would have to grow by."""
+        share, more = 100 - policy.headroom_percent, self.more.limits
+        sizes = (more.cpu_milli, more.memory_bytes, more.disk_bytes)
+        return Resources(*(-(-size * 100 // share) for size in sizes))
+
+
+def what_would_do(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) -> Ask | None:
+    """The least room that was found to be enough; None if none on one node was."""
+    asks = _least(Scene(ground, order, blocked))
+    for node in list(dict.fromkeys(ask.node for ask in asks))[:NODES_MAX]:
+        more, wanted = Load(), asks
+        for _ in range(TIMES_MAX):
+            here = next((ask for ask in wanted if ask.node == node), None)
+            if here is None:
+                break
+            more = more + here.more
+            granted = replace(ground, rooms={**ground.rooms, node: ground.rooms[node] + more})
+            gone, left = untangle(ground.legs, granted)
+            if not left:
+                return Ask(node, more)
+            wanted = _least(Scene(granted, gone, left))
+    return None
+
+
+def _least(scene: Scene) -> list[Ask]:
+    """What is missing, the least first."""
+    return sorted(set(_asks(scene)), key=lambda ask: (_share(ask, scene.ground), ask.node, str(ask.more)))
+
+
+def no_order(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) -> tuple[Reason, ...]:
+    """Why moves that are possible one by one are not together, and what would help."""
+    short = tuple(_short_at_the_end(ground))
+    ring = next(rings(Scene(ground, order, blocked)), None)
+    names = ring or tuple(sorted(leg.mover.name for leg in blocked))
+    told = ", ".join(names[:NAMES_MAX]) + (f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else "")
+    if short or not ring:
+        text = f"no order of the moves has room for {told}"
+    else:
+        text = f"{told} wait for each other's room, and no node has room to put one of them aside"
+    ask = what_would_do(order, blocked, ground)
+    if ask is not None:
+        return (Reason(f"{text}; {ask.said(ground.policy)} would do"),)
+    return (Reason(f"{text}; more room on one node alone was not found to do"), *short)
+
+
+def _short_at_the_end(ground: Ground) -> Iterator[Reason]:
+    """Nodes that have no room for all that is to come, even when all that leaves has left."""
+    for node in sorted({leg.target for leg in ground.legs}):
+        coming = [leg for leg in ground.legs if leg.target == node]
+        wanted = min((leg.images(node) for leg in coming), key=lambda load: load.measured.memory_bytes)
+        for leg in coming:
+            wanted = wanted + stay_of(leg.mover.container)
+        for leg in ground.legs:
+            if leg.source == node:
+                wanted = wanted - stay_of(leg.mover.container)
+        missing = _missing(wanted, ground.rooms[node], True)
+        if missing is not None:
+            said = Ask(node, missing).said(ground.policy)
+            yield Reason(f"all that is to come needs {said}, even when all that leaves has left", node)
+
+
+def _asks(scene: Scene) -> Iterator[Ask]:
+    """What is missing now for each step that somebody could take."""
+    for leg in scene.left.values():
+        images = _missing(leg.images(leg.source), scene.free[leg.source], False)
+        if images is not None:
+            yield Ask(leg.source, images)
+            continue
+        coming = stay_of(leg.mover.container) + leg.images(leg.target)
+        steps = [leg.target, *(stop.there.target for stop in scene.ground.stops(leg) if not scene.meets(stop))]
+        for node in steps:
+            missing = _missing(coming, scene.free[node], True)
+            if missing is not None:
+                yield Ask(node, missing)
+
+
+def _missing(wanted: Load, room: Load, arrives: bool) -> Load | None:
+    """By how much something is too large; None if it is not."""
+    limits = _over(wanted.limits, room.limits) if arrives else Resources()
+    measured = _over(wanted.measured, room.measured)
+    return Load(limits, measured) if (limits, measured) != (Resources(), Resources()) else None
+
+
+def _over(wanted: Resources, room: Resources) -> Resources:
+    return Resources(
+        max(0, wanted.cpu_milli - room.cpu_milli),
+        max(0, wanted.memory_bytes - room.memory_bytes),
+        max(0, wanted.disk_bytes - room.disk_bytes),
+    )
+
+
+def _share(ask: Ask, ground: Ground) -> float:
+    """The largest part of the node's capacity that is asked for."""
+    whole = ground.cluster.node(ask.node).capacity
+    pairs = [
+        (ask.more.limits.cpu_milli, whole.cpu_milli),
+        (max(ask.more.limits.memory_bytes, ask.more.measured.memory_bytes), whole.memory_bytes),
+        (max(ask.more.limits.disk_bytes, ask.more.measured.disk_bytes), whole.disk_bytes),
+    ]
+    return max(more / max(1, all_of_it) for more, all_of_it in pairs)
