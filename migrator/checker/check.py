@@ -6,11 +6,16 @@ First each statement of the plan is held against the facts; only if the plan can
 
 from __future__ import annotations
 
+from migrator.checker.budgets import budget_findings
 from migrator.checker.findings import Code, Finding
 from migrator.checker.pairs import pair_findings
 from migrator.checker.replay import replay_findings
 from migrator.checker.rules import rule_findings
+from migrator.checker.rules_end import end_findings
 from migrator.checker.statements import statement_findings
+from migrator.checker.survival import survival_findings
+from migrator.checker.turns import turn_findings
+from migrator.checker.windows import window_findings
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
@@ -35,4 +40,9 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += pair_findings(cluster, plan, policy)
         found += replay_findings(cluster, plan, policy)
         found += rule_findings(cluster, plan, policy)
+        found += end_findings(cluster, plan, policy)
+        found += budget_findings(cluster, plan, policy)
+        found += window_findings(cluster, plan, policy)
+        found += turn_findings(cluster, plan, policy)
+        found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

@@ -29,6 +29,13 @@ class Code(StrEnum):
     PINNED = "pinned"
     SPREAD = "not-spread"
     CROWDED = "too-many-containers"
+    APART = "not-together"
+    NOT_SURVIVED = "loss-not-survived"
+    BUDGET = "too-many-in-motion"
+    LINK_BUSY = "too-many-on-a-link"
+    WINDOW = "outside-its-window"
+    OUT_OF_TURN = "out-of-turn"
+    SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"
     WAITS_CYCLE = "waits-in-a-circle"
     OVER_LIMITS = "over-limits"
@@ -40,11 +47,22 @@ class Code(StrEnum):
 
     @property
     def drifts(self) -> bool:
-        """Whether it rests on a measured number, which is another a second later: never what makes a plan stale."""
+        """Whether it rests on a measured number, which is another a second later, or on a wish: never what makes a
+        plan stale.
+        """
         return self in _DRIFTING
 
 
-_DRIFTING = frozenset({Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG})
+_DRIFTING = frozenset(
+    {
+        Code.IMAGES_DO_NOT_FIT,
+        Code.MEMORY_NOT_FREE,
+        Code.DISK_NOT_FREE,
+        Code.PAUSE_TOO_LONG,
+        Code.SOFT_UNSAID,
+        Code.OUT_OF_TURN,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,9 +116,10 @@ def _arrival(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
     held = [c for c in node.containers if c.name not in gone] + arrived
     images = sorted((e.image_bytes for e in _beside(event, touching) if e.move.target == node.name), reverse=True)
     images_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
-    cpu_milli = _over(sum(c.reserved.cpu_milli for c in held), node.capacity.cpu_milli, policy)
-    memory_bytes = _over(sum(c.reserved.memory_bytes for c in held), node.capacity.memory_bytes, policy)
-    disk_bytes = _over(sum(c.reserved.disk_bytes for c in held), node.capacity.disk_bytes, policy)
+    cpu, memory, disk = policy.headrooms
+    cpu_milli = _over(sum(c.reserved.cpu_milli for c in held), node.capacity.cpu_milli, cpu)
+    memory_bytes = _over(sum(c.reserved.memory_bytes for c in held), node.capacity.memory_bytes, memory)
+    disk_bytes = _over(sum(c.reserved.disk_bytes for c in held), node.capacity.disk_bytes, disk)
     if cpu_milli > 0:
         text = f"container {name}: {node.name} is short of {cpu_milli / 1000:g} CPU"
         yield Finding(Code.OVER_LIMITS, text, name, node.name)
@@ -191,6 +192,6 @@ def _end(nodes: dict[str, NodeFacts], plan: Plan) -> Iterator[Finding]:
                 yield Finding(Code.NOT_EMPTY, text, container.name, name)
 
 
-def _over(held: int, capacity: int, policy: PlanPolicy) -> int:
+def _over(held: int, capacity: int, headroom_percent: int) -> int:
     """By how much it is over what may be used of a capacity; negative for what is free."""
-    return held - capacity * (100 - policy.headroom_percent) // 100
+    return held - capacity * (100 - headroom_percent) // 100

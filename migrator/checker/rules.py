@@ -1,4 +1,4 @@
-"""The policy's rules, held against every move at the worst moment that the plan allows.
+"""The policy's hard rules, held against every move at the worst moment that the plan allows; rules_end.py has the end.
 
 Written apart from the planner's: it counts, for each move, who may be where when that move ends (all that may have
 come, and of those that leave all that have not surely left), and never keeps sums from one move to the next.
@@ -12,7 +12,7 @@ from migrator.checker.findings import Code, Finding
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan, PlannedMove, move_name
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, selected, selects
 
 
 def rule_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
@@ -22,25 +22,47 @@ def rule_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         c.name: dict(c.descriptor.labels) for node in cluster.nodes for c in node.containers if c.descriptor is not None
     }
     ended = _ended(plan)
+    hard = [rule for rule in policy.rules if not rule.soft]
     for move in plan.moves:
         mine = labels.get(move.container, {})
-        for rule in policy.rules:
-            text = ""
+        for rule in hard:
             match rule:
-                case Pin() if selects(rule.containers, move.container, mine):
-                    yield _finding(Code.PINNED, move, f"{rule.containers} stays where it is")
-                case Ban() if selects(rule.containers, move.container, mine) and _in(nodes, move.target, rule.nodes):
-                    yield _finding(Code.BANNED, move, f"{rule.containers} is never on {', '.join(rule.nodes)}")
-                case Fence() if selects(rule.containers, move.container, mine):
-                    if not _in(nodes, move.target, rule.nodes):
-                        yield _finding(Code.FENCED, move, f"{rule.containers} is on {', '.join(rule.nodes)} only")
-                case Crowd() if not rule.nodes or _in(nodes, move.target, rule.nodes):
+                case Ban() | Fence() | Pin() if selects(rule.containers, move.container, mine):
+                    yield from _meant(rule, move, nodes)
+                case Crowd() if rule.continuous and (not rule.nodes or _in(nodes, move.target, rule.nodes)):
                     count = len(_there(nodes, {move.target}, plan, move, ended))
                     text = f"{count} containers are there then, at most {rule.at_most} may be"
                     if count > rule.at_most:
                         yield _finding(Code.CROWDED, move, text)
-                case Spread() if rule.label in mine:
+                case Affinity() if rule.continuous and rule.label in mine:
+                    yield from _leaves(rule, move, nodes, labels)
+                case Spread() if rule.continuous and rule.label in mine:
                     yield from _spread(rule, move, nodes, labels, plan, ended)
+
+
+def _meant(rule: Ban | Fence | Pin, move: PlannedMove, nodes: Mapping[str, NodeFacts]) -> Iterator[Finding]:
+    """A move of a container that the rule means."""
+    match rule:
+        case Pin():
+            yield _finding(Code.PINNED, move, f"{rule.containers} stays where it is")
+        case Ban() if _in(nodes, move.target, rule.nodes):
+            yield _finding(Code.BANNED, move, f"{rule.containers} is never on {', '.join(rule.nodes)}")
+        case Fence() if not _in(nodes, move.target, rule.nodes):
+            yield _finding(Code.FENCED, move, f"{rule.containers} is on {', '.join(rule.nodes)} only")
+
+
+def _leaves(
+    rule: Affinity, move: PlannedMove, nodes: Mapping[str, NodeFacts], labels: Mapping[str, Mapping[str, str]]
+) -> Iterator[Finding]:
+    """A move that takes a container out of the domains in which its group was."""
+    value, target = labels[move.container][rule.label], nodes[move.target]
+    for node in nodes.values():
+        if any(labels.get(c.name, {}).get(rule.label) == value for c in node.containers) and (
+            node is target
+            or (rule.domain in node.labels and node.labels[rule.domain] == target.labels.get(rule.domain))
+        ):
+            return
+    yield _finding(Code.APART, move, f"it leaves the others of {rule.label}={value}")
 
 
 def _spread(

@@ -115,6 +115,7 @@ def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Al
     """The explanation, a line each."""
     from migrator.cli.refusal_text import classes
     from migrator.model.plan import Reason
+    from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
     way = plan.ways()[container]
@@ -137,7 +138,10 @@ def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Al
     waits = [plan.move(name) for name in dict.fromkeys(n for leg in way for n in leg.waits_for) if name not in own]
     if waits:
         room = [f"{w.name} ({w.source} -> {w.target})" for w in waits]
-        lines.append(f"waits for: {', '.join(room)}: only then is there room at every moment")
+        why = "only then is there room at every moment"
+        if any(isinstance(rule, Budget) for rule in plan.policy.rules):
+            why += ", and no more in motion than a disruption budget lets"
+        lines.append(f"waits for: {', '.join(room)}: {why}")
     else:
         lines.append("waits for: none")
     waited = [other.name for other in plan.moves if other.name not in own and own.intersection(other.waits_for)]

@@ -57,6 +57,11 @@ def rules(command: F) -> F:
             metavar="PERCENT",
             help="Part of each capacity of a target that stays free (default: 5).",
         ),
+        click.option(
+            "--start",
+            metavar="TIME",
+            help="When the plan is to start, such as 2026-03-01T22:00, for rules with time windows (default: now).",
+        ),
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
             "--anti-affinity",
@@ -165,13 +170,32 @@ def policy_of(given: dict[str, Any]) -> PlanPolicy:
 
     from migrator.inventory import policy_file
     from migrator.model.plan_policy import PlanPolicy
+    from migrator.model.rules import Window
 
     path = given.get("policy_path")
     said = policy_file.load(path) if path is not None else {}
+    if given.get("headroom_percent") is not None:
+        said.pop("headroom", None)  # an option says it of all, and goes before the file
     said |= {f.name: given[f.name] for f in fields(PlanPolicy) if given.get(f.name) not in (None, (), False)}
+    said.pop("start", None)
+    if given.get("start") is not None or any(isinstance(rule, Window) for rule in said.get("rules", ())):
+        said["start"] = _start(given.get("start"))
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))
     return PlanPolicy(**said)
+
+
+def _start(text: str | None) -> str:
+    """A time as ISO 8601 with its zone: this machine's where none is said, now where no time is."""
+    from datetime import UTC, datetime
+
+    from migrator.errors import BadInput
+
+    try:
+        start = datetime.now(UTC).replace(microsecond=0) if text is None else datetime.fromisoformat(text)
+        return (start if start.tzinfo else start.astimezone()).isoformat()
+    except (ValueError, OverflowError) as error:
+        raise BadInput(f"--start: {text!r} is no time (write 2026-03-01T22:00 or 2026-03-01T22:00+01:00)") from error
 
 
 def known_nodes(cluster: Cluster, names: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
@@ -15,6 +16,9 @@ from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
 from migrator.model.plan import PlannedMove
 from migrator.model.policy import Policy
+from migrator.model.rules import Rule
+from migrator.model.units import format_seconds
+from migrator.model.windows import opens_in_s, windows_of
 from migrator.protocol.states import State
 from migrator.runtime.bundle import descriptor_json
 from migrator.steps.base import Move, Side
@@ -22,8 +26,12 @@ from migrator.steps.base import Move, Side
 _DESCRIPTOR = TypeAdapter(Descriptor)
 
 
-async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove, policy: Policy) -> Move:
-    """Looks at both nodes again, and enters the migration into the journal. Refused if the plan no longer holds."""
+async def prepare(
+    fleet: Fleet, journal: Journal, run: str, planned: PlannedMove, policy: Policy, rules: tuple[Rule, ...] = ()
+) -> Move:
+    """Looks at both nodes again, and enters the migration into the journal. Refused if the plan no longer holds, and
+    outside of the container's time windows.
+    """
     source, target = await asyncio.gather(fleet.facts(planned.source), fleet.facts(planned.target))
     found = source.container(planned.container)
     if found is not None and found.run not in ("-", run):
@@ -35,6 +43,7 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         raise Refused(f"container {planned.container} has moved since it was planned; plan again")
     if found.run != "-":
         raise Refused(_held(planned.container, found.run))
+    refuse_closed(planned, found.descriptor, rules, run, datetime.now(UTC))
     there = await look(fleet.node(planned.target), planned.container)
     if there.state != "absent":
         raise Refused(
@@ -68,6 +77,19 @@ async def prepare(fleet: Fleet, journal: Journal, run: str, planned: PlannedMove
         )
     )
     return move
+
+
+def refuse_closed(
+    planned: PlannedMove, descriptor: Descriptor, rules: tuple[Rule, ...], run: str, now: datetime
+) -> None:
+    """Refuses a move that would begin, or by its estimate end, while one of its windows is closed."""
+    windows = windows_of(rules, planned.container, descriptor.labels)
+    wait_s = opens_in_s(windows, now, planned.estimate.duration_s)
+    if wait_s == 0.0:
+        return
+    hours = " and ".join(f"{', '.join(window.open)} {window.zone}" for window in windows)
+    then = "plan again" if wait_s is None else f"that is in {format_seconds(wait_s)}; then: migrator resume {run}"
+    raise Refused(f"container {planned.container} on {planned.source} may be moved only within {hours}: {then}")
 
 
 def _held(container: str, run: str) -> str:

@@ -116,7 +116,7 @@ def plan_of(run: Run) -> tuple[Plan, Policy]:
 
 async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, policy: Policy, notify: Notify) -> RunResult:
     async def prepared(planned: PlannedMove) -> Move:
-        return await prepare(fleet, journal, run, planned, policy)
+        return await prepare(fleet, journal, run, planned, policy, plan.policy.rules)
 
     before = ends(journal, run)
     if before.complete(plan):

@@ -14,7 +14,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput, quoted
-from migrator.model.facts import Link
+from migrator.model.facts import Link, SharedLink
+from migrator.model.links import tangled
+from migrator.model.rules import selected
 from migrator.model.units import parse_bytes, parse_bytes_per_s
 from migrator.transport.ssh import SshAddress
 
@@ -77,6 +79,17 @@ class Capacity(_Strict):
     disk: Size | None = None
 
 
+Ratio = Annotated[float | int, Field(ge=0.1, le=100, allow_inf_nan=False)]
+
+
+class Overcommit(_Strict):
+    """How much of each may be promised for each one there is; "measured" is what is really free (overcommit.py)."""
+
+    cpu: Ratio | None = None
+    memory: Ratio | Literal["measured"] | None = None
+    disk: Ratio | Literal["measured"] | None = None
+
+
 class NodeEntry(_Strict):
     name: Annotated[str, Field(pattern=_NODE_NAME)]
     address: Host | None = None
@@ -85,6 +98,7 @@ class NodeEntry(_Strict):
     bridge: Interface | None = None
     labels: dict[Line, Line] = {}
     capacity: Capacity = Capacity()
+    overcommit: Overcommit = Overcommit()
     link: LinkSpeed = LinkSpeed()
 
     @property
@@ -93,9 +107,19 @@ class NodeEntry(_Strict):
         return self.address or self.name
 
 
+class LinkEntry(_Strict):
+    """A link that nodes share on their way to all others; `nodes` are names or labels, KEY=VALUE."""
+
+    name: Annotated[str, Field(pattern=_NODE_NAME)]
+    nodes: Annotated[list[Line], Field(min_length=1)]
+    speed: LinkSpeed = LinkSpeed()
+    moves: Annotated[int, Field(ge=1, le=10_000)] | None = None
+
+
 class Defaults(_Strict):
     ssh: Ssh = Ssh()
     bridge: Interface = "br0"
+    overcommit: Overcommit = Overcommit()
 
 
 class ClusterFile(_Strict):
@@ -103,6 +127,20 @@ class ClusterFile(_Strict):
     name: Line = "cluster"
     defaults: Defaults = Defaults()
     nodes: Annotated[list[NodeEntry], Field(min_length=1)]
+    links: list[LinkEntry] = []
+
+    def shared_links(self) -> tuple[SharedLink, ...]:
+        """The links that nodes share, each with the names of all nodes behind it, sorted."""
+        return tuple(
+            SharedLink(
+                link.name,
+                tuple(sorted(n.name for n in self.nodes if selected(tuple(link.nodes), n.name, n.labels))),
+                parse_bytes_per_s(link.speed.up) if link.speed.up else None,
+                parse_bytes_per_s(link.speed.down) if link.speed.down else None,
+                link.moves,
+            )
+            for link in self.links
+        )
 
     def entry(self, name: str) -> NodeEntry:
         """The node of that name, or an error that lists the names there are."""
@@ -120,6 +158,11 @@ class ClusterFile(_Strict):
 
     def bridge(self, node: NodeEntry) -> str:
         return node.bridge or self.defaults.bridge
+
+    def overcommit(self, node: NodeEntry) -> Overcommit:
+        """The node's own terms, and the defaults where it has none."""
+        own = node.overcommit.model_dump(exclude_none=True)
+        return Overcommit(**self.defaults.overcommit.model_dump(exclude_none=True) | own)
 
     @staticmethod
     def link(node: NodeEntry) -> Link:
@@ -167,6 +210,7 @@ def parse(text: str, source: str) -> ClusterFile:
         field = ".".join(str(part) for part in location) or "file"
         raise BadInput(f"{source}:{_line_of(root, location)}: {field}: {_plain(first)}") from error
     _refuse_repeats(cluster, root, source)
+    _refuse_tangles(cluster, root, source)
     return cluster
 
 
@@ -230,6 +274,17 @@ def _refuse_repeats(cluster: ClusterFile, root: yaml.Node | None, source: str) -
             other = addresses[where]
             raise BadInput(f"{source}:{line}: nodes.{index}.address: {node.host!r} is the address of {other!r} already")
         addresses[where] = node.name
+
+
+def _refuse_tangles(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
+    """Refuses shared links that mean no node, or are no tree."""
+    links = cluster.shared_links()
+    for index, link in enumerate(links):
+        wrong = tangled(links[: index + 1])
+        if not link.nodes:
+            wrong = f"no node is {' or '.join(cluster.links[index].nodes)}"
+        if wrong:
+            raise BadInput(f"{source}:{_line_of(root, ['links', index])}: links.{index}: {wrong}")
 
 
 def _some(nodes: list[NodeEntry]) -> str:

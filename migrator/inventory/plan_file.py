@@ -11,14 +11,15 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
-from migrator.inventory.policy_file import RuleEntry
+from migrator.inventory.policy_file import HeadroomFields, RuleEntry
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
@@ -32,6 +33,12 @@ Text = Annotated[str, Field(max_length=10_000)]
 Container = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 MoveName = Annotated[str, Field(pattern=rf"^{NAME.pattern}(#([2-9]|[1-9][0-9]{{1,3}}))?$")]
 Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+def _is_start(text: str) -> str:
+    if text and datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("is without a time zone")
+    return text
 
 
 class Strict(BaseModel):
@@ -60,6 +67,7 @@ class _Move(Strict):
     leg: Annotated[int, Field(ge=1, le=9999)] = 1
     reason: Text
     source: Node
+    start_s: Seconds | None = None
     target: Node
     waits_for: list[MoveName]
 
@@ -67,9 +75,11 @@ class _Move(Strict):
 class PolicyFields(Strict):
     anti_affinity: list[Text]
     blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
+    headroom: HeadroomFields = HeadroomFields()
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
     leave_stopped: bool
     moves_per_node_max: Annotated[int, Field(ge=1)]
+    start: Annotated[str, AfterValidator(_is_start)] = ""
     rules: list[RuleEntry] = []
 
 
@@ -96,6 +106,8 @@ def to_document(plan: Plan) -> dict[str, Any]:
     document = asdict(plan)
     for move in document["moves"]:
         move["estimate"]["rounds"] = move.pop("rounds")
+        if move["start_s"] is None:
+            del move["start_s"]
         if move["leg"] == 1:
             del move["leg"]  # so that a plan without stop-overs is the file that it always was
     return document | {INTEGRITY: integrity(document)}
@@ -227,7 +239,8 @@ def to_plan(document: PlanFields) -> Plan:
 
 def to_policy(policy: PolicyFields) -> PlanPolicy:
     return PlanPolicy(
-        **policy.model_dump(exclude={"anti_affinity", "rules"}),
+        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom"}),
+        headroom=policy.headroom.value(),
         anti_affinity=tuple(policy.anti_affinity),
         rules=tuple(entry.value() for entry in policy.rules),
     )
@@ -244,5 +257,6 @@ def _move(move: _Move) -> PlannedMove:
         estimate=Estimate(**move.estimate.model_dump(exclude={"rounds"})),
         waits_for=tuple(move.waits_for),
         rounds=move.estimate.rounds,
+        start_s=move.start_s,
         leg=move.leg,
     )

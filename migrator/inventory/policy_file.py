@@ -1,6 +1,7 @@
 """The policy file: the rules that plans are made under, in YAML.
 
 headroom_percent: 10
+headroom: {cpu: 0}
 anti_affinity: [svc]
 rules:
   - {rule: fence, containers: app=db, nodes: [disk=fast]}
@@ -10,13 +11,16 @@ rules:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread
+from migrator.model.plan_policy import Headroom
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
+from migrator.model.windows import parse_opening
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
 Label = Annotated[str, Field(min_length=1, max_length=63)]
@@ -27,48 +31,153 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Placed(_Strict):
+class _Entry(_Strict):
+    """What every rule has. A weight that nobody reads would be a mistake of whoever wrote it."""
+
+    soft: bool = False
+    weight: Annotated[float | int, Field(gt=0, le=1_000_000, allow_inf_nan=False)] = 1.0
+
+    @model_validator(mode="after")
+    def _weight_is_for_soft(self) -> Self:
+        if not self.soft and self.weight != 1.0:
+            raise ValueError("a weight is for a rule with soft: true")
+        return self
+
+    @property
+    def strength(self) -> Any:
+        return {"soft": self.soft, "weight": float(self.weight)}
+
+
+class _Placed(_Entry):
     rule: Literal["ban", "fence"]
     containers: Selector
     nodes: Annotated[list[Selector], Field(min_length=1)]
 
     def value(self) -> Rule:
         kind = Ban if self.rule == "ban" else Fence
-        return kind(self.containers, tuple(self.nodes))
+        return kind(self.containers, tuple(self.nodes), **self.strength)
 
 
-class _Pin(_Strict):
+class _Pin(_Entry):
     rule: Literal["pin"]
     containers: Selector
 
     def value(self) -> Rule:
-        return Pin(self.containers)
+        return Pin(self.containers, **self.strength)
 
 
-class _Spread(_Strict):
+class _Spread(_Entry):
     rule: Literal["spread"]
     label: Label
     domain: Label
     at_most: Count
+    continuous: bool = True
 
     def value(self) -> Rule:
-        return Spread(self.label, self.domain, self.at_most)
+        return Spread(self.label, self.domain, self.at_most, continuous=self.continuous, **self.strength)
 
 
-class _Crowd(_Strict):
+class _Crowd(_Entry):
     rule: Literal["containers-per-node"]
     at_most: Count
     nodes: list[Selector] = []
+    continuous: bool = True
 
     def value(self) -> Rule:
-        return Crowd(self.at_most, tuple(self.nodes))
+        return Crowd(self.at_most, tuple(self.nodes), continuous=self.continuous, **self.strength)
 
 
-RuleEntry = Annotated[_Placed | _Pin | _Spread | _Crowd, Field(discriminator="rule")]
+class _Affinity(_Entry):
+    rule: Literal["affinity"]
+    label: Label
+    domain: Annotated[str, Field(max_length=63)] = ""
+    continuous: bool = False
+
+    def value(self) -> Rule:
+        return Affinity(self.label, self.domain, continuous=self.continuous, **self.strength)
+
+
+class _SurviveLoss(_Entry):
+    rule: Literal["survive-node-loss"]
+    nodes: list[Selector] = []
+    resources: Annotated[list[Literal["cpu", "memory", "disk"]], Field(min_length=1)] = ["cpu", "memory", "disk"]
+
+    def value(self) -> Rule:
+        return SurviveLoss(tuple(self.nodes), tuple(dict.fromkeys(self.resources)), **self.strength)
+
+
+class _Timed(_Entry):
+    """A rule on when containers move, which costs nothing but time."""
+
+    @model_validator(mode="after")
+    def _is_not_soft(self) -> Self:
+        if self.soft:
+            raise ValueError("it costs nothing but time, so there is no soft one")
+        return self
+
+
+class _Budget(_Timed):
+    rule: Literal["disruption-budget"]
+    label: Label
+    at_most: Count
+
+    def value(self) -> Rule:
+        return Budget(self.label, self.at_most)
+
+
+class _Priority(_Timed):
+    rule: Literal["priority"]
+    containers: Selector
+    level: Annotated[int, Field(ge=0, le=1000)]
+
+    def value(self) -> Rule:
+        return Priority(self.containers, self.level)
+
+
+def _is_opening(text: str) -> str:
+    parse_opening(text)
+    return text
+
+
+def _is_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"there is no time zone {text!r} on this machine") from None
+    return text
+
+
+class _Window(_Timed):
+    rule: Literal["window"]
+    containers: Selector
+    open: Annotated[list[Annotated[str, AfterValidator(_is_opening)]], Field(min_length=1, max_length=100)]
+    zone: Annotated[str, AfterValidator(_is_zone)] = "UTC"
+
+    def value(self) -> Rule:
+        return Window(self.containers, tuple(self.open), self.zone)
+
+
+RuleEntry = Annotated[
+    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget | _Priority | _Window,
+    Field(discriminator="rule"),
+]
+
+
+Percent = Annotated[int, Field(ge=0, le=90)]
+
+
+class HeadroomFields(_Strict):
+    cpu: Percent | None = None
+    memory: Percent | None = None
+    disk: Percent | None = None
+
+    def value(self) -> Headroom:
+        return Headroom(self.cpu, self.memory, self.disk)
 
 
 class _Document(_Strict):
-    headroom_percent: Annotated[int, Field(ge=0, le=90)] | None = None
+    headroom_percent: Percent | None = None
+    headroom: HeadroomFields | None = None
     anti_affinity: Annotated[list[Label], Field(min_length=1)] | None = None
     blackout_s_max: Annotated[float | int, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -92,8 +201,12 @@ def load(path: Path) -> dict[str, Any]:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadInput(f"{path}: {field}: {first['msg']}") from error
-    said = {name: value for name, value in document.model_dump(exclude={"rules"}).items() if value is not None}
+        raise BadInput(f"{path}: {field}: {str(first['msg']).removeprefix('Value error, ')}") from error
+    said = {
+        name: value for name, value in document.model_dump(exclude={"rules", "headroom"}).items() if value is not None
+    }
+    if document.headroom is not None:
+        said["headroom"] = document.headroom.value()
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(said["anti_affinity"])
     return said | {"rules": tuple(entry.value() for entry in document.rules)}

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
+from migrator.inventory.overcommit import promised
 from migrator.model.container import NAME, Descriptor, fault
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.observation import COUNTER_MAX, GATES, STATES
@@ -27,7 +28,7 @@ _DESCRIPTOR = TypeAdapter(Descriptor)
 async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
     """A fresh snapshot of the whole cluster."""
     facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name]) for entry in cluster.nodes))
-    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)))
+    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links())
 
 
 async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts:
@@ -36,7 +37,8 @@ async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts
         name=entry.name, labels=dict(entry.labels), link=cluster.link(entry), bridge=cluster.bridge(entry)
     )
     try:
-        return parse(await node.call("probe", timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
+        facts = parse(await node.call("probe", timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
+        return promised(facts, cluster.overcommit(entry))
     except MigratorError as error:
         return replace(declared, error=str(error))
 

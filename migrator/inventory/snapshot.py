@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
 from migrator.model.container import fault
 from migrator.model.facts import Cluster
+from migrator.model.links import tangled
 
 VERSION = 1
 _CLUSTER = TypeAdapter(Cluster)
@@ -18,7 +20,7 @@ _CLUSTER = TypeAdapter(Cluster)
 
 def digest(cluster: Cluster) -> str:
     """Names a snapshot by its content: equal facts, equal digest."""
-    canonical = json.dumps(_CLUSTER.dump_python(cluster, mode="json"), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_dumped(cluster), sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
@@ -26,8 +28,16 @@ def to_document(cluster: Cluster) -> dict[str, object]:
     return {
         "version": VERSION,
         "digest": digest(cluster),
-        "cluster": _CLUSTER.dump_python(cluster, mode="json"),
+        "cluster": _dumped(cluster),
     }
+
+
+def _dumped(cluster: Cluster) -> dict[str, Any]:
+    """The cluster as JSON values; without shared links as it was before there were any."""
+    dumped: dict[str, Any] = _CLUSTER.dump_python(cluster, mode="json")
+    if not cluster.links:
+        del dumped["links"]
+    return dumped
 
 
 def save(cluster: Cluster, path: Path) -> None:
@@ -53,6 +63,8 @@ def load(path: Path) -> Cluster:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise BadInput(f"{path}: {field}: {first['msg']}") from error
+    if wrong := tangled(cluster.links):
+        raise BadInput(f"{path}: links: {wrong}")
     for node in cluster.nodes:
         for found in node.containers:
             if found.descriptor is not None and (wrong := fault(found.descriptor)):

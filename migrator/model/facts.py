@@ -46,6 +46,25 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedLink:
+    """A way that `nodes` have in common to all other nodes, such as a rack's uplink; among themselves they do without.
+
+    Links form a tree: of two that have a node in common one has all nodes of the other. At most `moves_max` moves
+    cross it at one time; `None` is as many as like. Speeds are bytes a second, `None` is not known.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    up_bytes_per_s: int | None = None
+    down_bytes_per_s: int | None = None
+    moves_max: int | None = None
+
+    def crossed(self, source: str, target: str) -> bool:
+        """Whether a move between these nodes takes this way."""
+        return (source in self.nodes) != (target in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerFacts:
     """One container as its node told of it.
 
@@ -75,7 +94,8 @@ class ContainerFacts:
 class NodeFacts:
     """One node: what the cluster file declares of it and, if it answered, what it is and holds.
 
-    `error` is empty for a node that answered. `capacity` is declared where declared, measured where not.
+    `error` is empty for a node that answered. `capacity` is declared where declared, measured where not, and times
+    what the cluster file lets be promised for it.
     """
 
     name: str
@@ -133,6 +153,7 @@ class Cluster:
 
     name: str
     nodes: tuple[NodeFacts, ...]
+    links: tuple[SharedLink, ...] = ()
 
     def node(self, name: str) -> NodeFacts:
         """The node of that name; KeyError when there is none."""

@@ -25,7 +25,8 @@ class PlannedMove:
 
     `generation` and `demand` are the container's when planned: if either has changed, the plan is stale. `rounds`
     is how many times its memory is expected to cross the link. `leg` counts the moves of one container, from 1: all but
-    its last end at a stop-over, from which the next one starts.
+    its last end at a stop-over, from which the next one starts. `start_s` is its predicted start, in seconds of the
+    plan, where it has to wait for a time window; else it starts as soon as it can.
     """
 
     container: str
@@ -38,6 +39,7 @@ class PlannedMove:
     waits_for: tuple[str, ...] = ()
     rounds: int = 1
     leg: int = 1
+    start_s: float | None = None
 
     @property
     def name(self) -> str:

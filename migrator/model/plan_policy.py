@@ -13,13 +13,23 @@ INODES_MIN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Headroom:
+    """Percent of one resource that stays free, where it is another than the policy's for all."""
+
+    cpu: int | None = None
+    memory: int | None = None
+    disk: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PlanPolicy:
     """What a plan has to respect at every moment.
 
-    `headroom_percent` of each capacity of a target stays free. Containers that have an equal value of a label named
-    in `anti_affinity` are never on one node. `moves_per_node_max` is how many moves may touch a node at one time.
-    `leave_stopped` lets stopped containers stay where they are, on a node that is emptied of everything else.
-    `rules` say who may be where, and how many together.
+    `headroom_percent` of each capacity of a target stays free, or what `headroom` says of one. Containers that have
+    an equal value of a label named in `anti_affinity` are never on one node. `moves_per_node_max` is how many moves
+    may touch a node at one time. `leave_stopped` lets stopped containers stay where they are, on a node that is
+    emptied of everything else. `rules` say who may be where, how many together, how many in motion and
+    when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
     """
 
     headroom_percent: int = 5
@@ -28,3 +38,12 @@ class PlanPolicy:
     moves_per_node_max: int = 2
     leave_stopped: bool = False
     rules: tuple[Rule, ...] = ()
+    headroom: Headroom = Headroom()
+    start: str = ""
+
+    @property
+    def headrooms(self) -> tuple[int, int, int]:
+        """Percent of CPU, memory and disk that stay free."""
+        own = (self.headroom.cpu, self.headroom.memory, self.headroom.disk)
+        cpu, memory, disk = (self.headroom_percent if percent is None else percent for percent in own)
+        return cpu, memory, disk

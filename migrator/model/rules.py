@@ -2,17 +2,28 @@
 
 A selector is "key=value", all that have the label, or a name. Terms are those of BtrPlace's catalogue (fence, ban,
 lonely) and of the failure domains of cluster schedulers (spread).
+
+A rule is hard, and no plan breaks it; or it is `soft`, and a plan may, at the price of `weight`: so many shares of one
+node's load. What counts over several containers holds at every moment of a plan if it is `continuous`, else at its end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strength:
+    """How firmly a rule holds. `weight` says what it costs to break a soft one once, in shares of a node's load."""
+
+    soft: bool = False
+    weight: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
-class Ban:
+class Ban(Strength):
     """The containers never come to one of the nodes."""
 
     containers: str
@@ -21,7 +32,7 @@ class Ban:
 
 
 @dataclass(frozen=True, slots=True)
-class Fence:
+class Fence(Strength):
     """The containers come to these nodes only."""
 
     containers: str
@@ -30,7 +41,7 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(Strength):
     """The containers stay where they are."""
 
     containers: str
@@ -38,7 +49,7 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Strength):
     """Of the containers with one value of `label`, at most so many are on nodes with one value of `domain`.
 
     Nodes without the label `domain` are each a domain of their own.
@@ -48,18 +59,82 @@ class Spread:
     domain: str
     at_most: int
     rule: Literal["spread"] = "spread"
+    continuous: bool = field(default=True, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class Crowd(Strength):
     """A node that something comes to holds at most so many containers; `nodes` empty means every node."""
 
     at_most: int
     nodes: tuple[str, ...] = ()
     rule: Literal["containers-per-node"] = "containers-per-node"
+    continuous: bool = field(default=True, kw_only=True)
 
 
-Rule = Ban | Fence | Pin | Spread | Crowd
+@dataclass(frozen=True, slots=True)
+class Affinity(Strength):
+    """The containers with one value of `label` are together on one node, or on nodes with one value of `domain`.
+
+    Two containers cannot move at one instant, so a group that moves is apart until its last one has come: the rule
+    holds at the end of a plan. If it is `continuous`, no container leaves the domains that its group is in.
+    """
+
+    label: str
+    domain: str = ""
+    rule: Literal["affinity"] = "affinity"
+    continuous: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class SurviveLoss(Strength):
+    """At the end of a plan any one of `nodes` (empty means every node) may be lost: what it holds fits on the others.
+
+    By its limits of these `resources`, against the whole capacity of nodes that answer and are not cordoned.
+    """
+
+    nodes: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ("cpu", "memory", "disk")
+    rule: Literal["survive-node-loss"] = "survive-node-loss"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget(Strength):
+    """Of the containers with one value of `label`, at most so many are in motion at one time. Kept by waiting."""
+
+    label: str
+    at_most: int
+    rule: Literal["disruption-budget"] = "disruption-budget"
+
+
+@dataclass(frozen=True, slots=True)
+class Priority(Strength):
+    """Of the containers that have to move those with the higher level go first, as far as there is room.
+
+    Where none has to, moving one costs `level` times as much as moving a container that no rule means, which has 1.
+    """
+
+    containers: str
+    level: int
+    rule: Literal["priority"] = "priority"
+
+
+@dataclass(frozen=True, slots=True)
+class Window(Strength):
+    """The containers are moved only while one of these is open: "mon-fri 22:00-04:00", hours of a time zone."""
+
+    containers: str
+    open: tuple[str, ...]
+    zone: str = "UTC"
+    rule: Literal["window"] = "window"
+
+
+Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss | Budget | Priority | Window
+
+
+def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:
+    """The failure domain of a node; without the label, or if no label is asked for, it is one of its own."""
+    return labels.get(domain, f"the node {name}") if domain else f"the node {name}"
 
 
 def selects(selector: str, name: str, labels: Mapping[str, str]) -> bool:

@@ -18,8 +18,9 @@ def without(cluster: Cluster, names: Collection[str]) -> Cluster:
 
 def with_nodes(cluster: Cluster, more: Iterable[tuple[str, str]]) -> Cluster:
     """The cluster with one empty node more for each pair (name, like which node it is). KeyError for no such node."""
-    nodes = list(cluster.nodes)
+    nodes, links = list(cluster.nodes), cluster.links
     for name, like in more:
+        links = tuple(replace(link, nodes=(*link.nodes, name)) if like in link.nodes else link for link in links)
         model = cluster.node(like)
         nodes.append(
             replace(
@@ -35,7 +36,7 @@ def with_nodes(cluster: Cluster, more: Iterable[tuple[str, str]]) -> Cluster:
                 disk_available_bytes=model.disk_bytes,
             )
         )
-    return replace(cluster, nodes=tuple(sorted(nodes, key=lambda node: node.name)))
+    return replace(cluster, nodes=tuple(sorted(nodes, key=lambda node: node.name)), links=links)
 
 
 def after(cluster: Cluster, plan: Plan) -> Cluster:

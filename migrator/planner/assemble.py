@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.windows import windows_of
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
+from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
+from migrator.planner.survival import survival_notes
+from migrator.planner.windows import hold_of, window_notes
 
 
 def assemble(
@@ -26,22 +31,31 @@ def assemble(
     notes: tuple[str, ...] = (),
 ) -> Plan:
     """A plan of these legs in this order, in which each has room once those before it have gone."""
+    moved = {leg.mover.name: leg.target for leg in legs}  # of several legs the last
+    told = (*rule_notes(cluster.nodes, policy, moved), *survival_notes(cluster.nodes, policy, moved, empties))
     graph = capacity_graph(cluster, policy)
-    order = waits(legs, rooms(graph), policy.moves_per_node_max)
+    order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links)
     nodes = {node.name: node for node in cluster.nodes}
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name]) for leg in legs)
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
     bound_s = makespan_bound_s(moves, ways, speeds)
+    labels = {leg.mover.name: leg.mover.descriptor.labels for leg in legs}
+    hold = hold_of(labels, policy)
+    spans = timeline(moves, policy.moves_per_node_max, ways, speeds, hold)
+    if hold is not None:
+        windows = {name: windows_of(policy.rules, name, mine) for name, mine in labels.items()}
+        moves = tuple(replace(m, start_s=spans[m.name].start_s) if windows[m.container] else m for m in moves)
+        told = (*told, *window_notes(moves, policy))
     return Plan(
         intent=intent,
         cluster=cluster.name,
         snapshot=snapshot,
         empties=empties,
         moves=moves,
-        makespan_s=max(bound_s, makespan_s(timeline(moves, policy.moves_per_node_max, ways, speeds))),
+        makespan_s=max(bound_s, makespan_s(spans)),
         makespan_bound_s=bound_s,
         stays=stays,
-        notes=notes,
+        notes=(*notes, *told),
         policy=policy,
     )
 

@@ -6,7 +6,8 @@ given a bound, its best gain if all nodes had room; they are taken up by that bo
 no other's bound is much better: so each look costs one row of arrays, and all pairs are computed once a round. The
 search ends with a round in which nothing is worth the least gain. Then no single move is: a search from the end state
 finds nothing. A container that was moved may be moved on, or home again, and pays only once. One that is beside
-another of its group, against the rules, gains by any move, since none leads to such a place. When no move helps,
+another of its group, against the rules, gains by any move, since none leads to such a place; and so does one that
+breaks another rule where it is, less what soft rules it breaks where it goes. When no move helps,
 exchanges of two containers are tried (swaps.py), which have to earn twice as much.
 """
 
@@ -25,6 +26,7 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Floats, Ints, Targets
 from migrator.planner.movers import Group, company, groups_of
 from migrator.planner.placement import Mover
+from migrator.planner.priorities import priority
 from migrator.planner.score import DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.swaps import exchanges
 
@@ -65,7 +67,7 @@ class Balance:
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
-        self.price: Floats = np.array([_price(mover) for mover in movers], float)
+        self.price: Floats = np.array([_price(mover) * priority(mover, policy.rules) for mover in movers], float)
         self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
         self.together = company(nodes, policy, {})
         self.members: dict[Group, list[int]] = defaultdict(list)
@@ -74,6 +76,10 @@ class Balance:
             self.crowded[i] = self._crowded(i)
             for group in self.groups[i]:
                 self.members[group].append(i)
+        self.ruled = bool(self.targets.rules.rules)
+        self.wrong: Floats = np.zeros(
+            len(movers)
+        )  # what the rules that each breaks where it is cost, as last looked at
         self.moved: dict[int, None] = {}  # in the order in which they first moved
         self.iterations = 0
         self.ended = False  # whether nothing more is worth it
@@ -120,7 +126,7 @@ class Balance:
             while found:
                 if self.iterations >= terms.iterations or terms.stop():
                     return False
-                worth = MENDED * self.crowded - np.where(self.at == self.homes, self.price, 0.0)
+                worth = MENDED * self.crowded + self.wrong - np.where(self.at == self.homes, self.price, 0.0)
                 pairs = exchanges(self.spread, int(node), self.at, self.amount, worth, 2 * terms.min_gain)
                 found = any(self._swapped(i, j, terms) for i, j in pairs)
         return True
@@ -136,12 +142,29 @@ class Balance:
             self.targets.move(self.movers[first], here, there)
             fits = self._may(second, here)
             self.targets.move(self.movers[first], there, here)
-            if fits:
+            if fits and not self._costs_rules(first, second):
                 self._move(first, there)
                 self._move(second, here)
                 self.iterations -= 1  # an exchange is one step
                 return True
         return False
+
+    def _costs_rules(self, i: int, j: int) -> bool:
+        """Whether the exchange of two containers would break soft rules that are dearer than those that it mends."""
+        if not self.ruled:
+            return False
+        a, b, rules = int(self.at[i]), int(self.at[j]), self.targets.rules
+        before = self._rules_price(i)[a] + self._rules_price(j)[b]
+        rules.move(self.movers[i], a, b)
+        rules.move(self.movers[j], b, a)
+        after = self._rules_price(i)[b] + self._rules_price(j)[a]
+        rules.move(self.movers[j], a, b)
+        rules.move(self.movers[i], b, a)
+        return bool(after > before)
+
+    def _rules_price(self, i: int) -> Floats:
+        """For each node, what the rules cost that a mover breaks there."""
+        return self.targets.rules.price(self.movers[i], MENDED)
 
     def _may(self, i: int, target: int) -> bool:
         """Whether one mover may go to a node now."""
@@ -150,6 +173,9 @@ class Balance:
 
     def _bounds(self) -> Floats:
         """For every mover: what its best move is worth, if there were room everywhere."""
+        if self.ruled:
+            for i in range(len(self.movers)):
+                self.wrong[i] = self._rules_price(i)[self.at[i]]
         parts = []
         for start in range(0, len(self.movers), CHUNK):
             some = np.arange(start, min(start + CHUNK, len(self.movers)))
@@ -167,7 +193,12 @@ class Balance:
         if not fits.any():
             return -1.0, -1
         one = np.array([i])
-        worth = self._priced(self.spread.gains(self.amount[one], self.at[one]), one, self.at[one], self.homes[one])[0]
+        worth = self.spread.gains(self.amount[one], self.at[one])
+        if self.ruled:
+            price = self._rules_price(i)
+            self.wrong[i] = price[self.at[i]]
+            worth -= price
+        worth = self._priced(worth, one, self.at[one], self.homes[one])[0]
         worth[~fits] = -1.0
         target = int(np.argmax(worth))
         return float(worth[target]), target
@@ -175,7 +206,7 @@ class Balance:
     def _priced(self, worth: Floats, some: Ints, here: Ints, home: Ints) -> Floats:
         """Gains less prices: the first move pays, the way home is paid back, in between it is free."""
         rows, at_home = np.arange(len(some)), here == home
-        worth += (MENDED * self.crowded[some] - np.where(at_home, self.price[some], 0.0))[:, None]
+        worth += (MENDED * self.crowded[some] + self.wrong[some] - np.where(at_home, self.price[some], 0.0))[:, None]
         worth[rows, home] += np.where(at_home, 0.0, self.price[some])
         worth[rows, here] = -1.0
         return worth

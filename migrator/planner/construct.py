@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from migrator.model.estimate import estimate_move, send_rate_bytes_per_s
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.planner.arrays import Floats, Targets
+from migrator.planner.arrays import Floats, Mask, Targets
 from migrator.planner.placement import Mover
+from migrator.planner.together import Together
 
 REPAIRS_MAX = 8
+BROKEN = 100.0  # shares of a node that it is worth to leave no hard rule broken that was
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,15 @@ class Choice:
     best: str
     best_share: float
     next_best: str | None
+    ruled: bool = False  # whether rules made it another than the least loaded
 
     def said(self) -> str:
         """The choice in words."""
         use = f"{self.share:.0%} full by then"
         if self.next_best is None:
             return f"the only node that fits ({use})"
+        if self.ruled:
+            return f"so that rules hold ({use}); {self.best} would be less loaded ({self.best_share:.0%})"
         if self.best == self.target:
             return f"least loaded of {self.fitting} that fit ({use}); next best {self.next_best}"
         return f"so that all find a place ({use}); {self.best} would be less loaded ({self.best_share:.0%})"
@@ -70,41 +75,51 @@ def construct_on(movers: Sequence[Mover], targets: Targets, stuck_max: int) -> B
     """The same on nodes as they stand, which are not changed; given up once a try leaves more than so many stuck."""
     limit_s = _busiest_source_s(movers)
     largest = targets.largest
-    order = sorted(movers, key=lambda m: _size(m, largest))
-    best = last = _once(order, targets.closing(), limit_s, stuck_max)
+    together = Together(movers, targets.rules)
+    order = together.order(sorted(movers, key=lambda m: _size(m, largest)))
+    best = last = _once(order, targets.closing(), limit_s, stuck_max, together)
     for _ in range(REPAIRS_MAX):
         if not best.stuck or len(last.stuck) > stuck_max:
             break
         first = {mover.name for mover in last.stuck}
-        order = [*last.stuck, *(mover for mover in order if mover.name not in first)]
-        last = _once(order, targets.closing(), limit_s, stuck_max)
+        order = together.order([*last.stuck, *(mover for mover in order if mover.name not in first)])
+        last = _once(order, targets.closing(), limit_s, stuck_max, together)
         best = min(best, last, key=lambda built: len(built.stuck))
     return best
 
 
-def _once(order: Sequence[Mover], targets: Targets, limit_s: float, stuck_max: int) -> Built:
+def _once(order: Sequence[Mover], targets: Targets, limit_s: float, stuck_max: int, together: Together) -> Built:
     choices: dict[str, Choice] = {}
     stuck = []
+    targets.rules.leave(order)
     for mover in order:
-        fitting = np.flatnonzero(targets.fitting(mover))
+        fitting = np.flatnonzero(together.narrowed(mover, targets, targets.fitting(mover)))
         if not len(fitting):
             stuck.append(mover)
             if len(stuck) > stuck_max:
                 break
             continue
-        index, choice = _choose(mover, targets, fitting, limit_s)
+        price = None
+        if targets.rules.rules:
+            price = targets.rules.price(mover, BROKEN) + together.price(mover, targets)
+        index, choice = _choose(mover, targets, fitting, limit_s, price)
         choices[mover.name] = choice
         targets.place(mover, index, _sending_s(mover, targets.nodes[index]))
     return Built(choices, tuple(stuck))
 
 
-def _choose(mover: Mover, targets: Targets, fitting: NDArray[np.intp], limit_s: float) -> tuple[int, Choice]:
+def _choose(
+    mover: Mover, targets: Targets, fitting: NDArray[np.intp], limit_s: float, price: Floats | None
+) -> tuple[int, Choice]:
+    """One of the nodes that fit: the least loaded, with the price of the rules that it breaks there, if any."""
     shares = targets.share(mover)[fitting]
-    order = np.argsort(shares, kind="stable")  # names are sorted, so equal shares go to the first name
+    prices = np.zeros(len(fitting)) if price is None else price[fitting]
+    order = np.argsort(shares + prices, kind="stable")  # names are sorted, so equal shares go to the first name
     sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]])])
-    soon = targets.inflow_s[fitting][order] + sending_s <= limit_s
-    at = int(order[np.argmax(soon)]) if soon.any() else int(np.argmin(targets.inflow_s[fitting]))
-    best = int(order[0])
+    cheap = prices <= prices[order[0]]  # no rule is broken to be done sooner
+    soon = (targets.inflow_s[fitting] + sending_s <= limit_s) & cheap
+    at = int(order[np.argmax(soon[order])]) if soon.any() else _soonest(targets.inflow_s[fitting], cheap)
+    best = int(order[0]) if price is None else int(np.argmin(shares))
     others = [targets.nodes[fitting[i]].name for i in order[:2] if i != at]
     index = int(fitting[at])
     choice = Choice(
@@ -114,8 +129,14 @@ def _choose(mover: Mover, targets: Targets, fitting: NDArray[np.intp], limit_s: 
         best=targets.nodes[fitting[best]].name,
         best_share=float(shares[best]),
         next_best=others[0] if others else None,
+        ruled=bool(prices[at] < prices[best]),
     )
     return index, choice
+
+
+def _soonest(inflow_s: Floats, cheap: Mask) -> int:
+    """The first of those whose link is free first."""
+    return int(np.argmin(np.where(cheap, inflow_s, np.inf)))
 
 
 def _sending_s(mover: Mover, target: NodeFacts) -> float:

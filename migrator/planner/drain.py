@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
 from migrator.planner.assemble import assemble, fleet_notes
-from migrator.planner.construct import construct
+from migrator.planner.construct import Built, construct
 from migrator.planner.graph import capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
 from migrator.planner.more_room import no_order
@@ -17,9 +18,12 @@ from migrator.planner.movers import places_of, unmovable
 from migrator.planner.order_search import Track, order_of
 from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
+from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
 from migrator.planner.room import Load, image_bytes
 from migrator.planner.stop_overs import Ground
+from migrator.planner.survive import survivable
+from migrator.planner.windows import shut_out
 
 
 def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
@@ -35,19 +39,33 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         return Refusal(intent, reasons=silent)
     movers, stays, stuck = sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
-    built = construct(movers, [n for n in targets if n.answered and n.cordon is None], policy, cluster.nodes)
-    choices = built.choices
+    open_nodes = [n for n in targets if n.answered and n.cordon is None]
+    built = construct(movers, open_nodes, policy, cluster.nodes)
+    if built.stuck and any(rule.soft for rule in policy.rules):
+        hard = replace(policy, rules=tuple(rule for rule in policy.rules if not rule.soft))
+        built = construct(movers, open_nodes, hard, cluster.nodes)
     if built.stuck or stuck:
         choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster.nodes)
         stuck += homeless
         if stuck:
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
+        built = Built(choices, ())
+    built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster.nodes)
+    if unsafe:
+        return Refusal(intent, reasons=unsafe)
+    choices = built.choices
     graph = capacity_graph(cluster, policy)
     room = rooms(graph)
-    wanted = [Leg(mover, choices[mover.name].target) for mover in sorted(movers, key=lambda mover: mover.turn)]
+    first = classes(movers, policy.rules)
+    turns = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
+    wanted = [Leg(mover, choices[mover.name].target) for mover in turns]
     ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
     nodes_by_name = {node.name: node for node in cluster.nodes}
-    legs, blocked = order_of(wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max))
+    if shut := shut_out(wanted, nodes_by_name, policy):
+        return Refusal(intent, tuple(shut))
+    legs, blocked = order_of(
+        wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max, policy.rules, first, cluster.links)
+    )
     if blocked:
         ground = Ground(cluster, policy, room, wanted, empties)
         legs, blocked = untangle(wanted, ground)

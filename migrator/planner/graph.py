@@ -1,11 +1,12 @@
 """The capacity graph: nodes with their room, and the links between them with their speeds.
 
 Each node is joined to one switch by an edge up and an edge down. A link that several nodes share is one more vertex
-between nodes and switch; everything here follows the ways through it and needs no change for it.
+between nodes and switch, with an edge up and one down of its own; a link behind another is below it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -21,18 +22,32 @@ SWITCH = "*"  # never the name of a node
 
 
 def capacity_graph(cluster: Cluster, policy: PlanPolicy) -> nx.DiGraph:
-    """Vertices carry `room` (a Load), edges `bytes_per_s`; a link of unknown speed has what the machinery reaches."""
+    """Vertices of nodes carry `room` (a Load), edges `bytes_per_s`.
+
+    A node's link of unknown speed has what the machinery reaches; a shared one holds nobody up.
+    """
     graph = nx.DiGraph()
     graph.add_node(SWITCH)
+    above: dict[str, str] = {}
+    largest_first = sorted((link for link in cluster.links if link.nodes), key=lambda link: -len(link.nodes))
+    for link in largest_first:  # of those that a node is behind each later one is behind the earlier
+        vertex, parent = f"{SWITCH}{link.name}", above.get(link.nodes[0], SWITCH)
+        _join(graph, vertex, parent, link.up_bytes_per_s or math.inf, link.down_bytes_per_s or math.inf)
+        above |= dict.fromkeys(link.nodes, vertex)
     for node in cluster.nodes:
         graph.add_node(node.name, room=room_of(node, policy))
-        graph.add_edge(node.name, SWITCH, bytes_per_s=node.link.up_bytes_per_s or SEND_BYTES_PER_S)
-        graph.add_edge(SWITCH, node.name, bytes_per_s=node.link.down_bytes_per_s or SEND_BYTES_PER_S)
+        up, down = node.link.up_bytes_per_s, node.link.down_bytes_per_s
+        _join(graph, node.name, above.get(node.name, SWITCH), up or SEND_BYTES_PER_S, down or SEND_BYTES_PER_S)
     return graph
 
 
+def _join(graph: nx.DiGraph, below: str, above: str, up_bytes_per_s: float, down_bytes_per_s: float) -> None:
+    graph.add_edge(below, above, bytes_per_s=up_bytes_per_s)
+    graph.add_edge(above, below, bytes_per_s=down_bytes_per_s)
+
+
 def rooms(graph: nx.DiGraph) -> dict[str, Load]:
-    return {name: data["room"] for name, data in graph.nodes(data=True) if name != SWITCH}
+    return {name: data["room"] for name, data in graph.nodes(data=True) if "room" in data}
 
 
 Edge = tuple[str, str]

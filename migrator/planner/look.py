@@ -9,7 +9,9 @@ from migrator.model.facts import Cluster, NodeFacts, Resources
 from migrator.model.plan import Plan
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.rulebook import Rulebook
 from migrator.planner.schedule import Span, timeline
+from migrator.planner.windows import hold_of, labels_of
 
 RESOURCES = ("cpu", "memory", "disk")
 
@@ -78,7 +80,8 @@ def spans(cluster: Cluster, plan: Plan) -> dict[str, Span]:
     """When each move of the plan is under way, by its name, if every one takes as long as estimated."""
     graph = capacity_graph(cluster, plan.policy)
     ways = ways_of(graph, ((move.source, move.target) for move in plan.moves))
-    return timeline(plan.moves, plan.policy.moves_per_node_max, ways, speeds_of(graph))
+    hold = hold_of(labels_of(cluster.nodes), plan.policy)
+    return timeline(plan.moves, plan.policy.moves_per_node_max, ways, speeds_of(graph), hold)
 
 
 def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:
@@ -89,10 +92,14 @@ def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alter
         return
     mover = Mover(facts, facts.descriptor, source)
     others = end_state(cluster, replace(plan, moves=tuple(m for m in plan.moves if m.container != container)))
-    for node in others.nodes:
+    book = Rulebook(others.nodes, others.nodes, plan.policy)
+    book.forget(mover)
+    for index, node in enumerate(others.nodes):
         if node.name == source.name or node.name in plan.empties:
             continue
         reasons = barred(mover, node, machine_differences(source, node), plan.policy)
+        if against := book.why_not(mover, index):
+            reasons += (against,)
         site = Site.of(node, plan.policy) if node.answered else None
         lacks = "; ".join(reasons) or (site.lacks(mover) if site else "")
         yield Alternative(node.name, site.utilisation(mover) if site else 0.0, lacks)

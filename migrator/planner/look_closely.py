@@ -30,9 +30,10 @@ def place_closely(
     that is the answer, and is only explained.
     """
     sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
-    if policy.rules or len(movers) * len(targets) > PAIRS_MAX:
-        book = Rulebook([site.node for site in sites.values()], everywhere, policy)
+    book = Rulebook([site.node for site in sites.values()], everywhere, policy)
+    if book.hard or len(movers) * len(targets) > PAIRS_MAX:
         index = {name: number for number, name in enumerate(sites)}
+        book.leave(movers)
         filled = dict(sites)
         for mover in movers:
             if mover.name in built.choices:

@@ -18,9 +18,12 @@ from migrator.planner.more_room import no_order
 from migrator.planner.movers import groups_of, places_of, unmovable
 from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.stop_overs import Ground
+from migrator.planner.survival import Watch
+from migrator.planner.windows import shut_out
 
 
 def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: PlanPolicy, intent: str) -> Plan | Refusal:
@@ -46,15 +49,20 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         else:
             movers.append(Mover(container, container.descriptor, source))
     stuck += _closed(cluster, movers, wishes, policy)
+    stuck += shut_out([Leg(m, wishes[m.name]) for m in movers], {n.name: n for n in cluster.nodes}, policy)
     if stuck:
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
-    ready = sorted(movers, key=lambda mover: mover.turn)
+    first = classes(movers, policy.rules)
+    ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
     asked = [Leg(mover, wishes[mover.name], apart(mover, policy)) for mover in ready]
     ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
     legs, blocked = untangle(asked, ground)
     if blocked:
         stuck = [_blocked(leg, cluster, policy) for leg in blocked]
         return Refusal(intent, tuple(stuck), no_order(legs, blocked, ground))
+    unsafe = Watch(cluster.nodes, policy).worse({leg.mover.name: leg.target for leg in legs}, (), soft=False)
+    if unsafe:
+        return Refusal(intent, reasons=tuple(unsafe))
     return assemble(
         cluster,
         legs,
@@ -70,6 +78,7 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
     """Those that their target cannot take whatever the order."""
     going, stuck = {mover.name for mover in movers}, []
     book, numbers = Rulebook(cluster.nodes, cluster.nodes, policy), {n.name: i for i, n in enumerate(cluster.nodes)}
+    book.leave(movers)
     for mover in movers:
         target = cluster.node(wishes[mover.name])
         meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrator.model.estimate import estimate_move
-from migrator.model.facts import NodeFacts
+from migrator.model.facts import NodeFacts, SharedLink
 from migrator.model.plan import PlannedMove
+from migrator.model.rules import Rule
 from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.room import Load, image_bytes
 from migrator.planner.schedule import Edge, timeline
@@ -27,17 +28,28 @@ Order = tuple[Leg, ...]
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """What orders are played on: room of nodes, links between them with bytes a second, moves at one time."""
+    """What orders are played on: room of nodes, links between them with bytes a second, moves at one time.
+
+    `first` are classes of priority, by container: those of 0 go first, and those that are not in it.
+    """
 
     nodes: Mapping[str, NodeFacts]
     rooms: Mapping[str, Load]
     ways: Mapping[Edge, tuple[Edge, ...]]
     speeds: Mapping[Edge, float]
     moves_per_node_max: int
+    rules: tuple[Rule, ...] = ()
+    first: Mapping[str, int] = field(default_factory=dict)
+    links: tuple[SharedLink, ...] = ()
+
+    def by_class(self, legs: Iterable[Leg]) -> dict[str, int]:
+        """A place for each, in this order, but those of the first class before all others."""
+        ranked = sorted(legs, key=lambda leg: self.first.get(leg.mover.name, 0))
+        return {leg.name: place for place, leg in enumerate(ranked)}
 
     def ends_s(self, order: Order) -> dict[str, float]:
         """When each source has sent the last of its moves, in seconds, if they start in this order."""
-        needed = waits(order, self.rooms, self.moves_per_node_max)
+        needed = waits(order, self.rooms, self.moves_per_node_max, self.rules, self.links)
         moves = [self._move(leg, needed[leg.name]) for leg in order]
         spans = timeline(moves, self.moves_per_node_max, self.ways, self.speeds)
         ends: dict[str, float] = {}
@@ -74,7 +86,8 @@ def _rules(order: Order, track: Track) -> Iterator[Order]:
         for place in range(len(mine)):
             in_turn[largest.pop(-(place % 2)).name] = place
     for rank in ({leg.name: _size(leg) for leg in order}, in_turn):
-        found, blocked = sequence(order, track.rooms, rank)
+        wished = track.by_class(sorted(order, key=lambda leg: (rank[leg.name], leg.name)))
+        found, blocked = sequence(order, track.rooms, wished)
         if not blocked:
             yield found
 
@@ -100,7 +113,7 @@ def _better(mine: Order, end_s: float, tries: int, track: Track) -> tuple[Order,
     for at in range(len(mine)):
         rest = mine[:at] + mine[at + 1 :]
         for to in range(len(mine)):
-            wished = {leg.name: place for place, leg in enumerate((*rest[:to], mine[at], *rest[to:]))}
+            wished = track.by_class((*rest[:to], mine[at], *rest[to:]))
             found, blocked = sequence(mine, track.rooms, wished)
             if blocked or _sizes(found) in seen:
                 continue

@@ -17,9 +17,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrator.model.estimate import estimate_move
-from migrator.model.facts import Resources
+from migrator.model.facts import Resources, SharedLink
 from migrator.model.plan import move_name
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Rule
+from migrator.planner.budgets import turns
 from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes, images_in, images_out, stay_of
@@ -97,17 +99,28 @@ def sequence(
     return tuple(order), tuple(left)
 
 
-def waits(legs: Sequence[Leg], rooms: Mapping[str, Load], moves_per_node_max: int) -> Waits:
-    """For each move, in order, those that must have ended before it starts: as few as make every moment fit."""
+def waits(
+    legs: Sequence[Leg],
+    rooms: Mapping[str, Load],
+    moves_per_node_max: int,
+    rules: Iterable[Rule] = (),
+    links: Iterable[SharedLink] = (),
+) -> Waits:
+    """For each move, in order, those that must have ended before it starts: as few as make every moment fit.
+
+    Of the rules, and of links, those count that look at moves under way (budgets.py).
+    """
     touching: dict[str, list[Leg]] = defaultdict(list)
     for leg in legs:
         touching[leg.source].append(leg)
         touching[leg.target].append(leg)
     tight = {n for n, there in touching.items() if not _fits_in_any_order(n, there, rooms[n], moves_per_node_max)}
     ordering = _Ordering(rooms, moves_per_node_max)
+    queued = turns(legs, rules, links)
     left: dict[tuple[str, object], set[str]] = defaultdict(set)
     for leg in legs:
         first = {name for thing in leg.apart for name in left.get((leg.target, thing), ())}
+        first |= queued.get(leg.name, set())
         if leg.number > 1:
             first.add(move_name(leg.mover.name, leg.number - 1))
         ordering.add(leg, sorted({leg.source, leg.target} & tight), sorted(first))
@@ -131,7 +144,8 @@ class _Ordering:
     def add(self, leg: Leg, tight: Sequence[str], first: Sequence[str]) -> None:
         """Takes up one more move with the fewest waits, for those that end first, that let every moment fit.
 
-        It waits for `first` in any case: those that must have left its target, and its container's move before.
+        It waits for `first` in any case: those that must have left its target, its container's move before, or those
+        of its group that go before it.
         """
         earlier = {other.name for node in tight for other in self.touching[node]}
         soonest = sorted(earlier, key=lambda name: (self.end_s[name], name))

@@ -10,7 +10,7 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_seconds
-from migrator.planner.room import Load, image_bytes, images_in, room_of, shortfall, stay_of, usable
+from migrator.planner.room import Load, image_bytes, images_in, kept, room_of, shortfall, stay_of, usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +102,10 @@ class Site:
         return tuple(sorted((*self.comers, mover), key=lambda m: m.turn))
 
     def _said(self, lacking: str) -> str:
-        kept = f" (keeping {self.policy.headroom_percent} % free)" if self.policy.headroom_percent else ""
+        free = f" ({kept(self.policy)})" if kept(self.policy) else ""
         names = sorted(comer.name for comer in self.comers)
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return f"{lacking}{kept}, with {', '.join(names[:3])}{more} coming" if names else f"{lacking}{kept}"
+        return f"{lacking}{free}, with {', '.join(names[:3])}{more} coming" if names else f"{lacking}{free}"
 
 
 def _groups(descriptor: Descriptor, policy: PlanPolicy) -> list[tuple[str, str]]:

@@ -22,7 +22,11 @@ from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover
+from migrator.planner.priorities import classes
+from migrator.planner.rule_notes import cost
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
+from migrator.planner.survival import Watch
+from migrator.planner.windows import why_never
 
 NAMES_MAX = 10  # in a note
 
@@ -44,12 +48,15 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     `snapshot` is the digest of the cluster's facts. Containers move between nodes that answer and are not cordoned.
     """
     nodes = open_nodes(cluster)
-    movers = free_movers(cluster, nodes)
-    before = fleet_score(nodes, policy)
+    movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source.link, policy)]
+    before = fleet_score(nodes, policy, (), cluster.nodes)
     found = _search(cluster, nodes, movers, policy, terms)
     if found.blocked:
         once = replace(terms, once=True)
         found = min(found, _search(cluster, nodes, movers, policy, once), key=lambda f: f.score)
+    legs = survived(found.legs, Watch(cluster.nodes, policy))
+    unsafe = found.legs[len(legs) :]
+    found = replace(found, legs=legs, score=fleet_score(nodes, policy, legs, cluster.nodes) if unsafe else found.score)
     if found.score >= before:
         found = replace(found, legs=(), blocked=(*found.legs, *found.blocked), score=before)
     return assemble(
@@ -59,17 +66,32 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
         policy,
         intent="rebalance",
         snapshot=snapshot,
-        notes=(*_notes(before, found), *_left_alone(cluster, movers), *fleet_notes(cluster, policy)),
+        notes=(
+            *_notes(before, found),
+            *_unsafe_notes(unsafe),
+            *_left_alone(cluster, movers),
+            *fleet_notes(cluster, policy),
+        ),
     )
 
 
-def fleet_score(nodes: Sequence[NodeFacts], policy: PlanPolicy, legs: Sequence[Leg] = ()) -> float:
-    """The score of these nodes once the legs are done, with what broken rules add to it."""
+def fleet_score(
+    nodes: Sequence[NodeFacts],
+    policy: PlanPolicy,
+    legs: Sequence[Leg] = (),
+    everywhere: Sequence[NodeFacts] | None = None,
+) -> float:
+    """The score of these nodes once the legs are done, with what broken rules add to it.
+
+    `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules.
+    """
     spread = Spread(nodes)
     for change in _changes(nodes, legs):
         spread.move(change)
-    wrong = broken(company(nodes, policy, {leg.name: leg.target for leg in legs}))
-    return round(spread.score + MENDED * wrong / max(1, len(nodes)), DIGITS)
+    moved = {leg.name: leg.target for leg in legs}
+    wrong = MENDED * broken(company(nodes, policy, moved))
+    wrong += cost(nodes if everywhere is None else everywhere, policy, moved, MENDED)
+    return round(spread.score + wrong / max(1, len(nodes)), DIGITS)
 
 
 def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> list[Leg]:
@@ -82,8 +104,12 @@ def _search(
 ) -> _Found:
     search = Balance(movers, nodes, policy, cluster.nodes)
     search.run(terms)
-    legs, blocked = sequence(legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy)))
-    return _Found(search, legs, blocked, fleet_score(nodes, policy, legs), terms.once)
+    wished, room = legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy))
+    legs, blocked = sequence(wished, room)
+    if first := classes([leg.mover for leg in wished], policy.rules):
+        ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room)
+        legs, blocked = (ranked, left) if len(left) <= len(blocked) else (legs, blocked)
+    return _Found(search, legs, blocked, fleet_score(nodes, policy, legs, cluster.nodes), terms.once)
 
 
 def _changes(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> Iterator[Change]:
@@ -132,6 +158,25 @@ def _notes(before: float, found: _Found) -> Iterator[str]:
         yield f"left out, no order of the moves has room for them: {_some([leg.name for leg in found.blocked])}"
     if found.once:
         yield "some containers would have to move twice; when this is done, rebalance again"
+
+
+def survived(legs: tuple[Leg, ...], watch: Watch) -> tuple[Leg, ...]:
+    """As many of the first legs as a search by halves finds after which the loss of no node is worse than before."""
+    good, bad = 0, len(legs) + 1
+    count = len(legs)
+    while good < count:
+        if watch.worse({leg.name: leg.target for leg in legs[:count]}, (), soft=False):
+            bad = count
+        else:
+            good = count
+        count = (good + bad) // 2
+    return legs[:good]
+
+
+def _unsafe_notes(unsafe: Sequence[Leg]) -> Iterator[str]:
+    if unsafe:
+        names = _some([leg.name for leg in unsafe])
+        yield f"left out, after the first of them the loss of a node would not be survived: {names}"
 
 
 def _left_alone(cluster: Cluster, movers: Sequence[Mover]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from migrator.model.facts import Cluster, Resources
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.reboot import Reboot, RefusedNode
+from migrator.model.rules import SurviveLoss, Window
 from migrator.planner.arrays import MEMORY_COLUMNS, Targets, row
 from migrator.planner.construct import construct_on
 from migrator.planner.drain import drain, sorted_out
@@ -156,6 +157,7 @@ class _Fleet:
             name: [sum(column) for column in zip(self.own[name], *self.held[name], strict=True)] for name in asked
         }
         self.placed = 0
+        self.asks_the_drain = any(isinstance(r, (SurviveLoss, Window)) and not r.soft for r in policy.rules)
         self._known: dict[frozenset[str], bool] = {}
 
     def groups_min(self, names: Names) -> int:
@@ -188,7 +190,10 @@ class _Fleet:
         key = frozenset(names)
         if key not in self._known:
             self.placed += sum(len(self.movers[name]) for name in names)
-            self._known[key] = self._places(names) or (self._is_small(names) and self._drains(names))
+            places = self._places(names)
+            if self.asks_the_drain:
+                places = places and self._drains(names)
+            self._known[key] = places or (self._is_small(names) and self._drains(names))
         return self._known[key]
 
     def _places(self, names: Names) -> bool:
@@ -208,6 +213,8 @@ class _Fleet:
 
     def empties_alone(self, name: str) -> bool:
         """Whether a drain of the node with all others up surely has a plan."""
+        if self.asks_the_drain:
+            return False
         sound = name not in self.silent and name not in self.unmovable
         return sound and not self.without_images(name) and self._places((name,))
 

@@ -32,9 +32,21 @@ class Load:
 
 def usable(node: NodeFacts, policy: PlanPolicy) -> Resources:
     """The node's capacity without the headroom."""
-    share = 100 - policy.headroom_percent
+    cpu, memory, disk = policy.headrooms
     whole = node.capacity
-    return Resources(whole.cpu_milli * share // 100, whole.memory_bytes * share // 100, whole.disk_bytes * share // 100)
+    return Resources(
+        whole.cpu_milli * (100 - cpu) // 100,
+        whole.memory_bytes * (100 - memory) // 100,
+        whole.disk_bytes * (100 - disk) // 100,
+    )
+
+
+def kept(policy: PlanPolicy) -> str:
+    """The headroom in words; empty if there is none."""
+    cpu, memory, disk = policy.headrooms
+    if cpu == memory == disk:
+        return f"keeping {cpu} % free" if cpu else ""
+    return f"keeping {cpu} % of CPU, {memory} % of memory and {disk} % of disk free"
 
 
 def room_of(node: NodeFacts, policy: PlanPolicy) -> Load:

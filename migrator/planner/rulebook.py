@@ -1,25 +1,29 @@
 """The rules of a policy as the planner keeps them: answers for one container and every node at once.
 
-Theory. Ban, fence and pin look at one container and one node: a mask for each set of rules that means the container.
-Spread and the crowd limit count: a domain's or a node's members now and those that come. Who leaves is not counted
-off, so that no order of the moves can break them; a move inside one domain changes nothing there and always may.
+Theory. Ban, fence and pin look at one container and one node. Spread, affinity and the crowd limit count a domain's or
+a node's members (counting.py): a continuous rule counts who leaves until the end of the plan, so that no order of the
+moves can break it; a rule on the end counts where all are then. What was broken before may stay as broken as it was. A
+soft rule closes no node, but has a price there, in shares of a node's load.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
 
-from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, selected, selects
+from migrator.planner.counting import Crowds, Groups
 from migrator.planner.placement import Mover
+from migrator.planner.rule_notes import domain_name
 
+Placing = Ban | Fence | Pin | Spread | Crowd | Affinity
 Mask = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 class Rulebook:
@@ -27,108 +31,187 @@ class Rulebook:
 
     def __init__(self, nodes: Sequence[NodeFacts], everywhere: Iterable[NodeFacts], policy: PlanPolicy) -> None:
         self.nodes = nodes
-        self.fixed = tuple(rule for rule in policy.rules if isinstance(rule, (Ban, Fence, Pin)))
-        self.spreads = tuple(rule for rule in policy.rules if isinstance(rule, Spread))
-        self.counts = np.array([len(node.containers) for node in nodes], np.int64)
-        self.limits = np.full(len(nodes), np.iinfo(np.int64).max)
-        for rule in policy.rules:
-            if isinstance(rule, Crowd):
-                inside = [not rule.nodes or selected(rule.nodes, n.name, n.labels) for n in nodes]
-                self.limits = np.where(inside, np.minimum(self.limits, rule.at_most), self.limits)
-        self._masks: dict[tuple[int, ...], Mask] = {}
-        self._domains = [np.array([domain_of(node, rule.domain) for node in nodes]) for rule in self.spreads]
-        self._members = [defaultdict[tuple[str, str], int](int) for _ in self.spreads]
-        if self.spreads:
-            for node in everywhere:
-                for container in node.containers:
-                    self._count(container, node)
+        self.rules = tuple(rule for rule in policy.rules if isinstance(rule, Placing))
+        self.hard = tuple(rule for rule in self.rules if not rule.soft)
+        self.soft = tuple(rule for rule in self.rules if rule.soft)
+        self.crowds = Crowds(nodes if any(isinstance(rule, Crowd) for rule in self.rules) else ())
+        self.groups: dict[tuple[str, str], Groups] = {}
+        everywhere = tuple(everywhere)
+        for rule in self.rules:
+            if isinstance(rule, (Spread, Affinity)) and (rule.label, rule.domain) not in self.groups:
+                self.groups[rule.label, rule.domain] = Groups(rule.label, rule.domain, nodes, everywhere)
+        self._everything: Mask = np.ones(len(nodes), bool)
+        self._nothing: Mask = np.zeros(len(nodes), bool)
+        self._inside: dict[tuple[str, ...], Mask] = {}
 
     def copy(self) -> Rulebook:
         """One to be filled by itself."""
         other = copy(self)
-        other.counts = self.counts.copy()
-        other._members = [members.copy() for members in self._members]
+        other.crowds = self.crowds.copy()
+        other.groups = {key: groups.copy() for key, groups in self.groups.items()}
         return other
 
-    def allows(self, mover: Mover) -> Mask:
-        """The nodes that no rule closes to this container, beside all that has come."""
-        mask = self._fixed(mover) & (self.counts < self.limits)
-        for rule, domains, members in zip(self.spreads, self._domains, self._members, strict=True):
-            value = mover.descriptor.labels.get(rule.label)
-            if value is not None:
-                own = domain_of(mover.source, rule.domain)
-                full = [d for (v, d), count in members.items() if v == value and count >= rule.at_most and d != own]
-                mask &= ~np.isin(domains, full)
+    def allows(self, mover: Mover, *, passing: bool = False) -> Mask:
+        """The nodes that no hard rule closes to this container, beside all that has come.
+
+        Rules on the end of a plan say nothing of a node that it is only `passing`.
+        """
+        mask = self._everything
+        for rule in self.hard:
+            if not passing or getattr(rule, "continuous", True):
+                mask = mask & ~self.closed(rule, mover)
         return mask
 
+    def price(self, mover: Mover, hard: float = 0.0) -> Floats:
+        """What the rules that it breaks on each node cost together; `hard` is what a hard one would cost."""
+        price = np.zeros(len(self.nodes))
+        for rule in self.rules if hard else self.soft:
+            price += self._broken(rule, mover) * (rule.weight if rule.soft else hard)
+        return price
+
     def why_not(self, mover: Mover, index: int) -> str:
-        """The rule that closes a node to a container, in words; empty if none does."""
-        node, name, labels = self.nodes[index], mover.name, mover.descriptor.labels
-        for rule in self.fixed:
-            if not selects(rule.containers, name, labels):
-                continue
-            if isinstance(rule, Pin):
-                return f"rule pin: {rule.containers} stays where it is"
-            inside = selected(rule.nodes, node.name, node.labels)
-            if isinstance(rule, Ban) and inside:
-                return f"rule ban: {rule.containers} never on {', '.join(rule.nodes)}"
-            if isinstance(rule, Fence) and not inside:
-                return f"rule fence: {rule.containers} only on {', '.join(rule.nodes)}"
-        if self.counts[index] >= self.limits[index]:
-            return f"rule containers-per-node: at most {self.limits[index]}, {self.counts[index]} are there or come"
-        for spread, members in zip(self.spreads, self._members, strict=True):
-            value, domain = labels.get(spread.label), domain_of(node, spread.domain)
-            if value is None or domain == domain_of(mover.source, spread.domain):
-                continue
-            if members[value, domain] >= spread.at_most:
-                there = (
-                    f"{members[value, domain]} of {spread.label}={value} are in {spread.domain}={domain} or come there"
-                )
-                return f"rule spread: at most {spread.at_most}, {there}"
+        """The hard rule that closes a node to a container, in words; empty if none does."""
+        for rule in self.hard:
+            if self.closed(rule, mover)[index]:
+                return f"rule {rule.rule}: {self._said(rule, mover, index)}"
         return ""
+
+    def leave(self, movers: Iterable[Mover]) -> None:
+        """These will leave where they are, and have no place yet."""
+        if self.groups or len(self.crowds.now):
+            for mover in movers:
+                self._put(mover, None)
+
+    def forget(self, mover: Mover) -> None:
+        """As if it had been nowhere at first: what is told of other nodes is then about it beside all the others."""
+        self.leave([mover])
+        for groups in self.groups.values():
+            groups.before = dict(groups.now)
+
+    def visit(self, mover: Mover, index: int) -> None:
+        """Counts a container that is on a node for a while, beside where it is at the end."""
+        if len(self.crowds.now) and self.nodes[index].name != mover.source.name:
+            self.crowds.visit(index)
+        for groups in self.groups.values():
+            groups.visit(mover, self.nodes[index])
+
+    def absent(self, mover: Mover) -> None:
+        """The container is on none of the nodes, as they were given."""
+        self.crowds.absent(mover)
+        for groups in self.groups.values():
+            groups.absent(mover)
 
     def place(self, mover: Mover, index: int) -> None:
         """Counts a container that comes to a node."""
-        self._arrive(mover, index, 1)
+        self._put(mover, index)
 
     def move(self, mover: Mover, source: int, target: int) -> None:
-        """Counts a container that goes from one of the nodes to another: it stays counted where it was at first."""
-        self._arrive(mover, source, -1)
-        self._arrive(mover, target, 1)
+        """Counts a container that goes from one of the nodes to another."""
+        self._put(mover, target)
 
-    def _arrive(self, mover: Mover, index: int, sign: int) -> None:
-        node = self.nodes[index]
-        if node.name != mover.source.name:
-            self.counts[index] += sign
-        for rule, members in zip(self.spreads, self._members, strict=True):
-            value, domain = mover.descriptor.labels.get(rule.label), domain_of(node, rule.domain)
-            if value is not None and domain != domain_of(mover.source, rule.domain):
-                members[value, domain] += sign
-
-    def _count(self, container: ContainerFacts, node: NodeFacts) -> None:
-        for rule, members in zip(self.spreads, self._members, strict=True):
-            if container.descriptor is not None and rule.label in container.descriptor.labels:
-                members[container.descriptor.labels[rule.label], domain_of(node, rule.domain)] += 1
-
-    def _fixed(self, mover: Mover) -> Mask:
-        """Nodes that ban, fence and pin leave open; one mask for each set of rules that means a container."""
-        key = tuple(
-            number
-            for number, rule in enumerate(self.fixed)
-            if selects(rule.containers, mover.name, mover.descriptor.labels)
-        )
-        if key not in self._masks:
-            mask = np.ones(len(self.nodes), bool)
-            for rule in (self.fixed[number] for number in key):
-                if isinstance(rule, Pin):
-                    mask[:] = False
+    def closed(self, rule: Placing, mover: Mover) -> Mask:
+        """Where a rule, if it is hard, does not let a container come."""
+        match rule:
+            case Spread():
+                return self._closed_by_spread(rule, mover)
+            case Affinity():
+                return self._closed_by_affinity(rule, mover)
+            case Crowd():
+                if rule.continuous:
+                    full: Mask = self.crowds.peak >= rule.at_most
                 else:
-                    inside = np.array([selected(rule.nodes, n.name, n.labels) for n in self.nodes], bool)
-                    mask &= inside if isinstance(rule, Fence) else ~inside
-            self._masks[key] = mask
-        return self._masks[key]
+                    full = self.crowds.others(mover) >= np.maximum(rule.at_most, self.crowds.before)
+                return full & self._of(rule.nodes) if rule.nodes else full
+            case Pin() if selects(rule.containers, mover.name, mover.descriptor.labels):
+                return self._everything
+            case _:
+                return self._broken(rule, mover)
 
+    def _closed_by_spread(self, rule: Spread, mover: Mover) -> Mask:
+        groups = self.groups[rule.label, rule.domain]
+        value = groups.value(mover)
+        if value is None:
+            return self._nothing
+        if rule.continuous:
+            full: Mask = groups.most(value) >= rule.at_most
+            full[groups.code(mover.source)] = False  # inside one domain nothing changes
+        else:
+            full = groups.others(mover, value) >= np.maximum(rule.at_most, groups.first(value))
+        return full[groups.codes]
 
-def domain_of(node: NodeFacts, label: str) -> str:
-    """The failure domain of a node; without the label it is one of its own."""
-    return node.labels.get(label, f"the node {node.name}")
+    def _closed_by_affinity(self, rule: Affinity, mover: Mover) -> Mask:
+        groups = self.groups[rule.label, rule.domain]
+        value = groups.value(mover)
+        if value is None:
+            return self._nothing
+        first, others = groups.first(value), groups.others(mover, value)
+        if rule.continuous:
+            empty: Mask = first == 0
+        elif int(np.count_nonzero(others)) < max(1, int(np.count_nonzero(first))):
+            return self._nothing
+        else:
+            empty = others == 0
+        return empty[groups.codes]
+
+    def _broken(self, rule: Placing, mover: Mover) -> Mask:
+        """Where a container breaks a rule once more than if it were nowhere."""
+        match rule:
+            case Spread() | Affinity():
+                groups = self.groups[rule.label, rule.domain]
+                value = groups.value(mover)
+                if value is None:
+                    return self._nothing
+                others = groups.others(mover, value)
+                if isinstance(rule, Spread):
+                    return (others >= rule.at_most)[groups.codes]
+                return (others == 0)[groups.codes] if others.any() else self._nothing
+            case Crowd():
+                full = self.crowds.others(mover) >= rule.at_most
+                return full & self._of(rule.nodes) if rule.nodes else full
+        if not selects(rule.containers, mover.name, mover.descriptor.labels):
+            return self._nothing
+        match rule:
+            case Pin():
+                return ~self._of((mover.source.name,))
+            case Ban():
+                return self._of(rule.nodes)
+            case _:
+                return ~self._of(rule.nodes)
+
+    def _said(self, rule: Placing, mover: Mover, index: int) -> str:
+        """Why a rule closes a node to a container."""
+        node = self.nodes[index]
+        match rule:
+            case Pin():
+                return f"{rule.containers} stays where it is"
+            case Ban():
+                return f"{rule.containers} never on {', '.join(rule.nodes)}"
+            case Fence():
+                return f"{rule.containers} only on {', '.join(rule.nodes)}"
+            case Crowd():
+                count = (self.crowds.peak if rule.continuous else self.crowds.others(mover))[index]
+                return f"at most {rule.at_most}, {count} are there or come"
+        groups = self.groups[rule.label, rule.domain]
+        value = groups.value(mover) or ""
+        if isinstance(rule, Spread):
+            counts = groups.most(value) if rule.continuous else groups.others(mover, value)
+            where = domain_name(rule.domain, groups.names[groups.code(node)])
+            there = f"{counts[groups.code(node)]} of {rule.label}={value} are in {where} or come there"
+            return f"at most {rule.at_most}, {there}"
+        counts = groups.first(value) if rule.continuous else groups.others(mover, value)
+        homes = [name for name, count in zip(groups.names, counts, strict=True) if count]
+        where = ", ".join(domain_name(rule.domain, name) for name in homes[:3])
+        return f"others of {rule.label}={value} are in {where} or come there"
+
+    def _put(self, mover: Mover, index: int | None) -> None:
+        if len(self.crowds.now):
+            self.crowds.put(mover, index)
+        for groups in self.groups.values():
+            groups.put(mover, None if index is None else self.nodes[index])
+
+    def _of(self, selectors: tuple[str, ...]) -> Mask:
+        """The nodes that these selectors mean."""
+        if selectors not in self._inside:
+            inside = [selected(selectors, node.name, node.labels) for node in self.nodes]
+            self._inside[selectors] = np.array(inside, bool)
+        return self._inside[selectors]

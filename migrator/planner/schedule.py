@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from migrator.model.estimate import FILES_BYTES_PER_S, SEND_BYTES_PER_S, still_s
@@ -32,6 +32,7 @@ class _Flow:
     rate: float = 0.0
     since_s: float = 0.0
     version: int = 0
+    held: bool = False  # nothing moves yet: it waits for a time of its own
 
 
 @dataclass(slots=True)
@@ -101,24 +102,36 @@ def timeline(
     moves_per_node_max: int,
     ways: Mapping[Edge, tuple[Edge, ...]],
     speeds: Mapping[Edge, float],
+    hold: Callable[[PlannedMove, float], float] | None = None,
 ) -> dict[str, Span]:
-    """When each move is under way, by its name. `ways` gives the links between two nodes, `speeds` bytes a second."""
+    """When each move is under way, by its name. `ways` gives the links between two nodes, `speeds` bytes a second.
+
+    `hold` says how long a move that could start now has to wait for a time of its own.
+    """
     play, busy, ended = _Play(speeds), defaultdict[str, int](int), dict[str, Span]()
     waiting, starts = set(range(len(moves))), dict[str, float]()
-    asked, freed_by = list(waiting), _freed_by(moves)
+    asked, freed_by, held = list(waiting), _freed_by(moves), set[int]()
     while waiting or len(ended) < len(starts):
         for number in asked:
             move = moves[number]
             free = busy[move.source] < moves_per_node_max and busy[move.target] < moves_per_node_max
-            if free and all(other in ended for other in move.waits_for):
+            if free and number not in held and all(other in ended for other in move.waits_for):
+                if hold is not None and (wait_s := hold(move, play.now_s)) > 0:
+                    held.add(number)
+                    play.go_on(_Flow(number, move, (), [(wait_s, 0, 0)], held=True))
+                    continue
                 busy[move.source] += 1
                 busy[move.target] += 1
                 waiting.remove(number)
                 play.go_on(_Flow(number, move, ways[move.source, move.target], _phases(move)))
                 starts[move.name] = play.now_s
         flow = play.next()
-        while play.go_on(flow):
+        while not flow.held and play.go_on(flow):
             flow = play.next()
+        if flow.held:  # its time has come
+            held.remove(flow.number)
+            asked = [flow.number]
+            continue
         busy[flow.move.source] -= 1
         busy[flow.move.target] -= 1
         ended[flow.move.name] = Span(round(starts[flow.move.name], 3), round(play.now_s, 3))

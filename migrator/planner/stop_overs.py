@@ -108,13 +108,15 @@ class Ground:
 
     def _ruled(self, leg: Leg, node: NodeFacts, made: Sequence[Stop]) -> bool:
         """Whether the rules allow both moves beside all others, wherever those are on their way."""
-        if not self._book(self.cluster.nodes, leg, made).allows(leg.mover)[self._numbers[node.name]]:
+        here = self._book(self.cluster.nodes, leg, made)
+        if not here.allows(leg.mover, passing=True)[self._numbers[node.name]]:
             return False
         name = leg.mover.name
         left = tuple(
             replace(n, containers=tuple(c for c in n.containers if c.name != name)) for n in self.cluster.nodes
         )
         onward = self._book(left, leg, made)  # the second move waits for the first: the container has left its home
+        onward.absent(leg.mover)
         return bool(onward.allows(replace(leg.mover, source=node))[self._numbers[leg.target]])
 
     def _book(self, nodes: Sequence[NodeFacts], leg: Leg, made: Sequence[Stop]) -> Rulebook:
@@ -124,7 +126,7 @@ class Ground:
             if other.mover.name != leg.mover.name:
                 book.place(other.mover, self._numbers[other.target])
         for stop in made:
-            book.place(stop.there.mover, self._numbers[stop.there.target])
+            book.visit(stop.there.mover, self._numbers[stop.there.target])
         return book
 
     @cached_property

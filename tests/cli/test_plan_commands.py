@@ -95,10 +95,12 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
     assert json.loads(out)["policy"] == {
         "anti_affinity": ["app"],
         "blackout_s_max": 9.0,
+        "headroom": {"cpu": None, "disk": None, "memory": None},
         "headroom_percent": 10,
         "leave_stopped": False,
         "moves_per_node_max": 3,
         "rules": [],
+        "start": "",
     }
 
 
@@ -266,18 +268,33 @@ def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
 
 def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrator, fits, tmp_path):
     policy, made = tmp_path / "policy.yaml", tmp_path / "p.json"
-    policy.write_text("headroom_percent: 20\nrules: [{rule: ban, containers: a, nodes: [n2]}]\n")
+    policy.write_text("headroom_percent: 20\nheadroom: {cpu: 1}\nrules: [{rule: ban, containers: a, nodes: [n2]}]\n")
     words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy)
     assert migrator(*words, "-o", made)[0] == 0
     document = json.loads(made.read_text())
     assert document["policy"]["headroom_percent"] == 20
-    assert document["policy"]["rules"] == [{"containers": "a", "nodes": ["n2"], "rule": "ban"}]
+    kept = {"containers": "a", "nodes": ["n2"], "rule": "ban", "soft": False, "weight": 1.0}
+    assert document["policy"]["rules"] == [kept]
     assert {m["container"]: m["target"] for m in document["moves"]}["a"] == "n3"
     assert migrator("check", made, "--snapshot", fits)[0] == 0
-    assert json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]["headroom_percent"] == 7
+    assert document["policy"]["headroom"]["cpu"] == 1
+    told = json.loads(migrator(*words, "--headroom", "7", "--json")[1])["policy"]
+    assert (told["headroom_percent"], told["headroom"]["cpu"]) == (7, None)
     policy.write_text("rules: [{rule: pin, containers: a}]\n")
     code, _, err = migrator(*words)
     assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)
+
+
+def test_a_time_that_is_none_is_one_line_and_a_time_window_is_planned_from_it(migrator, fits, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text('rules: [{rule: window, containers: a, open: ["mon 22:00-04:00"]}]\n')
+    words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy, "--json")
+    code, _, err = migrator(*words, "--start", "tonight")
+    assert (code, "--start: 'tonight' is no time" in err) == (2, True)
+    document = json.loads(migrator(*words, "--start", "2026-03-02T12:00+00:00")[1])
+    assert document["policy"]["start"] == "2026-03-02T12:00:00+00:00"
+    assert {m["container"]: m.get("start_s") for m in document["moves"]}["a"] == 36_000.0
+    assert json.loads(migrator(*words)[1])["policy"]["start"]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import Headroom, PlanPolicy
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -130,6 +130,7 @@ policies = st.builds(
     headroom_percent=st.sampled_from([0, 5]),
     blackout_s_max=st.sampled_from([1.2, 15.0, 15.0]),
     moves_per_node_max=st.integers(1, 3),
+    headroom=st.sampled_from([Headroom(), Headroom(), Headroom(cpu=0, memory=10), Headroom(cpu=25, disk=50)]),
 )
 
 

@@ -170,11 +170,14 @@ def fits(node: NodeFacts, come: list[ContainerFacts], coming: list[ContainerFact
     """Whether a node has room for those that have come, and those under way to it with their images."""
     held = [c.reserved for c in (*node.containers, *come, *coming)]
     images = sum(c.anon_bytes + MARGIN for c in coming)
-    kept = 100 - policy.headroom_percent
+    own = policy.headroom
+    cpu, memory, disk = (
+        100 - (policy.headroom_percent if percent is None else percent) for percent in (own.cpu, own.memory, own.disk)
+    )
     return (
-        sum(r.cpu_milli for r in held) <= node.capacity.cpu_milli * kept // 100
-        and sum(r.memory_bytes for r in held) + images <= node.capacity.memory_bytes * kept // 100
-        and sum(r.disk_bytes for r in held) <= node.capacity.disk_bytes * kept // 100
+        sum(r.cpu_milli for r in held) <= node.capacity.cpu_milli * cpu // 100
+        and sum(r.memory_bytes for r in held) + images <= node.capacity.memory_bytes * memory // 100
+        and sum(r.disk_bytes for r in held) <= node.capacity.disk_bytes * disk // 100
         and sum(c.anon_bytes for c in (*come, *coming)) + images <= node.memory_available_bytes
         and sum(c.files_bytes for c in (*come, *coming)) + MARGIN <= node.disk_available_bytes
     )

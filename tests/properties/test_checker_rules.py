@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from migrator.checker.check import check
 from migrator.checker.findings import Code
-from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
 from migrator.model.plan import Plan, PlannedMove
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread
+from migrator.model.plan_policy import Headroom
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -39,7 +40,7 @@ def good(draw: st.DrawFn) -> tuple[Cluster, Plan, PlannedMove]:
         for i in range(1, draw(st.integers(3, 5)))
     ]
     fleet = cluster(node("n0", *leaving), *others)
-    policy = replace(draw(policies), blackout_s_max=15.0)
+    policy = replace(draw(policies), blackout_s_max=15.0, headroom=Headroom())
     plan = drain(fleet, ["n0"], "-", policy)
     assert isinstance(plan, Plan)
     assert check(fleet, plan, policy) == ()
@@ -47,7 +48,7 @@ def good(draw: st.DrawFn) -> tuple[Cluster, Plan, PlannedMove]:
 
 
 def with_node(fleet: Cluster, name: str, **facts: Any) -> Cluster:
-    return Cluster(fleet.name, tuple(replace(n, **facts) if n.name == name else n for n in fleet.nodes))
+    return replace(fleet, nodes=tuple(replace(n, **facts) if n.name == name else n for n in fleet.nodes))
 
 
 def with_container(fleet: Cluster, move: PlannedMove, **facts: Any) -> Cluster:
@@ -128,6 +129,103 @@ def crowded_domain(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return under(Spread("anti-affinity", "rack", 1))(fleet, plan, move)
 
 
+def with_labels(fleet: Cluster, moves: tuple[PlannedMove, ...], labels: dict[str, str]) -> Cluster:
+    """The fleet with these labels on the containers of these moves."""
+    for move in moves:
+        descriptor = source_of(fleet, move).descriptor
+        assert descriptor is not None
+        fleet = with_container(fleet, move, descriptor=replace(descriptor, labels=labels))
+    return fleet
+
+
+def parted(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two containers of one group, together on n0, that the plan takes to different nodes."""
+    other = another(plan, move)
+    fleet = with_labels(fleet, (move, other), {"pair": "p"})
+    elsewhere = next(n.name for n in fleet.nodes if n.name not in (move.source, other.target))
+    return under(Affinity("pair"))(fleet, with_move(plan, move, target=elsewhere), move)
+
+
+def out_of_the_rack(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A whole group that goes to one node, outside the rack that it may not leave at any moment."""
+    fleet = with_labels(with_node(fleet, move.source, labels={"rack": "r0"}), (move,), {"pair": "p"})
+    return under(Affinity("pair", "rack", continuous=True))(fleet, plan, move)
+
+
+def crowded_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    return under(Crowd(1, continuous=False))(fleet, plan, move)
+
+
+def crowded_domain_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    fleet, plan = crowded_domain(fleet, plan, move)
+    return under(Spread("anti-affinity", "rack", 1, continuous=False))(fleet, plan, move)
+
+
+def silence(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A soft rule that is broken, in a plan that does not say so."""
+    return under(Ban(move.container, (move.target,), soft=True))(fleet, plan, move)
+
+
+def hardly_room(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """All but n0, which is emptied, have just the room for what the plan brings; so a loss is survived before only."""
+    for n in fleet.nodes:
+        coming = sum(m.demand.memory_bytes for m in plan.moves if m.target == n.name)
+        whole = n.reserved.memory_bytes + coming + MIB if n.name != move.source else 1024 * GIB
+        fleet = with_node(fleet, n.name, capacity=replace(n.capacity, memory_bytes=whole, cpu_milli=90_000))
+    return under(SurviveLoss())(fleet, plan, move)
+
+
+def all_at_once(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two of a service, of which one may be in motion at a time, and neither waits."""
+    other = another(plan, move)
+    fleet = with_labels(fleet, (move, other), {"app": "web"})
+    plan = replace(plan, moves=tuple(replace(m, waits_for=()) for m in plan.moves))
+    return under(Budget("app", 1))(fleet, plan, move)
+
+
+def full_but_for_a_headroom(resource: str) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
+    """A target that has room for what comes, and not for the headroom of one resource beside it."""
+
+    def break_it(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+        target = target_of(fleet, move)
+        held = target.reserved
+        for other in plan.moves:
+            if other.target == move.target:
+                held = held + other.demand
+        exact = {"cpu": "cpu_milli", "memory": "memory_bytes", "disk": "disk_bytes"}[resource]
+        whole = replace(target.capacity, **{exact: getattr(held, exact)})
+        free = replace(plan.policy, headroom_percent=0, headroom=Headroom(**{resource: 1}))
+        return with_node(fleet, target.name, capacity=whole), replace(plan, policy=free)
+
+    return break_it
+
+
+def overtaken(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The last of the moves is of a higher level, and waits for nobody."""
+    moves = tuple(replace(m, waits_for=()) for m in plan.moves)
+    return under(Priority(moves[-1].container, 5))(fleet, replace(plan, moves=moves), move)
+
+
+def all_over_one_link(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two moves out of a rack over whose uplink one may go at a time, and neither waits."""
+    plan = replace(plan, moves=tuple(replace(m, waits_for=()) for m in plan.moves))
+    return replace(fleet, links=(SharedLink("r1", (move.source,), moves_max=1),)), plan
+
+
+def at_noon(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A container that may be moved at night, in a plan that starts at noon and does not wait."""
+    fleet, plan = under(Window(move.container, ("22:00-04:00",)))(fleet, with_move(plan, move, start_s=0.0), move)
+    return fleet, replace(plan, policy=replace(plan.policy, start="2026-03-02T12:00:00+00:00"))
+
+
+VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
+    (Code.APART, out_of_the_rack),
+    *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
+    (Code.CROWDED, crowded_at_the_end),
+    (Code.SPREAD, crowded_domain_at_the_end),
+]
+
+
 def onward(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     """The container goes on from its target, without waiting to have come there."""
     other = next(n.name for n in fleet.nodes if n.name not in (move.source, move.target))
@@ -157,6 +255,13 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.PINNED: lambda f, p, m: under(Pin(m.container))(f, p, m),
     Code.SPREAD: crowded_domain,
     Code.CROWDED: under(Crowd(1)),
+    Code.APART: parted,
+    Code.NOT_SURVIVED: hardly_room,
+    Code.BUDGET: all_at_once,
+    Code.OUT_OF_TURN: overtaken,
+    Code.LINK_BUSY: all_over_one_link,
+    Code.WINDOW: at_noon,
+    Code.SOFT_UNSAID: silence,
     Code.WAITS_UNKNOWN: lambda f, p, m: (f, with_move(p, m, waits_for=("nobody",))),
     Code.WAITS_CYCLE: circle,
     Code.OVER_LIMITS: full,
@@ -172,14 +277,26 @@ def test_there_is_a_way_to_break_every_rule() -> None:
     assert BREAKS.keys() == set(Code)
 
 
-@pytest.mark.parametrize("code", list(Code))
+@pytest.mark.parametrize(("code", "break_it"), [*BREAKS.items(), *VARIANTS])
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(good())
 def test_a_plan_broken_in_one_way_is_found_broken_in_that_way(
-    code: Code, drawn: tuple[Cluster, Plan, PlannedMove]
+    code: Code,
+    break_it: Callable[[Cluster, Plan, PlannedMove], Broken],
+    drawn: tuple[Cluster, Plan, PlannedMove],
 ) -> None:
-    fleet, plan = BREAKS[code](*drawn)
+    fleet, plan = break_it(*drawn)
     assert code in {finding.code for finding in check(fleet, plan, plan.policy)}
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(good())
+def test_a_soft_rule_is_no_finding_and_never_makes_a_plan_stale(drawn: tuple[Cluster, Plan, PlannedMove]) -> None:
+    fleet, plan = silence(*drawn)
+    assert {finding.code for finding in check(fleet, plan, plan.policy)} == {Code.SOFT_UNSAID}
+    assert Code.SOFT_UNSAID.drifts
+    said = replace(plan, notes=("soft rule 1 (ban, weight 1) is broken by this plan: ...",))
+    assert check(fleet, said, plan.policy) == ()
 
 
 @pytest.mark.parametrize(

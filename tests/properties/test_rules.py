@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator.checker.check import check
+from migrator.model import what_if
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Rule, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread, selected, selects
 from migrator.planner.drain import drain
 from migrator.planner.look import end_state
 from migrator.planner.moves import move
@@ -29,22 +30,30 @@ rules = st.one_of(
     st.builds(Fence, selectors, places),
     st.builds(Pin, st.sampled_from(["c1", "c7", "app=none"])),
     st.builds(Spread, st.just("app"), st.just("rack"), st.integers(1, 3)),
-    st.builds(Crowd, st.integers(1, 4), st.sampled_from([(), ("rack=r2",)])),
+    st.builds(Spread, st.just("app"), st.just("rack"), st.integers(1, 3), continuous=st.just(False)),
+    st.builds(Crowd, st.integers(1, 4), st.sampled_from([(), ("rack=r2",)]), continuous=st.booleans()),
+    st.builds(Affinity, st.just("pair"), st.sampled_from(["", "rack"]), continuous=st.booleans()),
+)
+softened = st.builds(
+    lambda rule, weight: replace(rule, soft=True, weight=weight), rules, st.sampled_from([0.1, 1.0, 20.0])
 )
 
 
 @st.composite
-def ruled(draw: st.DrawFn) -> tuple[Cluster, PlanPolicy]:
+def ruled(draw: st.DrawFn, some: st.SearchStrategy[Rule] = rules) -> tuple[Cluster, PlanPolicy]:
     """A roomy fleet of racks, where only rules can be in the way, and one to three rules."""
     number, nodes = 0, []
     for index in range(draw(st.integers(3, 7))):
         held = []
         for _ in range(draw(st.integers(2, 4) if index == 0 else st.integers(0, 2))):
-            held.append(ct(f"c{number}", 100 + number, labels={"app": draw(st.sampled_from(APPS))}, anon_bytes=MIB))
+            labels = {"app": draw(st.sampled_from(APPS))}
+            if draw(st.booleans()):
+                labels["pair"] = draw(st.sampled_from(["p1", "p2"]))
+            held.append(ct(f"c{number}", 100 + number, labels=labels, anon_bytes=MIB))
             number += 1
         labels = {"rack": draw(st.sampled_from(RACKS))} if draw(st.integers(0, 9)) else {}
         nodes.append(node(f"n{index}", *held, labels=labels, memory=64 * GIB))
-    policy = PlanPolicy(headroom_percent=0, rules=tuple(draw(st.lists(rules, min_size=1, max_size=3))))
+    policy = PlanPolicy(headroom_percent=0, rules=tuple(draw(st.lists(some, min_size=1, max_size=3))))
     return cluster(*nodes), policy
 
 
@@ -63,6 +72,13 @@ def broken(fleet: Cluster, rule: Rule, moved: set[str]) -> Counter[object]:
         case Spread():
             counts = Counter((labels[rule.label], n.labels.get(rule.domain, n.name)) for n, _, labels in placed)
             return +Counter({key: count - rule.at_most for key, count in counts.items()})
+        case Affinity():
+            homes = {
+                (labels[rule.label], n.labels.get(rule.domain, n.name)) for n, _, labels in placed if "pair" in labels
+            }
+            if rule.continuous:  # then not even another domain will do
+                return Counter(homes)
+            return Counter(value for value, _ in homes) - Counter({value for value, _ in homes})
         case Crowd():
             nodes = [n for n in fleet.nodes if not rule.nodes or selected(rule.nodes, n.name, n.labels)]
             return +Counter({n.name: len(n.containers) - rule.at_most for n in nodes})
@@ -73,7 +89,8 @@ def keeps_rules(fleet: Cluster, made: Plan, policy: PlanPolicy) -> None:
     assert check(fleet, made, policy) == ()
     after, moved = end_state(fleet, made), {move.container for move in made.moves}
     for rule in policy.rules:
-        assert broken(after, rule, moved) <= broken(fleet, rule, set())
+        if not rule.soft:
+            assert broken(after, rule, moved) <= broken(fleet, rule, set())
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -163,3 +180,55 @@ def test_one_container_is_refused_only_if_the_rules_close_every_node_to_it(
         if all(a <= b for a, b in zip(after, before, strict=True)):
             open_to_it.append(target.name)
     assert isinstance(made, Plan) == bool(open_to_it)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(ruled(st.one_of(rules, softened)))
+def test_soft_rules_beside_hard_ones_leave_the_hard_ones_kept(drawn: tuple[Cluster, PlanPolicy]) -> None:
+    fleet, policy = drawn
+    made = drain(fleet, ["n0"], "-", policy)
+    hard = drain(fleet, ["n0"], "-", replace(policy, rules=tuple(r for r in policy.rules if not r.soft)))
+    assert isinstance(made, Plan) or isinstance(hard, Refusal)
+    if isinstance(made, Plan):
+        keeps_rules(fleet, made, policy)
+    keeps_rules(fleet, rebalance(fleet, "-", policy, Terms(iterations=50, min_gain=0.0)), policy)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(ruled(softened))
+def test_a_rule_that_is_only_soft_is_never_why_there_is_no_plan_and_is_told_of_where_it_is_broken(
+    drawn: tuple[Cluster, PlanPolicy],
+) -> None:
+    fleet, policy = drawn
+    made = drain(fleet, ["n0"], "-", policy)
+    assert isinstance(made, Plan)
+    assert check(fleet, made, policy) == ()
+    after, moved = end_state(fleet, made), {move.container for move in made.moves}
+    for number, rule in enumerate(policy.rules, 1):
+        told = any(note.startswith(f"soft rule {number} ({rule.rule}, weight") for note in made.notes)
+        if broken(after, replace(rule, continuous=False) if isinstance(rule, Affinity) else rule, moved):
+            assert told
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(ruled(), st.integers(0, 2))
+def test_one_soft_rule_of_great_weight_is_kept_wherever_it_could_be_hard(
+    drawn: tuple[Cluster, PlanPolicy], which: int
+) -> None:
+    fleet, policy = drawn
+    rule = policy.rules[which % len(policy.rules)]
+    made = drain(fleet, ["n0"], "-", replace(policy, rules=(replace(rule, soft=True, weight=1000.0),)))
+    assert isinstance(made, Plan)
+    if isinstance(drain(fleet, ["n0"], "-", replace(policy, rules=(replace(rule, soft=False),))), Plan):
+        moved = {move.container for move in made.moves}
+        at_end = replace(rule, continuous=False) if isinstance(rule, Affinity) else rule
+        assert broken(end_state(fleet, made), at_end, moved).total() <= broken(fleet, at_end, set()).total()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(ruled())
+def test_a_second_rebalance_under_rules_proposes_nothing(drawn: tuple[Cluster, PlanPolicy]) -> None:
+    fleet, policy = drawn
+    made = rebalance(fleet, "-", policy, Terms(iterations=500, min_gain=0.05))
+    if not any(note.startswith(("stopped", "left out", "some containers")) for note in made.notes):
+        assert rebalance(what_if.after(fleet, made), "-", policy, Terms(iterations=500, min_gain=0.05)).moves == ()

@@ -8,6 +8,7 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import cluster_file
+from migrator.model.facts import SharedLink
 
 GOOD = """\
 version: 1
@@ -73,3 +74,40 @@ def test_a_node_that_is_not_there_is_answered_with_those_that_are() -> None:
 def test_a_file_that_is_not_there_is_answered_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="--cluster FILE"):
         cluster_file.load(tmp_path / "none.yaml")
+
+
+LINKED = """
+nodes:
+- {name: n1, labels: {rack: r1}}
+- {name: n2, labels: {rack: r1}}
+- {name: n3}
+links:
+- {name: r1-up, nodes: [rack=r1], speed: {up: 40Gbit, down: 20Gbit}, moves: 4}
+- {name: row, nodes: [rack=r1, n3]}
+"""
+
+
+def test_shared_links_have_the_nodes_that_their_selectors_mean():
+    assert cluster_file.parse(LINKED, "c.yaml").shared_links() == (
+        SharedLink("r1-up", ("n1", "n2"), 5_000_000_000, 2_500_000_000, 4),
+        SharedLink("row", ("n1", "n2", "n3")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("[rack=r1, n3]", "[n2, n3]", "c.yaml:8: links.1: n2 is behind 'r1-up' and behind 'row', and neither is"),
+        ("[rack=r1, n3]", "[rack=r1]", "c.yaml:8: links.1: 'row' and 'r1-up' are of the same nodes"),
+        ("[rack=r1, n3]", "[rack=r9]", "c.yaml:8: links.1: no node is rack=r9"),
+        ("name: row", "name: r1-up", "c.yaml:8: links.1: 'r1-up' is the name of two links"),
+        ("up: 40Gbit", "up: fast", "c.yaml:7: links.0.speed.up: not a link speed: 'fast'"),
+        ("up: 40Gbit", "up: 0Gbit", "c.yaml:7: links.0: 'r1-up' has no speed"),
+        ("moves: 4", "moves: 0", "c.yaml:7: links.0.moves: "),
+    ],
+)
+def test_shared_links_that_cannot_be_are_one_line_with_their_place(old: str, new: str, said: str):
+    with pytest.raises(BadInput) as caught:
+        cluster_file.parse(LINKED.replace(old, new), "c.yaml")
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)

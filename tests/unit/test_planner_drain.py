@@ -8,7 +8,7 @@ import pytest
 
 from migrator.model.facts import Link, Resources
 from migrator.model.plan import Plan, Refusal
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.planner import search
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
@@ -74,6 +74,14 @@ def test_a_shortfall_is_told_in_the_unit_it_is_missing_in():
 def test_headroom_is_kept_and_named():
     refusal = refused(node("n1", ct("a", cpu_milli=1000)), node("n2", cpu_milli=1000), policy=PlanPolicy())
     assert why(refusal, "a") == ["n2: CPU 0.05 short (keeping 5 % free)"]
+
+
+def test_the_headroom_of_one_resource_is_kept_and_named():
+    policy = PlanPolicy(headroom=Headroom(cpu=0, memory=50))
+    assert planned(node("n1", ct("a", cpu_milli=1000)), node("n2", cpu_milli=1000), policy=policy).moves
+    refusal = refused(node("n1", ct("a", memory=5 * GIB)), node("n2"), policy=policy)
+    kept = "keeping 0 % of CPU, 50 % of memory and 5 % of disk free"
+    assert why(refusal, "a") == [f"n2: memory 1.2 GiB short ({kept})"]
 
 
 def test_images_need_room_beside_the_restored_memory():

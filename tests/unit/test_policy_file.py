@@ -8,10 +8,12 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
-from migrator.model.rules import Ban, Crowd, Fence, Pin, Spread
+from migrator.model.plan_policy import Headroom
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Spread, SurviveLoss, Window
 
 TEXT = """
 headroom_percent: 10
+headroom: {cpu: 0, disk: 20}
 anti_affinity: [svc]
 rules:
   - {rule: ban, containers: app=db, nodes: [n1, rack=r2]}
@@ -19,6 +21,12 @@ rules:
   - {rule: pin, containers: app=licensed}
   - {rule: spread, label: app, domain: rack, at_most: 2}
   - {rule: containers-per-node, at_most: 40}
+  - {rule: affinity, label: tier, domain: rack}
+  - {rule: spread, label: svc, domain: rack, at_most: 1, continuous: false, soft: true, weight: 2}
+  - {rule: survive-node-loss, resources: [memory]}
+  - {rule: disruption-budget, label: app, at_most: 1}
+  - {rule: priority, containers: app=db, level: 10}
+  - {rule: window, containers: app=db, open: ["mon-fri 22:00-04:00"], zone: Europe/Berlin}
 """
 
 
@@ -27,6 +35,7 @@ def test_every_rule_is_read(tmp_path: Path):
     path.write_text(TEXT)
     assert policy_file.load(path) == {
         "headroom_percent": 10,
+        "headroom": Headroom(cpu=0, disk=20),
         "anti_affinity": ("svc",),
         "rules": (
             Ban("app=db", ("n1", "rack=r2")),
@@ -34,6 +43,12 @@ def test_every_rule_is_read(tmp_path: Path):
             Pin("app=licensed"),
             Spread("app", "rack", 2),
             Crowd(40),
+            Affinity("tier", "rack"),
+            Spread("svc", "rack", 1, continuous=False, soft=True, weight=2.0),
+            SurviveLoss(resources=("memory",)),
+            Budget("app", 1),
+            Priority("app=db", 10),
+            Window("app=db", ("mon-fri 22:00-04:00",), "Europe/Berlin"),
         ),
     }
 
@@ -50,9 +65,29 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
         ("rule: pin", "rule: glue", "rules.2: Input tag 'glue'"),
         ("at_most: 2", "at_most: 0", "rules.3.spread.at_most"),
         ("[n1, rack=r2]", "[]", "rules.0.ban.nodes"),
-        ("headroom_percent: 10", "headroom: 10", "headroom: Extra inputs are not permitted"),
+        ("headroom_percent: 10", "head_room: 10", "head_room: Extra inputs are not permitted"),
+        ("disk: 20", "disk: 99", "headroom.disk: Input should be less than or equal to 90"),
+        ("disk: 20", "inodes: 20", "headroom.inodes: Extra inputs are not permitted"),
         ("app=licensed", "'-x=y'", "rules.2.pin.containers"),
         ("rules:", "rules: [", "not YAML"),
+        ("weight: 2", "weight: 0", "rules.6.spread.weight"),
+        ("weight: 2", "weight: .nan", "rules.6.spread.weight"),
+        ("soft: true, weight: 2", "weight: 2", "rules.6.spread: a weight is for a rule with soft: true"),
+        ("[memory]", "[ram]", "rules.7.survive-node-loss.resources.0"),
+        (
+            "label: app, at_most: 1",
+            "label: app, at_most: 1, soft: true",
+            "rules.8.disruption-budget: it costs nothing but time",
+        ),
+        ("level: 10", "level: -1", "rules.9.priority.level"),
+        (
+            "zone: Europe/Berlin",
+            "zone: Europe/Atlantis",
+            "rules.10.window.zone: there is no time zone 'Europe/Atlantis'",
+        ),
+        ("mon-fri 22", "mon-fri 25", "rules.10.window.open.0: 'mon-fri 25:00-04:00': the hours of a window"),
+        ("label: tier", "tier: x", "rules.5.affinity.label"),
+        ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, said: str):

@@ -1,0 +1,161 @@
+"""Which rules do not hold, before a plan and after it: what it is said to mend, to leave, or to break if they are soft.
+
+Amounts are counted as the search counts them (rulebook.py): each container too many, each one where it should not be,
+each domain that a group is in beside the first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    Pin,
+    Priority,
+    Rule,
+    Spread,
+    SurviveLoss,
+    Window,
+    domain_of,
+    selected,
+    selects,
+)
+
+SAID_MAX = 3  # places of one rule that a note names
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A container with the node it was on at first and the one it is on."""
+
+    container: ContainerFacts
+    home: NodeFacts
+    node: NodeFacts
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        return self.container.descriptor.labels if self.container.descriptor else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """How often a rule is broken at one place, and what is so there, in words."""
+
+    amount: int
+    text: str
+
+
+def placed(nodes: Sequence[NodeFacts], moved: Mapping[str, str]) -> list[Placed]:
+    """Every container; `moved` gives other nodes to some."""
+    by_name = {node.name: node for node in nodes}
+    return [
+        Placed(container, node, by_name[moved[container.name]] if container.name in moved else node)
+        for node in nodes
+        for container in node.containers
+    ]
+
+
+def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
+    """Where a rule does not hold: by place."""
+    match rule:
+        case Spread():
+            return _too_many(rule, there)
+        case Crowd():
+            inside = [p for p in there if not rule.nodes or selected(rule.nodes, p.node.name, p.node.labels)]
+            counts = Counter(p.node.name for p in inside)
+            return {
+                name: Wrong(count - rule.at_most, f"{count} containers are on {name}, at most {rule.at_most} may be")
+                for name, count in sorted(counts.items())
+                if count > rule.at_most
+            }
+        case Affinity():
+            return _apart(rule, there)
+        case SurviveLoss() | Budget() | Priority() | Window():
+            return {}  # they look at nodes that are gone (survival.py), or at moves
+    found = {}
+    for p in there:
+        name = p.container.name
+        if not selects(rule.containers, name, p.labels):
+            continue
+        if isinstance(rule, Pin):
+            if p.node.name != p.home.name:
+                found[name] = Wrong(1, f"{name} leaves {p.home.name}")
+        elif selected(rule.nodes, p.node.name, p.node.labels) == isinstance(rule, Ban):
+            never = "never" if isinstance(rule, Ban) else "only"
+            found[name] = Wrong(1, f"{name} is on {p.node.name}, {never} on {', '.join(rule.nodes)}")
+    return found
+
+
+def cost(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, str], hard: float) -> float:
+    """What all broken rules cost together, in shares of a node; `hard` is the price of a hard one."""
+    if not policy.rules:
+        return 0.0
+    there = placed(nodes, moved)
+    return sum(
+        (rule.weight if rule.soft else hard) * sum(wrong.amount for wrong in wrongs(rule, there).values())
+        for rule in policy.rules
+    )
+
+
+def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, str]) -> Iterator[str]:
+    """What a plan leaves or makes wrong: hard rules that are broken already, and every soft one that is broken."""
+    if not policy.rules:
+        return
+    before, after = placed(nodes, {}), placed(nodes, moved)
+    for number, rule in enumerate(policy.rules, 1):
+        old, new = wrongs(rule, before), wrongs(rule, after)
+        if rule.soft and new:
+            more = any(wrong.amount > (old[at].amount if at in old else 0) for at, wrong in new.items())
+            by = "is broken by this plan" if more else "is broken already and stays so"
+            yield f"soft rule {number} ({rule.rule}, weight {rule.weight:g}) {by}: {_some(new)}"
+        elif not rule.soft and old:
+            end = "stays so" if new else "is mended by this plan"
+            yield f"rule {number} ({rule.rule}) is broken already and {end}: {_some(new or old)}"
+
+
+def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:
+    counts = Counter(
+        (p.labels[rule.label], domain_of(p.node.labels, p.node.name, rule.domain))
+        for p in there
+        if rule.label in p.labels
+    )
+    found = {}
+    for (value, domain), count in sorted(counts.items()):
+        if count > rule.at_most:
+            where = domain_name(rule.domain, domain)
+            text = f"{count} of {rule.label}={value} are in {where}, at most {rule.at_most} may be"
+            found[f"{value} {domain}"] = Wrong(count - rule.at_most, text)
+    return found
+
+
+def _apart(rule: Affinity, there: Sequence[Placed]) -> dict[str, Wrong]:
+    domains: dict[str, set[str]] = defaultdict(set)
+    for p in there:
+        if rule.label in p.labels:
+            domains[p.labels[rule.label]].add(domain_of(p.node.labels, p.node.name, rule.domain))
+    return {
+        value: Wrong(
+            len(found) - 1,
+            f"{rule.label}={value} is apart, in {', '.join(domain_name(rule.domain, name) for name in sorted(found))}",
+        )
+        for value, found in sorted(domains.items())
+        if len(found) > 1
+    }
+
+
+def domain_name(label: str, domain: str) -> str:
+    """A failure domain in words."""
+    return domain if domain.startswith("the node ") else f"{label}={domain}"
+
+
+def _some(found: Mapping[str, Wrong]) -> str:
+    texts = [wrong.text for wrong in found.values()]
+    more = f"; and {len(texts) - SAID_MAX} more" if len(texts) > SAID_MAX else ""
+    return f"{'; '.join(texts[:SAID_MAX])}{more}"

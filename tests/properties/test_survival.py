@@ -1,0 +1,187 @@
+"""N+1 on small tight fleets: what is called safe is safe by trying every arrangement, and the checker agrees."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from migrator.checker.check import check
+from migrator.checker.findings import Code
+from migrator.model import what_if
+from migrator.model.facts import Cluster, ContainerFacts, Resources
+from migrator.model.plan import Plan, Refusal
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import SurviveLoss
+from migrator.planner.balance import Terms
+from migrator.planner.drain import drain
+from migrator.planner.moves import move
+from migrator.planner.rebalance import rebalance
+from migrator.planner.reboot import reboot
+from migrator.planner.survival import homeless, state
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+
+RULE = SurviveLoss()
+POLICY = PlanPolicy(headroom_percent=0, rules=(RULE,))
+FREE = PlanPolicy(headroom_percent=0)
+some = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def tight(draw: st.DrawFn) -> Cluster:
+    """A few nodes, filled to about a half: often any may be lost, often not once one is empty."""
+    number, nodes = 0, []
+    for index in range(draw(st.integers(3, 5))):
+        held = []
+        for _ in range(draw(st.integers(0, 3))):
+            size = draw(st.integers(1, 4))
+            held.append(ct(f"c{number}", 100 + number, memory=size * GIB, cpu_milli=100 * size, anon_bytes=MIB))
+            number += 1
+        nodes.append(
+            node(
+                f"n{index}",
+                *held,
+                memory=draw(st.sampled_from([8, 10, 14])) * GIB,
+                cpu_milli=draw(st.sampled_from([900, 4000])),
+                memory_available_bytes=100 * GIB,
+            )
+        )
+    return cluster(*nodes)
+
+
+def fits(containers: Sequence[ContainerFacts], rooms: Sequence[Resources]) -> bool:
+    """Whether some arrangement of all has room, by trying every one."""
+    if not containers:
+        return True
+    first, rest = containers[0], containers[1:]
+    return any(
+        first.reserved.fits_in(room) and fits(rest, [*rooms[:i], room - first.reserved, *rooms[i + 1 :]])
+        for i, room in enumerate(rooms)
+    )
+
+
+def holds(fleet: Cluster, name: str, wishes: dict[str, str]) -> bool:
+    """Whether a node has room for those that are to come, with the images of one of them."""
+    coming = [c for c in fleet.nodes[0].containers if wishes[c.name] == name]
+    need = Resources(memory_bytes=65 * MIB if coming else 0)
+    for container in coming:
+        need = need + container.reserved
+    return need.fits_in(fleet.node(name).room)
+
+
+def survives(fleet: Cluster, name: str) -> bool:
+    rooms = [n.room for n in fleet.nodes if n.name != name and n.answered and n.cordon is None]
+    return fits(fleet.node(name).containers, rooms)
+
+
+def lost(fleet: Cluster) -> dict[str, tuple[str, ...]]:
+    return homeless(state(fleet.nodes, {}, ()), RULE)
+
+
+@some
+@given(tight())
+def test_what_is_called_safe_has_an_arrangement_and_what_is_not_seldom_has(fleet: Cluster) -> None:
+    unsafe = lost(fleet)
+    for n in fleet.nodes:
+        if n.name not in unsafe:
+            assert survives(fleet, n.name)
+        else:
+            event(f"called unsafe, and is: {not survives(fleet, n.name)}")
+
+
+def keeps(fleet: Cluster, made: Plan) -> None:
+    """The checker passes it, and every loss that was survived before still is, by trying every arrangement."""
+    assert check(fleet, made, POLICY) == ()
+    before, end = lost(fleet), what_if.after(fleet, made)
+    for n in end.nodes:
+        if n.name not in before:
+            assert survives(end, n.name)
+
+
+@some
+@given(tight())
+def test_a_drain_is_planned_so_that_a_loss_is_still_survived_or_refused_with_the_node_whose_loss_is_not(
+    fleet: Cluster,
+) -> None:
+    made, free = drain(fleet, ["n0"], "-", POLICY), drain(fleet, ["n0"], "-", FREE)
+    event(f"without the rule {type(free).__name__}, with it {type(made).__name__}")
+    if isinstance(made, Plan):
+        keeps(fleet, made)
+    elif isinstance(free, Plan):
+        assert all(reason.text.startswith("rule survive-node-loss: without ") for reason in made.reasons)
+        assert all(reason.node for reason in made.reasons)
+
+
+@some
+@given(tight())
+def test_on_small_fleets_a_drain_is_refused_only_if_no_choice_of_nodes_keeps_the_rule(fleet: Cluster) -> None:
+    if isinstance(drain(fleet, ["n0"], "-", POLICY), Plan):
+        return
+    names, targets = [c.name for c in fleet.nodes[0].containers], [n.name for n in fleet.nodes[1:]]
+    for choice in itertools.product(targets, repeat=len(names)):
+        wishes = dict(zip(names, choice, strict=True))
+        if not all(holds(fleet, name, wishes) for name in targets):
+            continue
+        made = move(fleet, wishes, "-", FREE, "move")
+        emptied = replace(made, empties=("n0",)) if isinstance(made, Plan) else made
+        assert isinstance(emptied, Refusal) or check(fleet, emptied, POLICY) != ()
+
+
+@some
+@given(tight())
+def test_what_was_not_survived_before_is_never_worse_and_is_told(fleet: Cluster) -> None:
+    made = drain(fleet, ["n0"], "-", POLICY)
+    before = lost(fleet)
+    if isinstance(made, Plan):
+        after = lost(what_if.after(fleet, made))
+        assert all(len(left) <= len(before.get(name, ())) for name, left in after.items())
+        assert any(note.startswith("rule 1 (survive-node-loss) is broken already") for note in made.notes) == bool(
+            before
+        )
+
+
+@some
+@given(tight())
+def test_a_soft_one_is_kept_if_it_can_be_and_told_of_if_not(fleet: Cluster) -> None:
+    soft = PlanPolicy(headroom_percent=0, rules=(SurviveLoss(soft=True),))
+    made, hard, free = (drain(fleet, ["n0"], "-", policy) for policy in (soft, POLICY, FREE))
+    assert type(made) is type(free)
+    if isinstance(made, Plan):
+        assert check(fleet, made, soft) == ()
+        broken = any(note.startswith("soft rule 1") and "by this plan" in note for note in made.notes)
+        assert broken == isinstance(hard, Refusal)
+
+
+@settings(some, max_examples=60)
+@given(tight())
+def test_rebalance_reboot_and_moves_by_name_keep_it_too(fleet: Cluster) -> None:
+    keeps(fleet, rebalance(fleet, "-", POLICY, Terms(50, 0.0)))
+    for plan in reboot(fleet, [n.name for n in fleet.nodes], "-", POLICY, "--all").groups:
+        keeps(fleet, plan)
+    for container in fleet.nodes[0].containers:
+        made = move(fleet, {container.name: "n1"}, "-", POLICY, "move")
+        if isinstance(made, Plan):
+            keeps(fleet, made)
+
+
+@some
+@given(tight())
+def test_a_plan_made_without_the_rule_is_found_wrong_exactly_where_the_loss_of_a_node_is_worse(fleet: Cluster) -> None:
+    made = drain(fleet, ["n0"], "-", FREE)
+    if isinstance(made, Plan):
+        found = {f.node for f in check(fleet, made, POLICY) if f.code is Code.NOT_SURVIVED}
+        before, after = lost(fleet), lost(what_if.after(fleet, made))
+        assert found == {name for name, left in after.items() if len(left) > len(before.get(name, ()))}
+        event(f"found: {bool(found)}")
+
+
+def test_one_resource_may_be_asked_alone_and_some_nodes_alone():
+    nodes = [node(f"n{i}", ct(f"c{i}", 20 + i, cpu_milli=3000), labels={"rack": f"r{i}"}) for i in range(3)]
+    fleet = cluster(*nodes, node("n3", cpu_milli=100))
+    at = state(fleet.nodes, {}, ())
+    assert set(homeless(at, RULE)) == {"n0", "n1", "n2"}
+    assert homeless(at, SurviveLoss(resources=("memory", "disk"))) == {}
+    assert set(homeless(at, SurviveLoss(nodes=("rack=r1",)))) == {"n1"}

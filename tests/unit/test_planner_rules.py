@@ -1,0 +1,157 @@
+"""Rules in the planner, one case each: what is chosen, what is said, what is refused."""
+
+from __future__ import annotations
+
+from migrator.checker.check import check
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan, Refusal
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Affinity, Ban, Fence, Pin, Rule, Spread
+from migrator.planner.balance import Terms
+from migrator.planner.drain import drain
+from migrator.planner.look import alternatives
+from migrator.planner.moves import move
+from migrator.planner.rebalance import rebalance
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+
+PAIR = {"pair": "p"}
+
+
+def under(*rules: Rule) -> PlanPolicy:
+    return PlanPolicy(headroom_percent=0, rules=rules)
+
+
+def planned(fleet: Cluster, policy: PlanPolicy) -> dict[str, str]:
+    made = drain(fleet, ["n0"], "-", policy)
+    assert isinstance(made, Plan)
+    assert check(fleet, made, policy) == ()
+    return {m.container: m.target for m in made.moves}
+
+
+def pair_and_others() -> Cluster:
+    """n1 is the emptier in shares, but too small for both of the pair with their images."""
+    return cluster(
+        node("n0", ct("a", 20, PAIR, memory=2 * GIB), ct("b", 21, PAIR, memory=2 * GIB)),
+        node("n1", memory=4 * GIB),
+        node("n2", ct("d", 22, memory=10 * GIB), memory=16 * GIB),
+    )
+
+
+def test_a_pair_goes_where_both_have_room_and_not_where_the_first_would_fit_best():
+    assert planned(pair_and_others(), under()) == {"a": "n1", "b": "n2"}
+    assert planned(pair_and_others(), under(Affinity("pair"))) == {"a": "n2", "b": "n2"}
+
+
+def test_a_pair_that_fits_on_no_node_together_is_refused_with_where_the_other_went():
+    fleet = cluster(*pair_and_others().nodes[:2], node("n2", ct("d", 22, memory=13 * GIB), memory=16 * GIB))
+    made = drain(fleet, ["n0"], "-", under(Affinity("pair")))
+    assert isinstance(made, Refusal)
+    assert [stuck.container for stuck in made.containers] == ["b"]
+    told = {reason.node: reason.text for reason in made.containers[0].reasons}
+    assert told["n2"] == "rule affinity: others of pair=p are in the node n1 or come there"
+    assert told["n1"].startswith("memory ")
+
+
+def test_a_pair_that_fits_on_no_node_together_is_parted_if_the_rule_is_soft_and_the_plan_says_so():
+    fleet = cluster(*pair_and_others().nodes[:2], node("n2", ct("d", 22, memory=13 * GIB), memory=16 * GIB))
+    policy = under(Affinity("pair", soft=True, weight=3))
+    made = drain(fleet, ["n0"], "-", policy)
+    assert isinstance(made, Plan)
+    said = "soft rule 1 (affinity, weight 3) is broken by this plan: pair=p is apart, in the node n1, the node n2"
+    assert said in made.notes
+
+
+def test_a_group_stays_in_its_rack_and_may_be_on_several_nodes_of_it():
+    members = [ct(f"a{i}", 20 + i, PAIR, memory=3 * GIB) for i in range(4)]
+    racks = {"n1": "r1", "n2": "r1", "n3": "r2", "n4": "r2"}
+    sizes = {"n1": 20, "n2": 1, "n3": 9, "n4": 9}
+    others = [node(name, labels={"rack": rack}, memory=sizes[name] * GIB) for name, rack in racks.items()]
+    fleet = cluster(node("n0", *members, memory=16 * GIB, labels={"rack": "r0"}), *others)
+    assert set(planned(fleet, under(Affinity("pair", "rack"))).values()) == {"n1"}
+    fleet = cluster(*(n for n in fleet.nodes if n.name != "n1"), node("n1", labels={"rack": "r1"}, memory=9 * GIB))
+    assert set(planned(fleet, under(Affinity("pair", "rack"))).values()) == {"n3", "n4"}
+
+
+def test_a_group_that_is_apart_already_comes_together_where_it_can_and_is_no_reason_to_refuse():
+    fleet = cluster(
+        node("n0", ct("a", 20, PAIR)), node("n1", ct("d", 22, memory=4 * GIB)), node("n2", ct("b", 21, PAIR))
+    )
+    policy = under(Affinity("pair"))
+    assert planned(fleet, policy) == {"a": "n2"}
+    made = drain(fleet, ["n0"], "-", policy)
+    assert isinstance(made, Plan)
+    apart = "pair=p is apart, in the node n0, the node n2"
+    assert f"rule 1 (affinity) is broken already and is mended by this plan: {apart}" in made.notes
+    full = cluster(*fleet.nodes[:2], node("n2", ct("b", 21, PAIR, memory=8 * GIB)))
+    assert planned(full, policy) == {"a": "n1"}
+
+
+def test_a_pair_may_be_moved_by_name_together_and_not_one_without_the_other():
+    fleet, policy = pair_and_others(), under(Affinity("pair"))
+    made = move(fleet, {"a": "n2", "b": "n2"}, "-", policy, "move")
+    assert isinstance(made, Plan)
+    assert check(fleet, made, policy) == ()
+    one = move(fleet, {"a": "n2"}, "-", policy, "move")
+    assert isinstance(one, Refusal)
+    said = "rule affinity: others of pair=p are in the node n0 or come there"
+    assert [reason.text for reason in one.containers[0].reasons] == [said]
+
+
+def test_a_continuous_affinity_keeps_a_group_in_its_rack_at_every_moment():
+    racks = {"n1": "r1", "n2": "r2"}
+    others = [node(name, labels={"rack": rack}) for name, rack in racks.items()]
+    fleet = cluster(node("n0", ct("a", 20, PAIR), ct("b", 21, PAIR), labels={"rack": "r2"}), *others)
+    assert planned(fleet, under(Affinity("pair", "rack", continuous=True))) == {"a": "n2", "b": "n2"}
+    gone = cluster(*(n for n in fleet.nodes if n.name != "n2"))
+    assert isinstance(drain(gone, ["n0"], "-", under(Affinity("pair", "rack", continuous=True))), Refusal)
+    assert planned(gone, under(Affinity("pair", "rack"))) == {"a": "n1", "b": "n1"}
+
+
+def test_two_of_a_group_may_change_racks_if_only_the_end_counts():
+    labels = {"app": "web"}
+    fleet = cluster(
+        node("n0", ct("a", 20, labels), labels={"rack": "r1"}),
+        node("n1", ct("b", 21, labels), labels={"rack": "r2"}),
+    )
+    for continuous, kind in ((True, Refusal), (False, Plan)):
+        policy = under(Spread("app", "rack", 1, continuous=continuous))
+        made = move(fleet, {"a": "n1", "b": "n0"}, "-", policy, "move")
+        assert isinstance(made, kind)
+        assert isinstance(made, Refusal) or check(fleet, made, policy) == ()
+
+
+def test_the_weight_of_a_soft_rule_is_set_against_the_load():
+    fleet = cluster(node("n0", ct("a", 20)), node("n1"), node("n2", ct("d", 22, memory=2 * GIB)))
+    ban = Ban("a", ("n1",), soft=True, weight=0.01)
+    assert planned(fleet, under(ban)) == {"a": "n1"}
+    made = drain(fleet, ["n0"], "-", under(Ban("a", ("n1",), soft=True)))
+    assert isinstance(made, Plan)
+    assert (made.moves[0].target, made.moves[0].reason) == (
+        "n2",
+        "so that rules hold (28% full by then); n1 would be less loaded (3%)",
+    )
+    assert made.notes == ()
+
+
+def test_a_rebalance_mends_rules_that_are_broken_and_leaves_a_soft_pin_for_what_is_worth_more():
+    full = [ct(f"a{i}", 20 + i, memory=GIB, anon_bytes=MIB) for i in range(6)]
+    fleet = cluster(node("n0", *full), node("n1"))
+    moved = len(rebalance(fleet, "-", under(), Terms(100, 0.05)).moves)
+    assert moved > 1
+    pinned = [Pin(f"a{i}", soft=True, weight=1000) for i in range(5)]
+    assert [m.container for m in rebalance(fleet, "-", under(*pinned), Terms(100, 0.05)).moves] == ["a5"]
+    even = cluster(node("n0", ct("a", 20)), node("n1", ct("b", 21)), node("n2", ct("c", 22)))
+    policy = under(Fence("a", ("n1", "n2")))
+    made = rebalance(even, "-", policy, Terms(100, 0.05))
+    assert "a" in [m.container for m in made.moves]
+    assert check(even, made, policy) == ()
+    assert any(note.startswith("rule 1 (fence) is broken already and is mended") for note in made.notes)
+
+
+def test_explain_names_the_rule_that_closes_another_node():
+    fleet = pair_and_others()
+    made = drain(fleet, ["n0"], "-", under(Affinity("pair")))
+    assert isinstance(made, Plan)
+    told = {other.node: other.lacks for other in alternatives(fleet, made, "a")}
+    assert told["n1"] == "rule affinity: others of pair=p are in the node n2 or come there"
+    assert told["n2"] == ""
