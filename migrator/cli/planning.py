@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ELSEWHERE = {
     "reboot": ("migrator.cli.plan_reboot", "plan_reboot"),
     "rebalance": ("migrator.cli.planning_balance", "plan_rebalance"),
+    "consolidate": ("migrator.cli.planning_balance", "plan_consolidate"),
     "move": ("migrator.cli.planning_moves", "plan_move"),
     "return": ("migrator.cli.planning_moves", "plan_return"),
 }

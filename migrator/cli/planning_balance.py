@@ -1,4 +1,4 @@
-"""migrator plan rebalance: the search's terms as options, a clock and Ctrl-C that end it."""
+"""migrator plan rebalance, plan consolidate: the search's terms as options, a clock and Ctrl-C that end it."""
 
 from __future__ import annotations
 
@@ -58,6 +58,18 @@ def plan_rebalance(
         terms = Terms(many if iterations is None else iterations, min_gain_percent / 100, stop)
         made = rebalance(cluster, digest(cluster), policy_of(given), terms)
     return show(made, notes, **given)
+
+
+@click.command("consolidate")
+@planning
+@click.pass_context
+def plan_consolidate(ctx: click.Context, /, **given: Any) -> int:
+    """Plan to empty as many nodes as possible: their containers go where the others have room."""
+    from migrator.inventory.snapshot import digest
+    from migrator.planner.consolidate import consolidate
+
+    cluster, notes = facts_asked(ctx, **given)
+    return show(consolidate(cluster, digest(cluster), policy_of(given)), notes, **given)
 
 
 @contextmanager

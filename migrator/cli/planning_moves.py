@@ -1,4 +1,4 @@
-"""migrator plan move, plan return: moves by name, and the way back of a plan's."""
+"""migrator plan move, plan return: moves by name, and the way back of a run's or a plan's."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.intents import facts_asked, planning
-from migrator.cli.plan import file_type, known_nodes, policy_of
+from migrator.cli.plan import known_nodes, policy_of
 from migrator.cli.planning import show
+from migrator.cli.shared import open_journal
 from migrator.errors import quoted
 
 if TYPE_CHECKING:
@@ -35,21 +36,42 @@ def plan_move(ctx: click.Context, /, words: tuple[str, ...], node: str | None, *
 
 
 @click.command("return")
-@click.argument("plan_path", type=file_type, metavar="PLAN")
+@click.argument("what", metavar="RUN|PLAN")
 @planning
 @click.pass_context
-def plan_return(ctx: click.Context, /, plan_path: Path, **given: Any) -> int:
-    """Plan to bring back what a plan has moved, in an order made anew; what has moved on is left alone."""
-    from migrator.inventory import plan_file
+def plan_return(ctx: click.Context, /, what: str, **given: Any) -> int:
+    """Plan to bring back what a run, or a plan file, has moved, in an order made anew; what has moved on is left.
+
+    RUN may be the begin of an id, as in migrator show.
+    """
     from migrator.inventory.snapshot import digest
     from migrator.planner.moves import move, way_back
 
-    loaded = plan_file.load(plan_path)
+    intent, moves = _moved(ctx, what)
     cluster, notes = facts_asked(ctx, **given)
-    wishes, left = way_back(cluster, [(m.container, m.source, m.target) for way in loaded.ways().values() for m in way])
+    wishes, left = way_back(cluster, moves)
     known_nodes(cluster, tuple(wishes.values()))
-    made = move(cluster, wishes, digest(cluster), policy_of(given), f"return {loaded.intent}")
+    made = move(cluster, wishes, digest(cluster), policy_of(given), f"return {intent}")
     return show(made, (*left, *notes), **given)
+
+
+def _moved(ctx: click.Context, what: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """What was meant to be done, and each move as (container, source, target): all of a plan's, or those of a run
+    that were decided for their target, or settled by an operator.
+    """
+    from migrator.errors import BadInput
+    from migrator.inventory import plan_file
+    from migrator.protocol.states import State
+
+    if Path(what).is_file():
+        loaded = plan_file.load(Path(what))
+        return loaded.intent, [(m.container, m.source, m.target) for m in loaded.moves]
+    if "/" in what or "." in what:
+        raise BadInput(f"{what}: no such plan file")
+    journal = open_journal(ctx)
+    run = journal.run(what)
+    went = [m for m in journal.migrations(run.id) if m.decision in (State.COMMITTED, State.SETTLED)]
+    return run.kind, [(m.container, m.source, m.target) for m in went]
 
 
 def _wishes(words: tuple[str, ...], node: str | None) -> dict[str, str]:

@@ -95,7 +95,8 @@ async def rollback_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify)
     """
     if run.outcome == Outcome.DONE:
         raise Refused(
-            f"run {run.id} is done: there is nothing to roll back; move containers back with: migrator migrate"
+            f"run {run.id} is done: there is nothing to roll back; bring its containers back with: "
+            f"migrator plan return {run.id}"
         )
     plan, policy = plan_of(run)
     with journal.working_on(run.id):

@@ -53,35 +53,62 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster.nodes)
     if unsafe:
         return Refusal(intent, reasons=unsafe)
-    choices = built.choices
+    return emptied(
+        cluster,
+        empties,
+        [Leg(mover, built.choices[mover.name].target) for mover in movers],
+        {mover.name: built.choices[mover.name].said() for mover in movers},
+        policy,
+        intent=intent,
+        snapshot=snapshot,
+        stays=tuple(container.name for container in stays),
+        notes=tuple(_notes(cluster, leaving, stays, policy)),
+    )
+
+
+def emptied(
+    cluster: Cluster,
+    empties: tuple[str, ...],
+    legs: Sequence[Leg],
+    reasons: Mapping[str, str],
+    policy: PlanPolicy,
+    *,
+    intent: str,
+    snapshot: str,
+    stays: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> Plan | Refusal:
+    """A plan that empties nodes by these moves, of which each has a place, in an order in which each has room.
+
+    `reasons` say for each container why it goes there. A refusal when there is no such order, or no time for one.
+    """
     graph = capacity_graph(cluster, policy)
     room = rooms(graph)
-    first = classes(movers, policy.rules)
-    turns = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
-    wanted = [Leg(mover, choices[mover.name].target) for mover in turns]
+    first = classes([leg.mover for leg in legs], policy.rules)
+    wanted = sorted(legs, key=lambda leg: (first.get(leg.name, 0), leg.mover.turn))
     ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
-    nodes_by_name = {node.name: node for node in cluster.nodes}
-    if shut := shut_out(wanted, nodes_by_name, policy):
+    nodes = {node.name: node for node in cluster.nodes}
+    if shut := shut_out(wanted, nodes, policy):
         return Refusal(intent, tuple(shut))
-    legs, blocked = order_of(
-        wanted, Track(nodes_by_name, room, ways, speeds, policy.moves_per_node_max, policy.rules, first, cluster.links)
+    order, blocked = order_of(
+        wanted, Track(nodes, room, ways, speeds, policy.moves_per_node_max, policy.rules, first, cluster.links)
     )
     if blocked:
         ground = Ground(cluster, policy, room, wanted, empties)
-        legs, blocked = untangle(wanted, ground)
+        order, blocked = untangle(wanted, ground)
         if blocked:
-            stuck = [_blocked(leg, legs, room) for leg in sorted(blocked, key=lambda leg: leg.name)]
-            return Refusal(intent, tuple(stuck), no_order(legs, blocked, ground))
+            stuck = [_blocked(leg, order, room) for leg in sorted(blocked, key=lambda leg: leg.name)]
+            return Refusal(intent, tuple(stuck), no_order(order, blocked, ground))
     return assemble(
         cluster,
-        legs,
-        said(legs, {leg.mover.name: choices[leg.mover.name].said() for leg in legs}),
+        order,
+        said(order, reasons),
         policy,
         intent=intent,
         snapshot=snapshot,
         empties=empties,
-        stays=tuple(container.name for container in stays),
-        notes=tuple(_notes(cluster, leaving, stays, policy)),
+        stays=stays,
+        notes=notes,
     )
 
 

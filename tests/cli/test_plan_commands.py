@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from migrator.inventory import plan_file, snapshot
+from migrator.journal.events import Phase
+from migrator.journal.store import Journal, Migration
 from migrator.model.what_if import after
+from migrator.protocol.states import State
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 from tests.unit.test_imports import GANETI
 
@@ -17,6 +20,23 @@ PLANS = Path(__file__).parents[2] / "plans"
 THREE = str(PLANS / "three-nodes.snapshot.json")
 FIT = cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3"))
 TIGHT = cluster(node("n1", ct("a"), ct("b")), node("n2", memory=300 * MIB), node("n3", cordon="operator"))
+
+
+BEFORE_THE_COMMIT = [
+    State(name)
+    for name in [
+        "leased",
+        "checked",
+        "reserved",
+        "seeded",
+        "fenced",
+        "dumped",
+        "synced",
+        "restored",
+        "verified",
+        "sealed",
+    ]
+]
 
 
 @pytest.fixture
@@ -260,7 +280,7 @@ def test_what_a_plan_moved_is_brought_back_and_what_is_elsewhere_is_left_alone(m
     assert "container a is on n1 already" in json.loads(out)["notes"]
 
 
-@pytest.mark.parametrize("intent", ["rebalance", "move", "return"])
+@pytest.mark.parametrize("intent", ["rebalance", "consolidate", "move", "return"])
 def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
     code, out, _ = migrator("plan", intent, "--help")
     assert (code, out) == (0, (Path(__file__).parent / f"help-plan-{intent}.txt").read_text())
@@ -349,3 +369,30 @@ def test_a_ring_that_nobody_has_room_for_is_refused_with_what_would_do(migrator,
     assert (code, json.loads(out)["reasons"][0]["text"]) == (3, f"{said}; 143.0 MiB more memory on n3 would do")
     assert said in one_line(err)
     assert {stuck["container"] for stuck in json.loads(out)["refusals"]} == {"a", "b"}
+
+
+def test_what_a_run_has_moved_is_brought_back_from_where_it_is_now(migrator, tmp_path, monkeypatch):
+    moved = cluster(node("n1"), node("n2", ct("a"), ct("b")), node("n3"))
+    snapshot.save(moved, tmp_path / "now.json")
+    journal = Journal(tmp_path / "j.db")
+    journal.create_run("20260101-000000-aaaa", "drain n1", {})
+    for number, (name, decision) in enumerate({"a": State.COMMITTED, "b": State.ABORTED}.items()):
+        made = Migration(name, "20260101-000000-aaaa", name, "n1", "n2", number + 1, 1, None, {})
+        journal.add_migration(made)
+        for state in BEFORE_THE_COMMIT if decision is State.COMMITTED else BEFORE_THE_COMMIT[:1]:
+            journal.record(name, (state, Phase.BEGIN, {}))
+            journal.record(name, (state, Phase.END, {}))
+        journal.decide(name, number + 1, decision)
+    monkeypatch.setenv("MIGRATOR_JOURNAL", str(tmp_path / "j.db"))
+    code, out, err = migrator("plan", "return", "2026", "--snapshot", tmp_path / "now.json", "--json")
+    document = json.loads(out)
+    assert (code, err, document["intent"]) == (0, "", "return drain n1")
+    assert [(m["container"], m["target"]) for m in document["moves"]] == [("a", "n1")]
+
+
+def test_a_run_or_plan_file_that_is_not_there_is_one_line(migrator, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIGRATOR_JOURNAL", str(tmp_path / "j.db"))
+    for what in ("nothing.json", "20260101"):
+        code, out, err = migrator("plan", "return", what, "--snapshot", THREE)
+        assert (code, out) == (2, "")
+        assert what in one_line(err)

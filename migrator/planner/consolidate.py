@@ -1,0 +1,248 @@
+"""Empty as many nodes as possible: the containers of the emptiest go where the others have room.
+
+Theory. This is vector bin packing with things in place, and hard; so a good answer is looked for, and the least number
+of nodes that any answer needs is said beside it. Nodes are offered in a few orders, those with least to move first.
+The longest row of them that fits together is found by doubling and halving: its containers are placed largest first,
+each on the fullest node that has room, so that what is left free lies on few nodes. Then each of the others is tried
+on top of that, what has come to it included. The best set has the most nodes, and of those the fewest bytes to move.
+How much is tried is bounded by the number of containers placed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan, Refusal
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.arrays import Targets, row
+from migrator.planner.assemble import fleet_notes
+from migrator.planner.drain import emptied, sorted_out
+from migrator.planner.movers import open_nodes
+from migrator.planner.ordering import Leg
+from migrator.planner.placement import Mover
+from migrator.planner.room import Load, image_bytes, stay_of
+from migrator.planner.survival import Watch
+
+REPAIRS_MAX = 4
+STUCK_MAX = 8  # a try that leaves more without a place is not repaired
+PLACED_MAX = 60_000  # containers placed in all tries, above which no further order is tried
+NAMES_MAX = 10  # in a note
+RESOURCES = ("CPU", "memory", "disk")
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Nodes that are emptied, who comes to which node and why, and all nodes as they are then."""
+
+    names: Names
+    comers: dict[str, dict[str, Mover]]
+    reasons: dict[str, str]
+    after: Targets
+
+    def closing(self, names: Names, indices: Sequence[int]) -> Packed:
+        """A copy that empties these nodes, to be filled by itself; the nodes of these indices take nothing more."""
+        comers = {node: dict(there) for node, there in self.comers.items()}
+        return Packed(names, comers, dict(self.reasons), self.after.closing(indices))
+
+
+def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
+    """A plan after which as few nodes as were found hold all that runs; without moves where none can be emptied.
+
+    `snapshot` is the digest of the cluster's facts. Nodes that are silent or cordoned neither give nor take; one with
+    a container that cannot move stays.
+    """
+    fleet = _Fleet(cluster, policy)
+    packed = _surviving(fleet, _most(fleet), Watch(cluster.nodes, policy))
+    holding = sum(1 for node in fleet.nodes if node.containers)
+    notes = [f"{holding - len(packed.names)} of {holding} nodes keep all that runs; {fleet.least()}"]
+    if fleet.bound:
+        kept = [f"{node} ({name})" for node, name in sorted(fleet.bound.items())]
+        ask = f"migrator plan drain {min(fleet.bound)}"
+        notes.append(f"kept by a container that cannot leave: {_some(kept)}; for the reasons: {ask}")
+    return emptied(
+        cluster,
+        tuple(sorted(packed.names)),
+        [Leg(mover, target) for target, there in packed.comers.items() for mover in there.values()],
+        packed.reasons,
+        policy,
+        intent="consolidate",
+        snapshot=snapshot,
+        stays=tuple(sorted(name for node in packed.names for name in fleet.stays[node])),
+        notes=(*notes, *fleet_notes(cluster, policy)),
+    )
+
+
+def _most(fleet: _Fleet) -> Packed:
+    """The best set of nodes that can be emptied together, of a few orders in which they are offered."""
+    best = fleet.nothing
+    for key in (fleet.share, fleet.bytes, fleet.count):
+        found = _grown(fleet, sorted(fleet.candidates, key=lambda name: (key(name), name)))
+        best = max(best, found, key=lambda packed: (len(packed.names), -sum(map(fleet.bytes, packed.names))))
+        if fleet.placed > PLACED_MAX:
+            break
+    return best
+
+
+def _surviving(fleet: _Fleet, packed: Packed, watch: Watch) -> Packed:
+    """The same, or the longest row of it after which the loss of a node is no worse than before, if a rule asks so."""
+    if not watch.rules or _survives(packed, watch):
+        return packed
+    kept, fits, fails = fleet.nothing, 0, len(packed.names)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        tried = fleet.pack(packed.names[:middle])
+        if tried is not None and _survives(tried, watch):
+            kept, fits = tried, middle
+        else:
+            fails = middle
+    return kept
+
+
+def _survives(packed: Packed, watch: Watch) -> bool:
+    moved = {name: node for node, there in packed.comers.items() for name in there}
+    return not watch.worse(moved, packed.names, soft=False)
+
+
+def _grown(fleet: _Fleet, offered: Sequence[str]) -> Packed:
+    """As many of the offered nodes as fit together: first the longest row from the front, then one by one."""
+    packed, count = _longest(fleet, offered)
+    for name in offered[count:]:
+        packed = fleet.with_one_more(packed, name) or packed
+    return packed
+
+
+def _longest(fleet: _Fleet, offered: Sequence[str]) -> tuple[Packed, int]:
+    """The longest row of the offered from the front that fits, and its length: by doubling, then by halving."""
+    best, fits, fails = fleet.nothing, 0, 1
+    while fails <= len(offered) and (found := fleet.pack(tuple(offered[:fails]))):
+        best, fits, fails = found, fails, fails * 2
+    fails = min(fails, len(offered) + 1)
+    while fails - fits > 1:
+        middle = (fits + fails) // 2
+        if found := fleet.pack(tuple(offered[:middle])):
+            best, fits = found, middle
+        else:
+            fails = middle
+    return best, fits
+
+
+class _Fleet:
+    """What is asked of the cluster again and again, made ready once.
+
+    `bound` names a container that cannot leave, for the nodes that have one; `placed` counts the containers tried.
+    """
+
+    def __init__(self, cluster: Cluster, policy: PlanPolicy) -> None:
+        self.nodes = open_nodes(cluster)
+        movers, stays, stuck = sorted_out(cluster, self.nodes, policy)
+        self.movers: dict[str, list[Mover]] = defaultdict(list)
+        for mover in movers:
+            self.movers[mover.source.name].append(mover)
+        stopped = {container.name for container in stays}
+        self.stays = {n.name: [c.name for c in n.containers if c.name in stopped] for n in self.nodes}
+        self.at = {node.name: index for index, node in enumerate(self.nodes)}
+        targets = Targets(self.nodes, policy, cluster.nodes)
+        self.largest = targets.largest
+        self.room = targets.room.clip(min=0)
+        # to fill a node that is empty already is to empty none
+        free = [index for index, node in enumerate(self.nodes) if not node.containers]
+        self.nothing = Packed((), {}, {}, targets.closing(free))
+        self.bound = dict(self._homeless()) | {one.node: one.container for one in reversed(stuck)}
+        self.candidates = [name for name in self.movers if name not in self.bound]
+        self.placed = 0
+
+    def share(self, name: str) -> float:
+        """How much of its node's fullest resource a container takes, summed over the node's."""
+        return sum(self._share(mover) for mover in self.movers[name])
+
+    def bytes(self, name: str) -> int:
+        """What would be moved, in bytes."""
+        return sum(mover.container.anon_bytes + mover.container.files_bytes for mover in self.movers[name])
+
+    def count(self, name: str) -> int:
+        return len(self.movers[name])
+
+    def pack(self, names: Names) -> Packed | None:
+        """Places for all that is on these nodes on the others; `None` where none were found."""
+        movers = [mover for name in names for mover in self.movers[name]]
+        closed = [self.at[name] for name in names]
+        need = np.sum([row(stay_of(mover.container)) for mover in movers], axis=0)
+        if (need > self.room.sum(axis=0) - self.room[closed].sum(axis=0)).any():
+            return None
+        order = sorted(movers, key=lambda mover: (-self._share(mover), mover.name))
+        for _ in range(1 + REPAIRS_MAX):
+            packed = self.nothing.closing(names, closed)
+            stuck = self._place(packed, order, STUCK_MAX)
+            if not stuck:
+                return packed
+            if len(stuck) > STUCK_MAX:
+                break
+            first = {mover.name for mover in stuck}
+            order = [*stuck, *(mover for mover in order if mover.name not in first)]
+        return None
+
+    def with_one_more(self, packed: Packed, name: str) -> Packed | None:
+        """The same with one more node emptied, if what is on it and what has come to it finds places elsewhere."""
+        grown = packed.closing((*packed.names, name), [self.at[name]])
+        movers = (*self.movers[name], *grown.comers.pop(name, {}).values())
+        order = sorted(movers, key=lambda mover: (-self._share(mover), mover.name))
+        return None if self._place(grown, order, 0, self.at[name]) else grown
+
+    def least(self) -> str:
+        """The number of nodes that any answer needs, by the resource that asks for the most, in words."""
+        held = np.sum([row(Load(node.reserved))[:3] for node in self.nodes], axis=0)
+        whole = np.sort(self.nothing.after.whole, axis=0)[::-1].cumsum(axis=0)
+        least = [int(np.searchsorted(whole[:, column], held[column])) + 1 for column in range(3) if held[column]]
+        needed = max(least, default=0)
+        by = RESOURCES[[column for column in range(3) if held[column]][least.index(needed)]] if least else "room"
+        return f"by {by} alone at least {min(needed, len(self.nodes))} must"
+
+    def _place(self, packed: Packed, order: Sequence[Mover], stuck_max: int, had: int | None = None) -> list[Mover]:
+        """Each container in this order to the fullest node that has room; those that found none, not many more than
+        `stuck_max`. `had` is the node to which those have come that are not its own.
+        """
+        after, stuck = packed.after, list[Mover]()
+        for mover in order:
+            self.placed += 1
+            fitting = np.flatnonzero(after.fitting(mover))
+            if not len(fitting):
+                stuck.append(mover)
+                if len(stuck) > stuck_max:
+                    break
+                continue
+            shares = after.share(mover)[fitting]
+            at = int(np.argmax(shares))  # names are sorted, so equal shares go to the first name
+            index = int(fitting[at])
+            if had is not None and mover.source.name != after.nodes[had].name:
+                after.move(mover, had, index)
+                after.image[index] = max(after.image[index], image_bytes(mover.container))
+            else:
+                after.place(mover, index, 0.0)
+            packed.comers.setdefault(after.nodes[index].name, {})[mover.name] = mover
+            packed.reasons[mover.name] = f"fullest of {len(fitting)} that fit ({shares[at]:.0%} full by then)"
+        return stuck
+
+    def _homeless(self) -> Iterator[tuple[str, str]]:
+        """Nodes with a container that no other node can take as things are, and the first such container."""
+        for name, movers in self.movers.items():
+            after = self.nothing.after.closing([self.at[name]])
+            homeless = next((mover.name for mover in movers if not after.fitting(mover).any()), None)
+            if homeless is not None:
+                yield name, homeless
+
+    def _share(self, mover: Mover) -> float:
+        """The container's largest share of the largest node."""
+        demand = row(Load(mover.container.reserved))[:3]
+        return max(want / whole if whole else 0.0 for want, whole in zip(demand, self.largest.tolist(), strict=True))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return f"{', '.join(names[:NAMES_MAX])}{more}"

@@ -1,0 +1,94 @@
+"""Consolidating: what is emptied can be, nothing comes to it, and on small fleets it is as much as can be."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from migrator.checker.check import check
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import SurviveLoss
+from migrator.model.what_if import after
+from migrator.planner.consolidate import consolidate
+from tests.properties.fleets import cluster, ct, larger_fleets, node, policies, small_fleets
+from tests.properties.oracle import can_be_down
+
+some = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+def most(facts: Cluster, policy: PlanPolicy) -> int:
+    """How many of the nodes that hold something can be emptied together at most, of all sets, into the others."""
+    holding = [n.name for n in facts.nodes if n.containers and not n.error and n.cordon is None]
+    for count in range(len(holding), 0, -1):
+        if any(can_be_down(facts, frozenset(names), policy) for names in combinations(holding, count)):
+            return count
+    return 0
+
+
+@some
+@given(st.one_of(small_fleets, larger_fleets), policies)
+def test_the_checker_passes_it_and_emptied_nodes_end_empty_and_take_nothing(facts: Cluster, policy: PlanPolicy) -> None:
+    made = consolidate(facts, "-", policy)
+    assert isinstance(made, Plan)
+    event(f"emptied: {len(made.empties)}")
+    assert check(facts, made, policy) == ()
+    assert not {move.target for move in made.moves} & set(made.empties)
+    end = after(facts, made)
+    assert all(set(c.name for c in end.node(name).containers) <= set(made.stays) for name in made.empties)
+    empty = {n.name for n in facts.nodes if not n.containers}
+    assert not {move.target for move in made.moves} & empty, "to fill an empty node is to empty none"
+
+
+@settings(some, max_examples=80)
+@given(small_fleets, policies)
+def test_on_small_fleets_it_empties_all_but_one_of_the_most_that_can_be(facts: Cluster, policy: PlanPolicy) -> None:
+    made = consolidate(facts, "-", policy)
+    assert isinstance(made, Plan)
+    best = most(facts, policy)
+    event(f"emptied {len(made.empties)} of {best}")
+    assert best - 1 <= len(made.empties) <= best
+
+
+@some
+@given(larger_fleets, policies)
+def test_consolidating_what_it_has_consolidated_moves_nothing_to_the_emptied(
+    facts: Cluster, policy: PlanPolicy
+) -> None:
+    first = consolidate(facts, "-", policy)
+    assert isinstance(first, Plan)
+    again = consolidate(after(facts, first), "-", policy)
+    assert isinstance(again, Plan)
+    assert not {move.target for move in again.moves} & set(first.empties)
+
+
+def test_of_four_nodes_that_hold_little_three_are_emptied_onto_the_fullest() -> None:
+    facts = cluster(
+        node("n1", ct("a", 0)), node("n2", ct("b", 1), ct("c", 2), ct("d", 3)), node("n3", ct("e", 4)), node("n4")
+    )
+    made = consolidate(facts, "-", PlanPolicy())
+    assert isinstance(made, Plan)
+    assert made.empties == ("n1", "n3")
+    assert {(m.container, m.target) for m in made.moves} == {("a", "n2"), ("e", "n2")}
+    assert made.notes[0].startswith("1 of 3 nodes keep all that runs; by ")
+
+
+def test_it_stops_where_the_loss_of_a_node_would_not_be_survived() -> None:
+    facts = cluster(*(node(f"n{i}", ct(f"c{i}", i), ct(f"d{i}", 9 + i)) for i in range(6)))
+    rule = SurviveLoss()
+    free, bound = (consolidate(facts, "-", PlanPolicy(rules=rules)) for rules in ((), (rule,)))
+    assert isinstance(free, Plan)
+    assert isinstance(bound, Plan)
+    assert check(facts, bound, bound.policy) == ()
+    assert 0 < len(bound.empties) < len(free.empties)
+
+
+def test_a_node_with_a_container_that_cannot_move_stays_and_is_named() -> None:
+    facts = cluster(node("n1", ct("a", 0, state="stopped", alive=False)), node("n2", ct("b", 1)))
+    made = consolidate(facts, "-", PlanPolicy())
+    assert isinstance(made, Plan)
+    assert made.empties == ("n2",)
+    assert "kept by a container that cannot leave: n1 (a)" in made.notes[1]
