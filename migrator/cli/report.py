@@ -51,8 +51,8 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
 def blackout_ms(history: list[Event]) -> int | None:
     """From the order to freeze until the container ran again, on either side.
 
-    None when it never was frozen, and when nobody here knows when it ran again: a watchdog gave it back, or it started
-    cold.
+    Where a watchdog gave it back, by its node's clock. None when it never was frozen, and when nobody knows when it ran
+    again: the node has rebooted since, or it started cold.
     """
     frozen = next((e.at_ms for e in history if e.state is State.FENCED and e.phase is Phase.BEGIN), None)
     if frozen is None:
@@ -61,6 +61,8 @@ def blackout_ms(history: list[Event]) -> int | None:
         if event.phase is Phase.END and event.state is State.RELEASED:
             return event.at_ms - frozen
         if event.phase is Phase.END and event.state is State.ROLLED_BACK:
+            if (paused_ms := event.data.get("paused_ms")) is not None:
+                return int(paused_ms)
             thawed_at_ms = event.data.get("thawed_at_ms")
             return thawed_at_ms - frozen if thawed_at_ms else None
     return None

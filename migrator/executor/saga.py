@@ -141,9 +141,8 @@ class Saga:
                 silent = silent or (step is UNDO_ORDER[0] and isinstance(error, NodeUnreachable))
         if debts:
             raise self._debts(debts, silent)
-        self.journal.record(
-            move.id, (State.ROLLED_BACK, Phase.END, {"generation": move.generation, "thawed_at_ms": thawed_at_ms})
-        )
+        data = {"generation": move.generation, "thawed_at_ms": thawed_at_ms, "paused_ms": move.paused_ms}
+        self.journal.record(move.id, (State.ROLLED_BACK, Phase.END, data))
         self.notify(move, State.ROLLED_BACK, Phase.END)
 
     def _debts(self, debts: list[str], silent: bool) -> MigratorError:

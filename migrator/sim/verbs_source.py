@@ -271,11 +271,12 @@ async def thaw(m: Machine, ct: str, token: str, run: str = "") -> str:
     await m.await_job(ct, "dump")
     async with m.locked():
         record = m.check_token(ct, int(token), run)
+        fired = any(job.out for key, job in m.up.jobs.items() if key[0] == ct and key[2] == "watchdog")
         await end_watchdogs(m, ct)
         copy = m.copy(ct)
         if record.state in ("serving", "stopped"):
             if copy is None or copy.mode != "frozen":
-                return "thawed before\n"
+                return "thawed before\n" + ("paused_ms 1\n" if fired else "")
             await give_back(m, ct, record)  # one who died right after the record has left it frozen
             return "thawed now\n"
         if record.state not in ("fenced", "sealed"):

@@ -35,6 +35,7 @@ class Side:
 class Move:
     """One migration as its steps see it. `results` holds what each step reached, by state.
 
+    `thawed` is whether a rollback has ended the pause itself, `paused_ms` how long it was where the watchdog did.
     `leg` says which of the container's moves in the plan it is; no step asks for it. `holder` is this orchestrator's
     own word, by which a node tells it from another that has the same journal, and so the same run and token.
     """
@@ -50,6 +51,7 @@ class Move:
     policy: Policy
     results: dict[State, dict[str, Any]] = field(default_factory=dict)
     thawed: bool = False
+    paused_ms: int | None = None
     leg: int = 1
     holder: str = field(default_factory=lambda: secrets.token_hex(4))
     on_progress: Callable[[State, str], None] = lambda state, text: None

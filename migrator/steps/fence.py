@@ -18,7 +18,9 @@ async def do(move: Move) -> dict[str, Any]:
 
 async def undo(move: Move) -> None:
     answer = await move.source.node.call("thaw", move.name, move.token, move.claim)
-    move.thawed = answer.get("thawed") == "now"  # else its watchdog was first, at a time that nobody here knows
+    move.thawed = answer.get("thawed") == "now"
+    if answer.get("paused_ms"):  # its watchdog was first, and its node knows when
+        move.paused_ms = answer.number("paused_ms")
 
 
 STEP = Step(State.FENCED, do, traces.frozen, undo)

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 
 Effects = dict[str, dict[str, str]]  # role (s, t) -> what is true there, by name
 
-MEASURED = {"frozen_at_ms", "released_at_ms", "ms", "dump_ms", "send_ms", "image_kib", "bytes", "sent", "key"}
+MEASURED = {
+    "frozen_at_ms",
+    "released_at_ms",
+    "paused_ms",
+    "ms",
+    "dump_ms",
+    "send_ms",
+    "image_kib",
+    "bytes",
+    "sent",
+    "key",
+}
 KINDS = {0: "done", 10: "refused", 11: "missing"}
 
 

@@ -50,6 +50,7 @@ async def test_without_an_orchestrator_the_watchdog_gives_the_container_back(tid
         assert rolled_back.code == 0, rolled_back.err
         await client.more(5)
         assert tidy.places("web") == [("n1", "running")]
+        assert tidy.last_run()["migrations"][0]["blackout_ms"] > 0  # by the word of the node: nobody else was there
 
 
 async def test_rollback_before_the_commit_brings_a_sealed_source_back(tidy: Stage) -> None:

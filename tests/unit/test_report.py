@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from migrator.cli.report import predicted_json, predicted_line
+from migrator.cli.report import blackout_ms, predicted_json, predicted_line
+from migrator.journal.events import Event, Phase
 from migrator.journal.store import Run
+from migrator.protocol.states import State
 
 MOVE = {
     "container": "web",
@@ -41,3 +43,17 @@ def test_a_run_without_a_plan_has_nothing_to_compare(document: dict[str, Any]):
 def test_a_move_that_did_not_arrive_is_not_compared():
     expected = predicted_json(run_of({"plan": {"moves": [MOVE]}}))["web"]
     assert predicted_line(DONE | {"state": "rolled-back", "predicted": expected}) == ""
+
+
+def test_the_pause_that_a_watchdog_ended_is_the_one_that_its_node_tells() -> None:
+    def history(**data: int | None) -> list[Event]:
+        return [
+            Event(1, 1000, State.FENCED, Phase.BEGIN, {}),
+            Event(2, 1100, State.FENCED, Phase.END, {"frozen_at_ms": 5}),
+            Event(3, 90_000, State.ROLLED_BACK, Phase.END, data),
+        ]
+
+    assert blackout_ms(history(thawed_at_ms=4000, paused_ms=None)) == 3000
+    assert blackout_ms(history(thawed_at_ms=None, paused_ms=15_010)) == 15_010
+    assert blackout_ms(history(thawed_at_ms=None, paused_ms=None)) is None
+    assert blackout_ms(history()) is None

@@ -51,6 +51,10 @@ verb_watchdog() { # CT DEADLINE_S
     read_record "$ct"
     [ "$r_state" = fenced ] || return 0
     give_back
+    uptime_ms
+    for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
+        [ ! -d "$dir" ] || echo "$now_ms" > "$dir/given_back_at_ms" || : # how long the pause was is told, if it can be
+    done
     echo 'watchdog fired'
 }
 
@@ -145,8 +149,13 @@ verb_thaw() { # CT TOKEN [RUN]
     lock
     read_record "$ct"
     check_token "$ct" "$2" "${3:-}"
+    paused_ms=
     for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
-        [ ! -d "$dir" ] || job_kill "$dir"
+        [ -d "$dir" ] || continue
+        if [ -s "$dir/given_back_at_ms" ] && [ -s "$dir/frozen_at_ms" ]; then
+            paused_ms=$(($(cat "$dir/given_back_at_ms") - $(cat "$dir/frozen_at_ms")))
+        fi
+        job_kill "$dir"
     done
     case $r_state in
         serving | stopped)
@@ -156,6 +165,7 @@ verb_thaw() { # CT TOKEN [RUN]
                 echo 'thawed now'
             else
                 echo 'thawed before'
+                [ -z "$paused_ms" ] || echo "paused_ms $paused_ms"
             fi ;;
         fenced | sealed)
             has_processes "$ct" || fail 12 "container $ct has no process to thaw: this node went down meanwhile"
