@@ -218,8 +218,8 @@ class LabSide:
             f"kill -9 $pid; while grep -qx $pid {GROUP}/cgroup.procs; do sleep 0.02; done"
         )
 
-    async def unbridge(self, role: str) -> None:
-        await self.console(role).shell(f"sed -i 's/^bridge .*/bridge br9/' /var/lib/migrator/containers/{NAME}/net")
+    async def bridge(self, role: str, name: str) -> None:
+        await self.console(role).shell(f"sed -i 's/^bridge .*/bridge {name}/' /var/lib/migrator/containers/{NAME}/net")
 
     async def end_job(self, role: str, token: str, name: str) -> None:
         directory = f"/run/migrator/jobs/{NAME}.{token}.{name}"

@@ -13,7 +13,7 @@ runs ROLE               until the container's processes run there
 maim ROLE               one of the container's processes dies, not its first
 end_job ROLE TOKEN NAME a job is killed
 lose ROLE TOKEN         the images that have come are removed
-unbridge ROLE           the container's network there names a bridge that the node does not have
+bridge ROLE NAME        the container's network there names this bridge; a node has br0 alone
 part, heal              the wire between the two nodes
 do STEP, undo STEP      a step of the product, on a move made from both nodes
 table ROLE              every verb with every kind of token that does not take effect in this state
@@ -185,10 +185,13 @@ SCRIPTS: dict[str, str] = {
     "every step of a move done twice": DONE_BY_STEPS + "twice do release\ntwice do remove\ntwice do settle\n",
     "every step undone twice": DONE_BY_STEPS + UNDONE_BY_STEPS,
     "a target whose bridge has vanished": f"""{SYNCED}
-unbridge t
+bridge t br9
 start t job web {{1}} restore 0 restore web {{1}}
 t await-held web {{1}} 30
 {new_in(SETTLED, HELD)}t ct-start web
+t inspect web
+bridge t br0
+t ct-start web
 t inspect web
 """,
     "a lease late and a token raised at rest": """

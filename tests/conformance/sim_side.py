@@ -143,9 +143,9 @@ class SimSide:
         if copy := self.machines[role].copy(NAME):
             copy.processes -= 1
 
-    async def unbridge(self, role: str) -> None:
+    async def bridge(self, role: str, name: str) -> None:
         bundle = self.machines[role].disk.trees[NAME].bundle
-        bundle["net"] = re.sub(rb"(?m)^bridge .*", b"bridge br9", bundle["net"])
+        bundle["net"] = re.sub(rb"(?m)^bridge .*", f"bridge {name}".encode(), bundle["net"])
 
     async def end_job(self, role: str, token: str, name: str) -> None:
         job = self.machines[role].up.jobs[(NAME, int(token), name)]
