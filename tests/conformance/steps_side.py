@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from typing import cast
 
 from migrator.errors import MigratorError
 from migrator.executor.fleet import Fleet
@@ -24,7 +23,7 @@ KINDS = {NodeRefused: "refused", NodeMissing: "missing", NodeFailed: "failed", N
 
 async def made(fleet: Fleet, container: str, source: str, target: str, generation: int) -> Move:
     """A move of run `r` as the executor makes it, before anything was asked of a node but how it is."""
-    planned = PlannedMove(container, source, target, generation, Resources(), "", cast(Estimate, None))
+    planned = PlannedMove(container, source, target, generation, Resources(), "", Estimate(0, 0, 0.0, 0.0))
     store = MemoryStore()
     store.add_run(Run("r", "migrate", 0, {}, None))
     return await prepare(fleet, Journal(store, lambda: 0), "r", planned, Policy(blackout_s_max=60))
