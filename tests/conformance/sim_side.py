@@ -215,6 +215,7 @@ def _record(record: Record, boot: str) -> dict[str, str]:
         "cpu_milli",
         "disk_bytes",
         "armed",
+        "holder",
     )
     found = {f"record {key}": str(getattr(record, key)) for key in keys}
     if record.state == "serving" and record.run != "-":
