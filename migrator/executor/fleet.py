@@ -21,11 +21,18 @@ from migrator.transport.ssh import SshNode
 class Fleet:
     """An open cluster: connections are made when first needed and closed at the end.
 
-    `connect` makes the node for an entry of the cluster file, over ssh unless given.
+    `connect` makes the node for an entry of the cluster file, over ssh unless given. `holder` is the word by which
+    nodes know this orchestrator from all others, made anew for each unless given.
     """
 
-    def __init__(self, cluster_file: ClusterFile, connect: Callable[[NodeEntry], RetryingNode] | None = None) -> None:
+    def __init__(
+        self,
+        cluster_file: ClusterFile,
+        connect: Callable[[NodeEntry], RetryingNode] | None = None,
+        holder: str | None = None,
+    ) -> None:
         self.file = cluster_file
+        self.holder = holder or secrets.token_hex(4)
         connect = connect or (lambda entry: SshNode(entry.name, cluster_file.ssh_address(entry)))
         self.nodes = {entry.name: connect(entry) for entry in cluster_file.nodes}
 

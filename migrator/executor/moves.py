@@ -61,6 +61,7 @@ async def prepare(
         generation=found.generation,
         policy=policy,
         leg=planned.leg,
+        holder=fleet.holder,
     )
     document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode()}
     journal.add_migration(
@@ -124,6 +125,7 @@ def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
         generation=migration.generation,
         policy=policy,
         leg=migration.leg,
+        holder=fleet.holder,
     )
 
 

@@ -42,6 +42,7 @@ class Strays:
             token=max(c.token for c in records),
             generation=max(c.generation for c in records),
             policy=policy,
+            holder=fleet.holder,
         )
 
 

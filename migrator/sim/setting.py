@@ -32,10 +32,13 @@ class Setting:
     containers: list[str]
     stores: list[MemoryStore]
     backup: MemoryStore | None = None
+    fleets: int = 0
 
     def fleet(self, orchestrator: Orchestrator) -> Fleet:
         machines = self.world.machines
-        return Fleet(self.file, lambda entry: SimNode(machines[entry.name], orchestrator))
+        self.fleets += 1
+        holder = f"{orchestrator.name}-{self.fleets}"  # another each time, and the same when it is played again
+        return Fleet(self.file, lambda entry: SimNode(machines[entry.name], orchestrator), holder)
 
     def journal(self, store: MemoryStore, orchestrator: Orchestrator, locks: bool = True) -> Journal:
         return Journal(OrchestratorStore(store, orchestrator, locks), self.world.clock.wall_ms)

@@ -6,7 +6,6 @@ effect is there, by one of `traces`. A step's result is data for the journal, an
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -49,11 +48,11 @@ class Move:
     token: int
     generation: int
     policy: Policy
+    holder: str
     results: dict[State, dict[str, Any]] = field(default_factory=dict)
     thawed: bool = False
     paused_ms: int | None = None
     leg: int = 1
-    holder: str = field(default_factory=lambda: secrets.token_hex(4))
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property

@@ -242,7 +242,7 @@ class LabSide:
 
     async def step(self, way: str, name: str) -> Outcome:
         if self.move is None:
-            fleet = Fleet(self.file, lambda entry: self.calls[entry.name])
+            fleet = Fleet(self.file, lambda entry: self.calls[entry.name], "step")
             self.move = await made(fleet, NAME, self.roles["s"], self.roles["t"], self.generation)
         return await take(self.move, way, name)
 

@@ -162,7 +162,7 @@ class SimSide:
     async def step(self, way: str, name: str) -> Outcome:
         if self.move is None:
             entries = {node.name: node for node in self.nodes.values()}
-            fleet = Fleet(cluster_of(list(entries)), lambda entry: entries[entry.name])
+            fleet = Fleet(cluster_of(list(entries)), lambda entry: entries[entry.name], "step")
             self.move = await made(fleet, NAME, "n1", "n2", self.start.generation)
         return await take(self.move, way, name)
 

@@ -26,9 +26,7 @@ async def made(fleet: Fleet, container: str, source: str, target: str, generatio
     planned = PlannedMove(container, source, target, generation, Resources(), "", Estimate(0, 0, 0.0, 0.0))
     store = MemoryStore()
     store.add_run(Run("r", "migrate", 0, {}, None))
-    move = await prepare(fleet, Journal(store, lambda: 0), "r", planned, Policy(blackout_s_max=60))
-    move.holder = "step"  # its own word is another each time
-    return move
+    return await prepare(fleet, Journal(store, lambda: 0), "r", planned, Policy(blackout_s_max=60))
 
 
 async def take(move: Move, way: str, name: str) -> Outcome:

@@ -99,6 +99,7 @@ class Scene:
             token=2,
             generation=1,
             policy=Policy(recovery_timeout_s=0.01),
+            holder="mine",
         )
 
     def fail(self, node: ScriptedNode, verb: str, kind: type[Exception] = NodeFailed) -> None:
