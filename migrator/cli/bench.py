@@ -75,13 +75,14 @@ def roadef(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is loaded: the products are small
     from migrator.cli.bench_workers import Task, run
     from migrator.errors import BadInput
+    from migrator.inventory.files import read_text
     from migrator.roadef.cost import evaluate, first_fault
     from migrator.roadef.instance import parse_assignment, parse_model
 
     if not output.absolute().parent.is_dir():
         raise BadInput(f"{output}: cannot be written: there is no such directory")
-    instance = parse_model(_read(model), str(model))
-    start = parse_assignment(_read(assignment), str(assignment), instance)
+    instance = parse_model(read_text(model), str(model))
+    start = parse_assignment(read_text(assignment), str(assignment), instance)
     fault = first_fault(instance, start, start)
     if fault is not None:
         raise BadInput(f"{assignment}: breaks a rule already: {fault}")
@@ -107,16 +108,6 @@ def roadef(
         print_json(document)
     else:
         _tell(document)
-
-
-def _read(path: Path) -> str:
-    from migrator.errors import BadInput
-
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadInput(f"{path}: cannot be read: {reason}") from error
 
 
 def _best(instance: Instance, start: Sequence[int], answers: Sequence[Answer]) -> list[int]:

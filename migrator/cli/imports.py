@@ -37,8 +37,9 @@ def imports() -> None:
 def ganeti(path: Path, output: Path, speed: str | None, as_json: bool) -> None:
     """Import Ganeti's text format; nodes marked Y are cordoned, as those that are to be emptied."""
     from migrator.inventory import ganeti
+    from migrator.inventory.files import read_text
 
-    _save(ganeti.parse(_read(path), str(path), _link(speed)), output, as_json)
+    _save(ganeti.parse(read_text(path), str(path), _link(speed)), output, as_json)
 
 
 @imports.command("proxmox")
@@ -57,18 +58,9 @@ def ganeti(path: Path, output: Path, speed: str | None, as_json: bool) -> None:
 def proxmox(path: Path, output: Path, speed: str | None, cpu_ratio: float, as_json: bool) -> None:
     """Import Proxmox's cluster resources: pvesh get /cluster/resources --output-format json."""
     from migrator.inventory import proxmox
+    from migrator.inventory.files import read_text
 
-    _save(proxmox.parse(_read(path), str(path), _link(speed), cpu_ratio), output, as_json)
-
-
-def _read(path: Path) -> str:
-    from migrator.errors import BadInput
-
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadInput(f"{path}: cannot be read: {reason}") from error
+    _save(proxmox.parse(read_text(path), str(path), _link(speed), cpu_ratio), output, as_json)
 
 
 def _link(speed: str | None) -> Link:

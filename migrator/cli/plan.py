@@ -176,7 +176,10 @@ def policy_of(given: dict[str, Any]) -> PlanPolicy:
     said = policy_file.load(path) if path is not None else {}
     if given.get("headroom_percent") is not None:
         said.pop("headroom", None)  # an option says it of all, and goes before the file
-    said |= {f.name: given[f.name] for f in fields(PlanPolicy) if given.get(f.name) not in (None, (), False)}
+    asked = {f.name: given.get(f.name) for f in fields(PlanPolicy)}
+    said |= {
+        name: value for name, value in asked.items() if value not in (None, ()) and value is not False
+    }  # 0 is said
     said.pop("start", None)
     if given.get("start") is not None or any(isinstance(rule, Window) for rule in said.get("rules", ())):
         said["start"] = _start(given.get("start"))
@@ -195,7 +198,9 @@ def _start(text: str | None) -> str:
         start = datetime.now(UTC).replace(microsecond=0) if text is None else datetime.fromisoformat(text)
         return (start if start.tzinfo else start.astimezone()).isoformat()
     except (ValueError, OverflowError) as error:
-        raise BadInput(f"--start: {text!r} is no time (write 2026-03-01T22:00 or 2026-03-01T22:00+01:00)") from error
+        raise BadInput(
+            f"--start: {quoted(text or '')} is no time (write 2026-03-01T22:00 or 2026-03-01T22:00+01:00)"
+        ) from error
 
 
 def known_nodes(cluster: Cluster, names: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.files import read_text
 from migrator.inventory.policy_file import HeadroomFields, RuleEntry
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
@@ -143,15 +144,7 @@ def write(text: str, path: Path) -> None:
 
 def load(path: Path) -> Plan:
     """Reads a plan file; BadInput names file, line and field of what is wrong, an edit after planning included."""
-    return parse(read(path), str(path))
-
-
-def read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadInput(f"{path}: cannot be read: {reason}") from error
+    return parse(read_text(path), str(path))
 
 
 def parse(text: str, source: str) -> Plan:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
+from migrator.inventory.files import read_text
 from migrator.model.plan_policy import Headroom
 from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
 from migrator.model.windows import parse_opening
@@ -188,10 +189,7 @@ class _Document(_Strict):
 def load(path: Path) -> dict[str, Any]:
     """What the file says, by the policy's own names; BadInput names the file and the field that is wrong."""
     try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise BadInput(f"{path}: cannot be read: {reason}") from error
+        raw = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""

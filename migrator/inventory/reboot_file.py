@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from migrator.errors import BadInput
 from migrator.inventory import plan_file
+from migrator.inventory.files import read_text
 from migrator.inventory.plan_file import (
     INTEGRITY,
     Container,
@@ -106,7 +107,7 @@ def save(reboot: Reboot, path: Path) -> None:
 
 def load(path: Path) -> Reboot:
     """Reads the file; BadInput names file, line and field of what is wrong, an edit after planning included."""
-    return parse(plan_file.read(path), str(path))
+    return parse(read_text(path), str(path))
 
 
 def parse(text: str, source: str) -> Reboot:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.files import read_text
 from migrator.model.container import fault
 from migrator.model.facts import Cluster
 from migrator.model.links import tangled
@@ -50,9 +51,7 @@ def save(cluster: Cluster, path: Path) -> None:
 def load(path: Path) -> Cluster:
     """Reads a snapshot; BadInput names the file and what is wrong with it."""
     try:
-        raw = json.loads(path.read_text())
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+        raw = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a snapshot: {error}") from error
     if not isinstance(raw, dict) or raw.get("version") != VERSION:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.files import read_text
 from migrator.sim.laws import Law
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.play import play
@@ -126,9 +127,7 @@ def dump_scenario(scenario: Scenario) -> str:
 def load_scenario(path: Path) -> Scenario:
     """Reads a kept scenario; BadInput says what is wrong with it."""
     try:
-        return _SCENARIO.validate_json(path.read_text())
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from error
+        return _SCENARIO.validate_json(read_text(path))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "not a scenario"

@@ -31,7 +31,10 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: st
         token = int(new)
         if record.token == token and record.run == run:
             if record.holder != holder:
-                raise refuse(f"container {ct} is held by another orchestrator that works on run {run}")
+                raise refuse(
+                    f"container {ct} is held by another orchestrator that works on run {run}; wait for its end, then: "
+                    f"migrator resume {run}"
+                )
             return "lease had\n"
         if record.token != int(expect):
             raise refuse(f"container {ct} is held by run {record.run} with token {record.token}, not {expect}")

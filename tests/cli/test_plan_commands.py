@@ -12,7 +12,7 @@ from migrator.inventory import plan_file, snapshot
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
 from migrator.model.what_if import after
-from migrator.protocol.states import State
+from migrator.protocol.states import FORWARD, State
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 from tests.unit.test_imports import GANETI
 
@@ -22,21 +22,7 @@ FIT = cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3"))
 TIGHT = cluster(node("n1", ct("a"), ct("b")), node("n2", memory=300 * MIB), node("n3", cordon="operator"))
 
 
-BEFORE_THE_COMMIT = [
-    State(name)
-    for name in [
-        "leased",
-        "checked",
-        "reserved",
-        "seeded",
-        "fenced",
-        "dumped",
-        "synced",
-        "restored",
-        "verified",
-        "sealed",
-    ]
-]
+BEFORE_COMMIT = FORWARD[1 : FORWARD.index(State.COMMITTED)]
 
 
 @pytest.fixture
@@ -371,6 +357,11 @@ def test_a_ring_that_nobody_has_room_for_is_refused_with_what_would_do(migrator,
     assert {stuck["container"] for stuck in json.loads(out)["refusals"]} == {"a", "b"}
 
 
+def test_a_headroom_of_nothing_is_said_too(migrator, fits):
+    document = json.loads(migrator("plan", "drain", "n1", "--snapshot", fits, "--headroom", "0", "--json")[1])
+    assert document["policy"]["headroom_percent"] == 0
+
+
 def test_what_a_run_has_moved_is_brought_back_from_where_it_is_now(migrator, tmp_path, monkeypatch):
     moved = cluster(node("n1"), node("n2", ct("a"), ct("b")), node("n3"))
     snapshot.save(moved, tmp_path / "now.json")
@@ -379,7 +370,7 @@ def test_what_a_run_has_moved_is_brought_back_from_where_it_is_now(migrator, tmp
     for number, (name, decision) in enumerate({"a": State.COMMITTED, "b": State.ABORTED}.items()):
         made = Migration(name, "20260101-000000-aaaa", name, "n1", "n2", number + 1, 1, None, {})
         journal.add_migration(made)
-        for state in BEFORE_THE_COMMIT if decision is State.COMMITTED else BEFORE_THE_COMMIT[:1]:
+        for state in BEFORE_COMMIT if decision is State.COMMITTED else BEFORE_COMMIT[:1]:
             journal.record(name, (state, Phase.BEGIN, {}))
             journal.record(name, (state, Phase.END, {}))
         journal.decide(name, number + 1, decision)

@@ -7,12 +7,12 @@ Both count room from the facts in the plainest way, and share nothing with the p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
-from migrator.model.plan import Plan
+from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, selects
 
@@ -183,17 +183,20 @@ def fits(node: NodeFacts, come: list[ContainerFacts], coming: list[ContainerFact
     )
 
 
-def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Cluster | str:
-    """Runs the plan with begins and ends in the order `choose` makes; what does not fit on the way, or the end."""
-    waiting, under_way, ended = list(plan.moves), [], []
-    facts = {c.name: c for n in cluster.nodes for c in n.containers}
+def moments(
+    plan: Plan, choose: Callable[[int], int], moves_per_node_max: int | None = None
+) -> Iterator[tuple[list[PlannedMove], list[PlannedMove]]]:
+    """What is under way and what has ended, after each begin and end, in the order that `choose` makes of what waits
+    (and the limit per node, if one is given) allow; `choose` takes the number of possibilities and returns one.
+    """
+    waiting, under_way, ended = list(plan.moves), list[PlannedMove](), list[PlannedMove]()
     while waiting or under_way:
         busy = Counter(name for move in under_way for name in (move.source, move.target))
         ready = [
             move
             for move in waiting
             if {m.name for m in ended}.issuperset(move.waits_for)
-            and max(busy[move.source], busy[move.target]) < plan.policy.moves_per_node_max
+            and (moves_per_node_max is None or max(busy[move.source], busy[move.target]) < moves_per_node_max)
         ]
         pick = choose(len(ready) + len(under_way))
         if pick < len(ready):
@@ -201,6 +204,13 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
             under_way.append(ready[pick])
         else:
             ended.append(under_way.pop(pick - len(ready)))
+        yield list(under_way), list(ended)
+
+
+def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Cluster | str:
+    """Runs the plan with begins and ends in the order `choose` makes; what does not fit on the way, or the end."""
+    facts = {c.name: c for n in cluster.nodes for c in n.containers}
+    for under_way, ended in moments(plan, choose, plan.policy.moves_per_node_max):
         at = {m.container: m.target for m in sorted(ended, key=lambda m: m.leg)}
         if any(at.get(m.container, m.source) != m.source for m in under_way):
             return f"{[m.name for m in under_way]}: one is not where it starts"

@@ -19,6 +19,7 @@ from migrator.planner.drain import drain
 from migrator.planner.look import spans
 from migrator.planner.rebalance import rebalance
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.oracle import moments
 
 some = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -57,16 +58,8 @@ def within_budget(fleet: Cluster, names: list[str], policy: PlanPolicy) -> bool:
 
 def carried_out(fleet: Cluster, plan: Plan, data: st.DataObject) -> None:
     """Begins and ends in any order that the waits allow, with no limit per node."""
-    waiting, under_way, ended = list(plan.moves), list[str](), set[str]()
-    while waiting or under_way:
-        ready = [move for move in waiting if ended.issuperset(move.waits_for)]
-        pick = data.draw(st.integers(0, len(ready) + len(under_way) - 1))
-        if pick < len(ready):
-            waiting.remove(ready[pick])
-            under_way.append(ready[pick].container)
-        else:
-            ended.add(under_way.pop(pick - len(ready)))
-        assert within_budget(fleet, under_way, plan.policy)
+    for under_way, _ in moments(plan, lambda count: data.draw(st.integers(0, count - 1))):
+        assert within_budget(fleet, [move.container for move in under_way], plan.policy)
 
 
 @some

@@ -17,6 +17,7 @@ from migrator.planner.drain import drain
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
 from migrator.planner.look import spans
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.oracle import moments
 
 MB = 1_000_000
 POLICY = PlanPolicy(headroom_percent=0, moves_per_node_max=4)
@@ -60,17 +61,9 @@ def test_a_drain_keeps_the_limits_of_its_links_in_whatever_order_its_moves_end(
     made = drain(fleet, ["n0", "n1"], "-", POLICY)
     assert isinstance(made, Plan)
     assert check(fleet, made, POLICY) == ()
-    waiting, under_way, ended = list(made.moves), list[str](), set[str]()
-    while waiting or under_way:
-        ready = [move for move in waiting if ended.issuperset(move.waits_for)]
-        pick = data.draw(st.integers(0, len(ready) + len(under_way) - 1))
-        if pick < len(ready):
-            waiting.remove(ready[pick])
-            under_way.append(ready[pick].container)
-        else:
-            ended.add(under_way.pop(pick - len(ready)))
+    for under_way, _ in moments(made, lambda count: data.draw(st.integers(0, count - 1))):
         for link in fleet.links:
-            there = set(crossing(fleet, made, link)) & set(under_way)
+            there = set(crossing(fleet, made, link)) & {move.container for move in under_way}
             assert link.moves_max is None or len(there) <= link.moves_max
 
 

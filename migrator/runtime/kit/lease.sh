@@ -13,7 +13,7 @@ verb_lease() { # CT EXPECT NEW RUN [HOLDER]
         echo 'lease had' # the reply to the first try was lost
         return 0
     fi
-    [ "$r_token $r_run" != "$3 $4" ] || refuse "container $ct is held by another orchestrator that works on run $r_run"
+    [ "$r_token $r_run" != "$3 $4" ] || refuse "container $ct is held by another orchestrator that works on run $r_run; wait for its end, then: migrator resume $r_run"
     [ "$r_token" = "$2" ] || refuse "container $ct is held by run $r_run with token $r_token, not $2"
     [ "$3" -gt "$2" ] || refuse "token $3 is not above $2"
     if [ "$r_state" = absent ]; then
