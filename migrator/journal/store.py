@@ -178,10 +178,17 @@ class Journal:
         return self.store.events(migration)
 
     def progress(self, migration: str) -> Progress:
-        """Where the migration stands; folded once, then carried along with what this process appends."""
-        if migration not in self._progress:
-            self._progress[migration] = self._fold(migration)
-        return self._progress[migration]
+        """Where the migration stands.
+
+        Folded once and carried along with what it appends for one that this process holds; any other is folded at each
+        reading: kept, an orchestrator would grow with every move it has looked at.
+        """
+        known = self._progress.get(migration)
+        if known is None:
+            known = self._fold(migration)
+            if migration in self._held:
+                self._progress[migration] = known
+        return known
 
     def _fold(self, migration: str) -> Progress:
         return fold(migration, self.events(migration))
