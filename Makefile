@@ -44,10 +44,12 @@ bench-planner:
 	@tools/setup --no-image
 	@$(PYTHON) -m migrator.demo.planner_bench --data $(DATA)
 
-# make bench-roadef   the search on the instances of ROADEF/EURO 2012 in DATA/roadef, 300 s each, beside published results
+# make bench-roadef   the search on the instances of ROADEF/EURO 2012 in DATA/roadef, SECONDS (300) each, beside published
+# make bench-roadef   results; INSTANCES="a1_2 b_1" for these alone, and the other rows of the page stay
+SECONDS ?= 300
 bench-roadef:
 	@tools/setup --no-image
-	@$(PYTHON) -m migrator.demo.roadef_bench --data $(DATA)
+	@$(PYTHON) -m migrator.demo.roadef_bench --data $(DATA) --seconds $(SECONDS) $(if $(INSTANCES),--only $(INSTANCES))
 
 # make chaos   every state of a migration times everything that can break in it; writes docs/reliability.md
 chaos: setup

@@ -21,6 +21,9 @@ from migrator.demo.planner_bench import DATA, DOCUMENT, PROGRAM
 
 SECONDS = 300.0
 EXCESS_MAX = 0.02
+HEADING = "## Machine reassignment (ROADEF/EURO 2012)"
+COLUMNS = ["instance", "start", "lower bound", "S41", "found", "excess", "time", "memory", "measured"]
+EXCESS = COLUMNS.index("excess")
 
 # Lower bounds, and the results of S41, the winning team's program, at 300 s.
 PUBLISHED = {
@@ -80,25 +83,41 @@ def solve(folder: Path, name: str, seconds: float, scratch: Path) -> Row:
     return Row(name, told["before"]["total"], told["after"]["total"], told["seconds"], told["memory_bytes"])
 
 
-def cells(row: Row) -> list[str]:
+def cells(row: Row, day: str) -> list[str]:
     """A row of the table, as text."""
     bound, s41 = PUBLISHED.get(row.name, ("-", "-"))
     excess = "-" if row.excess is None else f"{100 * row.excess:.2f}%"
     sizes = [f"{row.seconds:.0f} s", f"{row.memory_bytes / 1e6:.0f} MB"]
-    return [row.name, str(row.start), str(bound), str(s41), str(row.found), excess, *sizes]
+    return [row.name, str(row.start), str(bound), str(s41), str(row.found), excess, *sizes, day]
 
 
-def section(rows: list[Row], seconds: float) -> str:
+def kept(page: str) -> dict[str, list[str]]:
+    """The rows that the page's table has, by instance."""
+    found: dict[str, list[str]] = {}
+    inside = False
+    for line in page.splitlines():
+        if line.startswith("## "):
+            inside = line == HEADING
+        told = [cell.strip() for cell in line.strip("|").split("|")]
+        if inside and line.startswith("| ") and len(told) == len(COLUMNS) and told != COLUMNS:
+            found[told[0]] = told
+    return found
+
+
+def section(rows: dict[str, list[str]]) -> str:
     """The section of docs/benchmarks.md, whole."""
-    over = [row.name for row in rows if row.excess is not None and row.excess > EXCESS_MAX]
+    table = [rows[name] for name in sorted(rows)]
+    over = [row[0] for row in table if row[EXCESS] != "-" and float(row[EXCESS].rstrip("%")) > 100 * EXCESS_MAX]
     verdict = f"Over 2 %: {', '.join(over)}." if over else "All are within 2 %."
     machine = ", ".join(f"{name} {value}" for name, value in host_facts().items())
-    table = "\n".join(f"| {' | '.join(cells(row))} |" for row in rows)
-    return f"""## Machine reassignment (ROADEF/EURO 2012)
+    lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
+    return f"""{HEADING}
 
-`make bench-roadef` writes this section; `make bench-roadef DATA=FOLDER` reads `FOLDER/roadef/model_X.txt` and
-`assignment_X.txt`, in the challenge's format. One of them is `migrator bench roadef MODEL ASSIGNMENT -o OUT`; with
-`--iterations N` instead of a time (rounded up to 64), equal words give an equal answer.
+`make bench-roadef` writes this section, each row when it is there; `make bench-roadef INSTANCES="a1_2 b_1"` makes
+these rows anew and keeps the others, and `SECONDS=60` gives each another time. With `DATA=FOLDER` it reads
+`FOLDER/roadef/model_X.txt` and `assignment_X.txt`, in the challenge's format. One of them is
+`migrator bench roadef MODEL ASSIGNMENT -o OUT`; with `--iterations N` instead of a time (rounded up to 64), equal words
+give an equal answer.
 
 Google's problem judges the search, not the product: processes on machines under capacities, conflicts, spread,
 dependencies and room for what moves; the cost is load over the safety capacities, balance, and moves. S41 is the
@@ -108,11 +127,11 @@ search, in NumPy and Python; memory is that of both.
 
 **{verdict}**
 
-| instance | start | lower bound | S41 | found | excess | time | memory |
-|---|--:|--:|--:|--:|--:|--:|--:|
-{table}
+| {" | ".join(COLUMNS)} |
+|---|--:|--:|--:|--:|--:|--:|--:|---|
+{lines}
 
-Measured {datetime.now(UTC):%Y-%m-%d} with `--seconds {seconds:g}`: {machine}.
+Machine of the last row measured: {machine}.
 """
 
 
@@ -121,25 +140,28 @@ def main() -> int:
     told = os.environ.get("DATA") or str(DATA)
     parser.add_argument("--data", type=Path, default=Path(told), help="has the folder roadef (default: $DATA)")
     parser.add_argument("--seconds", type=float, default=SECONDS, metavar="S", help=f"of each (default: {SECONDS:g})")
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="these instances alone")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="these alone; the page keeps its other rows")
     parser.add_argument("--no-page", action="store_true", help="print, and write nothing to docs/")
     given = parser.parse_args()
     folder = given.data / "roadef"
-    wanted = [name for name in names(folder) if not given.only or name in given.only]
-    if not wanted:
-        print(f"roadef_bench: {folder}: no such instances are there", file=sys.stderr)
+    there = names(folder)
+    wanted = given.only or there
+    unknown = [name for name in wanted if name not in there]
+    if unknown or not wanted:
+        print(f"roadef_bench: {folder}: no such instances are there: {', '.join(unknown) or 'none'}", file=sys.stderr)
         return 2
-    rows = []
     try:
         with tempfile.TemporaryDirectory(prefix="migrator-bench-") as scratch:
             for name in wanted:
-                rows.append(solve(folder, name, given.seconds, Path(scratch)))
-                print("  ".join(cells(rows[-1])), flush=True)
+                row = cells(solve(folder, name, given.seconds, Path(scratch)), f"{datetime.now(UTC):%Y-%m-%d}")
+                print("  ".join(row), flush=True)
+                if not given.no_page:
+                    page = DOCUMENT.read_text()
+                    DOCUMENT.write_text(with_section(page, section(kept(page) | {name: row})))
     except BenchError as error:
         print(f"roadef_bench: {error}", file=sys.stderr)
         return 1
     if not given.no_page:
-        DOCUMENT.write_text(with_section(DOCUMENT.read_text(), section(rows, given.seconds)))
         print(f"written to docs/{DOCUMENT.name}")
     return 0
 

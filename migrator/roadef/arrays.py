@@ -45,6 +45,8 @@ class Arrays:
     travel_cost: Floats  # M x M: of the machine's move, weighted
     service_weight: float
     spread: tuple[int, ...]
+    prices: Floats  # P x M: what `price` says, and `FORBIDDEN` where a process does not fit
+    prices_on: Floats  # M x P, the same
     fits: Bools  # P x M: whether the process fits on the machine beside what is transient there and never leaves
     fitting: Bools  # M x P, the same
     needs: tuple[tuple[int, ...], ...]  # a service: those that it depends on
@@ -79,6 +81,13 @@ def arrays_of(instance: Instance, start: Sequence[int]) -> Arrays:
     for s, service in enumerate(instance.services):
         for other in service.depends_on:
             needed_by[other].append(s)
+    leave_cost = np.array([float(p.move_cost * instance.process_move_weight) for p in instance.processes])
+    travel_cost = (
+        np.array([machine.move_cost for machine in instance.machines], dtype=np.float64) * instance.machine_move_weight
+    )
+    prices = travel_cost[first] + leave_cost[:, None]
+    prices[np.arange(len(first)), first] -= leave_cost
+    np.putmask(prices, ~fits, FORBIDDEN)
     load_weights = [float(resource.load_weight) for resource in instance.resources]
     return Arrays(
         away=np.hstack([needs, needs @ balance, needs]),
@@ -92,11 +101,12 @@ def arrays_of(instance: Instance, start: Sequence[int]) -> Arrays:
         service=np.array([process.service for process in instance.processes], dtype=np.int64),
         location=_numbered([machine.location for machine in instance.machines]),
         neighbourhood=_numbered([machine.neighbourhood for machine in instance.machines]),
-        leave_cost=np.array([float(p.move_cost * instance.process_move_weight) for p in instance.processes]),
-        travel_cost=np.array([machine.move_cost for machine in instance.machines], dtype=np.float64)
-        * instance.machine_move_weight,
+        leave_cost=leave_cost,
+        travel_cost=travel_cost,
         service_weight=float(instance.service_move_weight),
         spread=tuple(service.spread for service in instance.services),
+        prices=prices,
+        prices_on=np.ascontiguousarray(prices.T),
         fits=fits,
         fitting=np.ascontiguousarray(fits.T),
         needs=tuple(tuple(sorted(set(service.depends_on) - {s})) for s, service in enumerate(instance.services)),

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from migrator.roadef.arrays import FORBIDDEN, Ints
+from migrator.roadef.arrays import FORBIDDEN, Floats, Ints
 from migrator.roadef.chance import Chance
 from migrator.roadef.state import State
 
 TRIES = 8
+PAIRS_MAX = 128
 
 
 class Steps:
@@ -28,15 +29,10 @@ class Steps:
         self._weights = arrays.weights
         self._first: list[int] = arrays.first.tolist()
         self._service: list[int] = arrays.service.tolist()
-        self._leave: list[float] = arrays.leave_cost.tolist()
-        self._unfit = ~arrays.fits
         self._buffer = np.empty_like(arrays.empty)
+        self._pairs = np.empty((2 * PAIRS_MAX, arrays.empty.shape[1]))
+        self._adds = np.empty((PAIRS_MAX, arrays.empty.shape[1]))
         self._machines = len(arrays.empty)
-
-    def _stay(self, p: int) -> float:
-        """What the moves of a process cost where it is."""
-        home, a = self._first[p], self.state.place[p]
-        return 0.0 if home == a else self._leave[p] + float(self._arrays.travel_cost[home, a])
 
     def move(self, p: int, temperature: float) -> float:
         """One process to any machine."""
@@ -49,12 +45,10 @@ class Steps:
         added = buffer @ self._weights
         added -= state.costs
         added += state.taken[s]
-        added += arrays.travel_cost[home]
-        added[home] -= self._leave[p]
+        added += arrays.prices[p]
         row = state.rows[a] - state.adds[p]
         left = np.maximum(row, 0.0, out=row) @ self._weights
-        base = float(left - state.costs[a]) + self._leave[p] - self._stay(p)
-        np.putmask(added, self._unfit[p], FORBIDDEN)
+        base = float(left - state.costs[a]) - float(state.stay[p])
         legal = state.legal(p)
         if legal is not None:
             np.putmask(added, ~legal, FORBIDDEN)
@@ -74,48 +68,24 @@ class Steps:
             noisy[b] = FORBIDDEN * 4
         return 0.0
 
-    def swap(self, p: int, others: Ints, temperature: float, limit: int = 128) -> float:
-        """One process with one of others."""
-        state, arrays, weights = self.state, self._arrays, self._weights
-        a, home, s = state.place[p], self._first[p], self._service[p]
-        places = state.place_of[others]
-        possible = arrays.fits[p][places]
-        possible &= arrays.fitting[a][others]
-        possible &= places != a
+    def swap(self, p: int, others: Ints, temperature: float) -> float:
+        """One process with one of the first `PAIRS_MAX` of others that fit where it is, and it where they are."""
+        state, arrays = self.state, self._arrays
+        a = state.place[p]
+        possible = arrays.fits[p].copy()
+        possible[a] = False
         legal = state.legal(p)
         if legal is not None:
-            possible &= legal[places]
-        chosen = possible.nonzero()[0][:limit]
-        if not len(chosen):
+            possible &= legal
+        asked = possible.take(state.place_of.take(others))
+        asked &= arrays.fitting[a].take(others)
+        others = others.take(asked.nonzero()[0][:PAIRS_MAX])
+        if not len(others):
             return 0.0
-        others, places = others[chosen], places[chosen]
-        adds = state.adds[others]
-        here = arrays.away[others]
-        came = arrays.first[others] == a
-        if came.any():
-            here[came] = arrays.home[others[came]]
-        here += state.rows[a] - state.adds[p]
-        there = state.rows[places]
-        there -= adds
-        there += arrays.away[p]
-        if a != home:
-            back = places == home
-            if back.any():
-                there[back] += arrays.home[p] - arrays.away[p]
-        np.maximum(here, 0.0, out=here)
-        np.maximum(there, 0.0, out=there)
-        here += there
-        added = here @ weights
-        added -= state.costs[places]
-        services = arrays.service[others]
-        taken = np.maximum(state.taken[s, places], state.taken[services, a])
-        taken[services == s] = 0.0  # each goes where the other was
-        added += taken
-        added += arrays.price(p, places)
-        added += arrays.price(others, a)
-        added -= arrays.price(others, places)
-        base = -self._stay(p) - float(state.costs[a])
-        noisy = added - temperature * self.chance.gumbel(len(others)) if temperature else added
+        places = state.place_of.take(others)
+        added = self._exchanged(p, others, places)
+        base = -float(state.stay[p]) - float(state.costs[a])
+        noisy = added - temperature * self.chance.gumbel(len(others)) if temperature else added.copy()
         nothing = -base - (temperature * float(self.chance.gumbel(1)[0]) if temperature else 0.0)
         for _ in range(TRIES):
             i = int(noisy.argmin())
@@ -130,6 +100,38 @@ class Steps:
                 return delta + extra
             noisy[i] = FORBIDDEN * 4
         return 0.0
+
+    def _exchanged(self, p: int, others: Ints, places: Ints) -> Floats:
+        """What is added by changing places with each, but for what p's machine and move cost now."""
+        state, arrays = self.state, self._arrays
+        count, a, home, s = len(others), state.place[p], self._first[p], self._service[p]
+        pairs = self._pairs[: 2 * count]
+        here, there, adds = pairs[:count], pairs[count:], self._adds[:count]
+        # mode="clip" lets NumPy write into `out` directly; every index is in range
+        arrays.away.take(others, axis=0, out=here, mode="clip")
+        came = arrays.first.take(others) == a
+        if came.any():
+            here[came] = arrays.home[others[came]]
+        here += state.rows[a] - state.adds[p]
+        state.rows.take(places, axis=0, out=there, mode="clip")
+        there -= state.adds.take(others, axis=0, out=adds, mode="clip")
+        there += arrays.away[p]
+        if a != home:
+            back = places == home
+            if back.any():
+                there[back] += arrays.home[p] - arrays.away[p]
+        np.maximum(pairs, 0.0, out=pairs)
+        costs = pairs @ self._weights
+        services = arrays.service.take(others)
+        taken = np.maximum(state.taken[s].take(places), state.taken_on[a].take(services))
+        taken[services == s] = 0.0  # each goes where the other was
+        added: Floats = costs[:count] + costs[count:]
+        added -= state.costs.take(places)
+        added += taken
+        added += arrays.prices[p].take(places)
+        added += arrays.prices_on[a].take(others)
+        added -= state.stay.take(others)
+        return added
 
     def _accepts(self, extra: float, temperature: float) -> bool:
         """The cost of service moves is not in the arrays: one more draw, after the heat bath's."""

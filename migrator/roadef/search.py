@@ -5,11 +5,12 @@ decided then, and small ones that wander about by chance would only stand in the
 its size (what its needs cost over the safety capacity) is `SIZE_OVER_TEMPERATURE` times the temperature.
 
 It goes in rounds. Each begins with the best assignment so far, hot, and ends so cold that nothing but improvements is
-left. The first is of everything; in each of the others only what is on a few machines, drawn, is active: so much can be
-turned over without losing what is good elsewhere.
+left. The first is of everything, and takes most of the time: twice as slow a cooling gives more than as many rounds do,
+and where the large ones end is decided while it is hot. In each of the others only what is on a few machines, drawn, is
+active: so much can be turned over without losing what is good elsewhere.
 
-Where machines are nearly full and little may move, making room is what helps; elsewhere many quick exchanges do. What
-an instance is like is not known before, so there are two mixes of steps, for searches that run side by side.
+Where machines are nearly full and little may move, nothing is found without making room; elsewhere many quick exchanges
+do more. What an instance is like is not known before, so there are two mixes of steps, for searches side by side.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from migrator.roadef.rebuild import Rebuild
 from migrator.roadef.state import State
 
 # Temperatures are in units of the mean size of a process. The first round is of everything.
-FIRST_PART, FIRST_HOT = 0.4, 0.5
-ROUNDS = 60  # that follow, each of a part of the machines, with one of these temperatures to begin with
-HOTS = (0.5, 0.1, 0.02)
-MACHINES_PART, MACHINES_MIN = 0.2, 4
+FIRST_PART, FIRST_HOT = 0.88, 2.0
+ROUNDS = 16  # that follow, each of a part of the machines, with one of these temperatures to begin with
+HOTS = (0.1, 0.02)
+MACHINES_PART, MACHINES_MIN = 0.1, 4
 COOL, COLD = 1e-3, 1e-5  # the temperature at the knee of a round, and at its end
 KNEE = 0.85
 SIZE_OVER_TEMPERATURE = 3.0
 ACTIVE_MIN = 30
 BLOCK = 64  # steps between looks at the clock
 PARTNERS = 1000  # processes that one is asked to change places with
+SHUFFLE_EVERY = 64
 
 Progress = Callable[[int], float]
 
@@ -49,7 +51,7 @@ class Mix:
     move: float
 
 
-MIXES = (Mix(0.6, 0.15), Mix(0.1, 0.3))
+MIXES = (Mix(0.2, 0.25), Mix(0.08, 0.3))
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ class _Walk:
         self._mix = mix
         self._steps, self._rebuild = Steps(self.state, chance), Rebuild(self.state, chance)
         self._order: Ints = np.empty(0, dtype=np.int64)
-        self._at = 0
+        self._ring: Ints = self._order  # the same, shuffled, and its beginning once more
+        self._uses = 0  # of that, before it is shuffled anew
 
     def on_some_machines(self) -> Ints:
         """The processes on a few machines, the largest first: one that costs much, and others by chance."""
@@ -128,7 +131,7 @@ class _Walk:
     def block(self, active: Ints, temperature: float) -> None:
         """`BLOCK` steps of the processes that are active."""
         if len(active) != len(self._order):
-            self._order, self._at = active, len(active)
+            self._order, self._uses = active, 0
         chance, mix = self._chance, self._mix
         for _ in range(BLOCK):
             p = int(active[chance.below(len(active))])
@@ -141,9 +144,12 @@ class _Walk:
                 self.cost += self._steps.swap(p, self._partners(), temperature)
 
     def _partners(self) -> Ints:
-        """The next lot of the active processes, in an order that is drawn anew when all were had."""
-        if self._at + PARTNERS > len(self._order):
-            self._order = self._order[self._chance.shuffled(len(self._order))]
-            self._at = 0
-        self._at += PARTNERS
-        return self._order[self._at - PARTNERS : self._at]
+        """Some of the active processes, from anywhere in an order that is drawn anew every now and then."""
+        count = len(self._order)
+        if not self._uses:
+            shuffled = self._order[self._chance.shuffled(count)]
+            self._ring = np.append(shuffled, shuffled[:PARTNERS])
+            self._uses = SHUFFLE_EVERY
+        self._uses -= 1
+        at = self._chance.below(count)
+        return self._ring[at : at + min(PARTNERS, count)]

@@ -22,8 +22,10 @@ class State:
         np.add.at(self.rows, self.place_of, self.adds)
         self.costs = np.maximum(self.rows, 0) @ arrays.weights
         machines, services = len(arrays.empty), len(arrays.spread)
+        self.stay = arrays.price(np.arange(len(self.place)), self.place_of)  # of each process where it is
         self.taken = np.zeros((services, machines))  # FORBIDDEN where the service has a process
         self.taken[arrays.service, self.place_of] = FORBIDDEN
+        self.taken_on = np.ascontiguousarray(self.taken.T)
         self.at_location = [[0] * (int(arrays.location.max()) + 1) for _ in range(services)]
         self.near = [[0] * (int(arrays.neighbourhood.max()) + 1) for _ in range(services)]
         self.moved = [0] * services
@@ -49,12 +51,7 @@ class State:
 
     def cost(self) -> float:
         """The whole objective, from the kept costs of machines."""
-        arrays = self.arrays
-        away = self.place_of != arrays.first
-        travel = arrays.travel_cost[arrays.first, self.place_of].sum()
-        return float(
-            self.costs.sum() + arrays.leave_cost[away].sum() + travel + arrays.service_weight * self.moved_most
-        )
+        return float(self.costs.sum() + self.stay.sum() + self.arrays.service_weight * self.moved_most)
 
     def service_cost(self, moves: Sequence[tuple[int, int]]) -> float:
         """What these moves of different processes add to the cost of service moves."""
@@ -149,7 +146,8 @@ class State:
         touched = []
         for p, b in moves:
             a = self.place[p]
-            self.taken[self._service[p], a] = 0
+            s = self._service[p]
+            self.taken[s, a] = self.taken_on[a, s] = 0
             self.rows[a] -= self.adds[p]
             self.adds[p] = arrays.home[p] if b == self._first[p] else arrays.away[p]
             self.rows[b] += self.adds[p]
@@ -158,7 +156,9 @@ class State:
             self.place_of[p] = b
             touched += [a, b]
         for p, b in moves:
-            self.taken[self._service[p], b] = FORBIDDEN
+            s = self._service[p]
+            self.taken[s, b] = self.taken_on[b, s] = FORBIDDEN
+            self.stay[p] = arrays.prices[p, b]
         for m in set(touched):
             self.costs[m] = np.maximum(self.rows[m], 0) @ arrays.weights
 

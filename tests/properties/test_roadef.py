@@ -119,7 +119,7 @@ def test_every_step_keeps_the_rules_and_adds_what_a_full_count_says(
             assert first_fault(inst, start, state.place) is None
             assert cost == state.cost() == evaluate(inst, start, state.place).total
     fresh = State(arrays, state.place)
-    for name in ("rows", "costs", "taken", "adds", "place_of"):
+    for name in ("rows", "costs", "stay", "taken", "taken_on", "adds", "place_of"):
         assert np.array_equal(getattr(fresh, name), getattr(state, name)), name
     for name in ("at_location", "near", "locations", "moved", "moved_most"):
         assert getattr(fresh, name) == getattr(state, name), name
