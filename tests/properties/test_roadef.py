@@ -134,7 +134,7 @@ def test_a_tiny_instance_is_solved_as_well_as_by_trying_everything(made: tuple[I
         for places in every_assignment(inst)
         if first_fault(inst, start, places) is None
     )
-    found = search(inst, start, seed, lambda iterations: iterations / 4000)
+    found = search(inst, start, seed, lambda iterations: iterations / 2000)
     assert first_fault(inst, start, found.places) is None
     assert evaluate(inst, start, found.places).total == found.cost == least
 
