@@ -5,9 +5,11 @@ decided then, and small ones that wander about by chance would only stand in the
 its size (what its needs cost over the safety capacity) is `SIZE_OVER_TEMPERATURE` times the temperature.
 
 It goes in rounds. Each begins with the best assignment so far, hot, and ends so cold that nothing but improvements is
-left. The first is of everything, and takes most of the time: twice as slow a cooling gives more than as many rounds do,
-and where the large ones end is decided while it is hot. In each of the others only what is on a few machines, drawn, is
-active: so much can be turned over without losing what is good elsewhere.
+left. A short one, cold from its beginning, looks near the start: where that is good but for a few processes, what the
+moves of all others cost is never won back. The next is of everything, and takes most of the time: twice as slow a
+cooling gives more than as many rounds do, and where the large ones end is decided while it is hot. In each of the
+others only what is on a few machines, drawn, is active: so much can be turned over without losing what is good
+elsewhere.
 
 Where machines are nearly full and little may move, nothing is found without making room; elsewhere many quick exchanges
 do more. What an instance is like is not known before, so there are two mixes of steps, for searches side by side.
@@ -28,11 +30,12 @@ from migrator.roadef.rebuild import Rebuild
 from migrator.roadef.state import State
 
 # Temperatures are in units of the mean size of a process. The first round is of everything.
-FIRST_PART, FIRST_HOT = 0.88, 2.0
+NEAR_PART, NEAR_HOT, NEAR_COLD = 0.05, 1e-4, 1e-7  # of the round near the start
+FIRST_PART, FIRST_HOT = 0.83, 2.0
 ROUNDS = 16  # that follow, each of a part of the machines, with one of these temperatures to begin with
 HOTS = (0.1, 0.02)
 MACHINES_PART, MACHINES_MIN = 0.1, 4
-COOL, COLD = 1e-3, 1e-5  # the temperature at the knee of a round, and at its end
+COOL, COLD = 1e-3, 1e-6  # the temperature at the knee of a round, and at its end
 KNEE = 0.85
 SIZE_OVER_TEMPERATURE = 3.0
 ACTIVE_MIN = 30
@@ -71,7 +74,7 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
     """
     arrays, chance = arrays_of(instance, start), Chance(seed)
     walk = _Walk(arrays, start, chance, mix)
-    largest = np.argsort(-arrays.size, kind="stable")
+    largest = by_size = np.argsort(-arrays.size, kind="stable")
     sizes = arrays.size[largest]
     unit = float(sizes.mean())
     best, places = walk.cost, list(start)
@@ -82,7 +85,7 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
         if number != current:
             current = number
             walk = _Walk(arrays, places, chance, mix)
-            largest = walk.on_some_machines()
+            largest = by_size if number == 1 else walk.on_some_machines()
             sizes = arrays.size[largest]
         active = int(np.searchsorted(-sizes, -SIZE_OVER_TEMPERATURE * temperature))
         walk.block(largest[: max(min(ACTIVE_MIN, len(sizes)), active)], temperature)
@@ -94,11 +97,14 @@ def search(instance: Instance, start: Sequence[int], seed: int, progress: Progre
 
 def temperature_at(done: float) -> tuple[int, float]:
     """The round that is under way when so much is done (0 to below 1), and the temperature in mean sizes."""
+    if done < NEAR_PART:
+        return 0, float(NEAR_HOT * (NEAR_COLD / NEAR_HOT) ** (done / NEAR_PART))
+    done -= NEAR_PART
     if done < FIRST_PART:
-        number, part, hot = 0, done / FIRST_PART, FIRST_HOT
+        number, part, hot = 1, done / FIRST_PART, FIRST_HOT
     else:
-        rounds = (done - FIRST_PART) / (1 - FIRST_PART) * ROUNDS
-        number = int(rounds) + 1
+        rounds = (done - FIRST_PART) / (1 - NEAR_PART - FIRST_PART) * ROUNDS
+        number = int(rounds) + 2
         part, hot = rounds - int(rounds), HOTS[number % len(HOTS)]
     if part < KNEE:
         return number, float(hot * (COOL / hot) ** (part / KNEE))
