@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.model.facts import Cluster
-    from migrator.model.plan import Plan
+    from migrator.model.plan import Plan, PlannedMove
     from migrator.planner.look import Alternative, Use
+    from migrator.planner.look_balance import Balanced
     from migrator.planner.schedule import Span
 
 BAR_CELLS = 20
@@ -85,12 +86,14 @@ def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path 
     cluster = _followed(facts(ctx, snapshot), plan)
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
+    scores = _balanced(cluster, plan, container, others)
     if as_json:
         *stops, last = [{"move": asdict(move), "when": asdict(when[move.name])} for move in plan.ways()[container]]
         document: dict[str, Any] = {**last, "stop_overs": stops}
+        document |= {"balance": asdict(scores)} if scores else {}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
-    for line in _told(plan, container, when, others):
+    for line in _told(plan, container, when, others, scores):
         click.echo(clean(line))
     return 0
 
@@ -111,7 +114,35 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
     return cluster
 
 
-def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Alternative]) -> list[str]:
+def _balanced(cluster: Cluster, plan: Plan, container: str, others: Sequence[Alternative]) -> Balanced | None:
+    """Of a rebalance: what the container's node had too much of, and the scores of what else there was."""
+    if plan.intent != "rebalance":
+        return None
+    from migrator.planner.look_balance import balanced
+
+    return balanced(cluster, plan, container, [other.node for other in others if not other.lacks])
+
+
+def _scores(move: PlannedMove, scores: Balanced) -> list[str]:
+    """Why a rebalance moves a container: what its node had too much of, and what else the score would be."""
+    than = [f"{scores.left:.4f} if it stayed"]
+    than += [f"{other.score:.4f} on {other.node}" for other in scores.others[:1]]
+    more = ", ".join(f"{other.score:.4f} on {other.node}" for other in scores.others[1:])
+    return [
+        f"if it stayed: {move.source} {scores.share:.0%} full of {scores.resource}, the mean is {scores.mean:.0%}; "
+        f"{scores.containers} containers, the mean is {scores.containers_mean:.1f}",
+        f"score of the fleet: {scores.score:.4f} as planned; {', second best '.join(than)}"
+        + (f"; then {more}" if more else ""),
+    ]
+
+
+def _told(
+    plan: Plan,
+    container: str,
+    when: dict[str, Span],
+    others: Sequence[Alternative],
+    scores: Balanced | None,
+) -> list[str]:
     """The explanation, a line each."""
     from migrator.cli.refusal_text import classes
     from migrator.model.plan import Reason
@@ -128,7 +159,7 @@ def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Al
     lines = [
         f"{container}: {nodes}, of the plan: {plan.intent}",
         f"why it moves: {why}",
-        f"why there: {move.reason}",
+        *([f"why there: {move.reason}"] if scores is None else _scores(move, scores)),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan",
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "

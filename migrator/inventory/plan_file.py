@@ -20,12 +20,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from migrator.errors import BadInput
 from migrator.inventory.files import read_text
-from migrator.inventory.policy_file import HeadroomFields, RuleEntry
+from migrator.inventory.policy_file import HeadroomFields, RuleEntry, WeightFields
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
 from migrator.model.plan import VERSION, Plan, PlannedMove
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import EVEN, PlanPolicy
 
 INTEGRITY = "integrity"
 Count = Annotated[int, Field(ge=0, le=2**62)]
@@ -82,6 +82,7 @@ class PolicyFields(Strict):
     moves_per_node_max: Annotated[int, Field(ge=1)]
     start: Annotated[str, AfterValidator(_is_start)] = ""
     rules: list[RuleEntry] = []
+    weights: WeightFields = WeightFields()
 
 
 class PlanFields(Strict):
@@ -104,7 +105,7 @@ D = TypeVar("D", bound=BaseModel)
 
 def to_document(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values, with its integrity."""
-    document = asdict(plan)
+    document = asdict(plan) | {"policy": policy_document(plan.policy)}
     for move in document["moves"]:
         move["estimate"]["rounds"] = move.pop("rounds")
         if move["start_s"] is None:
@@ -112,6 +113,14 @@ def to_document(plan: Plan) -> dict[str, Any]:
         if move["leg"] == 1:
             del move["leg"]  # so that a plan without stop-overs is the file that it always was
     return document | {INTEGRITY: integrity(document)}
+
+
+def policy_document(policy: PlanPolicy) -> dict[str, Any]:
+    """The policy as JSON values; weights only where something is weighed."""
+    document = asdict(policy)
+    if policy.weights == EVEN:
+        del document["weights"]
+    return document
 
 
 def integrity(document: dict[str, Any]) -> str:
@@ -232,7 +241,8 @@ def to_plan(document: PlanFields) -> Plan:
 
 def to_policy(policy: PolicyFields) -> PlanPolicy:
     return PlanPolicy(
-        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom"}),
+        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom", "weights"}),
+        weights=policy.weights.value(),
         headroom=policy.headroom.value(),
         anti_affinity=tuple(policy.anti_affinity),
         rules=tuple(entry.value() for entry in policy.rules),

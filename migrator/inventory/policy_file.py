@@ -19,7 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from migrator.errors import BadInput
 from migrator.inventory.files import read_text
-from migrator.model.plan_policy import Headroom
+from migrator.model.plan_policy import Headroom, Weights
 from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
 from migrator.model.windows import parse_opening
 
@@ -176,6 +176,19 @@ class HeadroomFields(_Strict):
         return Headroom(self.cpu, self.memory, self.disk)
 
 
+Weight = Annotated[float | int, Field(ge=0, le=1000, allow_inf_nan=False)]
+
+
+class WeightFields(_Strict):
+    cpu: Weight = 1.0
+    memory: Weight = 1.0
+    disk: Weight = 1.0
+    containers: Weight = 1.0
+
+    def value(self) -> Weights:
+        return Weights(float(self.cpu), float(self.memory), float(self.disk), float(self.containers))
+
+
 class _Document(_Strict):
     headroom_percent: Percent | None = None
     headroom: HeadroomFields | None = None
@@ -183,6 +196,7 @@ class _Document(_Strict):
     blackout_s_max: Annotated[float | int, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
     leave_stopped: bool | None = None
+    weights: WeightFields | None = None
     rules: list[RuleEntry] = []
 
 
@@ -201,10 +215,14 @@ def load(path: Path) -> dict[str, Any]:
         field = ".".join(str(part) for part in first["loc"]) or "it"
         raise BadInput(f"{path}: {field}: {str(first['msg']).removeprefix('Value error, ')}") from error
     said = {
-        name: value for name, value in document.model_dump(exclude={"rules", "headroom"}).items() if value is not None
+        name: value
+        for name, value in document.model_dump(exclude={"rules", "headroom", "weights"}).items()
+        if value is not None
     }
     if document.headroom is not None:
         said["headroom"] = document.headroom.value()
+    if document.weights is not None:
+        said["weights"] = document.weights.value()
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(said["anti_affinity"])
     return said | {"rules": tuple(entry.value() for entry in document.rules)}

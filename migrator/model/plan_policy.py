@@ -22,6 +22,19 @@ class Headroom:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """How many times an uneven load of a resource counts when a fleet is evened out."""
+
+    cpu: float = 1.0
+    memory: float = 1.0
+    disk: float = 1.0
+    containers: float = 1.0
+
+
+EVEN = Weights()
+
+
+@dataclass(frozen=True, slots=True)
 class PlanPolicy:
     """What a plan has to respect at every moment.
 
@@ -30,6 +43,7 @@ class PlanPolicy:
     may touch a node at one time. `leave_stopped` lets stopped containers stay where they are, on a node that is
     emptied of everything else. `rules` say who may be where, how many together, how many in motion and
     when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
+    `weights` are for a rebalance alone.
     """
 
     headroom_percent: int = 5
@@ -40,6 +54,7 @@ class PlanPolicy:
     rules: tuple[Rule, ...] = ()
     headroom: Headroom = Headroom()
     start: str = ""
+    weights: Weights = EVEN
 
     @property
     def headrooms(self) -> tuple[int, int, int]:

@@ -164,6 +164,7 @@ def test_the_quick_gains_are_the_differences_of_the_score():
             quick = spread.gains(amount[None, :], np.array([source]))[0]
             slow = [spread.gain_of([Change(amount, source, t)]) if t != source else 0.0 for t in range(len(nodes))]
             assert quick == pytest.approx(slow, abs=1e-9)
+            assert spread.gains_of_one(amount, source) == pytest.approx(quick, abs=1e-9)
             there_and_back = np.arange(len(nodes))
             pairs = spread.pair_gains(np.tile(amount, (len(nodes), 1)), np.full(len(nodes), source), there_and_back)
             assert np.delete(pairs, source) == pytest.approx(np.delete(slow, source), abs=1e-9)
