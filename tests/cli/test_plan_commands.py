@@ -161,6 +161,26 @@ def test_an_imported_file_is_planned_with_by_the_marks_in_it(migrator, tmp_path)
     assert "--link: not a link speed" in one_line(migrator("import", "ganeti", fleet, "-o", saved, "--link", "x")[2])
 
 
+def test_a_plan_is_exported_as_the_file_that_its_fleet_was_imported_from(migrator, tmp_path):
+    fleet, saved, plan, end = (tmp_path / name for name in ("fleet.data", "fleet.json", "plan.json", "end.data"))
+    fleet.write_text(GANETI)
+    assert migrator("import", "ganeti", fleet, "-o", saved)[0] == 0
+    drain = ("plan", "drain", "--cordoned", "--max-blackout", "600", "--snapshot", saved, "-o", plan)
+    assert migrator(*drain)[0] == 0
+    code, out, _ = migrator("export", "ganeti", plan, "--of", fleet, "-o", end)
+    assert (code, out) == (0, f"{end}: {fleet} after 2 moves\n")
+    assert "|n1||" not in end.read_text()
+    code, out, _ = migrator("export", "ganeti", plan, "--of", fleet, "--first", "0", "-o", end, "--json")
+    assert (code, json.loads(out)) == (0, {"file": str(end), "moves": 0})
+    assert end.read_text() == GANETI
+    moved = tmp_path / "moved.data"
+    moved.write_text(GANETI.replace("|n1||", "|n2||"))
+    code, _, err = migrator("export", "ganeti", plan, "--of", moved, "-o", end)
+    assert (code, end.read_text()) == (3, GANETI)
+    assert "give the file that the plan's snapshot was imported from" in one_line(err)
+    assert migrator("export", "ganeti", plan, "--of", tmp_path / "none", "-o", end)[0] == 2
+
+
 def test_a_failure_domain_is_evacuated_by_its_label(migrator, tmp_path):
     racks = [node(f"{rack}{n}", ct(f"c-{rack}{n}"), labels={"rack": rack}) for rack in "ab" for n in (1, 2)]
     snapshot.save(cluster(*racks), tmp_path / "racks.json")

@@ -11,7 +11,7 @@ import pytest
 from migrator.errors import BadInput
 from migrator.inventory import plan_file
 from migrator.model.plan import Plan
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import PlanPolicy, Weights
 from migrator.planner.drain import drain
 from tests.properties.fleets import cluster, ct, node
 
@@ -128,6 +128,14 @@ def test_a_plan_made_under_the_longest_pause_that_may_be_asked_for_is_read_again
     made = plan()
     patient = replace(made, policy=replace(made.policy, blackout_s_max=86_400.0))
     assert plan_file.parse(plan_file.dump(patient), "x").policy.blackout_s_max == 86_400.0
+
+
+def test_weights_are_in_the_file_only_where_something_is_weighed():
+    made = plan()
+    weighed = replace(made, policy=replace(made.policy, weights=Weights(cpu=16.0)))
+    assert plan_file.parse(plan_file.dump(weighed), "x") == weighed
+    assert '"weights"' in plan_file.dump(weighed)
+    assert '"weights"' not in plan_file.dump(made)
 
 
 def with_a_stop_over() -> Plan:

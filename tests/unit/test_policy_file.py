@@ -8,7 +8,7 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
-from migrator.model.plan_policy import Headroom
+from migrator.model.plan_policy import Headroom, Weights
 from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Spread, SurviveLoss, Window
 
 TEXT = """
@@ -57,6 +57,15 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
     path = tmp_path / "policy.yaml"
     path.write_text("")
     assert policy_file.load(path) == {"rules": ()}
+
+
+def test_resources_are_weighed_and_those_that_are_not_named_count_once(tmp_path: Path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("weights: {cpu: 16, containers: 0}")
+    assert policy_file.load(path) == {"rules": (), "weights": Weights(cpu=16.0, containers=0.0)}
+    path.write_text("weights: {cpu: -1}")
+    with pytest.raises(BadInput, match=r"weights.cpu: Input should be greater than or equal to 0"):
+        policy_file.load(path)
 
 
 @pytest.mark.parametrize(
