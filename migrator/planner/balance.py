@@ -68,7 +68,7 @@ class Balance:
         everywhere: Sequence[NodeFacts] | None = None,
     ) -> None:
         numbers = {node.name: number for number, node in enumerate(nodes)}
-        self.movers, self.nodes = movers, nodes
+        self.movers, self.nodes, self.policy = movers, nodes, policy
         self.spread = Spread(nodes, policy.weights)
         self.targets = Targets(nodes, policy, everywhere)
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
@@ -78,7 +78,8 @@ class Balance:
         self.toll: Floats = self.price
         self.held: Mask = np.zeros(len(movers), bool)
         self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
-        self.together = company(nodes, policy, {})
+        self.at_first = company(nodes, policy, {})
+        self.together = self.at_first.copy()
         self.members: dict[Group, list[int]] = defaultdict(list)
         self.crowded: Floats = np.zeros(len(movers))  # in how many groups each is beside another
         for i in range(len(movers)):

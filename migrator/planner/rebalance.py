@@ -28,6 +28,7 @@ from migrator.planner.rule_notes import cost
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.survival import Watch
 from migrator.planner.windows import why_never
+from migrator.planner.worth_first import worth_first
 
 NAMES_MAX = 10  # in a note
 ATTEMPTS = 4  # searches after which moves that have no order are left out
@@ -124,9 +125,15 @@ def _search(
 
 
 def _ordered(cluster: Cluster, search: Balance, policy: PlanPolicy) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
-    """The moves of a search in an order that fits, those of higher priority first, and those that have none."""
-    wished, room = legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy))
+    """The moves of a search in an order that fits, and those that have none: those of higher priority first, then those
+    that are worth most.
+    """
+    goals = [(search.movers[i], search.nodes[search.at[i]]) for i in worth_first(search)]
+    wished, room = legs_of(goals, policy), rooms(capacity_graph(cluster, policy))
     legs, blocked = sequence(wished, room)
+    if blocked:
+        found = sequence(legs_of(search.legs(), policy), room)
+        legs, blocked = found if len(found[1]) < len(blocked) else (legs, blocked)
     if first := classes([leg.mover for leg in wished], policy.rules):
         ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room)
         legs, blocked = (ranked, left) if len(left) <= len(blocked) else (legs, blocked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -112,3 +114,16 @@ def test_no_single_move_can_be_taken_back_without_loss(cluster: Cluster, policy:
         lost = len(nodes) * (fleet_score(nodes, policy, others, cluster.nodes) - with_all)
         event("a move was held against its toll")
         assert lost > price(leg.mover) + least - 2 * LEAST - 1e-9
+
+
+@some
+@given(crowded)
+def test_what_is_worth_most_comes_first_where_nothing_has_to_wait(cluster: Cluster) -> None:
+    policy = PlanPolicy()
+    plan = rebalance(cluster, "-", policy, TERMS)
+    if len(plan.moves) < 2 or any(move.waits_for for move in plan.moves):
+        return
+    event("two moves or more, and none waits")
+    ends = [after(cluster, replace(plan, moves=(move,))) for move in plan.moves]
+    scores = [fleet_score(open_nodes(end), policy) for end in ends]
+    assert scores[0] <= min(scores) + 1e-9
