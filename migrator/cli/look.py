@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from migrator.model.facts import Cluster
     from migrator.model.plan import Plan
     from migrator.planner.look import Alternative, Use
-    from migrator.planner.schedule import Span
+    from migrator.planner.schedule import When
 
 BAR_CELLS = 20
 TIMELINE_CELLS = 60
@@ -111,7 +111,7 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
     return cluster
 
 
-def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Alternative]) -> list[str]:
+def _told(plan: Plan, container: str, when: dict[str, When], others: Sequence[Alternative]) -> list[str]:
     """The explanation, a line each."""
     from migrator.cli.refusal_text import classes
     from migrator.model.plan import Reason
@@ -183,7 +183,7 @@ def _bar(share: float, cells: int = BAR_CELLS) -> str:
     return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(cells, "·")
 
 
-def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None:
+def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None:
     """One line a move, from left to right as time goes; of a large plan one line a source."""
     from migrator.model.units import format_seconds
 
@@ -195,7 +195,7 @@ def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None
         ]
         print_table(("CONTAINER", "MOVE", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
         return
-    sources: dict[str, list[Span]] = {}
+    sources: dict[str, list[When]] = {}
     for move in plan.moves:
         sources.setdefault(move.source, []).append(when[move.name])
     rows = [
@@ -207,13 +207,13 @@ def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None
         click.echo(f"and {len(sources) - ROWS_MAX} more sources; see every move with --all")
 
 
-def _ends(*spans: Span) -> tuple[str, str]:
+def _ends(*spans: When) -> tuple[str, str]:
     from migrator.model.units import format_seconds
 
     return format_seconds(min(s.start_s for s in spans)), format_seconds(max(s.end_s for s in spans))
 
 
-def _track(spans: Sequence[Span], whole_s: float) -> str:
+def _track(spans: Sequence[When], whole_s: float) -> str:
     """Cells in which at least one of the moves is under way."""
     cells = ["·"] * TIMELINE_CELLS
     for span in spans:

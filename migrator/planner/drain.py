@@ -91,7 +91,7 @@ def emptied(
     if shut := shut_out(wanted, nodes, policy):
         return Refusal(intent, tuple(shut))
     order, blocked = order_of(
-        wanted, Track(nodes, room, ways, speeds, policy.moves_per_node_max, policy.rules, first, cluster.links)
+        wanted, Track(nodes, room, ways, speeds, policy, first, cluster.links)
     )
     if blocked:
         ground = Ground(cluster, policy, room, wanted, empties)
