@@ -15,6 +15,7 @@ from migrator.executor.outcome import CLOSED, Outcome, carried_out, cut_off, end
 from migrator.executor.recover import recover
 from migrator.executor.runner import Runner, RunResult
 from migrator.executor.saga import Notify
+from migrator.executor.turns import Turns
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration, Run
 from migrator.model.estimate import estimate_move
@@ -117,7 +118,7 @@ def plan_of(run: Run) -> tuple[Plan, Policy]:
 
 async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, policy: Policy, notify: Notify) -> RunResult:
     async def prepared(planned: PlannedMove) -> Move:
-        return await prepare(fleet, journal, run, planned, policy, plan.policy.rules)
+        return await prepare(fleet, journal, run, planned, policy, plan.policy)
 
     before = ends(journal, run)
     if before.complete(plan):
@@ -128,8 +129,9 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
         if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
             await fleet.node(node).call("cordon", run)
     outcome = Outcome.INTERRUPTED
+    turns = Turns(policy, fleet.file.shared_links())
     try:
-        result = await Runner(journal, policy, prepared, notify).run(plan, before.over(plan))
+        result = await Runner(journal, turns, prepared, notify).run(plan, before.over(plan))
         outcome = carried_out(ends(journal, run), failed=result.exit_code != 0)
     except asyncio.CancelledError:
         if not (after := ends(journal, run)).complete(plan):

@@ -9,10 +9,9 @@ from migrator.model.facts import SharedLink
 
 def taken(source: str, target: str, shared: Iterable[SharedLink]) -> tuple[str, ...]:
     """The links that a move takes, in words, sorted; up and down are two, for cables carry both ways at one time."""
-    over = [
-        f"link {link.name} {'up' if source in link.nodes else 'down'}" for link in shared if link.crossed(source, target)
-    ]
-    return tuple(sorted((f"node {source} up", f"node {target} down", *over)))
+    over = [link for link in shared if link.crossed(source, target)]
+    ways = (f"link {link.name} {'up' if source in link.nodes else 'down'}" for link in over)
+    return tuple(sorted((f"node {source} up", f"node {target} down", *ways)))
 
 
 def tangled(links: Sequence[SharedLink]) -> str:
