@@ -130,7 +130,8 @@ def _told(plan: Plan, container: str, when: dict[str, When], others: Sequence[Al
         f"why it moves: {why}",
         f"why there: {move.reason}",
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
-        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan",
+        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
+        f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
     ]
@@ -214,10 +215,11 @@ def _ends(*spans: When) -> tuple[str, str]:
 
 
 def _track(spans: Sequence[When], whole_s: float) -> str:
-    """Cells in which at least one of the moves is under way."""
+    """Cells in which at least one of the moves is under way, light, or paused, full."""
     cells = ["·"] * TIMELINE_CELLS
-    for span in spans:
-        first = min(int(span.start_s / whole_s * TIMELINE_CELLS), TIMELINE_CELLS - 1)
-        last = max(first + 1, round(span.end_s / whole_s * TIMELINE_CELLS))
-        cells[first:last] = "█" * (min(last, TIMELINE_CELLS) - first)
+    parts = [("░", s.start_s, s.pause_s) for s in spans] + [("█", s.pause_s, s.end_s) for s in spans]
+    for mark, start_s, end_s in parts:
+        first = min(int(start_s / whole_s * TIMELINE_CELLS), TIMELINE_CELLS - 1)
+        last = max(first + 1, round(end_s / whole_s * TIMELINE_CELLS))
+        cells[first:last] = mark * (min(last, TIMELINE_CELLS) - first)
     return "".join(cells)
