@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.model.facts import Cluster
-    from migrator.model.plan import Plan
+    from migrator.model.plan import Plan, PlannedMove
     from migrator.planner.look import Alternative, Use
     from migrator.planner.schedule import When
 
@@ -86,13 +86,20 @@ def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path 
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     if as_json:
-        *stops, last = [{"move": asdict(move), "when": asdict(when[move.name])} for move in plan.ways()[container]]
+        *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
         document: dict[str, Any] = {**last, "stop_overs": stops}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
     for line in _told(plan, container, when, others):
         click.echo(clean(line))
     return 0
+
+
+def _leg_json(plan: Plan, move: PlannedMove, when: dict[str, When]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    rates = asdict(plan.policy.rates(move.source, move.target))
+    return {"move": asdict(move), "when": asdict(when[move.name]), "rates": rates}
 
 
 def _followed(cluster: Cluster, plan: Plan) -> Cluster:
@@ -134,6 +141,7 @@ def _told(plan: Plan, container: str, when: dict[str, When], others: Sequence[Al
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
+        *(f"estimated {_rested(plan, leg)}" for leg in way),
     ]
     own = {leg.name for leg in way}
     waits = [plan.move(name) for name in dict.fromkeys(n for leg in way for n in leg.waits_for) if name not in own]
@@ -158,6 +166,24 @@ def _told(plan: Plan, container: str, when: dict[str, When], others: Sequence[Al
     lacking = [Reason(o.lacks, o.node) for o in others if o.lacks]
     lines += [f"not {reason}" for reason in classes(lacking)]
     return lines
+
+
+def _rested(plan: Plan, leg: PlannedMove) -> str:
+    """What the estimate of a move rests on, in words."""
+    from migrator.model.units import format_bytes, format_seconds
+
+    rates, pair = plan.policy.rates(leg.source, leg.target), f"{leg.source} -> {leg.target}"
+    if not rates.runs:
+        return f"by the default rates: nothing was learnt of {pair}"
+    steps = {
+        "dump": rates.dump_bytes_per_s,
+        "send": rates.send_bytes_per_s,
+        "restore": rates.restore_bytes_per_s,
+        "files": rates.files_bytes_per_s,
+    }
+    told = ", ".join(f"{step} {format_bytes(rate)}/s" for step, rate in steps.items())
+    fixed = f"{format_seconds(rates.pause_s)} of the pause and {format_seconds(rates.setup_s)} around it"
+    return f"by {rates.runs} migration{'s' * (rates.runs != 1)} {pair}: {told}; beside that {fixed}"
 
 
 def _print_uses(plan: Plan, used: Sequence[Use], everything: bool) -> None:

@@ -133,6 +133,9 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
 @click.pass_context
 def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool, as_json: bool, **rules: Any) -> int:
     """Empty the nodes: plan, show, ask, move everything elsewhere, and prove them empty."""
+    from dataclasses import replace
+
+    from migrator.cli.learning import learnt_for
     from migrator.cli.plan_text import print_plan
     from migrator.errors import BadInput
     from migrator.executor.apply import refuse_own_host
@@ -145,7 +148,8 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
     cluster = facts(ctx, None)
-    made = make_drain(cluster, nodes, policy_of(rules))
+    policy = replace(policy_of(rules), learnt=learnt_for(ctx, cluster.name))
+    made = make_drain(cluster, nodes, policy)
     if isinstance(made, Refusal):
         return refused(made, as_json)
     if not force:

@@ -20,7 +20,8 @@ from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration, Run
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster
-from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan import Plan, PlannedMove, Span
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
 from migrator.protocol.states import FINAL
 from migrator.steps.base import Move
@@ -30,8 +31,11 @@ _PLAN = TypeAdapter(Plan)
 _POLICY = TypeAdapter(Policy)
 
 
-def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, snapshot: str = "-") -> Plan:
+def plan_single(
+    fleet: Fleet, cluster: Cluster, container: str, target: str, policy: PlanPolicy | None = None, snapshot: str = "-"
+) -> Plan:
     """A plan of one move that a person named. The checks of the move itself decide whether it is a good one."""
+    policy = policy or PlanPolicy()
     fleet.file.entry(target)
     source, found = find_container(cluster, container)
     if source.name == target:
@@ -42,7 +46,8 @@ def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, sna
         raise Refused(
             f"container {container} does not run on {source.name}; start it with: migrator ct start {container}"
         )
-    estimate = estimate_move(found, source.link, cluster.node(target).link)
+    rates = policy.rates(source.name, target)
+    estimate = estimate_move(found, source.link, cluster.node(target).link, rates)
     move = PlannedMove(
         container=container,
         source=source.name,
@@ -51,6 +56,7 @@ def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, sna
         demand=found.reserved,
         reason="asked for by name",
         estimate=estimate,
+        pause=Span(round(estimate.duration_s - estimate.blackout_s, 3), estimate.duration_s),
     )
     return Plan(
         intent=f"move {container} to {target}",
@@ -59,6 +65,7 @@ def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, sna
         empties=(),
         moves=(move,),
         makespan_s=estimate.duration_s,
+        policy=policy,
     )
 
 
