@@ -183,6 +183,7 @@ class _Document(_Strict):
     blackout_s_max: Annotated[float | int, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
     leave_stopped: bool | None = None
+    overlapping_pauses: bool | None = None
     rules: list[RuleEntry] = []
 
 

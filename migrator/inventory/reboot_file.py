@@ -77,7 +77,7 @@ def to_document(reboot: Reboot) -> dict[str, Any]:
         "intent": reboot.intent,
         "kind": "reboot",
         "notes": list(reboot.notes),
-        "policy": asdict(reboot.policy),
+        "policy": plan_file.policy_document(reboot.policy),
         "refused": [_refused(one) for one in reboot.refused],
         "snapshot": reboot.snapshot,
         "version": reboot.version,
