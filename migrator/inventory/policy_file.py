@@ -197,6 +197,7 @@ class _Document(_Strict):
     moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
     leave_stopped: bool | None = None
     weights: WeightFields | None = None
+    overlapping_pauses: bool | None = None
     rules: list[RuleEntry] = []
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrator.model.policy import BLACKOUT_S_MAX
+from migrator.model.rates import DEFAULT_RATES, Rates
 from migrator.model.rules import Rule
 
 ANTI_AFFINITY = "anti-affinity"
@@ -44,6 +45,8 @@ class PlanPolicy:
     emptied of everything else. `rules` say who may be where, how many together, how many in motion and
     when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
     `weights` are for a rebalance alone.
+    `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
+    that estimates are made with, by source and target, where they are others than the defaults.
     """
 
     headroom_percent: int = 5
@@ -55,6 +58,12 @@ class PlanPolicy:
     headroom: Headroom = Headroom()
     start: str = ""
     weights: Weights = EVEN
+    overlapping_pauses: bool = False
+    learnt: dict[str, dict[str, Rates]] = field(default_factory=dict)
+
+    def rates(self, source: str, target: str) -> Rates:
+        """What moves between these nodes are estimated with."""
+        return self.learnt.get(source, {}).get(target, DEFAULT_RATES)
 
     @property
     def headrooms(self) -> tuple[int, int, int]:
