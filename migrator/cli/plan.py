@@ -138,7 +138,7 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
     cluster = facts(ctx, None)
-    made = make_drain(cluster, nodes, policy_of(rules))
+    made = make_drain(cluster, nodes, policy_of(rules, cluster))
     if isinstance(made, Refusal):
         return refused(made, as_json)
     if not force:
@@ -164,8 +164,8 @@ def facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
     return run_async(probe(), only_looks=True)
 
 
-def policy_of(given: dict[str, Any]) -> PlanPolicy:
-    """The rules among a command's options; what was not said is as the policy's defaults say."""
+def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
+    """The cluster's rules, then those of a policy file, then a command's options; else what the defaults say."""
     from dataclasses import fields
 
     from migrator.inventory import policy_file
@@ -173,7 +173,8 @@ def policy_of(given: dict[str, Any]) -> PlanPolicy:
     from migrator.model.rules import Window
 
     path = given.get("policy_path")
-    said = policy_file.load(path) if path is not None else {}
+    standing = cluster.policy.then(policy_file.load(path)) if path is not None else cluster.policy
+    said = standing.said
     if given.get("headroom_percent") is not None:
         said.pop("headroom", None)  # an option says it of all, and goes before the file
     asked = {f.name: given.get(f.name) for f in fields(PlanPolicy)}

@@ -39,7 +39,7 @@ def plan_reboot(ctx: click.Context, /, every: bool, label: str | None, **given: 
         raise BadInput("which nodes? say --all, or --label KEY=VALUE")
     cluster, notes = facts_asked(ctx, **given)
     names = labelled(cluster, label) if label else tuple(node.name for node in cluster.nodes)
-    made = reboot(cluster, names, digest(cluster), policy_of(given), label or "--all")
+    made = reboot(cluster, names, digest(cluster), policy_of(given, cluster), label or "--all")
     noted = tuple(replace(plan, notes=(*plan.notes, *notes)) for plan in made.groups)
     return _show(_folded(replace(made, groups=noted, notes=notes)), cluster, **given)
 

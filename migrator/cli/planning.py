@@ -58,7 +58,7 @@ def plan_drain(ctx: click.Context, /, nodes: tuple[str, ...], cordoned: bool, **
     marked = [node.name for node in cluster.nodes if node.cordon is not None] if cordoned else []
     if not nodes and not marked:
         raise BadInput("no node is cordoned" if cordoned else "which nodes? name them, or use --cordoned")
-    return show(make_drain(cluster, (*nodes, *marked), policy_of(given)), notes, **given)
+    return show(make_drain(cluster, (*nodes, *marked), policy_of(given, cluster)), notes, **given)
 
 
 @plan.command("evacuate")
@@ -70,7 +70,7 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
     from dataclasses import replace
 
     cluster, notes = facts_asked(ctx, **given)
-    made = make_drain(cluster, labelled(cluster, label), policy_of(given))
+    made = make_drain(cluster, labelled(cluster, label), policy_of(given, cluster))
     return show(replace(made, intent=f"evacuate {label}"), notes, **given)
 
 

@@ -56,7 +56,7 @@ def plan_rebalance(
     many = ITERATIONS if seconds is None else 2**62
     with _ending(seconds) as stop:
         terms = Terms(many if iterations is None else iterations, min_gain_percent / 100, stop)
-        made = rebalance(cluster, digest(cluster), policy_of(given), terms)
+        made = rebalance(cluster, digest(cluster), policy_of(given, cluster), terms)
     return show(made, notes, **given)
 
 
@@ -69,7 +69,7 @@ def plan_consolidate(ctx: click.Context, /, **given: Any) -> int:
     from migrator.planner.consolidate import consolidate
 
     cluster, notes = facts_asked(ctx, **given)
-    return show(consolidate(cluster, digest(cluster), policy_of(given)), notes, **given)
+    return show(consolidate(cluster, digest(cluster), policy_of(given, cluster)), notes, **given)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def plan_move(ctx: click.Context, /, words: tuple[str, ...], node: str | None, *
     cluster, notes = facts_asked(ctx, **given)
     _known(cluster, wishes)
     intent = f"move {' '.join(f'{name}={wishes[name]}' for name in sorted(wishes))}"
-    made = move(cluster, wishes, digest(cluster), policy_of(given), intent)
+    made = move(cluster, wishes, digest(cluster), policy_of(given, cluster), intent)
     return show(made, notes, **given)
 
 
@@ -51,7 +51,7 @@ def plan_return(ctx: click.Context, /, what: str, **given: Any) -> int:
     cluster, notes = facts_asked(ctx, **given)
     wishes, left = way_back(cluster, moves)
     known_nodes(cluster, tuple(wishes.values()))
-    made = move(cluster, wishes, digest(cluster), policy_of(given), f"return {intent}")
+    made = move(cluster, wishes, digest(cluster), policy_of(given, cluster), f"return {intent}")
     return show(made, (*left, *notes), **given)
 
 

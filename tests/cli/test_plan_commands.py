@@ -11,6 +11,8 @@ import pytest
 from migrator.inventory import plan_file, snapshot
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
+from migrator.model.plan_policy import Standing
+from migrator.model.rules import Ban
 from migrator.model.what_if import after
 from migrator.protocol.states import FORWARD, State
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
@@ -289,6 +291,23 @@ def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrato
     policy.write_text("rules: [{rule: pin, containers: a}]\n")
     code, _, err = migrator(*words)
     assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)
+
+
+def test_rules_of_the_cluster_file_hold_from_its_snapshot_and_a_policy_file_adds_to_them_or_replaces_them(
+    migrator, tmp_path
+):
+    facts, policy = tmp_path / "facts.json", tmp_path / "policy.yaml"
+    standing = Standing(headroom_percent=20, rules=(Ban("a", ("n2",)),))
+    snapshot.save(replace(cluster(node("n1", ct("a")), node("n2"), node("n3")), policy=standing), facts)
+    words = ("plan", "drain", "n1", "--snapshot", facts, "--json")
+    alone = json.loads(migrator(*words)[1])
+    assert ([m["target"] for m in alone["moves"]], alone["policy"]["headroom_percent"]) == (["n3"], 20)
+    policy.write_text("rules: [{rule: ban, containers: a, nodes: [n3]}]\n")
+    code, _, err = migrator(*words, "--policy", policy)
+    assert (code, err.count("rule ban")) == (3, 2)
+    policy.write_text("replace_rules: true\nrules: [{rule: ban, containers: a, nodes: [n3]}]\n")
+    other = json.loads(migrator(*words, "--policy", policy, "--headroom", "7")[1])
+    assert ([m["target"] for m in other["moves"]], other["policy"]["headroom_percent"]) == (["n2"], 7)
 
 
 def test_a_time_that_is_none_is_one_line_and_a_time_window_is_planned_from_it(migrator, fits, tmp_path):
