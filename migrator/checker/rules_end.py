@@ -22,6 +22,7 @@ from migrator.model.rules import (
     Pin,
     Priority,
     Rule,
+    Span,
     Spread,
     SurviveLoss,
     Window,
@@ -50,8 +51,8 @@ def end_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[F
             if worse and not any(note.startswith(f"soft rule {number} ") for note in plan.notes):
                 text = f"soft rule {number} ({rule.rule}) is broken at {worse[0]}, and the plan does not say so"
                 yield Finding(Code.SOFT_UNSAID, text)
-        elif isinstance(rule, (Spread, Crowd, Affinity)):
-            code = {Spread: Code.SPREAD, Crowd: Code.CROWDED, Affinity: Code.APART}[type(rule)]
+        elif isinstance(rule, (Spread, Span, Crowd, Affinity)):
+            code = {Spread: Code.SPREAD, Span: Code.SPREAD, Crowd: Code.CROWDED, Affinity: Code.APART}[type(rule)]
             for place in worse:
                 yield Finding(code, f"at the end {_said(rule, place, after[place])}")
 
@@ -84,6 +85,11 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
             return {place: count - rule.at_most for place, count in counts.items() if count > rule.at_most}
         case SurviveLoss() | Budget() | Priority() | Window():
             return {}  # survival.py, budgets.py, turns.py, windows.py
+    return _broken_by_domain(rule, at)
+
+
+def _broken_by_domain(rule: Spread | Span | Affinity, at: list[tuple[_Home, NodeFacts]]) -> dict[str, int]:
+    """The same for rules that count the domains of a group."""
     members: dict[str, dict[str, int]] = {}
     for home, node in at:
         if rule.label in home.labels:
@@ -92,6 +98,9 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
             domains[domain] = domains.get(domain, 0) + 1
     if isinstance(rule, Affinity):
         return {group: len(domains) - 1 for group, domains in members.items() if len(domains) > 1}
+    if isinstance(rule, Span):
+        wanted = {group: min(rule.at_least, sum(domains.values())) for group, domains in members.items()}
+        return {group: wanted[group] - len(d) for group, d in members.items() if wanted[group] > len(d)}
     return {
         f"{group} in {domain}": count - rule.at_most
         for group, domains in members.items()
@@ -103,4 +112,6 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
 def _said(rule: Rule, place: str, amount: int) -> str:
     if isinstance(rule, Affinity):
         return f"{place} is in {amount + 1} places, and is to be together"
+    if isinstance(rule, Span):
+        return f"{place} is in {amount} of {rule.domain} too few, at least {rule.at_least} are asked for"
     return f"there are {amount} too many of {place}" if isinstance(rule, Spread) else f"{place} holds {amount} too many"

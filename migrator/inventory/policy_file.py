@@ -21,7 +21,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from migrator.errors import BadInput
 from migrator.inventory.files import read_text
 from migrator.model.plan_policy import Headroom, Standing
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    Fence,
+    Pin,
+    Priority,
+    Rule,
+    Span,
+    Spread,
+    SurviveLoss,
+    Window,
+)
 from migrator.model.windows import parse_opening
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
@@ -72,11 +85,20 @@ class _Spread(_Entry):
     rule: Literal["spread"]
     label: Label
     domain: Label
-    at_most: Count
+    at_most: Count | None = None
+    at_least: Annotated[int, Field(ge=2, le=16)] | None = None
     continuous: bool = True
 
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("give at_most (containers in one domain) or at_least (domains); for both write two rules")
+        return self
+
     def value(self) -> Rule:
-        return Spread(self.label, self.domain, self.at_most, continuous=self.continuous, **self.strength)
+        if self.at_most is not None:
+            return Spread(self.label, self.domain, self.at_most, continuous=self.continuous, **self.strength)
+        return Span(self.label, self.domain, self.at_least or 0, continuous=self.continuous, **self.strength)
 
 
 class _Crowd(_Entry):

@@ -83,11 +83,14 @@ class Groups:
         self.peak, self.before = dict(self.now), dict(self.now)
         self._none: Ints = np.zeros(len(self.names), np.int64)
         self._at: dict[str, int | None] = {}  # where those are that are not at home: None is nowhere yet
+        self._ways: dict[str, dict[str, tuple[int, int | None]]] = {}  # of each group who moves: from, and to
+        self.strange: set[str] = set()  # those that `first` does not count
 
     def copy(self) -> Groups:
         """One to be changed by itself."""
         other = copy(self)
         other.now, other.peak, other._at = dict(self.now), dict(self.peak), dict(self._at)
+        other._ways, other.strange = dict(self._ways), set(self.strange)
         return other
 
     def code(self, node: NodeFacts) -> int:
@@ -118,6 +121,20 @@ class Groups:
         """Members that were in each domain before anything moved."""
         return self.before.get(value, self._none)
 
+    def size(self, mover: Mover, value: str) -> int:
+        """How many members its group has, itself among them."""
+        return int(self.first(value).sum()) + (mover.name in self.strange)
+
+    def ways(self, mover: Mover, value: str) -> list[tuple[int, int | None]]:
+        """From and to which domain the others of its group move; None is not known yet."""
+        return [way for name, way in self._ways.get(value, {}).items() if name != mover.name]
+
+    def forget(self, mover: Mover) -> None:
+        """As if all were as it is now, with the mover nowhere."""
+        self.before = dict(self.now)
+        self._ways = {}
+        self.strange.add(mover.name)
+
     def visit(self, mover: Mover, node: NodeFacts) -> None:
         """The mover may be on that node for a while."""
         value = self.value(mover)
@@ -127,6 +144,7 @@ class Groups:
     def absent(self, mover: Mover) -> None:
         """The mover is in no count."""
         self._at[mover.name] = None
+        self.strange.add(mover.name)
 
     def put(self, mover: Mover, node: NodeFacts | None) -> None:
         """The mover is now to be on that node, or nowhere yet."""
@@ -141,6 +159,7 @@ class Groups:
                 if code != home:
                     self._add(self.peak, value, code, sign)
         self._at[mover.name] = at
+        self._ways[value] = self._ways.get(value, {}) | {mover.name: (home, at)}
 
     def _add(self, table: Table, value: str, code: int, sign: int) -> None:
         counts = table.get(value, self._none).copy()

@@ -17,9 +17,11 @@ from migrator.model.rules import (
     Ban,
     Budget,
     Crowd,
+    Fence,
     Pin,
     Priority,
     Rule,
+    Span,
     Spread,
     SurviveLoss,
     Window,
@@ -75,10 +77,17 @@ def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
                 for name, count in sorted(counts.items())
                 if count > rule.at_most
             }
+        case Span():
+            return _too_few(rule, there)
         case Affinity():
             return _apart(rule, there)
         case SurviveLoss() | Budget() | Priority() | Window():
             return {}  # they look at nodes that are gone (survival.py), or at moves
+        case Ban() | Fence() | Pin():
+            return _misplaced(rule, there)
+
+
+def _misplaced(rule: Ban | Fence | Pin, there: Sequence[Placed]) -> dict[str, Wrong]:
     found = {}
     for p in there:
         name = p.container.name
@@ -135,19 +144,34 @@ def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:
     return found
 
 
+def _too_few(rule: Span, there: Sequence[Placed]) -> dict[str, Wrong]:
+    found = {}
+    for value, homes in _homes(rule, there).items():
+        wanted, domains = min(rule.at_least, len(homes)), sorted(set(homes))
+        if len(domains) < wanted:
+            where = ", ".join(domain_name(rule.domain, name) for name in domains)
+            text = f"{rule.label}={value} is in {where}, it should be in {wanted} of {rule.domain}"
+            found[value] = Wrong(wanted - len(domains), text)
+    return found
+
+
 def _apart(rule: Affinity, there: Sequence[Placed]) -> dict[str, Wrong]:
-    domains: dict[str, set[str]] = defaultdict(set)
+    found = {}
+    for value, homes in _homes(rule, there).items():
+        domains = sorted(set(homes))
+        if len(domains) > 1:
+            where = ", ".join(domain_name(rule.domain, name) for name in domains)
+            found[value] = Wrong(len(domains) - 1, f"{rule.label}={value} is apart, in {where}")
+    return found
+
+
+def _homes(rule: Span | Affinity, there: Sequence[Placed]) -> dict[str, list[str]]:
+    """For each group the domain of each of its members; groups sorted."""
+    homes: dict[str, list[str]] = defaultdict(list)
     for p in there:
         if rule.label in p.labels:
-            domains[p.labels[rule.label]].add(domain_of(p.node.labels, p.node.name, rule.domain))
-    return {
-        value: Wrong(
-            len(found) - 1,
-            f"{rule.label}={value} is apart, in {', '.join(domain_name(rule.domain, name) for name in sorted(found))}",
-        )
-        for value, found in sorted(domains.items())
-        if len(found) > 1
-    }
+            homes[p.labels[rule.label]].append(domain_of(p.node.labels, p.node.name, rule.domain))
+    return dict(sorted(homes.items()))
 
 
 def domain_name(label: str, domain: str) -> str:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Span, Spread, selected, selects
 from migrator.planner.counting import Crowds, Groups
 from migrator.planner.placement import Mover
 from migrator.planner.rule_notes import domain_name
+from migrator.planner.spans import too_few
 
-Placing = Ban | Fence | Pin | Spread | Crowd | Affinity
+Placing = Ban | Fence | Pin | Spread | Span | Crowd | Affinity
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -38,7 +39,7 @@ class Rulebook:
         self.groups: dict[tuple[str, str], Groups] = {}
         everywhere = tuple(everywhere)
         for rule in self.rules:
-            if isinstance(rule, (Spread, Affinity)) and (rule.label, rule.domain) not in self.groups:
+            if isinstance(rule, (Spread, Span, Affinity)) and (rule.label, rule.domain) not in self.groups:
                 self.groups[rule.label, rule.domain] = Groups(rule.label, rule.domain, nodes, everywhere)
         self._everything: Mask = np.ones(len(nodes), bool)
         self._nothing: Mask = np.zeros(len(nodes), bool)
@@ -58,7 +59,11 @@ class Rulebook:
         """
         mask = self._everything
         for rule in self.hard:
-            if not passing or getattr(rule, "continuous", True):
+            if passing and isinstance(rule, Span) and rule.continuous:
+                groups = self.groups[rule.label, rule.domain]
+                if groups.value(mover) is not None:  # one domain more to be in, and it may be in any of them
+                    mask = mask & (groups.codes == groups.code(mover.source))
+            elif not passing or getattr(rule, "continuous", True):
                 mask = mask & ~self.closed(rule, mover)
         return mask
 
@@ -86,7 +91,7 @@ class Rulebook:
         """As if it had been nowhere at first: what is told of other nodes is then about it beside all the others."""
         self.leave([mover])
         for groups in self.groups.values():
-            groups.before = dict(groups.now)
+            groups.forget(mover)
 
     def visit(self, mover: Mover, index: int) -> None:
         """Counts a container that is on a node for a while, beside where it is at the end."""
@@ -114,6 +119,8 @@ class Rulebook:
         match rule:
             case Spread():
                 return self._closed_by_spread(rule, mover)
+            case Span():
+                return too_few(rule, self.groups[rule.label, rule.domain], mover)
             case Affinity():
                 return self._closed_by_affinity(rule, mover)
             case Crowd():
@@ -156,12 +163,15 @@ class Rulebook:
     def _broken(self, rule: Placing, mover: Mover) -> Mask:
         """Where a container breaks a rule once more than if it were nowhere."""
         match rule:
-            case Spread() | Affinity():
+            case Spread() | Span() | Affinity():
                 groups = self.groups[rule.label, rule.domain]
                 value = groups.value(mover)
                 if value is None:
                     return self._nothing
                 others = groups.others(mover, value)
+                if isinstance(rule, Span):
+                    short = np.count_nonzero(others) < min(rule.at_least, groups.size(mover, value))
+                    return (others > 0)[groups.codes] if short else self._nothing
                 if isinstance(rule, Spread):
                     return (others >= rule.at_most)[groups.codes]
                 return (others == 0)[groups.codes] if others.any() else self._nothing
@@ -198,6 +208,8 @@ class Rulebook:
             where = domain_name(rule.domain, groups.names[groups.code(node)])
             there = f"{counts[groups.code(node)]} of {rule.label}={value} are in {where} or come there"
             return f"at most {rule.at_most}, {there}"
+        if isinstance(rule, Span):
+            return f"at least {rule.at_least} of {rule.domain}, and {rule.label}={value} would be in fewer"
         counts = groups.first(value) if rule.continuous else groups.others(mover, value)
         homes = [name for name, count in zip(groups.names, counts, strict=True) if count]
         where = ", ".join(domain_name(rule.domain, name) for name in homes[:3])

@@ -15,7 +15,20 @@ from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    Fence,
+    Pin,
+    Priority,
+    Rule,
+    Span,
+    Spread,
+    SurviveLoss,
+    Window,
+)
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -161,6 +174,34 @@ def crowded_domain_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> 
     return under(Spread("anti-affinity", "rack", 1, continuous=False))(fleet, plan, move)
 
 
+def in_one_rack_only(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two of a service, in two racks at first, that come to one."""
+    other = another(plan, move)
+    elsewhere = next(n.name for n in fleet.nodes if n.name not in (move.source, move.target))
+    found, racks = source_of(fleet, other), {move.source: "r0", elsewhere: "r1", move.target: "r2"}
+    rest = tuple(c for c in fleet.node(move.source).containers if c is not found)
+    fleet = with_guest(with_node(fleet, move.source, containers=rest), elsewhere, found)
+    for name, rack in racks.items():
+        fleet = with_node(fleet, name, labels={"rack": rack})
+    plan = with_move(plan, other, source=elsewhere, target=move.target)
+    pair = [m for m in plan.moves if m.container in (move.container, other.container)]
+    return with_labels(fleet, tuple(pair), {"app": "web"}), plan
+
+
+def too_few_racks_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    fleet, plan = in_one_rack_only(fleet, plan, move)
+    return under(Span("app", "rack", 2, continuous=False))(fleet, plan, move)
+
+
+def too_few_racks_on_the_way(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two of a service that change racks one after the other: in between both are in one."""
+    fleet, plan = in_one_rack_only(fleet, plan, move)
+    other = next(m for m in plan.moves if m.target == move.target and m.source != move.source)
+    goal = fleet.node(move.source).name
+    plan = with_move(plan, other, target=goal, waits_for=(move.container,))
+    return under(Span("app", "rack", 2))(fleet, replace(plan, empties=()), move)
+
+
 def silence(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     """A soft rule that is broken, in a plan that does not say so."""
     return under(Ban(move.container, (move.target,), soft=True))(fleet, plan, move)
@@ -223,6 +264,8 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
     (Code.CROWDED, crowded_at_the_end),
     (Code.SPREAD, crowded_domain_at_the_end),
+    (Code.SPREAD, too_few_racks_at_the_end),
+    (Code.SPREAD, too_few_racks_on_the_way),
 ]
 
 

@@ -11,7 +11,7 @@ import pytest
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
 from migrator.model.plan_policy import Headroom, Standing
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Spread, SurviveLoss, Window
+from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Span, Spread, SurviveLoss, Window
 
 TEXT = """
 headroom_percent: 10
@@ -29,6 +29,7 @@ rules:
   - {rule: disruption-budget, label: app, at_most: 1}
   - {rule: priority, containers: app=db, level: 10}
   - {rule: window, containers: app=db, open: ["mon-fri 22:00-04:00"], zone: Europe/Berlin}
+  - {rule: spread, label: app, domain: zone, at_least: 3}
 """
 
 
@@ -51,6 +52,7 @@ def test_every_rule_is_read(tmp_path: Path):
             Budget("app", 1),
             Priority("app=db", 10),
             Window("app=db", ("mon-fri 22:00-04:00",), "Europe/Berlin"),
+            Span("app", "zone", 3),
         ),
     )
 
@@ -88,6 +90,13 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
             "rules.10.window.zone: there is no time zone 'Europe/Atlantis'",
         ),
         ("mon-fri 22", "mon-fri 25", "rules.10.window.open.0: 'mon-fri 25:00-04:00': the hours of a window"),
+        ("at_least: 3", "at_least: 1", "rules.11.spread.at_least: Input should be greater than or equal to 2"),
+        (
+            "at_least: 3",
+            "at_least: 3, at_most: 2",
+            "rules.11.spread: give at_most (containers in one domain) or",
+        ),
+        (", at_least: 3", "", "rules.11.spread: give at_most"),
         ("label: tier", "tier: x", "rules.5.affinity.label"),
         ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
