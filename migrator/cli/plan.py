@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migrator.model.facts import Cluster
     from migrator.model.plan import Plan, Refusal
     from migrator.model.plan_policy import PlanPolicy
+    from migrator.model.rules import Rule
 
 F = TypeVar("F", bound=Callable[..., Any])
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -61,6 +62,13 @@ def rules(command: F) -> F:
             "--start",
             metavar="TIME",
             help="When the plan is to start, such as 2026-03-01T22:00, for rules with time windows (default: now).",
+        ),
+        click.option(
+            "--waive",
+            type=click.IntRange(min=1),
+            multiple=True,
+            metavar="NUMBER",
+            help="Without this rule, by the number that a refusal or a note tells; may be repeated.",
         ),
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
@@ -181,12 +189,25 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
     said |= {
         name: value for name, value in asked.items() if value not in (None, ()) and value is not False
     }  # 0 is said
+    if given.get("waive"):
+        said["rules"] = _waived(said["rules"], given["waive"])
     said.pop("start", None)
     if given.get("start") is not None or any(isinstance(rule, Window) for rule in said.get("rules", ())):
         said["start"] = _start(given.get("start"))
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))
     return PlanPolicy(**said)
+
+
+def _waived(rules: tuple[Rule, ...], numbers: tuple[int, ...]) -> tuple[Rule, ...]:
+    """The rules without those of these numbers, counted from 1."""
+    from migrator.errors import BadInput
+
+    for number in numbers:
+        if number > len(rules):
+            count = f"there are {len(rules)} rules" if len(rules) > 1 else f"there is {len(rules) or 'no'} rule"
+            raise BadInput(f"--waive: there is no rule {number}; {count}")
+    return tuple(rule for number, rule in enumerate(rules, 1) if number not in numbers)
 
 
 def _start(text: str | None) -> str:
@@ -219,9 +240,16 @@ def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> 
     """A plan to empty nodes of the cluster, made from these facts."""
     from migrator.inventory.snapshot import digest
     from migrator.planner.drain import drain as plan_to_drain
+    from migrator.planner.remedies import helped
 
     known_nodes(cluster, nodes)
-    return plan_to_drain(cluster, nodes, digest(cluster), policy)
+    known = digest(cluster)
+    return helped(
+        plan_to_drain(cluster, nodes, known, policy),
+        cluster,
+        policy,
+        lambda facts, rules: plan_to_drain(facts, nodes, known, rules),
+    )
 
 
 def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:

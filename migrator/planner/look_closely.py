@@ -10,6 +10,7 @@ from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.construct import Built, Choice
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.room import Load
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.search import Barred, Found, Sites, assign, options
 
@@ -47,7 +48,7 @@ def place_closely(
                     closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
         barriers = _by_container(closed)
         stuck = [_stuck(mover, filled, sites, barriers.get(mover.name, {})) for mover in built.stuck]
-        return built.choices, stuck, _doubts(Found({}, filled, built.stuck))
+        return built.choices, stuck, _doubts(Found({}, filled, built.stuck, proved=len(movers) == 1))
     closed = _barred(movers, targets, policy)
     found = assign(movers, sites, closed)
     barriers = _by_container(closed)
@@ -89,7 +90,8 @@ def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Mapping[str, tuple
             continue
         lacking = alone[name].lacks(mover) or site.lacks(mover)
         if lacking:
-            reasons.append(Reason(lacking, name))
+            short = site.short(mover)
+            reasons.append(Reason(lacking, name, None if short == Load() else (short.limits, short.measured)))
     if not reasons:
         reasons = [Reason("there is no other node")]
     return Stuck(mover.name, mover.source.name, tuple(sorted(reasons, key=lambda reason: reason.node)))
