@@ -208,4 +208,4 @@ def _count(there: dict[Key, Counter[int]], key: Key, index: int, sign: int) -> N
 def _machine(node: NodeFacts) -> object:
     """Equal for nodes that are alike in all that compatibility asks of a machine."""
     tools = (node.criu, node.runc, node.rsync)
-    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges)
+    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges, node.features)

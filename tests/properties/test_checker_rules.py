@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
-from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan import Plan, PlannedMove, Refusal
 from migrator.model.plan_policy import Headroom
 from migrator.model.rules import (
     Affinity,
@@ -30,6 +30,8 @@ from migrator.model.rules import (
     Window,
 )
 from migrator.planner.drain import drain
+from migrator.planner.moves import move as by_name
+from migrator.planner.rebalance import Terms, rebalance
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
 Broken = tuple[Cluster, Plan]
@@ -352,6 +354,9 @@ def test_a_soft_rule_is_no_finding_and_never_makes_a_plan_stale(drawn: tuple[Clu
         {"runc": ""},
         {"rsync": ""},
         {"criu": "4.2"},
+        {"runc": "1.1.14"},
+        {"features": ("timens",)},
+        {"cordon": "operator"},
         {"bridges": ("br1",)},
         {"templates": {"debian": "sha256:other"}},
         {"inodes_available": 9},
@@ -365,10 +370,14 @@ def test_a_target_of_another_kind_is_found_and_never_planned(
 ) -> None:
     fleet, plan, move = drawn
     changed = with_node(fleet, move.target, **facts)
-    assert Code.INCOMPATIBLE in {finding.code for finding in check(changed, plan, plan.policy)}
+    found = Code.TARGET_CORDONED if "cordon" in facts else Code.INCOMPATIBLE
+    assert found in {finding.code for finding in check(changed, plan, plan.policy)}
     again = drain(changed, ["n0"], "-", plan.policy)
     if isinstance(again, Plan):
         assert move.target not in {other.target for other in again.moves}
+    even = rebalance(changed, "-", plan.policy, Terms(iterations=20, min_gain=0.0))
+    assert move.target not in {other.target for other in even.moves if other.source == move.source}
+    assert isinstance(by_name(changed, {move.container: move.target}, "-", plan.policy, "move"), Refusal)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
