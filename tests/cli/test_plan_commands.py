@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from migrator.demo.fleets import fleet_text
 from migrator.inventory import plan_file, snapshot
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
@@ -406,3 +407,18 @@ def test_a_run_or_plan_file_that_is_not_there_is_one_line(migrator, tmp_path, mo
         code, out, err = migrator("plan", "return", what, "--snapshot", THREE)
         assert (code, out) == (2, "")
         assert what in one_line(err)
+
+
+def test_an_uplink_of_each_rack_is_in_the_imported_snapshot(migrator, tmp_path):
+    fleet, facts = tmp_path / "fleet.data", tmp_path / "facts.json"
+    fleet.write_text(fleet_text(8, 20, 1, racks=2))
+    words = ("import", "ganeti", fleet, "-o", facts, "--link", "10Gbit")
+    assert migrator(*words, "--uplink", "rack=20Gbit")[0] == 0
+    links = snapshot.load(facts).links
+    assert [(link.name, len(link.nodes), link.up_bytes_per_s) for link in links] == [
+        ("r1-up", 4, 2_500_000_000),
+        ("r2-up", 4, 2_500_000_000),
+    ]
+    for wrong, said in (("rack", "is not LABEL=SPEED"), ("row=1Gbit", "no node has a label"), ("rack=fast", "fast")):
+        code, _, err = migrator(*words, "--uplink", wrong)
+        assert (code, said in err) == (2, True)
