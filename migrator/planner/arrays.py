@@ -114,7 +114,7 @@ class Targets:
             and (rest >= 0).all()
             and all(rest[column] >= images for column in MEMORY_COLUMNS)
             and not any(index in taken for taken in self._taken(mover))
-            and not self.rules.why_not(mover, index)
+            and not any(self.rules.closed(rule, mover)[index] for rule in self.rules.hard)
             and self._suited(mover)[self._kinds[index]]
             and self._right_template(mover)[index]
         )

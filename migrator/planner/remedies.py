@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
@@ -23,8 +24,8 @@ from migrator.planner.placement import Mover, barred, machine_differences
 from migrator.planner.room import Load, images_in, room_of, stay_of
 
 Again = Callable[[Cluster, PlanPolicy], Plan | Refusal]
-WORK_MAX = 2_000_000  # tries times nodes times containers
-TRIES_MIN, TRIES_MAX = 4, 100
+WORK_MAX = 40_000  # tries times what each is asked: some seconds
+TRIES_MAX = 100
 CONTAINERS_MAX, ROOMS_MAX, LIKES_MAX = 8, 4, 4
 ROOM, CORDON, PAUSE, RULE, NODE = range(5)  # kinds of changes; the first are the smallest
 
@@ -64,8 +65,11 @@ def helped(made: Plan | Refusal, cluster: Cluster, policy: PlanPolicy, again: Ag
 def remedies(refusal: Refusal, cluster: Cluster, policy: PlanPolicy, again: Again) -> Remedies:
     """What would do, by trying."""
     tried = _Tries(refusal, cluster, policy, again)
-    for change in (*_nodes_more(refusal, cluster, policy), *_rules_less(cluster, policy)):
+    for change in (*_nodes_more(refusal, cluster, policy), *_rules_less(cluster, policy, 1)):
         tried.attempt(change)
+    if not any(change.kind == RULE for change, _, _ in tried.done):
+        for change in _rules_less(cluster, policy, 2):
+            tried.attempt(change)
     for stuck in refusal.containers[:CONTAINERS_MAX]:
         mover = _mover(cluster, stuck)
         if mover is not None:
@@ -82,8 +86,8 @@ class _Tries:
     """The changes that have been tried and did something: for whom, and whether for all."""
 
     def __init__(self, refusal: Refusal, cluster: Cluster, policy: PlanPolicy, again: Again) -> None:
-        size = len(cluster.nodes) * max(1, sum(len(node.containers) for node in cluster.nodes))
-        self.left = min(TRIES_MAX, max(TRIES_MIN, WORK_MAX // size))
+        there = sum(len(node.containers) for node in cluster.nodes)
+        self.left = min(TRIES_MAX, WORK_MAX // max(1, there + len(cluster.nodes) * len(refusal.containers)))
         self.done: list[tuple[Change, frozenset[str], bool]] = []
         self.again = again
         self.stuck = frozenset(stuck.container for stuck in refusal.containers)
@@ -147,19 +151,19 @@ def _nodes_more(refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> Itera
         yield Change(NODE, number, text, with_nodes(cluster, [(name, like)]), policy)
 
 
-def _rules_less(cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:
-    """One hard rule that is waived, or one label by which containers are kept apart."""
-    for number, rule in enumerate(policy.rules, 1):
-        if not rule.soft:
-            rest = tuple(other for place, other in enumerate(policy.rules, 1) if place != number)
-            text = f"without rule {number} ({rule.rule}; --waive {number})"
-            yield Change(RULE, number, text, cluster, replace(policy, rules=rest))
-    for place, key in enumerate(policy.anti_affinity):
+def _rules_less(cluster: Cluster, policy: PlanPolicy, count: int) -> Iterator[Change]:
+    """So many hard rules that are waived; or, for one, a label by which containers are kept apart."""
+    hard = [number for number, rule in enumerate(policy.rules, 1) if not rule.soft]
+    for place, numbers in enumerate(combinations(hard, count)):
+        rest = tuple(rule for number, rule in enumerate(policy.rules, 1) if number not in numbers)
+        names = " and ".join(f"{number} ({policy.rules[number - 1].rule})" for number in numbers)
+        flags = " ".join(f"--waive {number}" for number in numbers)
+        text = f"without rule{'s' if count > 1 else ''} {names}: {flags}"
+        yield Change(RULE, count * len(policy.rules) + place, text, cluster, replace(policy, rules=rest))
+    for place, key in enumerate(policy.anti_affinity if count == 1 else ()):
         keys = tuple(other for other in policy.anti_affinity if other != key)
-        change = replace(policy, anti_affinity=keys)
-        yield Change(
-            RULE, len(policy.rules) + 1 + place, f"without keeping apart what has the same {key}", cluster, change
-        )
+        text = f"without keeping apart what has the same {key}"
+        yield Change(RULE, 2 * len(policy.rules) + place, text, cluster, replace(policy, anti_affinity=keys))
 
 
 def _marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:

@@ -119,6 +119,8 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
         return
     before, after = placed(nodes, {}), placed(nodes, moved)
     for number, rule in enumerate(policy.rules, 1):
+        yield from (f"rule {number} ({rule.rule}): {text}" for text in _idle(rule, nodes, before))
+    for number, rule in enumerate(policy.rules, 1):
         old, new = wrongs(rule, before), wrongs(rule, after)
         if rule.soft and new:
             more = any(wrong.amount > (old[at].amount if at in old else 0) for at, wrong in new.items())
@@ -127,6 +129,21 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
         elif not rule.soft and old:
             end = "stays so" if new else "is mended by this plan"
             yield f"rule {number} ({rule.rule}) is broken already and {end}: {_some(new or old)}"
+
+
+def _idle(rule: Rule, nodes: Sequence[NodeFacts], there: Sequence[Placed]) -> Iterator[str]:
+    """What a rule names and nothing is: as likely a slip of the pen as a service that is gone."""
+    selector, label = getattr(rule, "containers", ""), getattr(rule, "label", "")
+    if selector and not any(selects(selector, p.container.name, p.labels) for p in there):
+        yield f"no container is {selector}"
+    if label and not any(label in p.labels for p in there):
+        yield f"no container has a label {label}"
+    for wanted in getattr(rule, "nodes", ()):
+        if not any(selects(wanted, node.name, node.labels) for node in nodes):
+            yield f"no node is {wanted}"
+    domain = getattr(rule, "domain", "")
+    if domain and not any(domain in node.labels for node in nodes):
+        yield f"no node has a label {domain}"
 
 
 def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:

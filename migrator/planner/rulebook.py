@@ -75,11 +75,9 @@ class Rulebook:
         return price
 
     def why_not(self, mover: Mover, index: int) -> str:
-        """The hard rule that closes a node to a container, in words; empty if none does."""
-        for rule in self.hard:
-            if self.closed(rule, mover)[index]:
-                return f"rule {rule.rule}: {self._said(rule, mover, index)}"
-        return ""
+        """The hard rules that close a node to a container, in words; empty if none does."""
+        closing = (rule for rule in self.hard if self.closed(rule, mover)[index])
+        return "; ".join(f"rule {rule.rule}: {self._said(rule, mover, index)}" for rule in closing)
 
     def leave(self, movers: Iterable[Mover]) -> None:
         """These will leave where they are, and have no place yet."""
