@@ -36,6 +36,7 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
         "decision": str(progress.decision) if progress.decision else None,
         "error": progress.error or None,
         "gate_error": gate_error(journal, migration) or None,
+        "unsent": progress.reached.get(State.FENCED, {}).get("unsent", 0),
         "blackout_ms": blackout_ms(history),
         "duration_ms": history[-1].at_ms - history[0].at_ms if history else 0,
         "bytes": sum(int(d.get("sent_bytes", 0)) + int(d.get("image_bytes", 0)) for d in progress.reached.values()),
@@ -49,7 +50,7 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
 
 
 def blackout_ms(history: list[Event]) -> int | None:
-    """From the order to freeze until the container ran again, on either side.
+    """From the freeze until the container ran again, on either side: from the order to, less what it waited for rest.
 
     Where a watchdog gave it back, by its node's clock. None when it never was frozen, and when nobody knows when it ran
     again: the node has rebooted since, or it started cold.
@@ -57,6 +58,7 @@ def blackout_ms(history: list[Event]) -> int | None:
     frozen = next((e.at_ms for e in history if e.state is State.FENCED and e.phase is Phase.BEGIN), None)
     if frozen is None:
         return None
+    frozen += next((e.data.get("quiet_ms", 0) for e in history if e.state is State.FENCED and e.phase is Phase.END), 0)
     for event in history:
         if event.phase is Phase.END and event.state is State.RELEASED:
             return event.at_ms - frozen

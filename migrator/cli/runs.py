@@ -68,6 +68,8 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
             )
         if compared := predicted_line(moved[migration.id]):
             click.echo(f"  {compared}")
+        if unsent := moved[migration.id]["unsent"]:
+            click.echo(f"  closed connections whose last bytes their clients did not take in time: {unsent}")
         if why := moved[migration.id]["gate_error"]:
             click.echo(clean(f"  {cut_off(migration.container, migration.target, why)}"))
         if migration.id in unfinished:

@@ -58,12 +58,20 @@ async def carry_out(move: Move, journal: Journal) -> None:
     here, there = (seen.source, seen.target) if source_kept else (seen.target, seen.source)
     work = _Settled(move, journal, data, keep, other, here, there)
     _refuse_unsafe(work)
-    await _take_over(work)
-    if work.leftover:
-        await _stand_down(work)
-    if not work.kept:
-        await _keep(work)
-        journal.record(move.id, (State.SETTLED, Phase.END, {**data, "kept": True}))
+    try:
+        await _take_over(work)
+        if work.leftover:
+            await _stand_down(work)
+        if not work.kept:
+            await _keep(work)
+            journal.record(move.id, (State.SETTLED, Phase.END, {**data, "kept": True}))
+    except FailedSafe as error:
+        if work.kept:
+            raise
+        raise NeedsOperator(
+            f"container {move.name} is settled to run on {keep.node.name}, and that is not done yet: {error}; "
+            f"when that is mended run: migrator resume {move.run}"
+        ) from error
     await _clean(work)
     journal.record(move.id, (State.ROLLED_BACK if source_kept else State.DONE, Phase.END, {}))
 
@@ -125,13 +133,7 @@ async def _keep(work: _Settled) -> None:
         await node.call("settle", move.name, move.token, work.generation)
     if (await look(node, move.name)).alive:
         return
-    try:
-        await node.call("ct-start", move.name, timeout_s=60)
-    except MigratorError as error:
-        raise NeedsOperator(
-            f"container {move.name} is settled to run on {node.name} and does not start there: {error}; "
-            f"when that is mended run: migrator resume {move.run}"
-        ) from error
+    await node.call("ct-start", move.name, timeout_s=60)
 
 
 async def _wake(work: _Settled, here: Observation) -> None:

@@ -258,6 +258,7 @@ def leftovers(world: World) -> Iterator[str]:
         for ct, keeper in ram.keepers.items():
             if keeper.alive and (ct not in m.disk.records or m.disk.records[ct].armed != "yes"):
                 yield f"keeper of {ct} on {m.name}, which may not start it"
+        yield from (f"new connections of {ct} held back on {m.name}" for ct in ram.held_back)
         yield from (f"cable of {ct} on {m.name}" for ct in ram.gates if ct not in ram.copies)
 
 

@@ -143,6 +143,7 @@ class Ram:
     links: dict[MoveKey, Link] = field(default_factory=dict)
     copies: dict[str, Copy] = field(default_factory=dict)
     gates: dict[str, bool] = field(default_factory=dict)
+    held_back: set[str] = field(default_factory=set)  # containers that no new connection reaches
     frozen: set[str] = field(default_factory=set)  # groups, whether or not anything is left in them
     # In the order in which they began: a set of tasks has another order in each process, and a seed would play anew.
     processes: dict[asyncio.Task[Any], None] = field(default_factory=dict)

@@ -170,6 +170,8 @@ async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
         if key not in m.up.jobs or not m.up.jobs[key].alive:
             await m.kill_job(key)
             m.start_job(key, lambda: watchdog(m, ct, float(deadline_s)))
+        await m.step("hold back")
+        m.up.held_back.add(ct)
         await m.step("freeze")
         copy = m.copy(ct)
         m.up.frozen.add(ct)
@@ -177,8 +179,9 @@ async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
             m.world.freeze(copy)
         await m.step("close gate")
         m.set_gate(ct, False)
+        m.up.held_back.discard(ct)
         check_fenced(m, ct)
-        return f"frozen_at_ms {round(m.world.clock.now_s() * 1000)}\nfenced now\n"
+        return f"frozen_at_ms {round(m.world.clock.now_s() * 1000)}\nquiet_ms 0\nunsent 0\nfenced now\n"
 
 
 async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
@@ -203,6 +206,8 @@ async def give_back(m: Machine, ct: str, record: Record) -> None:
     m.up.frozen.discard(ct)
     if copy is not None and copy.mode == "frozen":
         m.world.execute(copy, m.disk.trees[ct].stamp)
+    await m.step("let in")
+    m.up.held_back.discard(ct)
 
 
 async def dump(m: Machine, ct: str, token: str) -> str:
@@ -310,6 +315,7 @@ async def retire(m: Machine, ct: str, token: str) -> str:
         await m.step("cut cable")
         await keeper_end(m, ct)
         m.up.gates.pop(ct, None)
+        m.up.held_back.discard(ct)
         await m.step("end container")
         m.end_copy(ct)
         await clean_move(m, ct, int(token))

@@ -1,4 +1,8 @@
-"""Fence: frozen, gate closed, and a watchdog on the source that undoes both at the deadline."""
+"""Fence: frozen, gate closed, and a watchdog on the source that undoes both at the deadline.
+
+Before the freeze the container's handshakes are let come to rest, for `quiet_ms`, which is no part of the pause.
+`unsent` is how many connections that its program had closed could not get their last bytes out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,12 @@ from migrator.steps.base import Move, Step
 async def do(move: Move) -> dict[str, Any]:
     deadline_s = math.ceil(move.policy.blackout_s_max)
     answer = await move.source.node.call("fence", move.name, move.token, deadline_s)
-    return {"frozen_at_ms": answer.number("frozen_at_ms"), "deadline_s": deadline_s}
+    return {
+        "frozen_at_ms": answer.number("frozen_at_ms"),
+        "quiet_ms": answer.number("quiet_ms"),
+        "unsent": answer.number("unsent"),
+        "deadline_s": deadline_s,
+    }
 
 
 async def undo(move: Move) -> None:

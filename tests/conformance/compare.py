@@ -14,6 +14,7 @@ Effects = dict[str, dict[str, str]]  # role (s, t) -> what is true there, by nam
 
 MEASURED = {
     "frozen_at_ms",
+    "quiet_ms",
     "released_at_ms",
     "paused_ms",
     "ms",

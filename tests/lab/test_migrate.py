@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 
 import pytest
 
@@ -70,6 +71,64 @@ async def test_files_written_through_a_mapping_arrive_whatever_their_times_say(t
     seen = tidy.ok("ct", "exec", "db", "--", "python3", "-c", read).out.split()
     assert int(seen[0]) >= client.answers
     assert seen[1] == str(1 << 20)
+
+
+# Accepts one connection after another, each {when}; until then they stay in the kernel's queue.
+ACCEPTS = (
+    "import os, socket, time\n"
+    "s = socket.create_server(('', 7000), backlog=64)\n"
+    "while True:\n"
+    "    {when}\n"
+    "    c = s.accept()[0]; c.sendall(b'hello'); c.close()\n"
+)
+
+
+def accepting(stage: Stage, number: int, when: str) -> str:
+    """Starts container `shy` with a service of that kind, and waits until it listens; returns its address."""
+    ip = stage.ip(number)
+    words = ("ct", "create", "shy", "--node", "n1", "--template", "debian", "--ip", ip)
+    stage.ok(*words, "--", "python3", "-c", ACCEPTS.format(when=when))
+    for _ in range(200):
+        if ":7000 " in stage.ok("ct", "exec", "shy", "--", "ss", "-Hltn").out:
+            return ip
+    raise AssertionError("nothing listens")
+
+
+async def test_a_connection_that_nobody_accepts_is_not_lost_and_the_error_says_so(tidy: Stage) -> None:
+    ip = accepting(tidy, 3, "while not os.path.exists('/root/now'): time.sleep(0.01)")
+    with socket.create_connection((ip, 7000), 10) as waits:
+        done = await in_thread(tidy, "migrate", "shy", "--to", "n2")
+        assert done.code == 4
+        assert "a connection to TCP port 7000 of shy waits to be accepted" in done.err
+        assert "container shy runs on n1 as before" in done.err
+        tidy.ok("ct", "exec", "shy", "--", "touch", "/root/now")
+        assert await asyncio.to_thread(waits.recv, 5) == b"hello"
+
+
+async def test_a_service_that_is_slow_to_accept_moves_with_its_queue_emptied(tidy: Stage) -> None:
+    ip = accepting(tidy, 4, "time.sleep(0.03)")
+    moved = asyncio.Event()
+
+    def once() -> bytes:
+        with socket.create_connection((ip, 7000), 20) as asks:
+            return asks.recv(5)
+
+    async def ask_on() -> set[bytes]:
+        heard = set()
+        while not moved.is_set():
+            heard.add(await asyncio.to_thread(once))
+        return heard
+
+    async def move() -> Outcome:
+        try:
+            return await in_thread(tidy, "migrate", "shy", "--to", "n2")
+        finally:
+            moved.set()
+
+    done, *heard = await asyncio.gather(move(), *(ask_on() for _ in range(4)))
+    assert done.code == 0, done.err
+    assert heard == [{b"hello"}] * 4
+    assert tidy.places("shy") == [("n2", "running")]
 
 
 async def test_criu_killed_in_the_restore_rolls_back_with_the_same_pids_and_connection(tidy: Stage) -> None:

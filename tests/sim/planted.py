@@ -310,7 +310,7 @@ def watchdog_that_ignores_the_seal(patch: Patch) -> None:
 def fence_believes_its_record(patch: Patch) -> None:
     async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
         if m.record(ct).state == "fenced":
-            return "frozen_at_ms 1\nfenced already\n"
+            return "frozen_at_ms 1\nquiet_ms 0\nunsent 0\nfenced already\n"
         return await verbs_source.fence(m, ct, token, deadline_s)
 
     patch.setitem(verbs.VERBS, "fence", fence)

@@ -17,7 +17,9 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
 from migrator.planner.drain import drain
 from migrator.protocol.states import State
+from migrator.sim.machine import Exit
 from migrator.sim.setting import descriptor, place, silent
+from migrator.sim.verbs import VERBS
 from migrator.sim.wire import Orchestrator
 from tests.sim.theatre import CT, Theatre, played
 
@@ -44,6 +46,29 @@ async def test_what_an_operator_has_settled_is_settled_also_after_it_was_resumed
     assert theatre.outcome == "settled"
     assert await theatre.resume() == 0
     assert theatre.outcome == "settled"
+
+
+@played
+async def test_what_is_settled_and_cannot_be_done_yet_asks_for_an_operator(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decision stands, nothing runs, and only a person can mend the node: 5, and by which command it goes on."""
+
+    async def full(*_: object) -> str:
+        raise Exit(1, "records/.ct0.new: No space left on device")
+
+    await theatre.migrate_until("sealed:end")
+    theatre.crash("n1", boot=False)
+    theatre.crash("n2")
+    theatre.boot("n1")
+    theatre.crash("n2", boot=False)
+    with monkeypatch.context() as patch:
+        patch.setitem(VERBS, "reclaim", full)
+        assert await theatre.settle("n1", "n2 is off") == 5
+        assert theatre.runs_on == []
+    theatre.boot("n2")
+    assert await theatre.resume() == 0
+    assert theatre.runs_on == ["n1"]
 
 
 @pytest.mark.parametrize("moment", ["committed:end", "released:end", "source-removed:end", "done:begin", "done:end"])

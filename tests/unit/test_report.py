@@ -57,3 +57,12 @@ def test_the_pause_that_a_watchdog_ended_is_the_one_that_its_node_tells() -> Non
     assert blackout_ms(history(thawed_at_ms=None, paused_ms=15_010)) == 15_010
     assert blackout_ms(history(thawed_at_ms=None, paused_ms=None)) is None
     assert blackout_ms(history()) is None
+
+
+def test_what_the_container_took_to_come_to_rest_is_no_part_of_its_pause() -> None:
+    history = [
+        Event(1, 1000, State.FENCED, Phase.BEGIN, {}),
+        Event(2, 1300, State.FENCED, Phase.END, {"frozen_at_ms": 5, "quiet_ms": 280}),
+        Event(3, 1900, State.RELEASED, Phase.END, {}),
+    ]
+    assert blackout_ms(history) == 1900 - 1280

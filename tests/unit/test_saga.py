@@ -33,7 +33,7 @@ JOBS = {
 ANSWERS = {
     "keygen": "key ssh-ed25519 KEY\naddress 192.0.2.1\n",
     "admit": "user root\n",
-    "fence": "frozen_at_ms 5\n",
+    "fence": "frozen_at_ms 5\nquiet_ms 2\nunsent 0\n",
     "census": CENSUS,
     "await-held": "held yes\n" + CENSUS,
     "arp-owner": f"owner {WEB.mac}\n",
@@ -132,7 +132,7 @@ async def test_every_act_is_announced_in_the_journal_before_it(scene: Scene) -> 
 
     def at_fence() -> str:
         announced.append(Journal(scene.journal.path).progress("r/web/1").pending is State.FENCED)
-        return "frozen_at_ms 1\n"
+        return "frozen_at_ms 1\nquiet_ms 0\nunsent 0\n"
 
     scene.source.instead["fence"] = at_fence
     await scene.run()

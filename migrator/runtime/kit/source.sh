@@ -25,13 +25,22 @@ verb_fence() { # CT TOKEN DEADLINE_S
         job_start "$dir" 0 watchdog "$ct" "$3"
     fi
     uptime_ms
+    begun_ms=$now_ms
+    pid=$(init_pid "$ct")
+    hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
+    await_accepted "$ct" "$pid"
+    uptime_ms
     # Asked again, a fence that was whole says when its pause began, not when it was asked.
     [ -s "$dir/frozen_at_ms" ] && is_frozen "$(cgroup_of "$ct")" 1 || echo "$now_ms" > "$dir/frozen_at_ms"
     read -r frozen_at_ms < "$dir/frozen_at_ms"
     set_frozen "$ct" 1
+    await_last_bytes "$pid"
     gate_close
+    let_in "$ct" > /dev/null 2>&1 9>&- &
     check_fenced "$ct"
     echo "frozen_at_ms $frozen_at_ms"
+    echo "quiet_ms $((now_ms - begun_ms))"
+    echo "unsent $unsent"
     echo 'fenced now'
 }
 
@@ -69,6 +78,7 @@ give_back() {
     done
     gate_open || :
     set_frozen "$ct" 0
+    let_in "$ct" 2> /dev/null || :
     announce "$ct" # a target that was released before this was settled has spoken for the address
 }
 
@@ -98,9 +108,10 @@ verb_dump() { # CT TOKEN
     echo "send_ms $(($(now_ms) - dumped))"
 }
 
-# The line of a CRIU log that names the cause: the last error before CRIU sums up, but for two that it always writes.
+# The line of a CRIU log that names the cause: the last error before CRIU sums up, but for some that it always writes.
 criu_error() {
-    cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: |
+    cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e 'Dump files' \
+        -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: |
         tail -n 1 | cut -c 1-300)
     echo "${cause:-it ended without naming an error; it was killed, or out of memory}"
 }
@@ -243,6 +254,7 @@ verb_retire() { # CT TOKEN
     if [ -e "$CONTAINERS/$ct/net" ]; then # else an earlier try has come so far
         read_net "$ct"
         cut_cable
+        let_in "$ct" 2> /dev/null || :
     fi
     keeper_end "$ct"
     end_container "$ct"
