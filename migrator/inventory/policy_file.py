@@ -27,6 +27,7 @@ from migrator.model.rules import (
     Budget,
     Crowd,
     Fence,
+    Lonely,
     Pin,
     Priority,
     Rule,
@@ -111,6 +112,15 @@ class _Crowd(_Entry):
         return Crowd(self.at_most, tuple(self.nodes), continuous=self.continuous, **self.strength)
 
 
+class _Lonely(_Entry):
+    rule: Literal["lonely"]
+    containers: Selector
+    continuous: bool = True
+
+    def value(self) -> Rule:
+        return Lonely(self.containers, continuous=self.continuous, **self.strength)
+
+
 class _Affinity(_Entry):
     rule: Literal["affinity"]
     label: Label
@@ -182,7 +192,7 @@ class _Window(_Timed):
 
 
 RuleEntry = Annotated[
-    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget | _Priority | _Window,
+    _Placed | _Pin | _Spread | _Crowd | _Lonely | _Affinity | _SurviveLoss | _Budget | _Priority | _Window,
     Field(discriminator="rule"),
 ]
 

@@ -87,6 +87,15 @@ class Crowd(Strength):
 
 
 @dataclass(frozen=True, slots=True)
+class Lonely(Strength):
+    """The nodes that hold these containers hold no others."""
+
+    containers: str
+    rule: Literal["lonely"] = "lonely"
+    continuous: bool = field(default=True, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Affinity(Strength):
     """The containers with one value of `label` are together on one node, or on nodes with one value of `domain`.
 
@@ -143,7 +152,7 @@ class Window(Strength):
     rule: Literal["window"] = "window"
 
 
-Rule = Ban | Fence | Pin | Spread | Span | Crowd | Affinity | SurviveLoss | Budget | Priority | Window
+Rule = Ban | Fence | Pin | Spread | Span | Crowd | Lonely | Affinity | SurviveLoss | Budget | Priority | Window
 
 
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:

@@ -18,6 +18,7 @@ from migrator.model.rules import (
     Budget,
     Crowd,
     Fence,
+    Lonely,
     Pin,
     Priority,
     Rule,
@@ -83,6 +84,8 @@ def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
             return _apart(rule, there)
         case SurviveLoss() | Budget() | Priority() | Window():
             return {}  # they look at nodes that are gone (survival.py), or at moves
+        case Lonely():
+            return _in_company(rule, there)
         case Ban() | Fence() | Pin():
             return _misplaced(rule, there)
 
@@ -129,6 +132,18 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
         elif not rule.soft and old:
             end = "stays so" if new else "is mended by this plan"
             yield f"rule {number} ({rule.rule}) is broken already and {end}: {_some(new or old)}"
+
+
+def _in_company(rule: Lonely, there: Sequence[Placed]) -> dict[str, Wrong]:
+    mine = Counter(p.node.name for p in there if selects(rule.containers, p.container.name, p.labels))
+    everyone = Counter(p.node.name for p in there)
+    return {
+        name: Wrong(
+            count * (everyone[name] - count), f"{rule.containers} is on {name} with {everyone[name] - count} others"
+        )
+        for name, count in sorted(mine.items())
+        if everyone[name] > count
+    }
 
 
 def _idle(rule: Rule, nodes: Sequence[NodeFacts], there: Sequence[Placed]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from migrator.model.rules import (
     Budget,
     Crowd,
     Fence,
+    Lonely,
     Pin,
     Priority,
     Rule,
@@ -263,6 +264,7 @@ def at_noon(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
 
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
+    (Code.NOT_ALONE, lambda f, p, m: under(Lonely(f"d{m.target[1:]}", continuous=False))(f, p, m)),
     *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
     (Code.CROWDED, crowded_at_the_end),
     (Code.SPREAD, crowded_domain_at_the_end),
@@ -301,6 +303,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.SPREAD: crowded_domain,
     Code.CROWDED: under(Crowd(1)),
     Code.APART: parted,
+    Code.NOT_ALONE: lambda f, p, m: under(Lonely(m.container))(f, p, m),
     Code.NOT_SURVIVED: hardly_room,
     Code.BUDGET: all_at_once,
     Code.OUT_OF_TURN: overtaken,

@@ -13,7 +13,7 @@ from migrator.model import what_if
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Span, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Lonely, Pin, Rule, Span, Spread, selected, selects
 from migrator.planner.drain import drain
 from migrator.planner.look import end_state
 from migrator.planner.moves import move
@@ -33,6 +33,7 @@ rules = st.one_of(
     st.builds(Spread, st.just("app"), st.just("rack"), st.integers(1, 3), continuous=st.just(False)),
     st.builds(Span, st.just("app"), st.just("rack"), st.integers(2, 4), continuous=st.booleans()),
     st.builds(Crowd, st.integers(1, 4), st.sampled_from([(), ("rack=r2",)]), continuous=st.booleans()),
+    st.builds(Lonely, selectors, continuous=st.booleans()),
     st.builds(Affinity, st.just("pair"), st.sampled_from(["", "rack"]), continuous=st.booleans()),
 )
 softened = st.builds(
@@ -84,6 +85,9 @@ def broken(fleet: Cluster, rule: Rule, moved: set[str]) -> Counter[object]:
             if rule.continuous:  # then not even another domain will do
                 return Counter(homes)
             return Counter(value for value, _ in homes) - Counter({value for value, _ in homes})
+        case Lonely():
+            mine = Counter(n.name for n, c, labels in placed if selects(rule.containers, c.name, labels))
+            return +Counter({n.name: mine[n.name] * (len(n.containers) - mine[n.name]) for n in fleet.nodes})
         case Crowd():
             nodes = [n for n in fleet.nodes if not rule.nodes or selected(rule.nodes, n.name, n.labels)]
             return +Counter({n.name: len(n.containers) - rule.at_most for n in nodes})

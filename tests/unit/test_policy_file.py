@@ -11,7 +11,20 @@ import pytest
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
 from migrator.model.plan_policy import Headroom, Standing
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Span, Spread, SurviveLoss, Window
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    Fence,
+    Lonely,
+    Pin,
+    Priority,
+    Span,
+    Spread,
+    SurviveLoss,
+    Window,
+)
 
 TEXT = """
 headroom_percent: 10
@@ -30,6 +43,7 @@ rules:
   - {rule: priority, containers: app=db, level: 10}
   - {rule: window, containers: app=db, open: ["mon-fri 22:00-04:00"], zone: Europe/Berlin}
   - {rule: spread, label: app, domain: zone, at_least: 3}
+  - {rule: lonely, containers: app=vault}
 """
 
 
@@ -53,6 +67,7 @@ def test_every_rule_is_read(tmp_path: Path):
             Priority("app=db", 10),
             Window("app=db", ("mon-fri 22:00-04:00",), "Europe/Berlin"),
             Span("app", "zone", 3),
+            Lonely("app=vault"),
         ),
     )
 
