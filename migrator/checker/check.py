@@ -9,6 +9,7 @@ from __future__ import annotations
 from migrator.checker.budgets import budget_findings
 from migrator.checker.findings import Code, Finding
 from migrator.checker.pairs import pair_findings
+from migrator.checker.pauses import pause_findings
 from migrator.checker.replay import replay_findings
 from migrator.checker.rules import rule_findings
 from migrator.checker.rules_end import end_findings
@@ -46,5 +47,6 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += budget_findings(cluster, plan, policy)
         found += window_findings(cluster, plan, policy)
         found += turn_findings(cluster, plan, policy)
+        found += pause_findings(cluster, plan, policy)
         found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

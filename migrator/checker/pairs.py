@@ -26,7 +26,8 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         for why in (*_machine(source, target), *_in_the_way(container, target)):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
-        predicted_s = estimate_move(container, source.link, target.link).blackout_s
+        rates = policy.rates(source.name, target.name)
+        predicted_s = estimate_move(container, source.link, target.link, rates).blackout_s
         if predicted_s > policy.blackout_s_max:
             text = (
                 f"container {move.container}: its pause is predicted at {format_seconds(predicted_s)}, over the "

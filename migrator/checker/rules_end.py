@@ -18,12 +18,12 @@ from migrator.model.rules import (
     Ban,
     Budget,
     Crowd,
+    DomainsMin,
     Fence,
     Lonely,
     Pin,
     Priority,
     Rule,
-    Span,
     Spread,
     SurviveLoss,
     Window,
@@ -52,10 +52,10 @@ def end_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[F
             if worse and not any(note.startswith(f"soft rule {number} ") for note in plan.notes):
                 text = f"soft rule {number} ({rule.rule}) is broken at {worse[0]}, and the plan does not say so"
                 yield Finding(Code.SOFT_UNSAID, text)
-        elif isinstance(rule, (Spread, Span, Crowd, Lonely, Affinity)):
+        elif isinstance(rule, (Spread, DomainsMin, Crowd, Lonely, Affinity)):
             code = {
                 Spread: Code.SPREAD,
-                Span: Code.SPREAD,
+                DomainsMin: Code.SPREAD,
                 Crowd: Code.CROWDED,
                 Affinity: Code.APART,
                 Lonely: Code.NOT_ALONE,
@@ -105,7 +105,7 @@ def _beside_others(rule: Lonely, at: list[tuple[_Home, NodeFacts]]) -> dict[str,
     return {name: meant * others for name, (others, meant) in kinds.items() if meant and others}
 
 
-def _broken_by_domain(rule: Spread | Span | Affinity, at: list[tuple[_Home, NodeFacts]]) -> dict[str, int]:
+def _broken_by_domain(rule: Spread | DomainsMin | Affinity, at: list[tuple[_Home, NodeFacts]]) -> dict[str, int]:
     """The same for rules that count the domains of a group."""
     members: dict[str, dict[str, int]] = {}
     for home, node in at:
@@ -115,7 +115,7 @@ def _broken_by_domain(rule: Spread | Span | Affinity, at: list[tuple[_Home, Node
             domains[domain] = domains.get(domain, 0) + 1
     if isinstance(rule, Affinity):
         return {group: len(domains) - 1 for group, domains in members.items() if len(domains) > 1}
-    if isinstance(rule, Span):
+    if isinstance(rule, DomainsMin):
         wanted = {group: min(rule.at_least, sum(domains.values())) for group, domains in members.items()}
         return {group: wanted[group] - len(d) for group, d in members.items() if wanted[group] > len(d)}
     return {
@@ -131,6 +131,6 @@ def _said(rule: Rule, place: str, amount: int) -> str:
         return f"{place} is in {amount + 1} places, and is to be together"
     if isinstance(rule, Lonely):
         return f"{rule.containers} is on {place} with others, and is to be alone there"
-    if isinstance(rule, Span):
+    if isinstance(rule, DomainsMin):
         return f"{place} is in {amount} of {rule.domain} too few, at least {rule.at_least} are asked for"
     return f"there are {amount} too many of {place}" if isinstance(rule, Spread) else f"{place} holds {amount} too many"

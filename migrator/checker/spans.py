@@ -12,7 +12,7 @@ from migrator.checker.findings import Code, Finding
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Span
+from migrator.model.rules import DomainsMin
 
 
 def span_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
@@ -20,7 +20,7 @@ def span_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
     nodes = {node.name: node for node in cluster.nodes}
     ways = {(moves[0].source, name): moves for name, moves in plan.ways().items()}
     for rule in policy.rules:
-        if not isinstance(rule, Span) or rule.soft or not rule.continuous:
+        if not isinstance(rule, DomainsMin) or rule.soft or not rule.continuous:
             continue
         homes: dict[str, list[str]] = {}
         places: dict[str, list[set[str]]] = {}
@@ -42,7 +42,7 @@ def span_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
                 yield Finding(Code.SPREAD, text)
 
 
-def _domain(rule: Span, node: NodeFacts) -> str:
+def _domain(rule: DomainsMin, node: NodeFacts) -> str:
     return f"{rule.domain}={node.labels[rule.domain]}" if rule.domain in node.labels else node.name
 
 

@@ -37,6 +37,11 @@ _parallel_option = click.option(
     metavar="N",
     help="How many moves may touch a node at one time (default: 2, or as planned).",
 )
+_overlap_option = click.option(
+    "--overlapping-pauses",
+    is_flag=True,
+    help="Let containers that move over one link be paused at one time: sooner done, longer pauses.",
+)
 snapshot_option = click.option(
     "--snapshot", type=file_type, metavar="FILE", help="Use these saved facts; no node is asked."
 )
@@ -49,6 +54,7 @@ def rules(command: F) -> F:
         click.option(
             "--policy", "policy_path", type=file_type, metavar="FILE", help="Rules from a file; options go before it."
         ),
+        _overlap_option,
         _parallel_option,
         _blackout_option,
         click.option(
@@ -111,6 +117,7 @@ def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: b
 @click.argument("plan_path", type=file_type, metavar="PLAN")
 @_blackout_option
 @_parallel_option
+@_overlap_option
 @_force_option
 @json_option
 @click.pass_context
@@ -121,7 +128,7 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
-    given = {name: value for name, value in bounds.items() if value is not None}
+    given = {name: value for name, value in bounds.items() if value not in (None, False)}
     return _apply(ctx, replace(loaded, policy=replace(loaded.policy, **given)), force, as_json)
 
 
@@ -134,6 +141,9 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
 @click.pass_context
 def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool, as_json: bool, **rules: Any) -> int:
     """Empty the nodes: plan, show, ask, move everything elsewhere, and prove them empty."""
+    from dataclasses import replace
+
+    from migrator.cli.learning import learnt_for
     from migrator.cli.plan_text import print_plan
     from migrator.errors import BadInput
     from migrator.executor.apply import refuse_own_host
@@ -146,7 +156,8 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
     cluster = facts(ctx, None)
-    made = make_drain(cluster, nodes, policy_of(rules, cluster))
+    policy = replace(policy_of(rules, cluster), learnt=learnt_for(ctx, cluster.name))
+    made = make_drain(cluster, nodes, policy)
     if isinstance(made, Refusal):
         return refused(made, as_json)
     if not force:
@@ -266,6 +277,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     policy = Policy(
         blackout_s_max=plan.policy.blackout_s_max,
         moves_per_node_max=plan.policy.moves_per_node_max,
+        overlapping_pauses=plan.policy.overlapping_pauses,
     )
 
     def stale(cluster: Cluster) -> list[str]:

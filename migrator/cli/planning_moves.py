@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli.intents import facts_asked, planning
-from migrator.cli.plan import known_nodes, policy_of
+from migrator.cli.intents import facts_asked, planning, policy_asked
+from migrator.cli.plan import known_nodes
 from migrator.cli.planning import show
 from migrator.cli.shared import open_journal
 from migrator.errors import quoted
@@ -31,7 +31,7 @@ def plan_move(ctx: click.Context, /, words: tuple[str, ...], node: str | None, *
     cluster, notes = facts_asked(ctx, **given)
     _known(cluster, wishes)
     intent = f"move {' '.join(f'{name}={wishes[name]}' for name in sorted(wishes))}"
-    return show(_made(cluster, wishes, policy_of(given, cluster), intent), notes, **given)
+    return show(_made(cluster, wishes, policy_asked(ctx, cluster, given), intent), notes, **given)
 
 
 @click.command("return")
@@ -49,7 +49,7 @@ def plan_return(ctx: click.Context, /, what: str, **given: Any) -> int:
     cluster, notes = facts_asked(ctx, **given)
     wishes, left = way_back(cluster, moves)
     known_nodes(cluster, tuple(wishes.values()))
-    return show(_made(cluster, wishes, policy_of(given, cluster), f"return {intent}"), (*left, *notes), **given)
+    return show(_made(cluster, wishes, policy_asked(ctx, cluster, given), f"return {intent}"), (*left, *notes), **given)
 
 
 def _made(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy, intent: str) -> Plan | Refusal:

@@ -41,7 +41,7 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
 
     For moves that have not ended both nodes are asked, and what settles them is shown.
     """
-    from migrator.cli.report import predicted_line, print_run, run_json
+    from migrator.cli.report import makespan_line, predicted_line, print_run, run_json
     from migrator.cli.standing import print_standing, standing_json, standings
     from migrator.executor.outcome import cut_off
 
@@ -56,7 +56,10 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
         print_json(document)
         return
     print_run(journal, found.id)
-    moved = {m["id"]: m for m in run_json(journal, found.id)["migrations"]}
+    document = run_json(journal, found.id)
+    if compared := makespan_line(document):
+        click.echo(compared)
+    moved = {m["id"]: m for m in document["migrations"]}
     for migration in journal.migrations(found.id):
         click.echo(f"\n{migration.move}: {migration.source} -> {migration.target}, token {migration.token}")
         start_ms = None

@@ -26,12 +26,12 @@ from migrator.model.rules import (
     Ban,
     Budget,
     Crowd,
+    DomainsMin,
     Fence,
     Lonely,
     Pin,
     Priority,
     Rule,
-    Span,
     Spread,
     SurviveLoss,
     Window,
@@ -99,7 +99,7 @@ class _Spread(_Entry):
     def value(self) -> Rule:
         if self.at_most is not None:
             return Spread(self.label, self.domain, self.at_most, continuous=self.continuous, **self.strength)
-        return Span(self.label, self.domain, self.at_least or 0, continuous=self.continuous, **self.strength)
+        return DomainsMin(self.label, self.domain, self.at_least or 0, continuous=self.continuous, **self.strength)
 
 
 class _Crowd(_Entry):
@@ -218,6 +218,7 @@ class PolicySection(_Strict):
     blackout_s_max: Annotated[float | int, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
     leave_stopped: bool | None = None
+    overlapping_pauses: bool | None = None
     rules: list[RuleEntry] = []
 
     def value(self) -> Standing:

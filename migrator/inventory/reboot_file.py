@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,7 +77,7 @@ def to_document(reboot: Reboot) -> dict[str, Any]:
         "intent": reboot.intent,
         "kind": "reboot",
         "notes": list(reboot.notes),
-        "policy": asdict(reboot.policy),
+        "policy": plan_file.policy_document(reboot.policy),
         "refused": [_refused(one) for one in reboot.refused],
         "snapshot": reboot.snapshot,
         "version": reboot.version,

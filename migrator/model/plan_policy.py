@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from migrator.model.policy import BLACKOUT_S_MAX
+from migrator.model.rates import DEFAULT_RATES, Rates
 from migrator.model.rules import Rule
 
 ANTI_AFFINITY = "anti-affinity"
@@ -31,6 +32,8 @@ class PlanPolicy:
     may touch a node at one time. `leave_stopped` lets stopped containers stay where they are, on a node that is
     emptied of everything else. `rules` say who may be where, how many together, how many in motion and
     when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
+    `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
+    that estimates are made with, by source and target, where they are others than the defaults.
     """
 
     headroom_percent: int = 5
@@ -41,6 +44,12 @@ class PlanPolicy:
     rules: tuple[Rule, ...] = ()
     headroom: Headroom = Headroom()
     start: str = ""
+    overlapping_pauses: bool = False
+    learnt: dict[str, dict[str, Rates]] = field(default_factory=dict)
+
+    def rates(self, source: str, target: str) -> Rates:
+        """What moves between these nodes are estimated with."""
+        return self.learnt.get(source, {}).get(target, DEFAULT_RATES)
 
     @property
     def headrooms(self) -> tuple[int, int, int]:
@@ -63,6 +72,7 @@ class Standing:
     blackout_s_max: float | None = None
     moves_per_node_max: int | None = None
     leave_stopped: bool | None = None
+    overlapping_pauses: bool | None = None
     rules: tuple[Rule, ...] = ()
     replace_rules: bool = False
 

@@ -63,7 +63,7 @@ class Spread(Strength):
 
 
 @dataclass(frozen=True, slots=True)
-class Span(Strength):
+class DomainsMin(Strength):
     """The containers with one value of `label` are in at least so many domains; fewer of them, each in one of its own.
 
     Domains are as in Spread. While a container moves it is in one of the two that it moves between.
@@ -152,7 +152,7 @@ class Window(Strength):
     rule: Literal["window"] = "window"
 
 
-Rule = Ban | Fence | Pin | Spread | Span | Crowd | Lonely | Affinity | SurviveLoss | Budget | Priority | Window
+Rule = Ban | Fence | Pin | Spread | DomainsMin | Crowd | Lonely | Affinity | SurviveLoss | Budget | Priority | Window
 
 
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:

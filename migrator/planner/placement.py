@@ -127,7 +127,8 @@ def barred(mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: Plan
     if target.cordon is not None:
         return (f"cordoned (by {target.cordon})",)
     reasons = [*alike, *obstacles(mover.descriptor, target)]
-    predicted_s = estimate_move(mover.container, mover.source.link, target.link).blackout_s
+    rates = policy.rates(mover.source.name, target.name)
+    predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates).blackout_s
     if predicted_s > policy.blackout_s_max:
         reasons.append(
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

@@ -48,7 +48,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     `snapshot` is the digest of the cluster's facts. Containers move between nodes that answer and are not cordoned.
     """
     nodes = open_nodes(cluster)
-    movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source.link, policy)]
+    movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source, policy)]
     before = fleet_score(nodes, policy, (), cluster.nodes)
     found = _search(cluster, nodes, movers, policy, terms)
     if found.blocked:

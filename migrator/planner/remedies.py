@@ -182,7 +182,8 @@ def _marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy
 
 
 def _longer_pause(mover: Mover, node: NodeFacts, cluster: Cluster, policy: PlanPolicy) -> Change:
-    predicted_s = estimate_move(mover.container, mover.source.link, node.link).blackout_s
+    rates = policy.rates(mover.source.name, node.name)
+    predicted_s = estimate_move(mover.container, mover.source.link, node.link, rates).blackout_s
     limit_s = float(-(-predicted_s // 1))
     text = f"with a pause of {format_seconds(limit_s)} allowed (--max-blackout {limit_s:g})"
     return Change(PAUSE, limit_s, text, cluster, replace(policy, blackout_s_max=limit_s))

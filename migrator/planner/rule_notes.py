@@ -17,12 +17,12 @@ from migrator.model.rules import (
     Ban,
     Budget,
     Crowd,
+    DomainsMin,
     Fence,
     Lonely,
     Pin,
     Priority,
     Rule,
-    Span,
     Spread,
     SurviveLoss,
     Window,
@@ -78,7 +78,7 @@ def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
                 for name, count in sorted(counts.items())
                 if count > rule.at_most
             }
-        case Span():
+        case DomainsMin():
             return _too_few(rule, there)
         case Affinity():
             return _apart(rule, there)
@@ -176,7 +176,7 @@ def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:
     return found
 
 
-def _too_few(rule: Span, there: Sequence[Placed]) -> dict[str, Wrong]:
+def _too_few(rule: DomainsMin, there: Sequence[Placed]) -> dict[str, Wrong]:
     found = {}
     for value, homes in _homes(rule, there).items():
         wanted, domains = min(rule.at_least, len(homes)), sorted(set(homes))
@@ -197,7 +197,7 @@ def _apart(rule: Affinity, there: Sequence[Placed]) -> dict[str, Wrong]:
     return found
 
 
-def _homes(rule: Span | Affinity, there: Sequence[Placed]) -> dict[str, list[str]]:
+def _homes(rule: DomainsMin | Affinity, there: Sequence[Placed]) -> dict[str, list[str]]:
     """For each group the domain of each of its members; groups sorted."""
     homes: dict[str, list[str]] = defaultdict(list)
     for p in there:

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Lonely, Pin, Span, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, DomainsMin, Fence, Lonely, Pin, Spread, selected, selects
 from migrator.planner.counting import Crowds, Groups
 from migrator.planner.placement import Mover
 from migrator.planner.rule_notes import domain_name
 from migrator.planner.spans import too_few
 
-Placing = Ban | Fence | Pin | Spread | Span | Crowd | Lonely | Affinity
+Placing = Ban | Fence | Pin | Spread | DomainsMin | Crowd | Lonely | Affinity
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class Rulebook:
         self.groups: dict[tuple[str, str], Groups] = {}
         everywhere = tuple(everywhere)
         for rule in self.rules:
-            if isinstance(rule, (Spread, Span, Affinity)) and (rule.label, rule.domain) not in self.groups:
+            if isinstance(rule, (Spread, DomainsMin, Affinity)) and (rule.label, rule.domain) not in self.groups:
                 self.groups[rule.label, rule.domain] = Groups(rule.label, rule.domain, nodes, everywhere)
         self._everything: Mask = np.ones(len(nodes), bool)
         self._nothing: Mask = np.zeros(len(nodes), bool)
@@ -66,7 +66,7 @@ class Rulebook:
         """
         mask = self._everything
         for rule in self.hard:
-            if passing and isinstance(rule, Span) and rule.continuous:
+            if passing and isinstance(rule, DomainsMin) and rule.continuous:
                 groups = self.groups[rule.label, rule.domain]
                 if groups.value(mover) is not None:  # one domain more to be in, and it may be in any of them
                     mask = mask & (groups.codes == groups.code(mover.source))
@@ -127,7 +127,7 @@ class Rulebook:
         match rule:
             case Spread():
                 return self._closed_by_spread(rule, mover)
-            case Span():
+            case DomainsMin():
                 return too_few(rule, self.groups[rule.label, rule.domain], mover)
             case Affinity():
                 return self._closed_by_affinity(rule, mover)
@@ -174,13 +174,13 @@ class Rulebook:
     def _broken(self, rule: Placing, mover: Mover) -> Mask:
         """Where a container breaks a rule once more than if it were nowhere."""
         match rule:
-            case Spread() | Span() | Affinity():
+            case Spread() | DomainsMin() | Affinity():
                 groups = self.groups[rule.label, rule.domain]
                 value = groups.value(mover)
                 if value is None:
                     return self._nothing
                 others = groups.others(mover, value)
-                if isinstance(rule, Span):
+                if isinstance(rule, DomainsMin):
                     short = np.count_nonzero(others) < min(rule.at_least, groups.size(mover, value))
                     return (others > 0)[groups.codes] if short else self._nothing
                 if isinstance(rule, Spread):
@@ -224,7 +224,7 @@ class Rulebook:
             where = domain_name(rule.domain, groups.names[groups.code(node)])
             there = f"{counts[groups.code(node)]} of {rule.label}={value} are in {where} or come there"
             return f"at most {rule.at_most}, {there}"
-        if isinstance(rule, Span):
+        if isinstance(rule, DomainsMin):
             return f"at least {rule.at_least} of {rule.domain}, and {rule.label}={value} would be in fewer"
         counts = groups.first(value) if rule.continuous else groups.others(mover, value)
         homes = [name for name, count in zip(groups.names, counts, strict=True) if count]

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from migrator.model.rules import Span
+from migrator.model.rules import DomainsMin
 from migrator.planner.counting import Groups
 from migrator.planner.placement import Mover
 
 Way = tuple[int, int]
 
 
-def too_few(rule: Span, groups: Groups, mover: Mover) -> NDArray[np.bool_]:
+def too_few(rule: DomainsMin, groups: Groups, mover: Mover) -> NDArray[np.bool_]:
     """For each node: whether the group of the container would be in too few domains if it came there."""
     value = groups.value(mover)
     nowhere = np.zeros(len(groups.codes), bool)

@@ -12,6 +12,7 @@ from migrator.cli.look import ROWS_MAX
 from migrator.inventory import plan_file, snapshot
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.drain import drain
 from migrator.planner.look import end_state, spans
 from tests.properties.fleets import MIB, cluster, ct, node
@@ -78,9 +79,11 @@ def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():
     fat = {"anon_bytes": 1000 * MIB, "files_bytes": 0}
     link = {"link": node("x").link.__class__(100_000_000, 100_000_000)}
 
-    def makespan(*sources):
+    def makespan(*sources, overlapping_pauses=True):
         fleet = cluster(*sources, node("t1", **link), node("t2", **link))
-        made = drain(fleet, [n.name for n in sources], "x", PlanPolicy(blackout_s_max=600))
+        made = drain(
+            fleet, [n.name for n in sources], "x", PlanPolicy(blackout_s_max=600, overlapping_pauses=overlapping_pauses)
+        )
         assert isinstance(made, Plan)
         assert end_state(fleet, made).node(sources[0].name).containers == ()
         return max(span.end_s for span in spans(fleet, made).values())
@@ -90,3 +93,5 @@ def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():
     apart = makespan(node("s1", ct("a", **fat), **link), node("s2", ct("b", **fat), **link))
     assert apart == pytest.approx(alone)
     assert together == pytest.approx(alone + 1000 * MIB / 100_000_000, rel=0.02)
+    both = node("s1", ct("a", **fat), ct("b", **fat), **link)
+    assert makespan(both, overlapping_pauses=False) == pytest.approx(2 * alone - DEFAULT_RATES.setup_s, rel=0.001)

@@ -108,6 +108,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
         "headroom_percent": 10,
         "leave_stopped": False,
         "moves_per_node_max": 3,
+        "overlapping_pauses": False,
         "rules": [],
         "start": "",
     }

@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
-from migrator.model.plan import Plan, PlannedMove, Refusal
+from migrator.model.plan import Plan, PlannedMove, Refusal, Span
 from migrator.model.plan_policy import Headroom
 from migrator.model.rules import (
     Affinity,
     Ban,
     Budget,
     Crowd,
+    DomainsMin,
     Fence,
     Lonely,
     Pin,
     Priority,
     Rule,
-    Span,
     Spread,
     SurviveLoss,
     Window,
@@ -193,7 +193,7 @@ def in_one_rack_only(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
 
 def too_few_racks_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     fleet, plan = in_one_rack_only(fleet, plan, move)
-    return under(Span("app", "rack", 2, continuous=False))(fleet, plan, move)
+    return under(DomainsMin("app", "rack", 2, continuous=False))(fleet, plan, move)
 
 
 def too_few_racks_on_the_way(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
@@ -202,7 +202,7 @@ def too_few_racks_on_the_way(fleet: Cluster, plan: Plan, move: PlannedMove) -> B
     other = next(m for m in plan.moves if m.target == move.target and m.source != move.source)
     goal = fleet.node(move.source).name
     plan = with_move(plan, other, target=goal, waits_for=(move.container,))
-    return under(Span("app", "rack", 2))(fleet, replace(plan, empties=()), move)
+    return under(DomainsMin("app", "rack", 2))(fleet, replace(plan, empties=()), move)
 
 
 def silence(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
@@ -256,6 +256,29 @@ def all_over_one_link(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return replace(fleet, links=(SharedLink("r1", (move.source,), moves_max=1),)), plan
 
 
+def paused_together(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two moves over the source's one link whose pauses are told for one time."""
+    other, policy = another(plan, move), replace(plan.policy, overlapping_pauses=False)
+    longer = max((move, other), key=lambda m: m.estimate.blackout_s)
+    plan = with_move(with_move(plan, move, pause=longer.pause), other, pause=longer.pause)
+    return fleet, replace(plan, policy=policy)
+
+
+def too_short_a_pause(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    assert move.pause is not None
+    start_s = move.pause.start_s
+    return fleet, with_move(plan, move, pause=Span(start_s, start_s + move.estimate.blackout_s - 0.01))
+
+
+def pause_after_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    return fleet, with_move(plan, move, pause=Span(plan.makespan_s, plan.makespan_s + move.estimate.blackout_s))
+
+
+def paused_before_what_it_waits_for(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    other = another(plan, move)
+    return fleet, with_move(plan, move, waits_for=(other.name,), pause=other.pause)
+
+
 def at_noon(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     """A container that may be moved at night, in a plan that starts at noon and does not wait."""
     fleet, plan = under(Window(move.container, ("22:00-04:00",)))(fleet, with_move(plan, move, start_s=0.0), move)
@@ -270,6 +293,9 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.SPREAD, crowded_domain_at_the_end),
     (Code.SPREAD, too_few_racks_at_the_end),
     (Code.SPREAD, too_few_racks_on_the_way),
+    (Code.PAUSE_UNLIKELY, pause_after_the_end),
+    (Code.PAUSE_UNLIKELY, paused_before_what_it_waits_for),
+    (Code.PAUSE_UNLIKELY, lambda f, p, m: (f, with_move(p, m, pause=None))),
 ]
 
 
@@ -318,6 +344,8 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.MEMORY_NOT_FREE: lambda f, p, m: (with_node(f, m.target, memory_available_bytes=MIB), p),
     Code.DISK_NOT_FREE: lambda f, p, m: (with_node(f, m.target, disk_available_bytes=MIB), p),
     Code.PAUSE_TOO_LONG: lambda f, p, m: (f, replace(p, policy=replace(p.policy, blackout_s_max=0.1))),
+    Code.PAUSE_UNLIKELY: too_short_a_pause,
+    Code.PAUSES_OVERLAP: paused_together,
 }
 
 

@@ -11,7 +11,7 @@ from migrator.checker.check import check
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Rule, Span, Spread
+from migrator.model.rules import DomainsMin, Rule, Spread
 from migrator.planner.drain import drain
 from migrator.planner.look import end_state
 from migrator.planner.moves import move
@@ -36,7 +36,7 @@ def racked(draw: st.DrawFn) -> Cluster:
     return cluster(*nodes)
 
 
-rules = st.builds(Span, st.just("app"), st.just("rack"), st.integers(2, 4), continuous=st.booleans())
+rules = st.builds(DomainsMin, st.just("app"), st.just("rack"), st.integers(2, 4), continuous=st.booleans())
 more = st.lists(st.builds(Spread, st.just("app"), st.just("rack"), st.integers(1, 3)), max_size=1)
 
 
@@ -51,14 +51,14 @@ def domains(fleet: Cluster, at: dict[str, str]) -> dict[str, set[str]]:
     return found
 
 
-def keeps(fleet: Cluster, plan: Plan, rule: Span, ends: Iterator[dict[str, str]]) -> None:
+def keeps(fleet: Cluster, plan: Plan, rule: DomainsMin, ends: Iterator[dict[str, str]]) -> None:
     first = domains(fleet, {})
     for at in ends:
         for app, now in domains(fleet, at).items():
             assert len(now) >= min(rule.at_least, len(first[app]))
 
 
-def ways(plan: Plan, data: st.DataObject, rule: Span) -> Iterator[dict[str, str]]:
+def ways(plan: Plan, data: st.DataObject, rule: DomainsMin) -> Iterator[dict[str, str]]:
     """Where the moved containers are after each begin and end, in some order; or only at the end."""
     if rule.continuous:
         for _, ended in moments(plan, lambda count: data.draw(st.integers(0, count - 1))):
@@ -69,7 +69,7 @@ def ways(plan: Plan, data: st.DataObject, rule: Span) -> Iterator[dict[str, str]
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(racked(), rules, more, st.integers(1, 2), st.data())
 def test_a_drain_leaves_every_group_in_domains_enough_whoever_moves_first(
-    fleet: Cluster, rule: Span, others: list[Rule], count: int, data: st.DataObject
+    fleet: Cluster, rule: DomainsMin, others: list[Rule], count: int, data: st.DataObject
 ) -> None:
     policy = PlanPolicy(headroom_percent=0, rules=(rule, *others))
     made = drain(fleet, [n.name for n in fleet.nodes[:count]], "-", policy)
@@ -80,7 +80,7 @@ def test_a_drain_leaves_every_group_in_domains_enough_whoever_moves_first(
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(racked(), rules, st.data())
-def test_moves_by_name_and_a_rebalance_do_too(fleet: Cluster, rule: Span, data: st.DataObject) -> None:
+def test_moves_by_name_and_a_rebalance_do_too(fleet: Cluster, rule: DomainsMin, data: st.DataObject) -> None:
     policy = PlanPolicy(headroom_percent=0, rules=(rule,))
     names = [c.name for n in fleet.nodes for c in n.containers]
     wishes = {name: data.draw(st.sampled_from(fleet.nodes)).name for name in names[: data.draw(st.integers(1, 4))]}
@@ -95,7 +95,7 @@ def test_moves_by_name_and_a_rebalance_do_too(fleet: Cluster, rule: Span, data: 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(racked(), rules)
-def test_a_rebalance_mends_what_it_can(fleet: Cluster, rule: Span) -> None:
+def test_a_rebalance_mends_what_it_can(fleet: Cluster, rule: DomainsMin) -> None:
     policy = PlanPolicy(headroom_percent=0, rules=(rule,))
     made = rebalance(fleet, "-", policy, Terms(iterations=200, min_gain=0.0))
     free = {n.labels["rack"] for n in fleet.nodes}

@@ -6,7 +6,7 @@ from migrator.checker.check import check
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Fence, Pin, Rule, Span, Spread
+from migrator.model.rules import Affinity, Ban, DomainsMin, Fence, Pin, Rule, Spread
 from migrator.planner.balance import Terms
 from migrator.planner.drain import drain
 from migrator.planner.look import alternatives
@@ -175,7 +175,7 @@ def test_a_node_that_several_rules_close_is_told_with_all_of_them_and_which_to_w
         node("n0", ct("a", 20, web), labels={"rack": "r1"}),
         node("n1", ct("b", 21, web), labels={"rack": "r2"}),
     )
-    policy = under(Span("app", "rack", 2), Pin("nobody"), Ban("a", ("n1",)))
+    policy = under(DomainsMin("app", "rack", 2), Pin("nobody"), Ban("a", ("n1",)))
     made = helped(
         drain(fleet, ["n0"], "-", policy), fleet, policy, lambda facts, rules: drain(facts, ["n0"], "-", rules)
     )
