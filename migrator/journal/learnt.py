@@ -69,7 +69,8 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     dumped, files = data[State.DUMPED], (data[State.SEEDED], data[State.SYNCED])
     if not {"image_bytes", "dump_ms", "send_ms"} <= dumped.keys():
         return None
-    blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN]
+    quiet_s = data[State.FENCED].get("quiet_ms", 0) / 1000  # before the freeze, until its TCP was at rest
+    blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN] - quiet_s
     waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END]
     return Sample(
         memory_bytes=int(dumped["image_bytes"]),
