@@ -30,6 +30,7 @@ class Code(StrEnum):
     SPREAD = "not-spread"
     CROWDED = "too-many-containers"
     APART = "not-together"
+    NOT_ALONE = "not-alone"
     NOT_SURVIVED = "loss-not-survived"
     BUDGET = "too-many-in-motion"
     LINK_BUSY = "too-many-on-a-link"

@@ -76,7 +76,7 @@ def policy_asked(ctx: click.Context, cluster: Cluster, given: dict[str, Any]) ->
     from migrator.cli.learning import learnt_for
 
     learnt = learnt_for(ctx, cluster.name, given["learn_from"], live=given["snapshot"] is None)
-    return replace(policy_of(given), learnt=learnt)
+    return replace(policy_of(given, cluster), learnt=learnt)
 
 
 def labelled(cluster: Cluster, label: str) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def parse(text: str, source: str, link: Link) -> Cluster:
                 disk_free_bytes=disk_free * MIB,
                 cordon=TO_BE_EMPTIED if fields[7] == "Y" else None,
                 link=link,
-                labels={"group": group},
+                labels={"group": group} | _labels(fields[10] if len(fields) > 10 else ""),
                 containers=containers,
             )
         )
@@ -92,8 +92,7 @@ def _rows(lines: Lines, source: str, fields_min: int) -> list[tuple[str, list[st
 
 def _instance(fields: Sequence[str], where: str, number: int, exclusions: Sequence[str]) -> tuple[str, ContainerFacts]:
     memory, disk, cpus = (size_mib(word, where) for word in fields[1:4])
-    tags = [tag.split(":", 1) for tag in fields[9].split(",") if ":" in tag]
-    labels = {key: value for key, value in tags}
+    labels = _labels(fields[9])
     apart = next((f"{key}:{labels[key]}" for key in exclusions if key in labels), None)
     demand = Resources(cpus * 1000, memory * MIB, disk * MIB if copied(fields) else 0)
     found = container_facts(
@@ -106,6 +105,12 @@ def _instance(fields: Sequence[str], where: str, number: int, exclusions: Sequen
         labels=labels | ({ANTI_AFFINITY: apart} if apart else {}),
     )
     return node_name(fields[6], where), found
+
+
+def _labels(tags: str) -> dict[str, str]:
+    """The tags KEY:VALUE of an instance, or of a node."""
+    pairs = (tag.split(":", 1) for tag in tags.split(",") if ":" in tag)
+    return {key: value for key, value in pairs}
 
 
 def node_of(fields: Sequence[str], where: str) -> str:

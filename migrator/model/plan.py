@@ -92,10 +92,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why not: what one node lacked, or with `node` empty what is wrong with the container itself."""
+    """Why not: what one node lacked, or with `node` empty what is wrong with the container itself.
+
+    `short` is the room that it lacked: against limits, without the headroom, and as measured.
+    """
 
     text: str
     node: str = ""
+    short: tuple[Resources, Resources] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.node}: {self.text}" if self.node else self.text
@@ -103,17 +107,24 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """One container that cannot leave `node`, with the reason of every node that could have taken it."""
+    """One container that cannot leave `node`, with the reason of every node that could have taken it.
+
+    `change` says which small changes were seen to make it possible; empty if none is known.
+    """
 
     container: str
     node: str
     reasons: tuple[Reason, ...]
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """There is no plan. `containers` are those that cannot move; `reasons` are against the intent as a whole."""
+    """There is no plan. `containers` are those that cannot move; `reasons` are against the intent as a whole, and
+    `change` what was seen to make the whole plan possible.
+    """
 
     intent: str
     containers: tuple[Stuck, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    change: str = ""

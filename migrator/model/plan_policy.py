@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from migrator.model.policy import BLACKOUT_S_MAX
 from migrator.model.rates import DEFAULT_RATES, Rates
@@ -71,3 +72,43 @@ class PlanPolicy:
         own = (self.headroom.cpu, self.headroom.memory, self.headroom.disk)
         cpu, memory, disk = (self.headroom_percent if percent is None else percent for percent in own)
         return cpu, memory, disk
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a cluster file or a policy file says of a plan's policy; None where it says nothing.
+
+    `replace_rules`: instead of the rules that were said before, and not beside them.
+    """
+
+    headroom_percent: int | None = None
+    headroom: Headroom | None = None
+    anti_affinity: tuple[str, ...] | None = None
+    blackout_s_max: float | None = None
+    moves_per_node_max: int | None = None
+    leave_stopped: bool | None = None
+    weights: Weights | None = None
+    overlapping_pauses: bool | None = None
+    rules: tuple[Rule, ...] = ()
+    replace_rules: bool = False
+
+    def then(self, closer: Standing) -> Standing:
+        """Both, where `closer` goes before in all that it says; its rules come after these, or instead of them.
+
+        A headroom for all goes before one of a single resource that was said before it.
+        """
+        values = self.said | closer.said
+        values["rules"] = closer.rules if closer.replace_rules else (*self.rules, *closer.rules)
+        outer = self.headroom if closer.headroom_percent is None else None
+        if outer is not None and closer.headroom is not None:
+            pairs = ((f.name, getattr(outer, f.name), getattr(closer.headroom, f.name)) for f in fields(Headroom))
+            values["headroom"] = Headroom(**{name: old if new is None else new for name, old, new in pairs})
+        else:
+            values["headroom"] = closer.headroom or outer
+        return Standing(**values)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it says, by the names of PlanPolicy; rules and no rules alike."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "replace_rules"}
+        return {name: value for name, value in values.items() if value is not None}

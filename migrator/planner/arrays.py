@@ -115,7 +115,7 @@ class Targets:
             and (rest >= 0).all()
             and all(rest[column] >= images for column in MEMORY_COLUMNS)
             and not any(index in taken for taken in self._taken(mover))
-            and not self.rules.why_not(mover, index)
+            and not any(self.rules.closed(rule, mover)[index] for rule in self.rules.hard)
             and self._suited(mover)[self._kinds[index]]
             and self._right_template(mover)[index]
         )
@@ -211,4 +211,4 @@ def _count(there: dict[Key, Counter[int]], key: Key, index: int, sign: int) -> N
 def _machine(node: NodeFacts) -> object:
     """Equal for nodes that are alike in all that compatibility asks of a machine."""
     tools = (node.criu, node.runc, node.rsync)
-    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges)
+    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges, node.features)

@@ -75,6 +75,14 @@ class Site:
                 return self._said(lacking)
         return ""
 
+    def short(self, mover: Mover) -> Load:
+        """The room that is missing for one more container, at the worst of the moments at which one comes."""
+        coming, most = Load(), Load()
+        for comer in self._with(mover):
+            coming = coming + stay_of(comer.container)
+            most = most.over((coming + images_in(comer.container)) - self.room)
+        return most
+
     def place(self, mover: Mover) -> Site:
         """The site with one more container coming, which has to fit."""
         groups = {
