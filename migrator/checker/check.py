@@ -9,9 +9,11 @@ from __future__ import annotations
 from migrator.checker.budgets import budget_findings
 from migrator.checker.findings import Code, Finding
 from migrator.checker.pairs import pair_findings
+from migrator.checker.pauses import pause_findings
 from migrator.checker.replay import replay_findings
 from migrator.checker.rules import rule_findings
 from migrator.checker.rules_end import end_findings
+from migrator.checker.spans import span_findings
 from migrator.checker.statements import statement_findings
 from migrator.checker.survival import survival_findings
 from migrator.checker.turns import turn_findings
@@ -41,8 +43,10 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += replay_findings(cluster, plan, policy)
         found += rule_findings(cluster, plan, policy)
         found += end_findings(cluster, plan, policy)
+        found += span_findings(cluster, plan, policy)
         found += budget_findings(cluster, plan, policy)
         found += window_findings(cluster, plan, policy)
         found += turn_findings(cluster, plan, policy)
+        found += pause_findings(cluster, plan, policy)
         found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

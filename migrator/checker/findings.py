@@ -30,6 +30,7 @@ class Code(StrEnum):
     SPREAD = "not-spread"
     CROWDED = "too-many-containers"
     APART = "not-together"
+    NOT_ALONE = "not-alone"
     NOT_SURVIVED = "loss-not-survived"
     BUDGET = "too-many-in-motion"
     LINK_BUSY = "too-many-on-a-link"
@@ -44,6 +45,8 @@ class Code(StrEnum):
     MEMORY_NOT_FREE = "memory-not-free"
     DISK_NOT_FREE = "disk-not-free"
     PAUSE_TOO_LONG = "pause-too-long"
+    PAUSE_UNLIKELY = "pause-unlikely"
+    PAUSES_OVERLAP = "pauses-overlap"
 
     @property
     def drifts(self) -> bool:
@@ -59,6 +62,8 @@ _DRIFTING = frozenset(
         Code.MEMORY_NOT_FREE,
         Code.DISK_NOT_FREE,
         Code.PAUSE_TOO_LONG,
+        Code.PAUSE_UNLIKELY,
+        Code.PAUSES_OVERLAP,
         Code.SOFT_UNSAID,
         Code.OUT_OF_TURN,
     }

@@ -26,7 +26,8 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         for why in (*_machine(source, target), *_in_the_way(container, target)):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
-        predicted_s = estimate_move(container, source.link, target.link).blackout_s
+        rates = policy.rates(source.name, target.name)
+        predicted_s = estimate_move(container, source.link, target.link, rates).blackout_s
         if predicted_s > policy.blackout_s_max:
             text = (
                 f"container {move.container}: its pause is predicted at {format_seconds(predicted_s)}, over the "
@@ -43,16 +44,25 @@ def _machine(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
         yield f"its CPU has no {', '.join(lacking)}"
     if target.cgroup_version != source.cgroup_version:
         yield f"its cgroups are of version {target.cgroup_version}, not {source.cgroup_version}"
+    yield from _software(source, target)
+    if not any(bridge == target.bridge for bridge in target.bridges):
+        yield f"it has no bridge {target.bridge}"
+    if target.inodes_available < INODES_MIN:
+        yield f"it has {target.inodes_available} inodes free"
+
+
+def _software(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     tools = {"criu": target.criu, "runc": target.runc, "rsync": target.rsync}
     for tool, installed in tools.items():
         if installed == "":
             yield f"it has no {tool}"
     if target.criu and _numbers(target.criu) < _numbers(source.criu):
         yield f"its CRIU {target.criu} is older than {source.criu}"
-    if not any(bridge == target.bridge for bridge in target.bridges):
-        yield f"it has no bridge {target.bridge}"
-    if target.inodes_available < INODES_MIN:
-        yield f"it has {target.inodes_available} inodes free"
+    if target.runc and _numbers(target.runc) < _numbers(source.runc):
+        yield f"its runc {target.runc} is older than {source.runc}"
+    for feature in sorted(set(source.features) - set(target.features)):
+        if feature in ("userns", "timens", "overlayfs_maps", "network_lock_nftables"):
+            yield f"its kernel or CRIU has no {feature}"
 
 
 def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:

@@ -12,7 +12,7 @@ from migrator.checker.findings import Code, Finding
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan, PlannedMove, move_name
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, Fence, Lonely, Pin, Spread, selected, selects
 
 
 def rule_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
@@ -34,6 +34,11 @@ def rule_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
                     text = f"{count} containers are there then, at most {rule.at_most} may be"
                     if count > rule.at_most:
                         yield _finding(Code.CROWDED, move, text)
+                case Lonely() if rule.continuous:
+                    there = _there(nodes, {move.target}, plan, move, ended) - {move.container}
+                    kind = selects(rule.containers, move.container, mine)
+                    if any(selects(rule.containers, name, labels.get(name, {})) != kind for name in there):
+                        yield _finding(Code.NOT_ALONE, move, f"{rule.containers} is to be alone on its nodes")
                 case Affinity() if rule.continuous and rule.label in mine:
                     yield from _leaves(rule, move, nodes, labels)
                 case Spread() if rule.continuous and rule.label in mine:

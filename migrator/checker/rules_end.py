@@ -18,7 +18,9 @@ from migrator.model.rules import (
     Ban,
     Budget,
     Crowd,
+    DomainsMin,
     Fence,
+    Lonely,
     Pin,
     Priority,
     Rule,
@@ -50,8 +52,14 @@ def end_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[F
             if worse and not any(note.startswith(f"soft rule {number} ") for note in plan.notes):
                 text = f"soft rule {number} ({rule.rule}) is broken at {worse[0]}, and the plan does not say so"
                 yield Finding(Code.SOFT_UNSAID, text)
-        elif isinstance(rule, (Spread, Crowd, Affinity)):
-            code = {Spread: Code.SPREAD, Crowd: Code.CROWDED, Affinity: Code.APART}[type(rule)]
+        elif isinstance(rule, (Spread, DomainsMin, Crowd, Lonely, Affinity)):
+            code = {
+                Spread: Code.SPREAD,
+                DomainsMin: Code.SPREAD,
+                Crowd: Code.CROWDED,
+                Affinity: Code.APART,
+                Lonely: Code.NOT_ALONE,
+            }[type(rule)]
             for place in worse:
                 yield Finding(code, f"at the end {_said(rule, place, after[place])}")
 
@@ -82,8 +90,23 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
                 if not rule.nodes or selected(rule.nodes, node.name, node.labels):
                     counts[node.name] = counts.get(node.name, 0) + 1
             return {place: count - rule.at_most for place, count in counts.items() if count > rule.at_most}
+        case Lonely():
+            return _beside_others(rule, at)
         case SurviveLoss() | Budget() | Priority() | Window():
             return {}  # survival.py, budgets.py, turns.py, windows.py
+    return _broken_by_domain(rule, at)
+
+
+def _beside_others(rule: Lonely, at: list[tuple[_Home, NodeFacts]]) -> dict[str, int]:
+    """Nodes with containers of both kinds: how many pairs that are not to be."""
+    kinds: dict[str, list[int]] = {}
+    for home, node in at:
+        kinds.setdefault(node.name, [0, 0])[selects(rule.containers, home.name, home.labels)] += 1
+    return {name: meant * others for name, (others, meant) in kinds.items() if meant and others}
+
+
+def _broken_by_domain(rule: Spread | DomainsMin | Affinity, at: list[tuple[_Home, NodeFacts]]) -> dict[str, int]:
+    """The same for rules that count the domains of a group."""
     members: dict[str, dict[str, int]] = {}
     for home, node in at:
         if rule.label in home.labels:
@@ -92,6 +115,9 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
             domains[domain] = domains.get(domain, 0) + 1
     if isinstance(rule, Affinity):
         return {group: len(domains) - 1 for group, domains in members.items() if len(domains) > 1}
+    if isinstance(rule, DomainsMin):
+        wanted = {group: min(rule.at_least, sum(domains.values())) for group, domains in members.items()}
+        return {group: wanted[group] - len(d) for group, d in members.items() if wanted[group] > len(d)}
     return {
         f"{group} in {domain}": count - rule.at_most
         for group, domains in members.items()
@@ -103,4 +129,8 @@ def _broken(rule: Rule, homes: list[_Home], *, last: bool) -> dict[str, int]:
 def _said(rule: Rule, place: str, amount: int) -> str:
     if isinstance(rule, Affinity):
         return f"{place} is in {amount + 1} places, and is to be together"
+    if isinstance(rule, Lonely):
+        return f"{rule.containers} is on {place} with others, and is to be alone there"
+    if isinstance(rule, DomainsMin):
+        return f"{place} is in {amount} of {rule.domain} too few, at least {rule.at_least} are asked for"
     return f"there are {amount} too many of {place}" if isinstance(rule, Spread) else f"{place} holds {amount} too many"

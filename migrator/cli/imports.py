@@ -21,6 +21,11 @@ _output_option = click.option(
     metavar="FILE",
     help="Write the snapshot here.",
 )
+_uplink_option = click.option(
+    "--uplink",
+    metavar="LABEL=SPEED",
+    help="What nodes with one value of a label share to all others, such as rack=40Gbit.",
+)
 _link_option = click.option("--link", "speed", metavar="SPEED", help="Speed of every node's link, such as 10Gbit.")
 
 
@@ -33,13 +38,14 @@ def imports() -> None:
 @_input
 @_output_option
 @_link_option
+@_uplink_option
 @json_option
-def ganeti(path: Path, output: Path, speed: str | None, as_json: bool) -> None:
+def ganeti(path: Path, output: Path, speed: str | None, uplink: str | None, as_json: bool) -> None:
     """Import Ganeti's text format; nodes marked Y are cordoned, as those that are to be emptied."""
     from migrator.inventory import ganeti
     from migrator.inventory.files import read_text
 
-    _save(ganeti.parse(read_text(path), str(path), _link(speed)), output, as_json)
+    _save(_uplinked(ganeti.parse(read_text(path), str(path), _link(speed)), uplink), output, as_json)
 
 
 @imports.command("proxmox")
@@ -64,17 +70,43 @@ def proxmox(path: Path, output: Path, speed: str | None, cpu_ratio: float, as_js
 
 
 def _link(speed: str | None) -> Link:
-    from migrator.errors import BadInput
     from migrator.model.facts import Link
+
+    rate = _rate(speed, "--link") if speed is not None else None
+    return Link(rate, rate)
+
+
+def _uplinked(cluster: Cluster, uplink: str | None) -> Cluster:
+    """The cluster with a shared link for each value of the label that `uplink` names."""
+    from dataclasses import replace
+
+    from migrator.errors import BadInput, quoted
+    from migrator.model.facts import SharedLink
+
+    if uplink is None:
+        return cluster
+    label, equals, speed = uplink.partition("=")
+    if not label or not equals:
+        raise BadInput(f"--uplink: {quoted(uplink)} is not LABEL=SPEED, such as rack=40Gbit")
+    rate = _rate(speed, "--uplink")
+    behind: dict[str, list[str]] = {}
+    for node in cluster.nodes:
+        if label in node.labels:
+            behind.setdefault(node.labels[label], []).append(node.name)
+    if not behind:
+        raise BadInput(f"--uplink: no node has a label {quoted(label)}")
+    links = tuple(SharedLink(f"{value}-up", tuple(names), rate, rate) for value, names in sorted(behind.items()))
+    return replace(cluster, links=links)
+
+
+def _rate(speed: str, option: str) -> int:
+    from migrator.errors import BadInput
     from migrator.model.units import parse_bytes_per_s
 
-    if speed is None:
-        return Link()
     try:
-        rate = parse_bytes_per_s(speed)
+        return parse_bytes_per_s(speed)
     except ValueError as error:
-        raise BadInput(f"--link: {error}") from error
-    return Link(rate, rate)
+        raise BadInput(f"{option}: {error}") from error
 
 
 def _save(cluster: Cluster, output: Path, as_json: bool) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from migrator.cli.output import json_option
-from migrator.cli.plan import facts, file_type, known_nodes, rules, snapshot_option
+from migrator.cli.plan import facts, file_type, known_nodes, policy_of, rules, snapshot_option
 from migrator.errors import quoted
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster
+    from migrator.model.plan_policy import PlanPolicy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +33,12 @@ def planning(command: F) -> F:
         ),
         click.option(
             "--without", "gone", multiple=True, metavar="NODE", help="What if this node did not exist; may be repeated."
+        ),
+        click.option(
+            "--learn-from",
+            type=file_type,
+            metavar="JOURNAL",
+            help="Estimate by what the runs of this journal took (default: the one there is; none with --snapshot).",
         ),
         snapshot_option,
         rules,
@@ -60,6 +67,16 @@ def facts_asked(
     notes = [f"what if {name} did not exist" for name in gone]
     notes += [f"what if there were a node {name}, empty and like {like}" for name, like in pairs]
     return without(with_nodes(cluster, pairs), gone), tuple(notes)
+
+
+def policy_asked(ctx: click.Context, cluster: Cluster, given: dict[str, Any]) -> PlanPolicy:
+    """The rules among a command's options, with what was learnt of this cluster's nodes."""
+    from dataclasses import replace
+
+    from migrator.cli.learning import learnt_for
+
+    learnt = learnt_for(ctx, cluster.name, given["learn_from"], live=given["snapshot"] is None)
+    return replace(policy_of(given, cluster), learnt=learnt)
 
 
 def labelled(cluster: Cluster, label: str) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from migrator.model.facts import Cluster
-    from migrator.model.plan import Plan
+    from migrator.model.plan import Plan, PlannedMove
     from migrator.planner.look import Alternative, Use
-    from migrator.planner.schedule import Span
+    from migrator.planner.look_balance import Balanced
+    from migrator.planner.schedule import When
 
 BAR_CELLS = 20
 TIMELINE_CELLS = 60
@@ -85,14 +86,23 @@ def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path 
     cluster = _followed(facts(ctx, snapshot), plan)
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
+    scores = _balanced(cluster, plan, container, others)
     if as_json:
-        *stops, last = [{"move": asdict(move), "when": asdict(when[move.name])} for move in plan.ways()[container]]
+        *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
         document: dict[str, Any] = {**last, "stop_overs": stops}
+        document |= {"balance": asdict(scores)} if scores else {}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
-    for line in _told(plan, container, when, others):
+    for line in _told(plan, container, when, others, scores):
         click.echo(clean(line))
     return 0
+
+
+def _leg_json(plan: Plan, move: PlannedMove, when: dict[str, When]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    rates = asdict(plan.policy.rates(move.source, move.target))
+    return {"move": asdict(move), "when": asdict(when[move.name]), "rates": rates}
 
 
 def _followed(cluster: Cluster, plan: Plan) -> Cluster:
@@ -111,7 +121,35 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
     return cluster
 
 
-def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Alternative]) -> list[str]:
+def _balanced(cluster: Cluster, plan: Plan, container: str, others: Sequence[Alternative]) -> Balanced | None:
+    """Of a rebalance: what the container's node had too much of, and the scores of what else there was."""
+    if plan.intent != "rebalance":
+        return None
+    from migrator.planner.look_balance import balanced
+
+    return balanced(cluster, plan, container, [other.node for other in others if not other.lacks])
+
+
+def _scores(move: PlannedMove, scores: Balanced) -> list[str]:
+    """Why a rebalance moves a container: what its node had too much of, and what else the score would be."""
+    than = [f"{scores.left:.4f} if it stayed"]
+    than += [f"{other.score:.4f} on {other.node}" for other in scores.others[:1]]
+    more = ", ".join(f"{other.score:.4f} on {other.node}" for other in scores.others[1:])
+    return [
+        f"if it stayed: {move.source} {scores.share:.0%} full of {scores.resource}, the mean is {scores.mean:.0%}; "
+        f"{scores.containers} containers, the mean is {scores.containers_mean:.1f}",
+        f"score of the fleet: {scores.score:.4f} as planned; {', second best '.join(than)}"
+        + (f"; then {more}" if more else ""),
+    ]
+
+
+def _told(
+    plan: Plan,
+    container: str,
+    when: dict[str, When],
+    others: Sequence[Alternative],
+    scores: Balanced | None,
+) -> list[str]:
     """The explanation, a line each."""
     from migrator.cli.refusal_text import classes
     from migrator.model.plan import Reason
@@ -128,11 +166,13 @@ def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Al
     lines = [
         f"{container}: {nodes}, of the plan: {plan.intent}",
         f"why it moves: {why}",
-        f"why there: {move.reason}",
+        *([f"why there: {move.reason}"] if scores is None else _scores(move, scores)),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
-        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan",
+        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
+        f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
+        *(f"estimated {_rested(plan, leg)}" for leg in way),
     ]
     own = {leg.name for leg in way}
     waits = [plan.move(name) for name in dict.fromkeys(n for leg in way for n in leg.waits_for) if name not in own]
@@ -159,6 +199,24 @@ def _told(plan: Plan, container: str, when: dict[str, Span], others: Sequence[Al
     return lines
 
 
+def _rested(plan: Plan, leg: PlannedMove) -> str:
+    """What the estimate of a move rests on, in words."""
+    from migrator.model.units import format_bytes, format_seconds
+
+    rates, pair = plan.policy.rates(leg.source, leg.target), f"{leg.source} -> {leg.target}"
+    if not rates.runs:
+        return f"by the default rates: nothing was learnt of {pair}"
+    steps = {
+        "dump": rates.dump_bytes_per_s,
+        "send": rates.send_bytes_per_s,
+        "restore": rates.restore_bytes_per_s,
+        "files": rates.files_bytes_per_s,
+    }
+    told = ", ".join(f"{step} {format_bytes(rate)}/s" for step, rate in steps.items())
+    fixed = f"{format_seconds(rates.pause_s)} of the pause and {format_seconds(rates.setup_s)} around it"
+    return f"by {rates.runs} migration{'s' * (rates.runs != 1)} {pair}: {told}; beside that {fixed}"
+
+
 def _print_uses(plan: Plan, used: Sequence[Use], everything: bool) -> None:
     """Bars of every node that the plan touches; of a large plan those that change most."""
     shown = list(used)
@@ -183,7 +241,7 @@ def _bar(share: float, cells: int = BAR_CELLS) -> str:
     return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(cells, "·")
 
 
-def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None:
+def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None:
     """One line a move, from left to right as time goes; of a large plan one line a source."""
     from migrator.model.units import format_seconds
 
@@ -195,7 +253,7 @@ def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None
         ]
         print_table(("CONTAINER", "MOVE", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
         return
-    sources: dict[str, list[Span]] = {}
+    sources: dict[str, list[When]] = {}
     for move in plan.moves:
         sources.setdefault(move.source, []).append(when[move.name])
     rows = [
@@ -207,17 +265,18 @@ def _print_timeline(plan: Plan, when: dict[str, Span], everything: bool) -> None
         click.echo(f"and {len(sources) - ROWS_MAX} more sources; see every move with --all")
 
 
-def _ends(*spans: Span) -> tuple[str, str]:
+def _ends(*spans: When) -> tuple[str, str]:
     from migrator.model.units import format_seconds
 
     return format_seconds(min(s.start_s for s in spans)), format_seconds(max(s.end_s for s in spans))
 
 
-def _track(spans: Sequence[Span], whole_s: float) -> str:
-    """Cells in which at least one of the moves is under way."""
+def _track(spans: Sequence[When], whole_s: float) -> str:
+    """Cells in which at least one of the moves is under way, light, or paused, full."""
     cells = ["·"] * TIMELINE_CELLS
-    for span in spans:
-        first = min(int(span.start_s / whole_s * TIMELINE_CELLS), TIMELINE_CELLS - 1)
-        last = max(first + 1, round(span.end_s / whole_s * TIMELINE_CELLS))
-        cells[first:last] = "█" * (min(last, TIMELINE_CELLS) - first)
+    parts = [("░", s.start_s, s.pause_s) for s in spans] + [("█", s.pause_s, s.end_s) for s in spans]
+    for mark, start_s, end_s in parts:
+        first = min(int(start_s / whole_s * TIMELINE_CELLS), TIMELINE_CELLS - 1)
+        last = max(first + 1, round(end_s / whole_s * TIMELINE_CELLS))
+        cells[first:last] = mark * (min(last, TIMELINE_CELLS) - first)
     return "".join(cells)

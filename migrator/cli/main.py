@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cancel": ("migrator.cli.runs", "cancel", "Stop a run that is under way, and end it as rollback does."),
     "settle": ("migrator.cli.settle", "settle", "Decide for a stuck container which copy goes on."),
     "import": ("migrator.cli.imports", "imports", "Make a snapshot of another system's file."),
+    "export": ("migrator.cli.exports", "exports", "Write another system's file as it is after a plan."),
     "bench": ("migrator.cli.bench", "bench", "Solve published problems, and be judged beside published answers."),
     "sim": ("migrator.cli.sim", "sim", "Play migrations with faults over simulated nodes."),
 }

@@ -26,10 +26,12 @@ from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_asyn
 @click.pass_context
 def migrate(ctx: click.Context, container: str, target: str, blackout_s_max: float, as_json: bool) -> int:
     """Move CONTAINER to another node while its clients stay connected."""
+    from migrator.cli.learning import learnt_for
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
     from migrator.executor.containers import check_container_name
     from migrator.executor.runs import plan_single, start_run
+    from migrator.model.plan_policy import PlanPolicy
     from migrator.model.policy import Policy
 
     check_container_name(container)
@@ -38,7 +40,9 @@ def migrate(ctx: click.Context, container: str, target: str, blackout_s_max: flo
 
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
-            plan = plan_single(fleet, await fleet.probe(), container, target)
+            cluster = await fleet.probe()
+            learnt = learnt_for(ctx, cluster.name)
+            plan = plan_single(fleet, cluster, container, target, PlanPolicy(learnt=learnt))
             with Progress(plan, quiet=as_json) as progress:
                 return await start_run(fleet, journal, plan, policy, str(cluster_path(ctx)), progress.notify)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from migrator.model.facts import Cluster
     from migrator.model.plan import Plan, Refusal
     from migrator.model.plan_policy import PlanPolicy
+    from migrator.model.rules import Rule
 
 F = TypeVar("F", bound=Callable[..., Any])
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -36,6 +37,11 @@ _parallel_option = click.option(
     metavar="N",
     help="How many moves may touch a node at one time (default: 2, or as planned).",
 )
+_overlap_option = click.option(
+    "--overlapping-pauses",
+    is_flag=True,
+    help="Let containers that move over one link be paused at one time: sooner done, longer pauses.",
+)
 snapshot_option = click.option(
     "--snapshot", type=file_type, metavar="FILE", help="Use these saved facts; no node is asked."
 )
@@ -48,6 +54,7 @@ def rules(command: F) -> F:
         click.option(
             "--policy", "policy_path", type=file_type, metavar="FILE", help="Rules from a file; options go before it."
         ),
+        _overlap_option,
         _parallel_option,
         _blackout_option,
         click.option(
@@ -61,6 +68,13 @@ def rules(command: F) -> F:
             "--start",
             metavar="TIME",
             help="When the plan is to start, such as 2026-03-01T22:00, for rules with time windows (default: now).",
+        ),
+        click.option(
+            "--waive",
+            type=click.IntRange(min=1),
+            multiple=True,
+            metavar="NUMBER",
+            help="Without this rule, by the number that a refusal or a note tells; may be repeated.",
         ),
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
@@ -103,6 +117,7 @@ def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: b
 @click.argument("plan_path", type=file_type, metavar="PLAN")
 @_blackout_option
 @_parallel_option
+@_overlap_option
 @_force_option
 @json_option
 @click.pass_context
@@ -113,7 +128,7 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
-    given = {name: value for name, value in bounds.items() if value is not None}
+    given = {name: value for name, value in bounds.items() if value not in (None, False)}
     return _apply(ctx, replace(loaded, policy=replace(loaded.policy, **given)), force, as_json)
 
 
@@ -126,6 +141,9 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
 @click.pass_context
 def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool, as_json: bool, **rules: Any) -> int:
     """Empty the nodes: plan, show, ask, move everything elsewhere, and prove them empty."""
+    from dataclasses import replace
+
+    from migrator.cli.learning import learnt_for
     from migrator.cli.plan_text import print_plan
     from migrator.errors import BadInput
     from migrator.executor.apply import refuse_own_host
@@ -138,7 +156,8 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
     cluster = facts(ctx, None)
-    made = make_drain(cluster, nodes, policy_of(rules))
+    policy = replace(policy_of(rules, cluster), learnt=learnt_for(ctx, cluster.name))
+    made = make_drain(cluster, nodes, policy)
     if isinstance(made, Refusal):
         return refused(made, as_json)
     if not force:
@@ -164,8 +183,8 @@ def facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
     return run_async(probe(), only_looks=True)
 
 
-def policy_of(given: dict[str, Any]) -> PlanPolicy:
-    """The rules among a command's options; what was not said is as the policy's defaults say."""
+def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
+    """The cluster's rules, then those of a policy file, then a command's options; else what the defaults say."""
     from dataclasses import fields
 
     from migrator.inventory import policy_file
@@ -173,19 +192,33 @@ def policy_of(given: dict[str, Any]) -> PlanPolicy:
     from migrator.model.rules import Window
 
     path = given.get("policy_path")
-    said = policy_file.load(path) if path is not None else {}
+    standing = cluster.policy.then(policy_file.load(path)) if path is not None else cluster.policy
+    said = standing.said
     if given.get("headroom_percent") is not None:
         said.pop("headroom", None)  # an option says it of all, and goes before the file
     asked = {f.name: given.get(f.name) for f in fields(PlanPolicy)}
     said |= {
         name: value for name, value in asked.items() if value not in (None, ()) and value is not False
     }  # 0 is said
+    if given.get("waive"):
+        said["rules"] = _waived(said["rules"], given["waive"])
     said.pop("start", None)
     if given.get("start") is not None or any(isinstance(rule, Window) for rule in said.get("rules", ())):
         said["start"] = _start(given.get("start"))
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))
     return PlanPolicy(**said)
+
+
+def _waived(rules: tuple[Rule, ...], numbers: tuple[int, ...]) -> tuple[Rule, ...]:
+    """The rules without those of these numbers, counted from 1."""
+    from migrator.errors import BadInput
+
+    for number in numbers:
+        if number > len(rules):
+            count = f"there are {len(rules)} rules" if len(rules) > 1 else f"there is {len(rules) or 'no'} rule"
+            raise BadInput(f"--waive: there is no rule {number}; {count}")
+    return tuple(rule for number, rule in enumerate(rules, 1) if number not in numbers)
 
 
 def _start(text: str | None) -> str:
@@ -218,9 +251,16 @@ def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> 
     """A plan to empty nodes of the cluster, made from these facts."""
     from migrator.inventory.snapshot import digest
     from migrator.planner.drain import drain as plan_to_drain
+    from migrator.planner.remedies import helped
 
     known_nodes(cluster, nodes)
-    return plan_to_drain(cluster, nodes, digest(cluster), policy)
+    known = digest(cluster)
+    return helped(
+        plan_to_drain(cluster, nodes, known, policy),
+        cluster,
+        policy,
+        lambda facts, rules: plan_to_drain(facts, nodes, known, rules),
+    )
 
 
 def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
@@ -237,6 +277,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     policy = Policy(
         blackout_s_max=plan.policy.blackout_s_max,
         moves_per_node_max=plan.policy.moves_per_node_max,
+        overlapping_pauses=plan.policy.overlapping_pauses,
     )
 
     def stale(cluster: Cluster) -> list[str]:

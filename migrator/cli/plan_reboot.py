@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli.intents import facts_asked, labelled, planning
+from migrator.cli.intents import facts_asked, labelled, planning, policy_asked
 from migrator.cli.output import clean, fail, print_json, print_table
-from migrator.cli.plan import policy_of
 
 if TYPE_CHECKING:
     from migrator.checker.findings import Finding
@@ -39,7 +38,7 @@ def plan_reboot(ctx: click.Context, /, every: bool, label: str | None, **given: 
         raise BadInput("which nodes? say --all, or --label KEY=VALUE")
     cluster, notes = facts_asked(ctx, **given)
     names = labelled(cluster, label) if label else tuple(node.name for node in cluster.nodes)
-    made = reboot(cluster, names, digest(cluster), policy_of(given), label or "--all")
+    made = reboot(cluster, names, digest(cluster), policy_asked(ctx, cluster, given), label or "--all")
     noted = tuple(replace(plan, notes=(*plan.notes, *notes)) for plan in made.groups)
     return _show(_folded(replace(made, groups=noted, notes=notes)), cluster, **given)
 

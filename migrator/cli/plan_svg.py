@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 from migrator.model.plan import Plan
 from migrator.model.units import format_seconds
 from migrator.planner.look import RESOURCES, Use
-from migrator.planner.schedule import Span
+from migrator.planner.schedule import When
 
 ROW_PX = 16
 LABEL_PX = 170
@@ -21,7 +21,7 @@ WIDTH_PX = LABEL_PX + TRACK_PX + 20
 BEFORE, AFTER, MOVE = "#b8c4d6", "#3b6ea8", "#3b6ea8"
 
 
-def draw(plan: Plan, used: Sequence[Use], when: Mapping[str, Span]) -> str:
+def draw(plan: Plan, used: Sequence[Use], when: Mapping[str, When]) -> str:
     """The picture's text."""
     parts: list[str] = []
     y = 24

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -11,7 +10,7 @@ import click
 from migrator.checker.findings import Finding
 from migrator.cli.output import clean, print_table
 from migrator.inventory.plan_file import integrity, to_document
-from migrator.model.plan import Plan, Refusal
+from migrator.model.plan import Plan, Reason, Refusal
 from migrator.model.units import format_bytes, format_seconds
 
 
@@ -65,9 +64,17 @@ def plan_json(plan: Plan) -> dict[str, Any]:
 def refusal_json(refusal: Refusal) -> dict[str, Any]:
     return {
         "intent": refusal.intent,
-        "reasons": [asdict(reason) for reason in refusal.reasons],
-        "refusals": [asdict(stuck) for stuck in refusal.containers],
+        "reasons": _reasons(refusal.reasons),
+        "refusals": [
+            {"container": s.container, "node": s.node, "reasons": _reasons(s.reasons), "change": s.change}
+            for s in refusal.containers
+        ],
+        "change": refusal.change,
     }
+
+
+def _reasons(reasons: Sequence[Reason]) -> list[dict[str, str]]:
+    return [{"text": reason.text, "node": reason.node} for reason in reasons]
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli.intents import facts_asked, labelled, planning
+from migrator.cli.intents import facts_asked, labelled, planning, policy_asked
 from migrator.cli.look import plan_show
 from migrator.cli.output import print_json
-from migrator.cli.plan import known_nodes, make_drain, policy_of, refused
+from migrator.cli.plan import known_nodes, make_drain, refused
 
 if TYPE_CHECKING:
     from migrator.model.plan import Plan, Refusal
@@ -58,7 +58,7 @@ def plan_drain(ctx: click.Context, /, nodes: tuple[str, ...], cordoned: bool, **
     marked = [node.name for node in cluster.nodes if node.cordon is not None] if cordoned else []
     if not nodes and not marked:
         raise BadInput("no node is cordoned" if cordoned else "which nodes? name them, or use --cordoned")
-    return show(make_drain(cluster, (*nodes, *marked), policy_of(given)), notes, **given)
+    return show(make_drain(cluster, (*nodes, *marked), policy_asked(ctx, cluster, given)), notes, **given)
 
 
 @plan.command("evacuate")
@@ -70,7 +70,7 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
     from dataclasses import replace
 
     cluster, notes = facts_asked(ctx, **given)
-    made = make_drain(cluster, labelled(cluster, label), policy_of(given))
+    made = make_drain(cluster, labelled(cluster, label), policy_asked(ctx, cluster, given))
     return show(replace(made, intent=f"evacuate {label}"), notes, **given)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli.intents import facts_asked, planning
-from migrator.cli.plan import known_nodes, policy_of
+from migrator.cli.intents import facts_asked, planning, policy_asked
+from migrator.cli.plan import known_nodes
 from migrator.cli.planning import show
 from migrator.cli.shared import open_journal
 from migrator.errors import quoted
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster
+    from migrator.model.plan import Plan, Refusal
+    from migrator.model.plan_policy import PlanPolicy
 
 
 @click.command("move")
@@ -24,15 +27,11 @@ if TYPE_CHECKING:
 @click.pass_context
 def plan_move(ctx: click.Context, /, words: tuple[str, ...], node: str | None, **given: Any) -> int:
     """Plan to move containers to the nodes that are named: CT --to NODE, or CT=NODE for each."""
-    from migrator.inventory.snapshot import digest
-    from migrator.planner.moves import move
-
     wishes = _wishes(words, node)
     cluster, notes = facts_asked(ctx, **given)
     _known(cluster, wishes)
     intent = f"move {' '.join(f'{name}={wishes[name]}' for name in sorted(wishes))}"
-    made = move(cluster, wishes, digest(cluster), policy_of(given), intent)
-    return show(made, notes, **given)
+    return show(_made(cluster, wishes, policy_asked(ctx, cluster, given), intent), notes, **given)
 
 
 @click.command("return")
@@ -44,15 +43,28 @@ def plan_return(ctx: click.Context, /, what: str, **given: Any) -> int:
 
     RUN may be the begin of an id, as in migrator show.
     """
-    from migrator.inventory.snapshot import digest
-    from migrator.planner.moves import move, way_back
+    from migrator.planner.moves import way_back
 
     intent, moves = _moved(ctx, what)
     cluster, notes = facts_asked(ctx, **given)
     wishes, left = way_back(cluster, moves)
     known_nodes(cluster, tuple(wishes.values()))
-    made = move(cluster, wishes, digest(cluster), policy_of(given), f"return {intent}")
-    return show(made, (*left, *notes), **given)
+    return show(_made(cluster, wishes, policy_asked(ctx, cluster, given), f"return {intent}"), (*left, *notes), **given)
+
+
+def _made(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy, intent: str) -> Plan | Refusal:
+    """A plan of these moves; a refusal with what would help."""
+    from migrator.inventory.snapshot import digest
+    from migrator.planner.moves import move
+    from migrator.planner.remedies import helped
+
+    known = digest(cluster)
+    return helped(
+        move(cluster, wishes, known, policy, intent),
+        cluster,
+        policy,
+        lambda facts, rules: move(facts, wishes, known, rules, intent),
+    )
 
 
 def _moved(ctx: click.Context, what: str) -> tuple[str, list[tuple[str, str, str]]]:

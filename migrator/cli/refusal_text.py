@@ -10,6 +10,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+import click
+
 from migrator.cli.output import print_table
 from migrator.model.plan import Reason, Refusal
 from migrator.model.units import parse_bytes
@@ -27,6 +29,12 @@ def print_refusal(refusal: Refusal) -> None:
     ]
     if rows:
         print_table(("CONTAINER", "ON", "NODE", "WHY NOT"), rows)
+    alike: dict[str, list[str]] = defaultdict(list)
+    for stuck in refusal.containers:
+        if stuck.change:
+            alike[stuck.change].append(stuck.container)
+    for change, names in alike.items():
+        click.echo(f"{_names(names)} could move {change}")
 
 
 def refusal_line(refusal: Refusal) -> str:
@@ -36,6 +44,8 @@ def refusal_line(refusal: Refusal) -> str:
         names = [f"{s.container} ({_some([str(r) for r in classes(s.reasons)])})" for s in refusal.containers]
         containers = "1 container" if len(names) == 1 else f"{len(names)} containers"
         told.insert(0, f"{containers} cannot move: {_some(names)}")
+    if refusal.change:
+        told.append(f"possible {refusal.change}")
     return f"{refusal.intent}: {'; '.join(told)}"
 
 
@@ -62,6 +72,10 @@ def _amount(text: str) -> float:
         return 0.0
     number, _, unit = match[0].partition(" ")
     return float(parse_bytes(match[0])) if unit.endswith("B") and unit else float(number)
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _some(words: Sequence[str]) -> str:

@@ -18,11 +18,15 @@ from migrator.model.plan import move_name
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.states import FINAL, State
 
+WAITED_MS = 100  # less than this is not worth a word
+
 
 def migration_json(journal: Journal, migration: Migration, events: bool = False) -> dict[str, Any]:
     """One migration: where it stands, and what it took. Times in milliseconds by the orchestrator's clock."""
     history = journal.events(migration.id)
     progress = journal.progress(migration.id)
+    memory_bytes = sum(int(data.get("image_bytes", 0)) for data in progress.reached.values())
+    files_bytes = sum(int(data.get("sent_bytes", 0)) for data in progress.reached.values())
     document: dict[str, Any] = {
         "id": migration.id,
         "container": migration.container,
@@ -39,7 +43,10 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
         "unsent": progress.reached.get(State.FENCED, {}).get("unsent", 0),
         "blackout_ms": blackout_ms(history),
         "duration_ms": history[-1].at_ms - history[0].at_ms if history else 0,
-        "bytes": sum(int(d.get("sent_bytes", 0)) + int(d.get("image_bytes", 0)) for d in progress.reached.values()),
+        "waited_ms": waited_ms(history),
+        "memory_bytes": memory_bytes,
+        "files_bytes": files_bytes,
+        "bytes": memory_bytes + files_bytes,
         "phases_ms": phases_ms(history),
     }
     if events:
@@ -70,6 +77,13 @@ def blackout_ms(history: list[Event]) -> int | None:
     return None
 
 
+def waited_ms(history: list[Event]) -> int:
+    """How long it was ready to be paused and waited for the pauses of others to end."""
+    ready = next((e.at_ms for e in history if e.state is State.SEEDED and e.phase is Phase.END), None)
+    frozen = next((e.at_ms for e in history if e.state is State.FENCED and e.phase is Phase.BEGIN), None)
+    return frozen - ready if ready is not None and frozen is not None else 0
+
+
 def phases_ms(history: list[Event]) -> dict[str, int]:
     """How long each state took to reach, from its begin to its end."""
     began = {e.state: e.at_ms for e in history if e.phase is Phase.BEGIN}
@@ -80,14 +94,27 @@ def predicted_json(run: Run) -> dict[str, dict[str, Any]]:
     """What the run's plan expected of each move, by its name, in the units of what happened."""
     plan = run.document.get("plan")
     moves = plan.get("moves", ()) if isinstance(plan, dict) else ()
+    learnt = plan.get("policy", {}).get("learnt", {}) if isinstance(plan, dict) else {}
     return {
         move_name(move["container"], move.get("leg", 1)): {
             "blackout_ms": round(move["estimate"]["blackout_s"] * 1000),
             "duration_ms": round(move["estimate"]["duration_s"] * 1000),
+            "memory_bytes": move["estimate"]["memory_bytes"],
+            "files_bytes": move["estimate"]["files_bytes"],
             "bytes": move["estimate"]["memory_bytes"] + move["estimate"]["files_bytes"],
+            "rounds": move.get("rounds", 1),
+            "learnt_from": learnt.get(move.get("source"), {}).get(move.get("target"), {}).get("runs", 0),
         }
         for move in moves
     }
+
+
+def makespan_json(run: Run) -> dict[str, int] | None:
+    """What the run's plan expected of all of it; None where no plan says."""
+    plan = run.document.get("plan")
+    if not isinstance(plan, dict) or "makespan_s" not in plan:
+        return None
+    return {f"{key}_ms": round(plan.get(f"{key}_s", 0.0) * 1000) for key in ("makespan", "makespan_bound")}
 
 
 def predicted_line(migration: dict[str, Any]) -> str:
@@ -99,18 +126,37 @@ def predicted_line(migration: dict[str, Any]) -> str:
         f"{word} {format_seconds(migration[key] / 1000)} (predicted {format_seconds(expected[key] / 1000)})"
         for word, key in (("blackout", "blackout_ms"), ("duration", "duration_ms"))
     ]
-    sent = f"sent {format_bytes(migration['bytes'])} (predicted {format_bytes(expected['bytes'])})"
-    return ", ".join((*took, sent))
+    sent = [
+        f"{word} {format_bytes(migration[key])} (predicted {format_bytes(expected[key])})"
+        for word, key in (("memory", "memory_bytes"), ("files", "files_bytes"))
+    ]
+    waited = [f"{format_seconds(migration['waited_ms'] / 1000)} of it ready and waiting for the pauses of others"]
+    return ", ".join((*took, *(waited if migration["waited_ms"] >= WAITED_MS else ()), *sent))
+
+
+def makespan_line(document: dict[str, Any]) -> str:
+    """The whole run beside its plan; empty where not all of its moves are done, or no plan says."""
+    expected, migrations = document["predicted"], document["migrations"]
+    if expected is None or document["makespan_ms"] is None or any(m["state"] != str(State.DONE) for m in migrations):
+        return ""
+    took, planned, bound = (
+        format_seconds(count / 1000)
+        for count in (document["makespan_ms"], expected["makespan_ms"], expected["makespan_bound_ms"])
+    )
+    return f"makespan {took} (predicted {planned}; the busiest link alone needs {bound})"
 
 
 def run_json(journal: Journal, run_id: str, events: bool = False) -> dict[str, Any]:
     run = journal.run(run_id)
     predicted = predicted_json(run)
+    at_ms = [event.at_ms for m in journal.migrations(run.id) for event in journal.events(m.id)]
     return {
         "run": run.id,
         "intent": run.kind,
         "created_ms": run.created_ms,
         "outcome": run.outcome or "unfinished",
+        "makespan_ms": max(at_ms) - min(at_ms) if at_ms else None,
+        "predicted": makespan_json(run),
         "migrations": [
             migration_json(journal, m, events) | {"predicted": predicted.get(m.move)}
             for m in journal.migrations(run.id)

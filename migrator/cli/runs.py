@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_journal, run_async
+
+if TYPE_CHECKING:
+    from migrator.journal.store import Journal, Migration
 
 
 @click.command()
@@ -41,9 +44,8 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
 
     For moves that have not ended both nodes are asked, and what settles them is shown.
     """
-    from migrator.cli.report import predicted_line, print_run, run_json
+    from migrator.cli.report import makespan_line, print_run, run_json
     from migrator.cli.standing import print_standing, standing_json, standings
-    from migrator.executor.outcome import cut_off
 
     journal = open_journal(ctx)
     found = journal.run(run)
@@ -56,24 +58,33 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
         print_json(document)
         return
     print_run(journal, found.id)
-    moved = {m["id"]: m for m in run_json(journal, found.id)["migrations"]}
+    document = run_json(journal, found.id)
+    if compared := makespan_line(document):
+        click.echo(compared)
+    moved = {m["id"]: m for m in document["migrations"]}
     for migration in journal.migrations(found.id):
-        click.echo(f"\n{migration.move}: {migration.source} -> {migration.target}, token {migration.token}")
-        start_ms = None
-        for event in journal.events(migration.id):
-            start_ms = start_ms or event.at_ms
-            said = clean(str(event.data.get("error") or event.data.get("reason") or ""))
-            click.echo(
-                f"  {(event.at_ms - start_ms) / 1000:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip()
-            )
-        if compared := predicted_line(moved[migration.id]):
-            click.echo(f"  {compared}")
-        if unsent := moved[migration.id]["unsent"]:
-            click.echo(f"  closed connections whose last bytes their clients did not take in time: {unsent}")
-        if why := moved[migration.id]["gate_error"]:
-            click.echo(clean(f"  {cut_off(migration.container, migration.target, why)}"))
+        _print_move(journal, migration, moved[migration.id])
         if migration.id in unfinished:
             print_standing(unfinished[migration.id])
+
+
+def _print_move(journal: Journal, migration: Migration, moved: dict[str, Any]) -> None:
+    """Its states and their times, estimates beside what happened, and what was not as it should be."""
+    from migrator.cli.report import predicted_line
+    from migrator.executor.outcome import cut_off
+
+    click.echo(f"\n{migration.move}: {migration.source} -> {migration.target}, token {migration.token}")
+    history = journal.events(migration.id)
+    for event in history:
+        said = clean(str(event.data.get("error") or event.data.get("reason") or ""))
+        after_s = (event.at_ms - history[0].at_ms) / 1000
+        click.echo(f"  {after_s:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip())
+    if compared := predicted_line(moved):
+        click.echo(f"  {compared}")
+    if moved["unsent"]:
+        click.echo(f"  closed connections whose last bytes their clients did not take in time: {moved['unsent']}")
+    if moved["gate_error"]:
+        click.echo(clean(f"  {cut_off(migration.container, migration.target, moved['gate_error'])}"))
 
 
 @click.command()

@@ -32,9 +32,13 @@ def open_fleet(ctx: click.Context) -> Fleet:
     return Fleet(cluster_file.load(cluster_path(ctx)))
 
 
-def open_journal(ctx: click.Context) -> Journal:
+def journal_path(ctx: click.Context) -> Path:
     given = ctx.obj["journal"]
-    return Journal(Path(given) if given else default_path())
+    return Path(given) if given else default_path()
+
+
+def open_journal(ctx: click.Context) -> Journal:
+    return Journal(journal_path(ctx))
 
 
 class _Stop:

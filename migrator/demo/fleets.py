@@ -56,8 +56,11 @@ class _Node:
         insort(self.sizes_mib, size_mib)
 
 
-def fleet_text(nodes: int, containers: int, emptied: int, seed: int = 1) -> str:
-    """A fleet's file: the first `emptied` nodes are marked Y. ValueError if the containers do not all find a place."""
+def fleet_text(nodes: int, containers: int, emptied: int, seed: int = 1, racks: int = 0) -> str:
+    """A fleet's file: the first `emptied` nodes are marked Y. ValueError if the containers do not all find a place.
+
+    With `racks` every node has a tag rack:rN, round about; a link that a rack shares is given when it is imported.
+    """
     chance = random.Random(seed)
     made = [_Node(f"n{number:05d}") for number in range(nodes)]
     instances: list[str] = []
@@ -74,6 +77,7 @@ def fleet_text(nodes: int, containers: int, emptied: int, seed: int = 1) -> str:
     rows = [
         f"{node.name}|{NODE_MIB}|{OWN_MIB}|{node.free_mib}|{NODE_DISK_MIB}|{NODE_DISK_MIB}|{NODE_CPUS}|"
         f"{'Y' if number < emptied else 'M' if number == nodes - 1 else 'N'}|u1|1"
+        + (f"|rack:r{number % racks + 1}" if racks else "")
         for number, node in enumerate(made)
     ]
     parts = (["g1|u1|preferred||"], rows, instances, ["htools:iextags:svc"], [f"|{_POLICY}", f"g1|{_POLICY}"])
@@ -115,8 +119,9 @@ def main() -> None:
     parser.add_argument("containers", type=int)
     parser.add_argument("emptied", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--racks", type=int, default=0, help="tag the nodes with so many racks")
     given = parser.parse_args()
-    sys.stdout.write(fleet_text(given.nodes, given.containers, given.emptied, given.seed))
+    sys.stdout.write(fleet_text(given.nodes, given.containers, given.emptied, given.seed, given.racks))
 
 
 if __name__ == "__main__":

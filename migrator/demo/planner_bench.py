@@ -70,10 +70,10 @@ class Bench:
         _run(words, self.folder / "out")
         return made
 
-    def drain(self, snapshot: Path, parallel: int) -> tuple[Cost, dict[str, float]]:
+    def drain(self, snapshot: Path, parallel: int, *more: str) -> tuple[Cost, dict[str, float]]:
         """Plans to empty the marked nodes, checks the plan, and says what it is."""
         plan = self.folder / "plan.json"
-        words = [PROGRAM, "plan", "drain", "--cordoned", "--max-blackout", "86400", "--parallel", str(parallel)]
+        words = [PROGRAM, "plan", "drain", "--cordoned", "--max-blackout", "86400", "--parallel", str(parallel), *more]
         cost = _run([*words, "--snapshot", str(snapshot), "-o", str(plan)], self.folder / "out")
         _run([PROGRAM, "check", str(plan), "--snapshot", str(snapshot)], self.folder / "out")
         made = json.loads(plan.read_text())
@@ -82,13 +82,16 @@ class Bench:
 
     def case(self, case: Case) -> Result:
         fleet, given = self.fleet(case.nodes, case.containers, case.emptied)
-        cost, made = self.drain(self.snapshot(fleet, case.link), case.parallel)
+        snapshot = self.snapshot(fleet, case.link)
+        cost, made = self.drain(snapshot, case.parallel)
+        _, together = self.drain(snapshot, case.parallel, "--overlapping-pauses")
         return Result(
             case,
             given,
             cost,
             int(made["moves"]),
             made["makespan_s"],
+            together["makespan_s"],
             made["makespan_bound_s"],
             self.hbal(fleet) if case.with_peer else None,
         )

@@ -15,6 +15,7 @@ from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
 from migrator.model.plan import PlannedMove
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
 from migrator.model.rules import Rule
 from migrator.model.units import format_seconds
@@ -27,11 +28,12 @@ _DESCRIPTOR = TypeAdapter(Descriptor)
 
 
 async def prepare(
-    fleet: Fleet, journal: Journal, run: str, planned: PlannedMove, policy: Policy, rules: tuple[Rule, ...] = ()
+    fleet: Fleet, journal: Journal, run: str, planned: PlannedMove, policy: Policy, under: PlanPolicy | None = None
 ) -> Move:
     """Looks at both nodes again, and enters the migration into the journal. Refused if the plan no longer holds, and
-    outside of the container's time windows.
+    outside of the container's time windows. `under` is what the plan was made under.
     """
+    under = under or PlanPolicy()
     source, target = await asyncio.gather(fleet.facts(planned.source), fleet.facts(planned.target))
     found = source.container(planned.container)
     if found is not None and found.run not in ("-", run):
@@ -43,7 +45,7 @@ async def prepare(
         raise Refused(f"container {planned.container} has moved since it was planned; plan again")
     if found.run != "-":
         raise Refused(_held(planned.container, found.run))
-    refuse_closed(planned, found.descriptor, rules, run, datetime.now(UTC))
+    refuse_closed(planned, found.descriptor, under.rules, run, datetime.now(UTC))
     there = await look(fleet.node(planned.target), planned.container)
     if there.state != "absent":
         raise Refused(
@@ -62,6 +64,7 @@ async def prepare(
         policy=policy,
         leg=planned.leg,
         holder=fleet.holder,
+        rates=under.rates(planned.source, planned.target),
     )
     document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode()}
     journal.add_migration(

@@ -1,4 +1,4 @@
-"""Runs a plan: each move as soon as what it waits for has committed, within limits, and never two pauses on a link.
+"""Runs a plan: each move as soon as what it waits for has ended, within limits, and pauses on one link in turn.
 
 A failed move stops what waits for it and nothing else.
 """
@@ -6,16 +6,15 @@ A failed move stops what waits for it and nothing else.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from migrator.errors import MigratorError, NeedsOperator
 from migrator.executor.recover import migrate
 from migrator.executor.saga import Notify
+from migrator.executor.turns import Turns
 from migrator.journal.store import Journal
 from migrator.model.plan import Plan, PlannedMove
-from migrator.model.policy import Policy
 from migrator.steps.base import Move
 
 
@@ -48,44 +47,22 @@ class RunResult:
         return [*(str(error) for error in self.failed.values()), *skipped, *self.cut_off]
 
 
-class Turns:
-    """Who may move and who may pause: limits per node, and one lock for each node's link."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._slots: dict[str, asyncio.Semaphore] = {}
-        self._links: dict[str, asyncio.Lock] = {}
-        self._moves_per_node_max = policy.moves_per_node_max
-
-    @contextlib.asynccontextmanager
-    async def moving(self, planned: PlannedMove) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            for node in sorted((planned.source, planned.target)):  # one order for all, or two moves wait for each other
-                slot = self._slots.setdefault(node, asyncio.Semaphore(self._moves_per_node_max))
-                await stack.enter_async_context(slot)
-            yield
-
-    @contextlib.asynccontextmanager
-    async def pausing(self, move: Move) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            for node in sorted((move.source.node.name, move.target.node.name)):
-                await stack.enter_async_context(self._links.setdefault(node, asyncio.Lock()))
-            yield
-
-
 class Runner:
-    """Carries out the moves of one run. `prepare` makes a move from its plan, from facts as they are then."""
+    """Carries out the moves of one run. `prepare` makes a move from its plan, from facts as they are then; `turns` says
+    when each may go on.
+    """
 
     def __init__(
         self,
         journal: Journal,
-        policy: Policy,
+        turns: Turns,
         prepare: Callable[[PlannedMove], Awaitable[Move]],
         notify: Notify,
     ) -> None:
         self.journal = journal
         self.prepare = prepare
         self.notify = notify
-        self.turns = Turns(policy)
+        self.turns = turns
 
     async def run(self, plan: Plan, done: Collection[str] = ()) -> RunResult:
         """Runs the plan's moves except those named in `done`. Never raises for a move's failure: the result tells."""

@@ -15,11 +15,13 @@ from migrator.executor.outcome import CLOSED, Outcome, carried_out, cut_off, end
 from migrator.executor.recover import recover
 from migrator.executor.runner import Runner, RunResult
 from migrator.executor.saga import Notify
+from migrator.executor.turns import Turns
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration, Run
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster
-from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan import Plan, PlannedMove, Span
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
 from migrator.protocol.states import FINAL
 from migrator.steps.base import Move
@@ -29,8 +31,11 @@ _PLAN = TypeAdapter(Plan)
 _POLICY = TypeAdapter(Policy)
 
 
-def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, snapshot: str = "-") -> Plan:
+def plan_single(
+    fleet: Fleet, cluster: Cluster, container: str, target: str, policy: PlanPolicy | None = None, snapshot: str = "-"
+) -> Plan:
     """A plan of one move that a person named. The checks of the move itself decide whether it is a good one."""
+    policy = policy or PlanPolicy()
     fleet.file.entry(target)
     source, found = find_container(cluster, container)
     if source.name == target:
@@ -41,7 +46,8 @@ def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, sna
         raise Refused(
             f"container {container} does not run on {source.name}; start it with: migrator ct start {container}"
         )
-    estimate = estimate_move(found, source.link, cluster.node(target).link)
+    rates = policy.rates(source.name, target)
+    estimate = estimate_move(found, source.link, cluster.node(target).link, rates)
     move = PlannedMove(
         container=container,
         source=source.name,
@@ -50,6 +56,7 @@ def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, sna
         demand=found.reserved,
         reason="asked for by name",
         estimate=estimate,
+        pause=Span(round(estimate.duration_s - estimate.blackout_s, 3), estimate.duration_s),
     )
     return Plan(
         intent=f"move {container} to {target}",
@@ -58,6 +65,7 @@ def plan_single(fleet: Fleet, cluster: Cluster, container: str, target: str, sna
         empties=(),
         moves=(move,),
         makespan_s=estimate.duration_s,
+        policy=policy,
     )
 
 
@@ -117,7 +125,7 @@ def plan_of(run: Run) -> tuple[Plan, Policy]:
 
 async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, policy: Policy, notify: Notify) -> RunResult:
     async def prepared(planned: PlannedMove) -> Move:
-        return await prepare(fleet, journal, run, planned, policy, plan.policy.rules)
+        return await prepare(fleet, journal, run, planned, policy, plan.policy)
 
     before = ends(journal, run)
     if before.complete(plan):
@@ -128,8 +136,9 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
         if (await fleet.facts(node)).cordon is None:  # another's mark stays, for them to take off
             await fleet.node(node).call("cordon", run)
     outcome = Outcome.INTERRUPTED
+    turns = Turns(policy, fleet.file.shared_links())
     try:
-        result = await Runner(journal, policy, prepared, notify).run(plan, before.over(plan))
+        result = await Runner(journal, turns, prepared, notify).run(plan, before.over(plan))
         outcome = carried_out(ends(journal, run), failed=result.exit_code != 0)
     except asyncio.CancelledError:
         if not (after := ends(journal, run)).complete(plan):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 
 import tenacity
 
@@ -43,7 +43,7 @@ class NotReleased(NeedsOperator):
 
 
 class Saga:
-    """Carries one move out. `turn` is entered for the frozen time, so that pauses on one link do not overlap."""
+    """Carries one move out. `turn` is entered for the pause, until the container runs again wherever that is."""
 
     def __init__(
         self,
@@ -60,16 +60,17 @@ class Saga:
     async def run(self) -> None:
         """Moves the container, or leaves it where it was. Raises what says which, with the exit code of that."""
         name, source, target = self.move.name, self.move.source.node.name, self.move.target.node.name
-        try:
-            await self._all(PREPARE)
-            async with self.turn(self.move):
+        async with AsyncExitStack() as pause:  # until it runs again, on either side
+            try:
+                await self._all(PREPARE)
+                await pause.enter_async_context(self.turn(self.move))
                 await self._all(FROZEN)
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
-        except (MigratorError, asyncio.CancelledError) as error:
-            await finish_anyway(self._failed(error), f"{name}: rolling back on {source}")
-            if State.RELEASED in self.move.results:  # only a cancellation comes here after the release
-                await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
-            raise
+            except (MigratorError, asyncio.CancelledError) as error:
+                await finish_anyway(self._failed(error), f"{name}: rolling back on {source}")
+                if State.RELEASED in self.move.results:  # only a cancellation comes here after the release
+                    await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
+                raise
         await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
 
     async def finish(self) -> None:

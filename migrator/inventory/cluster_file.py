@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput, quoted
+from migrator.inventory.policy_file import PolicySection
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
 from migrator.model.rules import selected
@@ -128,6 +129,7 @@ class ClusterFile(_Strict):
     defaults: Defaults = Defaults()
     nodes: Annotated[list[NodeEntry], Field(min_length=1)]
     links: list[LinkEntry] = []
+    policy: PolicySection = PolicySection()
 
     def shared_links(self) -> tuple[SharedLink, ...]:
         """The links that nodes share, each with the names of all nodes behind it, sorted."""
@@ -236,7 +238,7 @@ def _line_of(root: yaml.Node | None, location: list[Any]) -> int:
         if isinstance(node, yaml.MappingNode):
             pairs = [(key, value) for key, value in node.value if key.value == str(part)]
             if not pairs:
-                break
+                continue  # a rule's kind, which stands for the rule itself, or what is not there
             line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]

@@ -21,12 +21,12 @@ EXCLUSION = "htools:iextags:"
 CPU_RATIO = 64.0  # CPUs promised for one that is there, where no policy says: Ganeti's own default
 NOT_COPIED = frozenset({"rbd", "ext", "diskless", "sharedfile", "gluster", "blockdev"})
 TO_BE_EMPTIED = "to be emptied"
-_RUNNING = frozenset({"running", "ERROR_up"})
+RUNNING = frozenset({"running", "ERROR_up"})
 
 
 def parse(text: str, source: str, link: Link) -> Cluster:
     """The cluster that a file describes; `source` names it in errors, `link` is every node's."""
-    sections = _sections(text, source)
+    sections = sections_of(text, source)
     exclusions = tuple(line[len(EXCLUSION) :] for _, line in sections[3] if line.startswith(EXCLUSION))
     groups = {fields[1]: fields[0] for _, fields in _rows(sections[0], source, 2)}
     ratios = {fields[0]: _ratio(fields, where) for where, fields in _rows(sections[4], source, 5)}
@@ -40,8 +40,8 @@ def parse(text: str, source: str, link: Link) -> Cluster:
         held[home].append(container)
     nodes = []
     for where, fields in _rows(sections[1], source, 9):
-        name = node_name(fields[0], where)
-        memory, own, free, disk, disk_free, cpus = (_mib(word, where) for word in fields[1:7])
+        name = node_of(fields, where)
+        memory, own, free, disk, disk_free, cpus = (size_mib(word, where) for word in fields[1:7])
         group = groups.get(fields[8], fields[8])
         ratio = ratios.get(group, ratios.get("", CPU_RATIO))
         containers = tuple(sorted(held.pop(name, []), key=lambda c: c.name))
@@ -53,7 +53,7 @@ def parse(text: str, source: str, link: Link) -> Cluster:
                 disk_free_bytes=disk_free * MIB,
                 cordon=TO_BE_EMPTIED if fields[7] == "Y" else None,
                 link=link,
-                labels={"group": group},
+                labels={"group": group} | _labels(fields[10] if len(fields) > 10 else ""),
                 containers=containers,
             )
         )
@@ -67,7 +67,7 @@ def parse(text: str, source: str, link: Link) -> Cluster:
 Lines = list[tuple[int, str]]
 
 
-def _sections(text: str, source: str) -> list[Lines]:
+def sections_of(text: str, source: str) -> list[Lines]:
     """Groups, nodes, instances, cluster tags, policies, with their lines' numbers; what comes after is not used."""
     sections: list[Lines] = [[]]
     for number, line in enumerate(text.splitlines(), 1):
@@ -91,26 +91,50 @@ def _rows(lines: Lines, source: str, fields_min: int) -> list[tuple[str, list[st
 
 
 def _instance(fields: Sequence[str], where: str, number: int, exclusions: Sequence[str]) -> tuple[str, ContainerFacts]:
-    memory, disk, cpus = (_mib(word, where) for word in fields[1:4])
-    copied = fields[8] not in NOT_COPIED
-    tags = [tag.split(":", 1) for tag in fields[9].split(",") if ":" in tag]
-    labels = {key: value for key, value in tags}
+    memory, disk, cpus = (size_mib(word, where) for word in fields[1:4])
+    labels = _labels(fields[9])
     apart = next((f"{key}:{labels[key]}" for key in exclusions if key in labels), None)
-    running = fields[4] in _RUNNING
-    demand = Resources(cpus * 1000, memory * MIB, disk * MIB if copied else 0)
+    demand = Resources(cpus * 1000, memory * MIB, disk * MIB if copied(fields) else 0)
     found = container_facts(
-        container_name(fields[0], where),
+        instance_name(fields, where),
         number,
         demand,
-        running=running,
-        used_bytes=memory * MIB if running else 0,
-        files_bytes=disk * MIB if copied else 0,
+        running=running(fields),
+        used_bytes=memory * MIB if running(fields) else 0,
+        files_bytes=disk * MIB if copied(fields) else 0,
         labels=labels | ({ANTI_AFFINITY: apart} if apart else {}),
     )
     return node_name(fields[6], where), found
 
 
-def _mib(word: str, where: str) -> int:
+def _labels(tags: str) -> dict[str, str]:
+    """The tags KEY:VALUE of an instance, or of a node."""
+    pairs = (tag.split(":", 1) for tag in tags.split(",") if ":" in tag)
+    return {key: value for key, value in pairs}
+
+
+def node_of(fields: Sequence[str], where: str) -> str:
+    """The name of a node, of its line."""
+    return node_name(fields[0], where)
+
+
+def instance_name(fields: Sequence[str], where: str) -> str:
+    """What an instance is called as a container, of its line."""
+    return container_name(fields[0], where)
+
+
+def running(fields: Sequence[str]) -> bool:
+    """Whether an instance runs, of its line."""
+    return fields[4] in RUNNING
+
+
+def copied(fields: Sequence[str]) -> bool:
+    """Whether an instance's disk lies on its node, of its line."""
+    return fields[8] not in NOT_COPIED
+
+
+def size_mib(word: str, where: str) -> int:
+    """A size as the file has it."""
     if not word.isascii() or not word.isdigit() or len(word) > 12:
         raise BadInput(f"{where}: {word!r} is no number")
     return int(word)

@@ -20,12 +20,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from migrator.errors import BadInput
 from migrator.inventory.files import read_text
-from migrator.inventory.policy_file import HeadroomFields, RuleEntry
+from migrator.inventory.policy_file import HeadroomFields, RuleEntry, WeightFields
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
-from migrator.model.plan import VERSION, Plan, PlannedMove
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan import VERSION, Plan, PlannedMove, Span
+from migrator.model.plan_policy import EVEN, PlanPolicy
+from migrator.model.rates import Rates
 
 INTEGRITY = "integrity"
 Count = Annotated[int, Field(ge=0, le=2**62)]
@@ -60,12 +61,18 @@ class _Estimate(Strict):
     rounds: Annotated[int, Field(ge=1)]
 
 
+class _Span(Strict):
+    end_s: Seconds
+    start_s: Seconds
+
+
 class _Move(Strict):
     container: Container
     demand: _Resources
     estimate: _Estimate
     generation: Count
     leg: Annotated[int, Field(ge=1, le=9999)] = 1
+    pause: _Span | None = None
     reason: Text
     source: Node
     start_s: Seconds | None = None
@@ -73,15 +80,31 @@ class _Move(Strict):
     waits_for: list[MoveName]
 
 
+Rate = Annotated[int, Field(ge=1, le=2**62)]
+
+
+class _Rates(Strict):
+    dump_bytes_per_s: Rate
+    files_bytes_per_s: Rate
+    pause_s: Seconds
+    restore_bytes_per_s: Rate
+    runs: Count
+    send_bytes_per_s: Rate
+    setup_s: Seconds
+
+
 class PolicyFields(Strict):
     anti_affinity: list[Text]
     blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
     headroom: HeadroomFields = HeadroomFields()
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
+    learnt: dict[Node, dict[Node, _Rates]] = {}
     leave_stopped: bool
     moves_per_node_max: Annotated[int, Field(ge=1)]
+    overlapping_pauses: bool = False
     start: Annotated[str, AfterValidator(_is_start)] = ""
     rules: list[RuleEntry] = []
+    weights: WeightFields = WeightFields()
 
 
 class PlanFields(Strict):
@@ -105,13 +128,26 @@ D = TypeVar("D", bound=BaseModel)
 def to_document(plan: Plan) -> dict[str, Any]:
     """The plan as JSON values, with its integrity."""
     document = asdict(plan)
+    document["policy"] = policy_document(plan.policy)
     for move in document["moves"]:
         move["estimate"]["rounds"] = move.pop("rounds")
         if move["start_s"] is None:
             del move["start_s"]
+        if move["pause"] is None:
+            del move["pause"]
         if move["leg"] == 1:
             del move["leg"]  # so that a plan without stop-overs is the file that it always was
     return document | {INTEGRITY: integrity(document)}
+
+
+def policy_document(policy: PlanPolicy) -> dict[str, Any]:
+    """The policy as JSON values; without what was learnt if nothing was, and without weights if nothing is weighed."""
+    document = asdict(policy)
+    if not policy.learnt:
+        del document["learnt"]
+    if policy.weights == EVEN:
+        del document["weights"]
+    return document
 
 
 def integrity(document: dict[str, Any]) -> str:
@@ -232,7 +268,12 @@ def to_plan(document: PlanFields) -> Plan:
 
 def to_policy(policy: PolicyFields) -> PlanPolicy:
     return PlanPolicy(
-        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom"}),
+        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom", "learnt", "weights"}),
+        learnt={
+            source: {target: Rates(**rates.model_dump()) for target, rates in targets.items()}
+            for source, targets in policy.learnt.items()
+        },
+        weights=policy.weights.value(),
         headroom=policy.headroom.value(),
         anti_affinity=tuple(policy.anti_affinity),
         rules=tuple(entry.value() for entry in policy.rules),
@@ -251,5 +292,6 @@ def _move(move: _Move) -> PlannedMove:
         waits_for=tuple(move.waits_for),
         rounds=move.estimate.rounds,
         start_s=move.start_s,
+        pause=None if move.pause is None else Span(**move.pause.model_dump()),
         leg=move.leg,
     )

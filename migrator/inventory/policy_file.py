@@ -1,4 +1,4 @@
-"""The policy file: the rules that plans are made under, in YAML.
+"""The policy file, and `policy` in a cluster file: the rules that plans are made under, in YAML.
 
 headroom_percent: 10
 headroom: {cpu: 0}
@@ -10,6 +10,7 @@ rules:
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,8 +20,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from migrator.errors import BadInput
 from migrator.inventory.files import read_text
-from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
+from migrator.model.plan_policy import Headroom, Standing, Weights
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    DomainsMin,
+    Fence,
+    Lonely,
+    Pin,
+    Priority,
+    Rule,
+    Spread,
+    SurviveLoss,
+    Window,
+)
 from migrator.model.windows import parse_opening
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
@@ -71,11 +86,20 @@ class _Spread(_Entry):
     rule: Literal["spread"]
     label: Label
     domain: Label
-    at_most: Count
+    at_most: Count | None = None
+    at_least: Annotated[int, Field(ge=2, le=16)] | None = None
     continuous: bool = True
 
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("give at_most (containers in one domain) or at_least (domains); for both write two rules")
+        return self
+
     def value(self) -> Rule:
-        return Spread(self.label, self.domain, self.at_most, continuous=self.continuous, **self.strength)
+        if self.at_most is not None:
+            return Spread(self.label, self.domain, self.at_most, continuous=self.continuous, **self.strength)
+        return DomainsMin(self.label, self.domain, self.at_least or 0, continuous=self.continuous, **self.strength)
 
 
 class _Crowd(_Entry):
@@ -86,6 +110,15 @@ class _Crowd(_Entry):
 
     def value(self) -> Rule:
         return Crowd(self.at_most, tuple(self.nodes), continuous=self.continuous, **self.strength)
+
+
+class _Lonely(_Entry):
+    rule: Literal["lonely"]
+    containers: Selector
+    continuous: bool = True
+
+    def value(self) -> Rule:
+        return Lonely(self.containers, continuous=self.continuous, **self.strength)
 
 
 class _Affinity(_Entry):
@@ -159,7 +192,7 @@ class _Window(_Timed):
 
 
 RuleEntry = Annotated[
-    _Placed | _Pin | _Spread | _Crowd | _Affinity | _SurviveLoss | _Budget | _Priority | _Window,
+    _Placed | _Pin | _Spread | _Crowd | _Lonely | _Affinity | _SurviveLoss | _Budget | _Priority | _Window,
     Field(discriminator="rule"),
 ]
 
@@ -176,35 +209,77 @@ class HeadroomFields(_Strict):
         return Headroom(self.cpu, self.memory, self.disk)
 
 
-class _Document(_Strict):
+Weight = Annotated[float | int, Field(ge=0, le=1000, allow_inf_nan=False)]
+
+
+class WeightFields(_Strict):
+    cpu: Weight = 1.0
+    memory: Weight = 1.0
+    disk: Weight = 1.0
+    containers: Weight = 1.0
+
+    def value(self) -> Weights:
+        return Weights(float(self.cpu), float(self.memory), float(self.disk), float(self.containers))
+
+
+class PolicySection(_Strict):
+    """What a cluster file says under `policy`, and a policy file as a whole."""
+
     headroom_percent: Percent | None = None
     headroom: HeadroomFields | None = None
     anti_affinity: Annotated[list[Label], Field(min_length=1)] | None = None
     blackout_s_max: Annotated[float | int, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     moves_per_node_max: Annotated[int, Field(ge=1, le=64)] | None = None
     leave_stopped: bool | None = None
+    weights: WeightFields | None = None
+    overlapping_pauses: bool | None = None
     rules: list[RuleEntry] = []
 
+    def value(self) -> Standing:
+        said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights"})
+        return Standing(
+            **said,
+            headroom=self.headroom.value() if self.headroom is not None else None,
+            weights=self.weights.value() if self.weights is not None else None,
+            anti_affinity=tuple(self.anti_affinity) if self.anti_affinity is not None else None,
+            rules=tuple(entry.value() for entry in self.rules),
+        )
 
-def load(path: Path) -> dict[str, Any]:
-    """What the file says, by the policy's own names; BadInput names the file and the field that is wrong."""
+
+class _File(PolicySection):
+    replace_rules: bool = False
+
+
+def load(path: Path) -> Standing:
+    """What the file says; BadInput names the file and the field that is wrong."""
     try:
         raw = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise BadInput(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
+    return _parsed({} if raw is None else raw, str(path), _File)
+
+
+def of_document(raw: Any, source: str) -> Standing:
+    """What a snapshot says that its cluster file said; `source` names it in errors."""
+    return _parsed(raw, source, PolicySection)
+
+
+def to_document(said: Standing) -> dict[str, Any]:
+    """The same as JSON values, which `of_document` reads."""
+    document: dict[str, Any] = said.said | {"rules": [asdict(rule) for rule in said.rules]}
+    if said.headroom is not None:
+        document["headroom"] = asdict(said.headroom)
+    if said.weights is not None:
+        document["weights"] = asdict(said.weights)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}
+
+
+def _parsed(raw: Any, source: str, kind: type[PolicySection]) -> Standing:
     try:
-        document = _Document.model_validate({} if raw is None else raw)
+        return kind.model_validate(raw).value()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadInput(f"{path}: {field}: {str(first['msg']).removeprefix('Value error, ')}") from error
-    said = {
-        name: value for name, value in document.model_dump(exclude={"rules", "headroom"}).items() if value is not None
-    }
-    if document.headroom is not None:
-        said["headroom"] = document.headroom.value()
-    if "anti_affinity" in said:
-        said["anti_affinity"] = tuple(said["anti_affinity"])
-    return said | {"rules": tuple(entry.value() for entry in document.rules)}
+        raise BadInput(f"{source}: {field}: {str(first['msg']).removeprefix('Value error, ')}") from error

@@ -28,7 +28,9 @@ _DESCRIPTOR = TypeAdapter(Descriptor)
 async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
     """A fresh snapshot of the whole cluster."""
     facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name]) for entry in cluster.nodes))
-    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links())
+    return Cluster(
+        cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links(), cluster.policy.value()
+    )
 
 
 async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts:

@@ -7,7 +7,7 @@ that it can be taken out and applied; the totals beside it are there to be read,
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ def to_document(reboot: Reboot) -> dict[str, Any]:
         "intent": reboot.intent,
         "kind": "reboot",
         "notes": list(reboot.notes),
-        "policy": asdict(reboot.policy),
+        "policy": plan_file.policy_document(reboot.policy),
         "refused": [_refused(one) for one in reboot.refused],
         "snapshot": reboot.snapshot,
         "version": reboot.version,
@@ -132,14 +132,21 @@ def parse(text: str, source: str) -> Reboot:
 def _refused(one: RefusedNode) -> dict[str, Any]:
     return {
         "node": one.node,
-        "reasons": [asdict(reason) for reason in one.refusal.reasons],
-        "refusals": [asdict(stuck) for stuck in one.refusal.containers],
+        "reasons": _told(one.refusal.reasons),
+        "refusals": [
+            {"container": stuck.container, "node": stuck.node, "reasons": _told(stuck.reasons)}
+            for stuck in one.refusal.containers
+        ],
     }
 
 
 def _to_refused(one: _Refused) -> RefusedNode:
     containers = tuple(Stuck(s.container, s.node, _to_reasons(s.reasons)) for s in one.refusals)
     return RefusedNode(one.node, Refusal(f"drain {one.node}", containers, _to_reasons(one.reasons)))
+
+
+def _told(reasons: Sequence[Reason]) -> list[dict[str, str]]:
+    return [{"node": reason.node, "text": reason.text} for reason in reasons]
 
 
 def _to_reasons(reasons: list[_Reason]) -> tuple[Reason, ...]:

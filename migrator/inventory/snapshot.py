@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory import policy_file
 from migrator.inventory.files import read_text
 from migrator.model.container import fault
 from migrator.model.facts import Cluster
 from migrator.model.links import tangled
+from migrator.model.plan_policy import Standing
 
 VERSION = 1
 _CLUSTER = TypeAdapter(Cluster)
@@ -34,11 +37,12 @@ def to_document(cluster: Cluster) -> dict[str, object]:
 
 
 def _dumped(cluster: Cluster) -> dict[str, Any]:
-    """The cluster as JSON values; without shared links as it was before there were any."""
-    dumped: dict[str, Any] = _CLUSTER.dump_python(cluster, mode="json")
+    """The cluster as JSON values; without shared links or a policy as it was before there were any."""
+    dumped: dict[str, Any] = _CLUSTER.dump_python(replace(cluster, policy=Standing()), mode="json")
     if not cluster.links:
         del dumped["links"]
-    return dumped
+    del dumped["policy"]
+    return dumped if cluster.policy == Standing() else dumped | {"policy": policy_file.to_document(cluster.policy)}
 
 
 def save(cluster: Cluster, path: Path) -> None:
@@ -56,8 +60,10 @@ def load(path: Path) -> Cluster:
         raise BadInput(f"{path}: not a snapshot: {error}") from error
     if not isinstance(raw, dict) or raw.get("version") != VERSION:
         raise BadInput(f"{path}: not a snapshot of version {VERSION}")
+    facts = raw.get("cluster")
+    said = facts.pop("policy", {}) if isinstance(facts, dict) else {}
     try:
-        cluster = _CLUSTER.validate_python(raw.get("cluster"))
+        cluster = replace(_CLUSTER.validate_python(facts), policy=policy_file.of_document(said, f"{path}: policy"))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

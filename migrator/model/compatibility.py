@@ -10,6 +10,7 @@ from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import INODES_MIN
 
 TOOLS = ("criu", "runc", "rsync")
+RESTORES = ("network_lock_nftables", "overlayfs_maps", "timens", "userns")  # without which an image is not restored
 
 
 def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
@@ -21,15 +22,23 @@ def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
         yield f"its CPU lacks {', '.join(missing[:6])}, which programs may use; choose a node with the same features"
     if source.cgroup_version != target.cgroup_version:
         yield f"cgroup version {target.cgroup_version} is not {source.cgroup_version}; boot both with the same"
-    for tool in TOOLS:
-        if not getattr(target, tool):
-            yield f"{tool} is not installed there; install it"
-    if target.criu and version(target.criu) < version(source.criu):
-        yield f"CRIU {target.criu} is older than the source's {source.criu}; upgrade it"
+    yield from _tools(source, target)
+    absent = [name for name in RESTORES if name in source.features and name not in target.features]
+    if absent:
+        yield f"its kernel or CRIU cannot do {', '.join(absent)}, which the source uses; upgrade them"
     if target.bridge not in target.bridges:
         yield f"bridge {target.bridge} is not there; make it, or name another in the cluster file"
     if target.inodes_available < INODES_MIN:
         yield f"{target.inodes_available} inodes are free, {INODES_MIN} are wanted; delete files there"
+
+
+def _tools(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+    for tool in TOOLS:
+        if not getattr(target, tool):
+            yield f"{tool} is not installed there; install it"
+    for name, ours, theirs in (("CRIU", source.criu, target.criu), ("runc", source.runc, target.runc)):
+        if theirs and version(theirs) < version(ours):
+            yield f"{name} {theirs} is older than the source's {ours}; upgrade it"
 
 
 def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:

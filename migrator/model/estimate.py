@@ -1,8 +1,8 @@
 """How long a move takes and how long the pause is, before anything is touched.
 
 Theory. In the pause the pages are written once by the dump, read and sent over the link, and read again by the
-restore, one after the other; everything else costs a constant. The rates are medians measured between two lab
-nodes on two cores (docs/benchmarks.md says how); a declared link speed takes the place of the measured one.
+restore, one after the other; everything else costs a constant. How fast each is between two nodes is in rates.py; no
+rate is above the link speed that is declared.
 """
 
 from __future__ import annotations
@@ -10,13 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migrator.model.facts import ContainerFacts, Link
+from migrator.model.rates import DEFAULT_RATES, Rates
 
-PAUSE_CONSTANT_S = 0.45
-DUMP_BYTES_PER_S = 1_200_000_000
-SEND_BYTES_PER_S = 500_000_000
-RESTORE_BYTES_PER_S = 1_200_000_000
-FILES_BYTES_PER_S = 150_000_000
-SETUP_CONSTANT_S = 1.5
+SEND_BYTES_PER_S = DEFAULT_RATES.send_bytes_per_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +29,21 @@ class Estimate:
         return self.memory_bytes + self.files_bytes
 
 
-def send_rate_bytes_per_s(source: Link, target: Link) -> int:
+def send_rate_bytes_per_s(source: Link, target: Link, rates: Rates = DEFAULT_RATES) -> int:
     """The slower of what the machinery reaches and what the two ends of the link declare."""
     declared = [rate for rate in (source.up_bytes_per_s, target.down_bytes_per_s) if rate]
-    return min([SEND_BYTES_PER_S, *declared])
+    return min([rates.send_bytes_per_s, *declared])
 
 
-def estimate_move(container: ContainerFacts, source: Link, target: Link) -> Estimate:
+def estimate_move(container: ContainerFacts, source: Link, target: Link, rates: Rates = DEFAULT_RATES) -> Estimate:
     """Predicts a stop-and-copy move of a container over a link that nothing else uses."""
-    rate = send_rate_bytes_per_s(source, target)
+    rate = send_rate_bytes_per_s(source, target, rates)
     memory = container.anon_bytes
-    blackout_s = PAUSE_CONSTANT_S + memory / DUMP_BYTES_PER_S + memory / rate + memory / RESTORE_BYTES_PER_S
-    seeding_s = container.files_bytes / min(rate, FILES_BYTES_PER_S)
+    blackout_s = rates.pause_s + memory / rates.dump_bytes_per_s + memory / rate + memory / rates.restore_bytes_per_s
+    seeding_s = container.files_bytes / min(rate, rates.files_bytes_per_s)
     return Estimate(
         memory_bytes=memory,
         files_bytes=container.files_bytes,
         blackout_s=round(blackout_s, 3),
-        duration_s=round(SETUP_CONSTANT_S + seeding_s + blackout_s, 3),
+        duration_s=round(rates.setup_s + seeding_s + blackout_s, 3),
     )
-
-
-def still_s(estimate: Estimate) -> tuple[float, float]:
-    """Seconds of a move in which its links are free: before the files, and around the sending of the pages."""
-    memory = estimate.memory_bytes
-    return SETUP_CONSTANT_S + PAUSE_CONSTANT_S + memory / DUMP_BYTES_PER_S, memory / RESTORE_BYTES_PER_S

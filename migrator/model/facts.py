@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migrator.model.container import Descriptor
+from migrator.model.plan_policy import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +150,12 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Every node of the cluster file at one moment, sorted by name."""
+    """Every node of the cluster file at one moment, sorted by name; `policy` is what the file says of all plans."""
 
     name: str
     nodes: tuple[NodeFacts, ...]
     links: tuple[SharedLink, ...] = ()
+    policy: Standing = field(default_factory=Standing)
 
     def node(self, name: str) -> NodeFacts:
         """The node of that name; KeyError when there is none."""

@@ -1,10 +1,17 @@
-"""Links that nodes share: whether a set of them can be a tree."""
+"""Links: those that a move takes, and whether a set of shared ones can be a tree."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from migrator.model.facts import SharedLink
+
+
+def taken(source: str, target: str, shared: Iterable[SharedLink]) -> tuple[str, ...]:
+    """The links that a move takes, in words, sorted; up and down are two, for cables carry both ways at one time."""
+    over = [link for link in shared if link.crossed(source, target)]
+    ways = (f"link {link.name} {'up' if source in link.nodes else 'down'}" for link in over)
+    return tuple(sorted((f"node {source} up", f"node {target} down", *ways)))
 
 
 def tangled(links: Sequence[SharedLink]) -> str:

@@ -20,13 +20,22 @@ def move_name(container: str, leg: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time, in seconds after the plan's beginning."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class PlannedMove:
     """One move. `waits_for` names the moves that must have ended well before this one starts.
 
     `generation` and `demand` are the container's when planned: if either has changed, the plan is stale. `rounds`
     is how many times its memory is expected to cross the link. `leg` counts the moves of one container, from 1: all but
     its last end at a stop-over, from which the next one starts. `start_s` is its predicted start, in seconds of the
-    plan, where it has to wait for a time window; else it starts as soon as it can.
+    plan, where it has to wait for a time window; else it starts as soon as it can. `pause` is when its container is
+    predicted to be paused; None in plans that are older than that.
     """
 
     container: str
@@ -40,6 +49,7 @@ class PlannedMove:
     rounds: int = 1
     leg: int = 1
     start_s: float | None = None
+    pause: Span | None = None
 
     @property
     def name(self) -> str:
@@ -82,10 +92,14 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why not: what one node lacked, or with `node` empty what is wrong with the container itself."""
+    """Why not: what one node lacked, or with `node` empty what is wrong with the container itself.
+
+    `short` is the room that it lacked: against limits, without the headroom, and as measured.
+    """
 
     text: str
     node: str = ""
+    short: tuple[Resources, Resources] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.node}: {self.text}" if self.node else self.text
@@ -93,17 +107,24 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """One container that cannot leave `node`, with the reason of every node that could have taken it."""
+    """One container that cannot leave `node`, with the reason of every node that could have taken it.
+
+    `change` says which small changes were seen to make it possible; empty if none is known.
+    """
 
     container: str
     node: str
     reasons: tuple[Reason, ...]
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """There is no plan. `containers` are those that cannot move; `reasons` are against the intent as a whole."""
+    """There is no plan. `containers` are those that cannot move; `reasons` are against the intent as a whole, and
+    `change` what was seen to make the whole plan possible.
+    """
 
     intent: str
     containers: tuple[Stuck, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    change: str = ""

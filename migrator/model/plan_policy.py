@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from migrator.model.policy import BLACKOUT_S_MAX
+from migrator.model.rates import DEFAULT_RATES, Rates
 from migrator.model.rules import Rule
 
 ANTI_AFFINITY = "anti-affinity"
@@ -22,6 +24,19 @@ class Headroom:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """How many times an uneven load of a resource counts when a fleet is evened out."""
+
+    cpu: float = 1.0
+    memory: float = 1.0
+    disk: float = 1.0
+    containers: float = 1.0
+
+
+EVEN = Weights()
+
+
+@dataclass(frozen=True, slots=True)
 class PlanPolicy:
     """What a plan has to respect at every moment.
 
@@ -30,6 +45,9 @@ class PlanPolicy:
     may touch a node at one time. `leave_stopped` lets stopped containers stay where they are, on a node that is
     emptied of everything else. `rules` say who may be where, how many together, how many in motion and
     when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
+    `weights` are for a rebalance alone.
+    `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
+    that estimates are made with, by source and target, where they are others than the defaults.
     """
 
     headroom_percent: int = 5
@@ -40,6 +58,13 @@ class PlanPolicy:
     rules: tuple[Rule, ...] = ()
     headroom: Headroom = Headroom()
     start: str = ""
+    weights: Weights = EVEN
+    overlapping_pauses: bool = False
+    learnt: dict[str, dict[str, Rates]] = field(default_factory=dict)
+
+    def rates(self, source: str, target: str) -> Rates:
+        """What moves between these nodes are estimated with."""
+        return self.learnt.get(source, {}).get(target, DEFAULT_RATES)
 
     @property
     def headrooms(self) -> tuple[int, int, int]:
@@ -47,3 +72,43 @@ class PlanPolicy:
         own = (self.headroom.cpu, self.headroom.memory, self.headroom.disk)
         cpu, memory, disk = (self.headroom_percent if percent is None else percent for percent in own)
         return cpu, memory, disk
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a cluster file or a policy file says of a plan's policy; None where it says nothing.
+
+    `replace_rules`: instead of the rules that were said before, and not beside them.
+    """
+
+    headroom_percent: int | None = None
+    headroom: Headroom | None = None
+    anti_affinity: tuple[str, ...] | None = None
+    blackout_s_max: float | None = None
+    moves_per_node_max: int | None = None
+    leave_stopped: bool | None = None
+    weights: Weights | None = None
+    overlapping_pauses: bool | None = None
+    rules: tuple[Rule, ...] = ()
+    replace_rules: bool = False
+
+    def then(self, closer: Standing) -> Standing:
+        """Both, where `closer` goes before in all that it says; its rules come after these, or instead of them.
+
+        A headroom for all goes before one of a single resource that was said before it.
+        """
+        values = self.said | closer.said
+        values["rules"] = closer.rules if closer.replace_rules else (*self.rules, *closer.rules)
+        outer = self.headroom if closer.headroom_percent is None else None
+        if outer is not None and closer.headroom is not None:
+            pairs = ((f.name, getattr(outer, f.name), getattr(closer.headroom, f.name)) for f in fields(Headroom))
+            values["headroom"] = Headroom(**{name: old if new is None else new for name, old, new in pairs})
+        else:
+            values["headroom"] = closer.headroom or outer
+        return Standing(**values)
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it says, by the names of PlanPolicy; rules and no rules alike."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "replace_rules"}
+        return {name: value for name, value in values.items() if value is not None}

@@ -12,8 +12,9 @@ class Policy:
     """Bounds on moves.
 
     `blackout_s_max` is both the longest predicted pause that is begun and the deadline of the watchdog.
-    `moves_per_node_max` counts moves that leave or enter a node at one time. `key_lifetime_s` outlasts the template and
-    every pass, each as long as `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move.
+    `moves_per_node_max` counts moves that leave or enter a node at one time; `overlapping_pauses` is whether pauses of
+    several may overlap on one link. `key_lifetime_s` outlasts the template and every pass, each as long as
+    `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -23,3 +24,4 @@ class Policy:
     job_timeout_s: float = 3600.0
     recovery_timeout_s: float = 60.0
     key_lifetime_s: int = 18_000
+    overlapping_pauses: bool = False

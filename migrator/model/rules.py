@@ -63,12 +63,35 @@ class Spread(Strength):
 
 
 @dataclass(frozen=True, slots=True)
+class DomainsMin(Strength):
+    """The containers with one value of `label` are in at least so many domains; fewer of them, each in one of its own.
+
+    Domains are as in Spread. While a container moves it is in one of the two that it moves between.
+    """
+
+    label: str
+    domain: str
+    at_least: int
+    rule: Literal["spread"] = "spread"
+    continuous: bool = field(default=True, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
 class Crowd(Strength):
     """A node that something comes to holds at most so many containers; `nodes` empty means every node."""
 
     at_most: int
     nodes: tuple[str, ...] = ()
     rule: Literal["containers-per-node"] = "containers-per-node"
+    continuous: bool = field(default=True, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Lonely(Strength):
+    """The nodes that hold these containers hold no others."""
+
+    containers: str
+    rule: Literal["lonely"] = "lonely"
     continuous: bool = field(default=True, kw_only=True)
 
 
@@ -129,7 +152,7 @@ class Window(Strength):
     rule: Literal["window"] = "window"
 
 
-Rule = Ban | Fence | Pin | Spread | Crowd | Affinity | SurviveLoss | Budget | Priority | Window
+Rule = Ban | Fence | Pin | Spread | DomainsMin | Crowd | Lonely | Affinity | SurviveLoss | Budget | Priority | Window
 
 
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:

@@ -63,6 +63,7 @@ class Targets:
         self.open: Mask = np.ones(count, bool)
         self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy)
         self._classes: dict[object, int] = {}
+        self._learnt = {name for targets in policy.learnt.values() for name in targets}
         self._of_class: list[NodeFacts] = []
         self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
         self._groups: dict[tuple[str, str], Counter[int]] = {}
@@ -114,7 +115,7 @@ class Targets:
             and (rest >= 0).all()
             and all(rest[column] >= images for column in MEMORY_COLUMNS)
             and not any(index in taken for taken in self._taken(mover))
-            and not self.rules.why_not(mover, index)
+            and not any(self.rules.closed(rule, mover)[index] for rule in self.rules.hard)
             and self._suited(mover)[self._kinds[index]]
             and self._right_template(mover)[index]
         )
@@ -183,13 +184,15 @@ class Targets:
             key = (_machine(source), kind)
             if key not in self._alike:
                 self._alike[key] = next(differences(source, node), None) is None
+            rates = self.policy.rates(source.name, node.name)
             suited[kind] = (
-                self._alike[key] and estimate_move(mover.container, source.link, node.link).blackout_s <= limit_s
+                self._alike[key] and estimate_move(mover.container, source.link, node.link, rates).blackout_s <= limit_s
             )
         return suited
 
     def _kind(self, node: NodeFacts) -> int:
-        key = (_machine(node), node.inodes_available < INODES_MIN, node.link)
+        own = node.name if node.name in self._learnt else ""
+        key = (_machine(node), node.inodes_available < INODES_MIN, node.link, own)
         if key not in self._classes:
             self._classes[key] = len(self._of_class)
             self._of_class.append(node)
@@ -208,4 +211,4 @@ def _count(there: dict[Key, Counter[int]], key: Key, index: int, sign: int) -> N
 def _machine(node: NodeFacts) -> object:
     """Equal for nodes that are alike in all that compatibility asks of a machine."""
     tools = (node.criu, node.runc, node.rsync)
-    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges)
+    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges, node.features)

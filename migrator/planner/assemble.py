@@ -9,6 +9,7 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import Rates
 from migrator.model.windows import windows_of
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
@@ -36,12 +37,13 @@ def assemble(
     graph = capacity_graph(cluster, policy)
     order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links)
     nodes = {node.name: node for node in cluster.nodes}
-    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name]) for leg in legs)
+    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name], policy) for leg in legs)
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
     bound_s = makespan_bound_s(moves, ways, speeds)
     labels = {leg.mover.name: leg.mover.descriptor.labels for leg in legs}
     hold = hold_of(labels, policy)
-    spans = timeline(moves, policy.moves_per_node_max, ways, speeds, hold)
+    spans = timeline(moves, policy, ways, speeds, hold)
+    moves = tuple(replace(move, pause=spans[move.name].pause) for move in moves)
     if hold is not None:
         windows = {name: windows_of(policy.rules, name, mine) for name, mine in labels.items()}
         moves = tuple(replace(m, start_s=spans[m.name].start_s) if windows[m.container] else m for m in moves)
@@ -56,8 +58,17 @@ def assemble(
         makespan_bound_s=bound_s,
         stays=stays,
         notes=(*notes, *told),
-        policy=policy,
+        policy=replace(policy, learnt=_used(policy, moves)) if policy.learnt else policy,
     )
+
+
+def _used(policy: PlanPolicy, moves: Sequence[PlannedMove]) -> dict[str, dict[str, Rates]]:
+    """Of what was learnt that which the estimates of these moves rest on, sorted."""
+    used: dict[str, dict[str, Rates]] = {}
+    for source, target in sorted({(move.source, move.target) for move in moves}):
+        if target in policy.learnt.get(source, {}):
+            used.setdefault(source, {})[target] = policy.learnt[source][target]
+    return used
 
 
 def fleet_notes(cluster: Cluster, policy: PlanPolicy) -> Iterator[str]:
@@ -70,7 +81,7 @@ def fleet_notes(cluster: Cluster, policy: PlanPolicy) -> Iterator[str]:
                 yield f"{', '.join(names)} of group {key}={value} are together on {node.name} already"
 
 
-def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) -> PlannedMove:
+def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str, policy: PlanPolicy) -> PlannedMove:
     container = leg.mover.container
     return PlannedMove(
         container=leg.mover.name,
@@ -79,7 +90,7 @@ def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str) 
         generation=container.generation,
         demand=container.reserved,
         reason=reason,
-        estimate=estimate_move(container, leg.mover.source.link, target.link),
+        estimate=estimate_move(container, leg.mover.source.link, target.link, policy.rates(leg.source, leg.target)),
         waits_for=waits_for,
         leg=leg.number,
     )

@@ -5,7 +5,11 @@ by what the container is: bytes that cross the link and the pause they cause, in
 given a bound, its best gain if all nodes had room; they are taken up by that bound, looked at closely, and moved if
 no other's bound is much better: so each look costs one row of arrays, and all pairs are computed once a round. The
 search ends with a round in which nothing is worth the least gain. Then no single move is: a search from the end state
-finds nothing. A container that was moved may be moved on, or home again, and pays only once. One that is beside
+finds nothing.
+
+Price and least gain together are a container's toll. It is paid with its first move, and paid back when it goes home;
+in between it may be moved on for any gain. So what falls with every step is the score with the tolls of all that are
+away, and in the end no move stands that is not worth its toll. A container that is beside
 another of its group, against the rules, gains by any move, since none leads to such a place; and so does one that
 breaks another rule where it is, less what soft rules it breaks where it goes. When no move helps,
 exchanges of two containers are tried (swaps.py), which have to earn twice as much.
@@ -15,7 +19,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,17 +27,19 @@ import numpy as np
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Link, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.planner.arrays import Floats, Ints, Targets
+from migrator.planner.arrays import Floats, Ints, Mask, Targets
 from migrator.planner.movers import Group, company, groups_of
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import priority
 from migrator.planner.score import DIGITS, RESOURCES, Change, Spread, amounts
-from migrator.planner.swaps import exchanges
+from migrator.planner.swaps import Wanted, exchanges
 
 CHUNK = 128  # containers at once: so that a table of them and all nodes stays in the cache
-HASTE = 0.9  # a container is moved if it gains this part of the best bound of the others
+HASTE = 0.75  # a container is moved if it gains this part of the best bound of the others
+LEAST = 1e-3  # shares of a node that each step has to be worth after its tolls, so that the search comes to an end
 PRICE_PER_S = 5e-5  # shares of a node that a second of moving is worth
 PAUSE_WEIGHT = 4  # a second of pause costs as much as so many of moving
+LEAST = 1e-3
 MENDED = 100.0  # shares of a node that it is worth to take a container from another of its group
 
 
@@ -41,13 +47,14 @@ MENDED = 100.0  # shares of a node that it is worth to take a container from ano
 class Terms:
     """When the search ends, and what a move must earn: `min_gain` in shares of a node, after its price.
 
-    With `once` a container that was moved stays there. `stop` is asked before each step.
+    With `once` a container that was moved stays there. `stop` is asked before each step. `held` stay where they are.
     """
 
     iterations: int
     min_gain: float
     stop: Callable[[], bool] = lambda: False
     once: bool = False
+    held: frozenset[str] = frozenset()
 
 
 class Balance:
@@ -61,15 +68,18 @@ class Balance:
         everywhere: Sequence[NodeFacts] | None = None,
     ) -> None:
         numbers = {node.name: number for number, node in enumerate(nodes)}
-        self.movers, self.nodes = movers, nodes
-        self.spread = Spread(nodes)
+        self.movers, self.nodes, self.policy = movers, nodes, policy
+        self.spread = Spread(nodes, policy.weights)
         self.targets = Targets(nodes, policy, everywhere)
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
-        self.price: Floats = np.array([_price(mover) * priority(mover, policy.rules) for mover in movers], float)
+        self.price: Floats = np.array([price(mover) * priority(mover, policy.rules) for mover in movers], float)
+        self.toll: Floats = self.price
+        self.held: Mask = np.zeros(len(movers), bool)
         self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
-        self.together = company(nodes, policy, {})
+        self.at_first = company(nodes, policy, {})
+        self.together = self.at_first.copy()
         self.members: dict[Group, list[int]] = defaultdict(list)
         self.crowded: Floats = np.zeros(len(movers))  # in how many groups each is beside another
         for i in range(len(movers)):
@@ -81,19 +91,59 @@ class Balance:
             len(movers)
         )  # what the rules that each breaks where it is cost, as last looked at
         self.moved: dict[int, None] = {}  # in the order in which they first moved
+        self.touched: set[int] = set()  # nodes that something has left or come to
         self.iterations = 0
         self.ended = False  # whether nothing more is worth it
 
     def run(self, terms: Terms) -> None:
-        """Moves containers until nothing is worth it or the terms end it."""
+        """Moves containers until nothing is worth it or the terms end it; then none is away that is not worth it."""
+        self._agree(terms)
         while not self.ended:
             before = self.iterations
             if not self._round(terms):
-                return
+                break
             if self.iterations == before:
-                if not self._swap_round(terms):
-                    return
+                if not self._swaps(terms):
+                    break
                 self.ended = self.iterations == before
+        if not (self.ended or terms.once):
+            self.take_back()
+
+    def resume(self, moves: Iterable[tuple[str, str]], terms: Terms, iterations: int) -> None:
+        """Goes on from where these moves (container and target, in an order that fits) have led."""
+        movers = {mover.name: i for i, mover in enumerate(self.movers)}
+        numbers = {node.name: number for number, node in enumerate(self.nodes)}
+        for name, target in moves:
+            self._move(movers[name], numbers[target])
+        self.iterations = iterations
+        self.run(terms)
+
+    def stopped(self, terms: Terms) -> bool:
+        """Whether the terms end the search here."""
+        return self.iterations >= terms.iterations or terms.stop()
+
+    def take_back(self) -> None:
+        """Sends home what is not worth its toll, the least worth first: what a search that ended early leaves."""
+        while worth := [(-gain, i) for i in self.moved if (gain := self._home_worth(i)) >= LEAST]:
+            for _, i in sorted(worth):
+                if self._home_worth(i) >= LEAST:
+                    self._move(i, int(self.homes[i]))
+                    self.iterations -= 1  # it is no step of the search
+
+    def _home_worth(self, i: int) -> float:
+        """What it is worth to send one that is away home; -1.0 if it cannot go there."""
+        here, home = int(self.at[i]), int(self.homes[i])
+        if not self.targets.fits(self.movers[i], home):
+            return -1.0
+        gain = self.spread.gain_of([Change(self.amount[i], here, home)]) + self.toll[i] + MENDED * self.crowded[i]
+        if self.ruled:
+            costs = self._rules_price(i)
+            gain += costs[here] - costs[home]
+        return float(round(gain, DIGITS))
+
+    def _agree(self, terms: Terms) -> None:
+        self.toll = self.price + max(terms.min_gain - LEAST, 0.0)
+        self.held = np.array([mover.name in terms.held for mover in self.movers], bool)
 
     def legs(self) -> list[tuple[Mover, NodeFacts]]:
         """What has moved, and where it is now."""
@@ -102,15 +152,15 @@ class Balance:
     def _round(self, terms: Terms) -> bool:
         """Takes up every container that may be worth a move; whether it came to its end."""
         bounds = self._bounds()
-        worth = np.flatnonzero(bounds >= terms.min_gain)
+        worth = np.flatnonzero(bounds >= LEAST)
         heap = [(-float(bounds[i]), int(i)) for i in worth if not (terms.once and int(i) in self.moved)]
         heapq.heapify(heap)
         while heap:
-            if self.iterations >= terms.iterations or terms.stop():
+            if self.stopped(terms):
                 return False
             _, i = heapq.heappop(heap)
             gain, target = self._best(i)
-            if gain < terms.min_gain:
+            if gain < LEAST:
                 continue
             if heap and gain < HASTE * -heap[0][0]:
                 heapq.heappush(heap, (-gain, i))
@@ -118,16 +168,29 @@ class Balance:
                 self._move(i, target)
         return True
 
-    def _swap_round(self, terms: Terms) -> bool:
-        """Looks for exchanges on every node, the one furthest from the mean first; whether it came to its end."""
-        away = (self.spread.weighted() * (self.spread.shares - self.spread.shares.mean(axis=0)) ** 2).sum(axis=1)
-        for node in np.argsort(-np.round(away, DIGITS), kind="stable"):
+    def _swaps(self, terms: Terms) -> bool:
+        """Exchanges on every node, then on those that exchanges have changed; whether it came to its end."""
+        nodes = set(range(len(self.nodes)))
+        while nodes:
+            self.touched = set()
+            if not self._swap_round(nodes, terms):
+                return False
+            nodes = self.touched
+        return True
+
+    def _swap_round(self, nodes: Collection[int], terms: Terms) -> bool:
+        """Looks for exchanges on some nodes, the one furthest from the mean first; whether it came to its end."""
+        uneven = (self.spread.weighted() * (self.spread.shares - self.spread.shares.mean(axis=0)) ** 2).sum(axis=1)
+        order = np.argsort(-np.round(uneven, DIGITS), kind="stable")
+        for node in order[np.isin(order, list(nodes))]:
             found = True
             while found:
-                if self.iterations >= terms.iterations or terms.stop():
+                if self.stopped(terms):
                     return False
-                worth = MENDED * self.crowded + self.wrong - np.where(self.at == self.homes, self.price, 0.0)
-                pairs = exchanges(self.spread, int(node), self.at, self.amount, worth, 2 * terms.min_gain)
+                away = self.at != self.homes
+                worth = MENDED * self.crowded + self.wrong - np.where(away, 0.0, self.toll)
+                wanted = Wanted(self.at, self.homes, self.amount, worth, np.where(away, self.toll, 0.0), ~self.held)
+                pairs = exchanges(self.spread, int(node), wanted, LEAST)
                 found = any(self._swapped(i, j, terms) for i, j in pairs)
         return True
 
@@ -193,7 +256,7 @@ class Balance:
         if not fits.any():
             return -1.0, -1
         one = np.array([i])
-        worth = self.spread.gains(self.amount[one], self.at[one])
+        worth = self.spread.gains_of_one(self.amount[i], int(self.at[i]))[None, :]
         if self.ruled:
             price = self._rules_price(i)
             self.wrong[i] = price[self.at[i]]
@@ -204,10 +267,10 @@ class Balance:
         return float(worth[target]), target
 
     def _priced(self, worth: Floats, some: Ints, here: Ints, home: Ints) -> Floats:
-        """Gains less prices: the first move pays, the way home is paid back, in between it is free."""
+        """Gains less tolls: the first move pays, the way home is paid back, in between it is free."""
         rows, at_home = np.arange(len(some)), here == home
-        worth += (MENDED * self.crowded[some] + self.wrong[some] - np.where(at_home, self.price[some], 0.0))[:, None]
-        worth[rows, home] += np.where(at_home, 0.0, self.price[some])
+        worth += (MENDED * self.crowded[some] + self.wrong[some] - np.where(at_home, self.toll[some], 0.0))[:, None]
+        worth[rows, home] += np.where(at_home, 0.0, self.toll[some])
         worth[rows, here] = -1.0
         return worth
 
@@ -216,6 +279,7 @@ class Balance:
         self.spread.move(Change(self.amount[i], source, target))
         self.targets.move(self.movers[i], source, target)
         self.at[i] = target
+        self.touched.update((source, target))
         self.iterations += 1
         for group in self.groups[i]:
             self.together[self.nodes[source].name, group] -= 1
@@ -234,7 +298,7 @@ class Balance:
         return sum(self.together[there, group] > 1 for group in self.groups[i])
 
 
-def _price(mover: Mover) -> float:
+def price(mover: Mover) -> float:
     """What moving it costs, in shares of a node, over the link that its node has and to one without limits."""
     estimate = estimate_move(mover.container, mover.source.link, Link())
     return PRICE_PER_S * (estimate.duration_s + (PAUSE_WEIGHT - 1) * estimate.blackout_s)

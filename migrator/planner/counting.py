@@ -14,8 +14,9 @@ from copy import copy
 import numpy as np
 from numpy.typing import NDArray
 
+from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
-from migrator.model.rules import domain_of
+from migrator.model.rules import domain_of, selects
 from migrator.planner.placement import Mover
 
 Ints = NDArray[np.int64]
@@ -23,11 +24,13 @@ Table = dict[str, Ints]
 
 
 class Crowds:
-    """How many containers are on each of `nodes`, whoever they are."""
+    """How many containers are on each of `nodes`: all, or those that a selector means, or (`but`) all but those."""
 
-    def __init__(self, nodes: Sequence[NodeFacts]) -> None:
+    def __init__(self, nodes: Sequence[NodeFacts], selector: str = "", but: bool = False) -> None:
+        self.selector, self.but = selector, but
         self.number = {node.name: number for number, node in enumerate(nodes)}
-        self.now: Ints = np.array([len(node.containers) for node in nodes], np.int64)
+        counts = [sum(self._counts(c.name, c.descriptor) for c in node.containers) for node in nodes]
+        self.now: Ints = np.array(counts, np.int64)
         self.peak, self.before = self.now.copy(), self.now.copy()
         self._at: dict[str, int | None] = {}
 
@@ -39,6 +42,8 @@ class Crowds:
 
     def put(self, mover: Mover, at: int | None) -> None:
         """The mover is now to be on the node of that number, or nowhere yet."""
+        if not self.means(mover):
+            return
         home = self.number.get(mover.source.name)
         for number, sign in ((self._at.get(mover.name, home), -1), (at, 1)):
             if number is not None:
@@ -47,9 +52,17 @@ class Crowds:
                     self.peak[number] += sign
         self._at[mover.name] = at
 
-    def visit(self, number: int) -> None:
+    def visit(self, mover: Mover, number: int) -> None:
         """One more may be on that node for a while."""
-        self.peak[number] += 1
+        self.peak[number] += self.means(mover)
+
+    def means(self, mover: Mover) -> bool:
+        """Whether a container is one of those that are counted."""
+        return self._counts(mover.name, mover.descriptor)
+
+    def _counts(self, name: str, descriptor: Descriptor | None) -> bool:
+        labels = descriptor.labels if descriptor is not None else {}
+        return not self.selector or selects(self.selector, name, labels) != self.but
 
     def absent(self, mover: Mover) -> None:
         """The mover is in no count."""
@@ -58,7 +71,7 @@ class Crowds:
     def others(self, mover: Mover) -> Ints:
         """Containers on each node, this one left out."""
         at = self._at.get(mover.name, self.number.get(mover.source.name))
-        if at is None:
+        if at is None or not self.means(mover):
             return self.now
         counts = self.now.copy()
         counts[at] -= 1
@@ -83,11 +96,14 @@ class Groups:
         self.peak, self.before = dict(self.now), dict(self.now)
         self._none: Ints = np.zeros(len(self.names), np.int64)
         self._at: dict[str, int | None] = {}  # where those are that are not at home: None is nowhere yet
+        self._ways: dict[str, dict[str, tuple[int, int | None]]] = {}  # of each group who moves: from, and to
+        self.strange: set[str] = set()  # those that `first` does not count
 
     def copy(self) -> Groups:
         """One to be changed by itself."""
         other = copy(self)
         other.now, other.peak, other._at = dict(self.now), dict(self.peak), dict(self._at)
+        other._ways, other.strange = dict(self._ways), set(self.strange)
         return other
 
     def code(self, node: NodeFacts) -> int:
@@ -118,6 +134,20 @@ class Groups:
         """Members that were in each domain before anything moved."""
         return self.before.get(value, self._none)
 
+    def size(self, mover: Mover, value: str) -> int:
+        """How many members its group has, itself among them."""
+        return int(self.first(value).sum()) + (mover.name in self.strange)
+
+    def ways(self, mover: Mover, value: str) -> list[tuple[int, int | None]]:
+        """From and to which domain the others of its group move; None is not known yet."""
+        return [way for name, way in self._ways.get(value, {}).items() if name != mover.name]
+
+    def forget(self, mover: Mover) -> None:
+        """As if all were as it is now, with the mover nowhere."""
+        self.before = dict(self.now)
+        self._ways = {}
+        self.strange.add(mover.name)
+
     def visit(self, mover: Mover, node: NodeFacts) -> None:
         """The mover may be on that node for a while."""
         value = self.value(mover)
@@ -127,6 +157,7 @@ class Groups:
     def absent(self, mover: Mover) -> None:
         """The mover is in no count."""
         self._at[mover.name] = None
+        self.strange.add(mover.name)
 
     def put(self, mover: Mover, node: NodeFacts | None) -> None:
         """The mover is now to be on that node, or nowhere yet."""
@@ -141,6 +172,7 @@ class Groups:
                 if code != home:
                     self._add(self.peak, value, code, sign)
         self._at[mover.name] = at
+        self._ways[value] = self._ways.get(value, {}) | {mover.name: (home, at)}
 
     def _add(self, table: Table, value: str, code: int, sign: int) -> None:
         counts = table.get(value, self._none).copy()

@@ -24,7 +24,8 @@ SWITCH = "*"  # never the name of a node
 def capacity_graph(cluster: Cluster, policy: PlanPolicy) -> nx.DiGraph:
     """Vertices of nodes carry `room` (a Load), edges `bytes_per_s`.
 
-    A node's link of unknown speed has what the machinery reaches; a shared one holds nobody up.
+    A node's link of unknown speed has what the machinery reaches, by its defaults or what was learnt, if that is more;
+    a shared one holds nobody up.
     """
     graph = nx.DiGraph()
     graph.add_node(SWITCH)
@@ -34,10 +35,16 @@ def capacity_graph(cluster: Cluster, policy: PlanPolicy) -> nx.DiGraph:
         vertex, parent = f"{SWITCH}{link.name}", above.get(link.nodes[0], SWITCH)
         _join(graph, vertex, parent, link.up_bytes_per_s or math.inf, link.down_bytes_per_s or math.inf)
         above |= dict.fromkeys(link.nodes, vertex)
+    seen: dict[str, int] = {}
+    for source, targets in policy.learnt.items():
+        for target, rates in targets.items():
+            for name in (source, target):
+                seen[name] = max(seen.get(name, 0), rates.send_bytes_per_s)
     for node in cluster.nodes:
         graph.add_node(node.name, room=room_of(node, policy))
         up, down = node.link.up_bytes_per_s, node.link.down_bytes_per_s
-        _join(graph, node.name, above.get(node.name, SWITCH), up or SEND_BYTES_PER_S, down or SEND_BYTES_PER_S)
+        unknown = max(SEND_BYTES_PER_S, seen.get(node.name, 0))
+        _join(graph, node.name, above.get(node.name, SWITCH), up or unknown, down or unknown)
     return graph
 
 

@@ -10,7 +10,7 @@ from migrator.model.plan import Plan
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.rulebook import Rulebook
-from migrator.planner.schedule import Span, timeline
+from migrator.planner.schedule import When, timeline
 from migrator.planner.windows import hold_of, labels_of
 
 RESOURCES = ("cpu", "memory", "disk")
@@ -76,12 +76,12 @@ def _share(used: int, whole: int) -> float:
     return used / whole if whole > 0 else float(used > 0)
 
 
-def spans(cluster: Cluster, plan: Plan) -> dict[str, Span]:
+def spans(cluster: Cluster, plan: Plan) -> dict[str, When]:
     """When each move of the plan is under way, by its name, if every one takes as long as estimated."""
     graph = capacity_graph(cluster, plan.policy)
     ways = ways_of(graph, ((move.source, move.target) for move in plan.moves))
     hold = hold_of(labels_of(cluster.nodes), plan.policy)
-    return timeline(plan.moves, plan.policy.moves_per_node_max, ways, speeds_of(graph), hold)
+    return timeline(plan.moves, plan.policy, ways, speeds_of(graph), hold)
 
 
 def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from migrator.model.facts import NodeFacts
 from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.arrays import Targets
 from migrator.planner.construct import Built, Choice
 from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.room import Load
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.search import Barred, Found, Sites, assign, options
+from migrator.planner.survive import every, few
 
 PAIRS_MAX = 20_000
 Choices = dict[str, Choice]
@@ -26,11 +29,15 @@ def place_closely(
 ) -> tuple[Choices, list[Stuck], tuple[Reason, ...]]:
     """Where each container goes; those that find no place, with what each node lacked; and doubts about that.
 
-    `built` is what the quick construction came to: in a large fleet, or under rules that count over several nodes,
-    that is the answer, and is only explained.
+    `built` is what the quick construction came to: in a large fleet, or under rules where there are more than a few
+    placements, that is the answer, and is only explained.
     """
     sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
-    book = Rulebook([site.node for site in sites.values()], everywhere, policy)
+    open_nodes = [site.node for site in sites.values()]
+    book = Rulebook(open_nodes, everywhere, policy)
+    proved = bool(book.hard) and few(movers, open_nodes)
+    if proved and (one := next(every(movers, Targets(open_nodes, policy, everywhere)), None)) is not None:
+        return one.choices, [], ()
     if book.hard or len(movers) * len(targets) > PAIRS_MAX:
         index = {name: number for number, name in enumerate(sites)}
         book.leave(movers)
@@ -47,7 +54,7 @@ def place_closely(
                     closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
         barriers = _by_container(closed)
         stuck = [_stuck(mover, filled, sites, barriers.get(mover.name, {})) for mover in built.stuck]
-        return built.choices, stuck, _doubts(Found({}, filled, built.stuck))
+        return built.choices, stuck, _doubts(Found({}, filled, built.stuck, proved))
     closed = _barred(movers, targets, policy)
     found = assign(movers, sites, closed)
     barriers = _by_container(closed)
@@ -89,7 +96,8 @@ def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Mapping[str, tuple
             continue
         lacking = alone[name].lacks(mover) or site.lacks(mover)
         if lacking:
-            reasons.append(Reason(lacking, name))
+            short = site.short(mover)
+            reasons.append(Reason(lacking, name, None if short == Load() else (short.limits, short.measured)))
     if not reasons:
         reasons = [Reason("there is no other node")]
     return Stuck(mover.name, mover.source.name, tuple(sorted(reasons, key=lambda reason: reason.node)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from migrator.model.facts import Resources
+from migrator.model.facts import NodeFacts, Resources
 from migrator.model.plan import Reason
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
@@ -33,8 +33,8 @@ class Ask:
     more: Load
 
     def said(self, policy: PlanPolicy) -> str:
-        """In words: "164 MiB more memory on n3". What is kept free is on top, and bytes are rounded up."""
-        limits, measured = self.capacity(policy), self.more.measured
+        """In words: "164 MiB more memory on n3". What is kept free is on top."""
+        limits, measured = self.granted(policy)
         parts = [f"{limits.cpu_milli / 1000:g} more CPU"] if limits.cpu_milli else []
         for what, size in (
             ("memory", limits.memory_bytes),
@@ -43,14 +43,41 @@ class Ask:
             ("free disk", measured.disk_bytes),
         ):
             if size:
-                parts.append(f"{format_bytes(-(-size // MIB) * MIB)} more {what}")
+                parts.append(f"{format_bytes(size)} more {what}")
         return f"{' and '.join(parts)} on {self.node}"
+
+    def granted(self, policy: PlanPolicy) -> tuple[Resources, Resources]:
+        """By how much the node's capacity, and what it has really free, would have to grow; rounded up."""
+        limits, measured = self.capacity(policy), self.more.measured
+        return (
+            replace(limits, memory_bytes=_up(limits.memory_bytes), disk_bytes=_up(limits.disk_bytes)),
+            replace(measured, memory_bytes=_up(measured.memory_bytes), disk_bytes=_up(measured.disk_bytes)),
+        )
 
     def capacity(self, policy: PlanPolicy) -> Resources:
         """What the node's capacity would have to grow by."""
-        share, more = 100 - policy.headroom_percent, self.more.limits
-        sizes = (more.cpu_milli, more.memory_bytes, more.disk_bytes)
-        return Resources(*(-(-size * 100 // share) for size in sizes))
+        more = self.more.limits
+        sizes = zip((more.cpu_milli, more.memory_bytes, more.disk_bytes), policy.headrooms, strict=True)
+        return Resources(*(-(-size * 100 // (100 - percent)) for size, percent in sizes))
+
+    def share(self, node: NodeFacts) -> float:
+        """The largest part of the node's capacity that is asked for."""
+        whole, limits, measured = node.capacity, self.more.limits, self.more.measured
+        pairs = [
+            (limits.cpu_milli, whole.cpu_milli),
+            (max(limits.memory_bytes, measured.memory_bytes), whole.memory_bytes),
+            (max(limits.disk_bytes, measured.disk_bytes), whole.disk_bytes),
+        ]
+        return max(more / max(1, all_of_it) for more, all_of_it in pairs)
+
+
+def _up(size: int) -> int:
+    """Bytes up to the next number that is told exactly: of MiB, or of tenths of a larger unit."""
+    unit = next((unit for unit in (1 << 40, 1 << 30) if size >= unit), None)
+    if unit is None:
+        return -(-size // MIB) * MIB
+    tenths = -(-size * 10 // unit)
+    return -(-tenths * unit // 10)
 
 
 def what_would_do(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) -> Ask | None:
@@ -73,7 +100,9 @@ def what_would_do(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) 
 
 def _least(scene: Scene) -> list[Ask]:
     """What is missing, the least first."""
-    return sorted(set(_asks(scene)), key=lambda ask: (_share(ask, scene.ground), ask.node, str(ask.more)))
+    return sorted(
+        set(_asks(scene)), key=lambda ask: (ask.share(scene.ground.cluster.node(ask.node)), ask.node, str(ask.more))
+    )
 
 
 def no_order(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) -> tuple[Reason, ...]:
@@ -102,28 +131,28 @@ def _short_at_the_end(ground: Ground) -> Iterator[Reason]:
         for leg in ground.legs:
             if leg.source == node:
                 wanted = wanted - stay_of(leg.mover.container)
-        missing = _missing(wanted, ground.rooms[node], True)
-        if missing is not None:
-            said = Ask(node, missing).said(ground.policy)
+        lacking = missing(wanted, ground.rooms[node], True)
+        if lacking is not None:
+            said = Ask(node, lacking).said(ground.policy)
             yield Reason(f"all that is to come needs {said}, even when all that leaves has left", node)
 
 
 def _asks(scene: Scene) -> Iterator[Ask]:
     """What is missing now for each step that somebody could take."""
     for leg in scene.left.values():
-        images = _missing(leg.images(leg.source), scene.free[leg.source], False)
+        images = missing(leg.images(leg.source), scene.free[leg.source], False)
         if images is not None:
             yield Ask(leg.source, images)
             continue
         coming = stay_of(leg.mover.container) + leg.images(leg.target)
         steps = [leg.target, *(stop.there.target for stop in scene.ground.stops(leg) if not scene.meets(stop))]
         for node in steps:
-            missing = _missing(coming, scene.free[node], True)
-            if missing is not None:
-                yield Ask(node, missing)
+            lacking = missing(coming, scene.free[node], True)
+            if lacking is not None:
+                yield Ask(node, lacking)
 
 
-def _missing(wanted: Load, room: Load, arrives: bool) -> Load | None:
+def missing(wanted: Load, room: Load, arrives: bool) -> Load | None:
     """By how much something is too large; None if it is not."""
     limits = _over(wanted.limits, room.limits) if arrives else Resources()
     measured = _over(wanted.measured, room.measured)
@@ -136,14 +165,3 @@ def _over(wanted: Resources, room: Resources) -> Resources:
         max(0, wanted.memory_bytes - room.memory_bytes),
         max(0, wanted.disk_bytes - room.disk_bytes),
     )
-
-
-def _share(ask: Ask, ground: Ground) -> float:
-    """The largest part of the node's capacity that is asked for."""
-    whole = ground.cluster.node(ask.node).capacity
-    pairs = [
-        (ask.more.limits.cpu_milli, whole.cpu_milli),
-        (max(ask.more.limits.memory_bytes, ask.more.measured.memory_bytes), whole.memory_bytes),
-        (max(ask.more.limits.disk_bytes, ask.more.measured.disk_bytes), whole.disk_bytes),
-    ]
-    return max(more / max(1, all_of_it) for more, all_of_it in pairs)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts, SharedLink
 from migrator.model.plan import PlannedMove
-from migrator.model.rules import Rule
+from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.room import Load, image_bytes
 from migrator.planner.schedule import Edge, timeline
@@ -28,7 +28,7 @@ Order = tuple[Leg, ...]
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """What orders are played on: room of nodes, links between them with bytes a second, moves at one time.
+    """What orders are played on: room of nodes, links between them with bytes a second, and what the policy lets.
 
     `first` are classes of priority, by container: those of 0 go first, and those that are not in it.
     """
@@ -37,8 +37,7 @@ class Track:
     rooms: Mapping[str, Load]
     ways: Mapping[Edge, tuple[Edge, ...]]
     speeds: Mapping[Edge, float]
-    moves_per_node_max: int
-    rules: tuple[Rule, ...] = ()
+    policy: PlanPolicy
     first: Mapping[str, int] = field(default_factory=dict)
     links: tuple[SharedLink, ...] = ()
 
@@ -49,9 +48,9 @@ class Track:
 
     def ends_s(self, order: Order) -> dict[str, float]:
         """When each source has sent the last of its moves, in seconds, if they start in this order."""
-        needed = waits(order, self.rooms, self.moves_per_node_max, self.rules, self.links)
+        needed = waits(order, self.rooms, self.policy.moves_per_node_max, self.policy.rules, self.links)
         moves = [self._move(leg, needed[leg.name]) for leg in order]
-        spans = timeline(moves, self.moves_per_node_max, self.ways, self.speeds)
+        spans = timeline(moves, self.policy, self.ways, self.speeds)
         ends: dict[str, float] = {}
         for leg in order:
             ends[leg.source] = max(ends.get(leg.source, 0.0), spans[leg.name].end_s)
@@ -59,7 +58,8 @@ class Track:
 
     def _move(self, leg: Leg, waits_for: tuple[str, ...]) -> PlannedMove:
         container = leg.mover.container
-        estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link)
+        rates = self.policy.rates(leg.source, leg.target)
+        estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link, rates)
         demand, number = container.reserved, leg.number
         return PlannedMove(leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number)
 

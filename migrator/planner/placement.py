@@ -75,6 +75,14 @@ class Site:
                 return self._said(lacking)
         return ""
 
+    def short(self, mover: Mover) -> Load:
+        """The room that is missing for one more container, at the worst of the moments at which one comes."""
+        coming, most = Load(), Load()
+        for comer in self._with(mover):
+            coming = coming + stay_of(comer.container)
+            most = most.over((coming + images_in(comer.container)) - self.room)
+        return most
+
     def place(self, mover: Mover) -> Site:
         """The site with one more container coming, which has to fit."""
         groups = {
@@ -119,7 +127,8 @@ def barred(mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: Plan
     if target.cordon is not None:
         return (f"cordoned (by {target.cordon})",)
     reasons = [*alike, *obstacles(mover.descriptor, target)]
-    predicted_s = estimate_move(mover.container, mover.source.link, target.link).blackout_s
+    rates = policy.rates(mover.source.name, target.name)
+    predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates).blackout_s
     if predicted_s > policy.blackout_s_max:
         reasons.append(
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

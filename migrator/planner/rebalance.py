@@ -2,8 +2,9 @@
 
 Theory. The search (balance.py) thinks one move after the other, so its own order can be carried out. Only a container
 that was moved twice goes straight to where it ended, and that may be impossible when others need what it leaves
-first: such moves are left out, and if the rest is worth less than what a search finds that moves each only once, that
-is the plan.
+first: such containers are held where they are, and the search goes on from what the other moves lead to. If it ends
+with such moves again and again, a search that moves each container only once is tried too, and the better one is the
+plan. Whatever was left out, a move that is then not worth its toll any more is left out too.
 """
 
 from __future__ import annotations
@@ -27,17 +28,20 @@ from migrator.planner.rule_notes import cost
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.survival import Watch
 from migrator.planner.windows import why_never
+from migrator.planner.worth_first import worth_first
 
 NAMES_MAX = 10  # in a note
+ATTEMPTS = 4  # searches after which moves that have no order are left out
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a search came to: moves in order, those that cannot be ordered, the score with the former."""
+    """What a search came to: moves in order, those that cannot be ordered, who was held, the score with the former."""
 
     search: Balance
     legs: tuple[Leg, ...]
     blocked: tuple[Leg, ...]
+    held: tuple[str, ...]
     score: float
     once: bool
 
@@ -48,7 +52,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     `snapshot` is the digest of the cluster's facts. Containers move between nodes that answer and are not cordoned.
     """
     nodes = open_nodes(cluster)
-    movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source.link, policy)]
+    movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source, policy)]
     before = fleet_score(nodes, policy, (), cluster.nodes)
     found = _search(cluster, nodes, movers, policy, terms)
     if found.blocked:
@@ -56,9 +60,12 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
         found = min(found, _search(cluster, nodes, movers, policy, once), key=lambda f: f.score)
     legs = survived(found.legs, Watch(cluster.nodes, policy))
     unsafe = found.legs[len(legs) :]
-    found = replace(found, legs=legs, score=fleet_score(nodes, policy, legs, cluster.nodes) if unsafe else found.score)
+    if found.blocked or unsafe:
+        legs = _worth_it(cluster, nodes, movers, policy, terms, legs)
+        found = replace(found, legs=legs, score=fleet_score(nodes, policy, legs, cluster.nodes))
     if found.score >= before:
-        found = replace(found, legs=(), blocked=(*found.legs, *found.blocked), score=before)
+        held = tuple(sorted({*found.held, *(leg.name for leg in found.legs)}))
+        found = replace(found, legs=(), held=held, score=before)
     return assemble(
         cluster,
         found.legs,
@@ -85,7 +92,7 @@ def fleet_score(
 
     `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules.
     """
-    spread = Spread(nodes)
+    spread = Spread(nodes, policy.weights)
     for change in _changes(nodes, legs):
         spread.move(change)
     moved = {leg.name: leg.target for leg in legs}
@@ -104,12 +111,49 @@ def _search(
 ) -> _Found:
     search = Balance(movers, nodes, policy, cluster.nodes)
     search.run(terms)
-    wished, room = legs_of(search.legs(), policy), rooms(capacity_graph(cluster, policy))
+    legs, blocked = _ordered(cluster, search, policy)
+    held = frozenset(leg.name for leg in blocked)
+    for _ in range(ATTEMPTS):
+        if not blocked or search.stopped(terms):
+            break
+        search, done = Balance(movers, nodes, policy, cluster.nodes), search.iterations
+        search.resume([(leg.name, leg.target) for leg in legs], replace(terms, held=held), done)
+        legs, blocked = _ordered(cluster, search, policy)
+        held |= {leg.name for leg in blocked}
+    score = fleet_score(nodes, policy, legs, cluster.nodes)
+    return _Found(search, legs, blocked, tuple(sorted(held)), score, terms.once)
+
+
+def _ordered(cluster: Cluster, search: Balance, policy: PlanPolicy) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
+    """The moves of a search in an order that fits, and those that have none: those of higher priority first, then those
+    that are worth most.
+    """
+    goals = [(search.movers[i], search.nodes[search.at[i]]) for i in worth_first(search)]
+    wished, room = legs_of(goals, policy), rooms(capacity_graph(cluster, policy))
     legs, blocked = sequence(wished, room)
+    if blocked:
+        found = sequence(legs_of(search.legs(), policy), room)
+        legs, blocked = found if len(found[1]) < len(blocked) else (legs, blocked)
     if first := classes([leg.mover for leg in wished], policy.rules):
         ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room)
         legs, blocked = (ranked, left) if len(left) <= len(blocked) else (legs, blocked)
-    return _Found(search, legs, blocked, fleet_score(nodes, policy, legs, cluster.nodes), terms.once)
+    return legs, blocked
+
+
+def _worth_it(
+    cluster: Cluster,
+    nodes: Sequence[NodeFacts],
+    movers: Sequence[Mover],
+    policy: PlanPolicy,
+    terms: Terms,
+    legs: tuple[Leg, ...],
+) -> tuple[Leg, ...]:
+    """The moves that are worth their tolls once others were left out; all of them if the rest has no order."""
+    search = Balance(movers, nodes, policy, cluster.nodes)
+    search.resume([(leg.name, leg.target) for leg in legs], replace(terms, iterations=0), 0)
+    kept = {mover.name for mover, _ in search.legs()}
+    rest, blocked = sequence([leg for leg in legs if leg.name in kept], rooms(capacity_graph(cluster, policy)))
+    return legs if blocked or len(rest) == len(legs) else rest
 
 
 def _changes(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> Iterator[Change]:
@@ -124,15 +168,15 @@ def _reasons(nodes: Sequence[NodeFacts], legs: Sequence[Leg], policy: PlanPolicy
 
     First of all comes a broken rule that it mends.
     """
-    spread, reasons = Spread(nodes), {}
+    spread, reasons = Spread(nodes, policy.weights), {}
     together = company(nodes, policy, {})
     for leg, change in zip(legs, _changes(nodes, legs), strict=True):
         ends = [change.source, change.target]
-        parts, used, shares = spread.parts, spread.used[ends], spread.shares[ends]
+        parts, used, shares = spread.parts, spread.used[ends], spread.full[ends]
         spread.move(change)
         column = int(np.argmax(np.round(parts - spread.parts, DIGITS)[:CONTAINERS]))
         source, target = (
-            f"{nodes[end].name} {shares[i, column]:.0%} -> {spread.shares[end, column]:.0%} full of "
+            f"{nodes[end].name} {shares[i, column]:.0%} -> {spread.full[end, column]:.0%} full of "
             f"{RESOURCES[column]} with {used[i, CONTAINERS]} -> {spread.used[end, CONTAINERS]} containers"
             for i, end in enumerate(ends)
         )
@@ -154,8 +198,8 @@ def _notes(before: float, found: _Found) -> Iterator[str]:
         yield f"nothing more is worth it after {search.iterations} iterations"
     else:
         yield f"stopped early; --iterations {search.iterations} repeats this exactly"
-    if found.blocked:
-        yield f"left out, no order of the moves has room for them: {_some([leg.name for leg in found.blocked])}"
+    if found.held:
+        yield f"left out, no order of the moves has room for them: {_some(found.held)}"
     if found.once:
         yield "some containers would have to move twice; when this is done, rebalance again"
 

@@ -29,6 +29,18 @@ class Load:
     def __sub__(self, other: Load) -> Load:
         return Load(self.limits - other.limits, self.measured - other.measured)
 
+    def over(self, other: Load) -> Load:
+        """The larger of both, amount by amount."""
+        return Load(_over(self.limits, other.limits), _over(self.measured, other.measured))
+
+
+def _over(one: Resources, other: Resources) -> Resources:
+    return Resources(
+        max(one.cpu_milli, other.cpu_milli),
+        max(one.memory_bytes, other.memory_bytes),
+        max(one.disk_bytes, other.disk_bytes),
+    )
+
 
 def usable(node: NodeFacts, policy: PlanPolicy) -> Resources:
     """The node's capacity without the headroom."""

@@ -17,6 +17,9 @@ from migrator.model.rules import (
     Ban,
     Budget,
     Crowd,
+    DomainsMin,
+    Fence,
+    Lonely,
     Pin,
     Priority,
     Rule,
@@ -75,10 +78,19 @@ def wrongs(rule: Rule, there: Sequence[Placed]) -> dict[str, Wrong]:
                 for name, count in sorted(counts.items())
                 if count > rule.at_most
             }
+        case DomainsMin():
+            return _too_few(rule, there)
         case Affinity():
             return _apart(rule, there)
         case SurviveLoss() | Budget() | Priority() | Window():
             return {}  # they look at nodes that are gone (survival.py), or at moves
+        case Lonely():
+            return _in_company(rule, there)
+        case Ban() | Fence() | Pin():
+            return _misplaced(rule, there)
+
+
+def _misplaced(rule: Ban | Fence | Pin, there: Sequence[Placed]) -> dict[str, Wrong]:
     found = {}
     for p in there:
         name = p.container.name
@@ -110,6 +122,8 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
         return
     before, after = placed(nodes, {}), placed(nodes, moved)
     for number, rule in enumerate(policy.rules, 1):
+        yield from (f"rule {number} ({rule.rule}): {text}" for text in _idle(rule, nodes, before))
+    for number, rule in enumerate(policy.rules, 1):
         old, new = wrongs(rule, before), wrongs(rule, after)
         if rule.soft and new:
             more = any(wrong.amount > (old[at].amount if at in old else 0) for at, wrong in new.items())
@@ -118,6 +132,33 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
         elif not rule.soft and old:
             end = "stays so" if new else "is mended by this plan"
             yield f"rule {number} ({rule.rule}) is broken already and {end}: {_some(new or old)}"
+
+
+def _in_company(rule: Lonely, there: Sequence[Placed]) -> dict[str, Wrong]:
+    mine = Counter(p.node.name for p in there if selects(rule.containers, p.container.name, p.labels))
+    everyone = Counter(p.node.name for p in there)
+    return {
+        name: Wrong(
+            count * (everyone[name] - count), f"{rule.containers} is on {name} with {everyone[name] - count} others"
+        )
+        for name, count in sorted(mine.items())
+        if everyone[name] > count
+    }
+
+
+def _idle(rule: Rule, nodes: Sequence[NodeFacts], there: Sequence[Placed]) -> Iterator[str]:
+    """What a rule names and nothing is: as likely a slip of the pen as a service that is gone."""
+    selector, label = getattr(rule, "containers", ""), getattr(rule, "label", "")
+    if selector and not any(selects(selector, p.container.name, p.labels) for p in there):
+        yield f"no container is {selector}"
+    if label and not any(label in p.labels for p in there):
+        yield f"no container has a label {label}"
+    for wanted in getattr(rule, "nodes", ()):
+        if not any(selects(wanted, node.name, node.labels) for node in nodes):
+            yield f"no node is {wanted}"
+    domain = getattr(rule, "domain", "")
+    if domain and not any(domain in node.labels for node in nodes):
+        yield f"no node has a label {domain}"
 
 
 def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:
@@ -135,19 +176,34 @@ def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:
     return found
 
 
+def _too_few(rule: DomainsMin, there: Sequence[Placed]) -> dict[str, Wrong]:
+    found = {}
+    for value, homes in _homes(rule, there).items():
+        wanted, domains = min(rule.at_least, len(homes)), sorted(set(homes))
+        if len(domains) < wanted:
+            where = ", ".join(domain_name(rule.domain, name) for name in domains)
+            text = f"{rule.label}={value} is in {where}, it should be in {wanted} of {rule.domain}"
+            found[value] = Wrong(wanted - len(domains), text)
+    return found
+
+
 def _apart(rule: Affinity, there: Sequence[Placed]) -> dict[str, Wrong]:
-    domains: dict[str, set[str]] = defaultdict(set)
+    found = {}
+    for value, homes in _homes(rule, there).items():
+        domains = sorted(set(homes))
+        if len(domains) > 1:
+            where = ", ".join(domain_name(rule.domain, name) for name in domains)
+            found[value] = Wrong(len(domains) - 1, f"{rule.label}={value} is apart, in {where}")
+    return found
+
+
+def _homes(rule: DomainsMin | Affinity, there: Sequence[Placed]) -> dict[str, list[str]]:
+    """For each group the domain of each of its members; groups sorted."""
+    homes: dict[str, list[str]] = defaultdict(list)
     for p in there:
         if rule.label in p.labels:
-            domains[p.labels[rule.label]].add(domain_of(p.node.labels, p.node.name, rule.domain))
-    return {
-        value: Wrong(
-            len(found) - 1,
-            f"{rule.label}={value} is apart, in {', '.join(domain_name(rule.domain, name) for name in sorted(found))}",
-        )
-        for value, found in sorted(domains.items())
-        if len(found) > 1
-    }
+            homes[p.labels[rule.label]].append(domain_of(p.node.labels, p.node.name, rule.domain))
+    return dict(sorted(homes.items()))
 
 
 def domain_name(label: str, domain: str) -> str:

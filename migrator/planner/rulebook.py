@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, DomainsMin, Fence, Lonely, Pin, Spread, selected, selects
 from migrator.planner.counting import Crowds, Groups
 from migrator.planner.placement import Mover
 from migrator.planner.rule_notes import domain_name
+from migrator.planner.spans import too_few
 
-Placing = Ban | Fence | Pin | Spread | Crowd | Affinity
+Placing = Ban | Fence | Pin | Spread | DomainsMin | Crowd | Lonely | Affinity
 Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
@@ -35,10 +36,16 @@ class Rulebook:
         self.hard = tuple(rule for rule in self.rules if not rule.soft)
         self.soft = tuple(rule for rule in self.rules if rule.soft)
         self.crowds = Crowds(nodes if any(isinstance(rule, Crowd) for rule in self.rules) else ())
+        self.kinds = {
+            (rule.containers, but): Crowds(nodes, rule.containers, but)
+            for rule in self.rules
+            if isinstance(rule, Lonely)
+            for but in (False, True)
+        }
         self.groups: dict[tuple[str, str], Groups] = {}
         everywhere = tuple(everywhere)
         for rule in self.rules:
-            if isinstance(rule, (Spread, Affinity)) and (rule.label, rule.domain) not in self.groups:
+            if isinstance(rule, (Spread, DomainsMin, Affinity)) and (rule.label, rule.domain) not in self.groups:
                 self.groups[rule.label, rule.domain] = Groups(rule.label, rule.domain, nodes, everywhere)
         self._everything: Mask = np.ones(len(nodes), bool)
         self._nothing: Mask = np.zeros(len(nodes), bool)
@@ -48,6 +55,7 @@ class Rulebook:
         """One to be filled by itself."""
         other = copy(self)
         other.crowds = self.crowds.copy()
+        other.kinds = {key: crowds.copy() for key, crowds in self.kinds.items()}
         other.groups = {key: groups.copy() for key, groups in self.groups.items()}
         return other
 
@@ -58,7 +66,11 @@ class Rulebook:
         """
         mask = self._everything
         for rule in self.hard:
-            if not passing or getattr(rule, "continuous", True):
+            if passing and isinstance(rule, DomainsMin) and rule.continuous:
+                groups = self.groups[rule.label, rule.domain]
+                if groups.value(mover) is not None:  # one domain more to be in, and it may be in any of them
+                    mask = mask & (groups.codes == groups.code(mover.source))
+            elif not passing or getattr(rule, "continuous", True):
                 mask = mask & ~self.closed(rule, mover)
         return mask
 
@@ -66,19 +78,18 @@ class Rulebook:
         """What the rules that it breaks on each node cost together; `hard` is what a hard one would cost."""
         price = np.zeros(len(self.nodes))
         for rule in self.rules if hard else self.soft:
-            price += self._broken(rule, mover) * (rule.weight if rule.soft else hard)
+            times = self._unlike(rule, mover).now if isinstance(rule, Lonely) else self._broken(rule, mover)
+            price += times * (rule.weight if rule.soft else hard)
         return price
 
     def why_not(self, mover: Mover, index: int) -> str:
-        """The hard rule that closes a node to a container, in words; empty if none does."""
-        for rule in self.hard:
-            if self.closed(rule, mover)[index]:
-                return f"rule {rule.rule}: {self._said(rule, mover, index)}"
-        return ""
+        """The hard rules that close a node to a container, in words; empty if none does."""
+        closing = (rule for rule in self.hard if self.closed(rule, mover)[index])
+        return "; ".join(f"rule {rule.rule}: {self._said(rule, mover, index)}" for rule in closing)
 
     def leave(self, movers: Iterable[Mover]) -> None:
         """These will leave where they are, and have no place yet."""
-        if self.groups or len(self.crowds.now):
+        if self.groups or self.kinds or len(self.crowds.now):
             for mover in movers:
                 self._put(mover, None)
 
@@ -86,18 +97,20 @@ class Rulebook:
         """As if it had been nowhere at first: what is told of other nodes is then about it beside all the others."""
         self.leave([mover])
         for groups in self.groups.values():
-            groups.before = dict(groups.now)
+            groups.forget(mover)
 
     def visit(self, mover: Mover, index: int) -> None:
         """Counts a container that is on a node for a while, beside where it is at the end."""
-        if len(self.crowds.now) and self.nodes[index].name != mover.source.name:
-            self.crowds.visit(index)
+        for crowds in self._all_crowds():
+            if self.nodes[index].name != mover.source.name:
+                crowds.visit(mover, index)
         for groups in self.groups.values():
             groups.visit(mover, self.nodes[index])
 
     def absent(self, mover: Mover) -> None:
         """The container is on none of the nodes, as they were given."""
-        self.crowds.absent(mover)
+        for crowds in self._all_crowds():
+            crowds.absent(mover)
         for groups in self.groups.values():
             groups.absent(mover)
 
@@ -114,6 +127,8 @@ class Rulebook:
         match rule:
             case Spread():
                 return self._closed_by_spread(rule, mover)
+            case DomainsMin():
+                return too_few(rule, self.groups[rule.label, rule.domain], mover)
             case Affinity():
                 return self._closed_by_affinity(rule, mover)
             case Crowd():
@@ -122,6 +137,9 @@ class Rulebook:
                 else:
                     full = self.crowds.others(mover) >= np.maximum(rule.at_most, self.crowds.before)
                 return full & self._of(rule.nodes) if rule.nodes else full
+            case Lonely() if rule.continuous:
+                unlike: Mask = self._unlike(rule, mover).peak > 0
+                return unlike
             case Pin() if selects(rule.containers, mover.name, mover.descriptor.labels):
                 return self._everything
             case _:
@@ -156,18 +174,24 @@ class Rulebook:
     def _broken(self, rule: Placing, mover: Mover) -> Mask:
         """Where a container breaks a rule once more than if it were nowhere."""
         match rule:
-            case Spread() | Affinity():
+            case Spread() | DomainsMin() | Affinity():
                 groups = self.groups[rule.label, rule.domain]
                 value = groups.value(mover)
                 if value is None:
                     return self._nothing
                 others = groups.others(mover, value)
+                if isinstance(rule, DomainsMin):
+                    short = np.count_nonzero(others) < min(rule.at_least, groups.size(mover, value))
+                    return (others > 0)[groups.codes] if short else self._nothing
                 if isinstance(rule, Spread):
                     return (others >= rule.at_most)[groups.codes]
                 return (others == 0)[groups.codes] if others.any() else self._nothing
             case Crowd():
                 full = self.crowds.others(mover) >= rule.at_most
                 return full & self._of(rule.nodes) if rule.nodes else full
+            case Lonely():
+                unlike: Mask = self._unlike(rule, mover).now > 0
+                return unlike
         if not selects(rule.containers, mover.name, mover.descriptor.labels):
             return self._nothing
         match rule:
@@ -188,6 +212,8 @@ class Rulebook:
                 return f"{rule.containers} never on {', '.join(rule.nodes)}"
             case Fence():
                 return f"{rule.containers} only on {', '.join(rule.nodes)}"
+            case Lonely():
+                return f"{rule.containers} alone, and others than this one are there or come"
             case Crowd():
                 count = (self.crowds.peak if rule.continuous else self.crowds.others(mover))[index]
                 return f"at most {rule.at_most}, {count} are there or come"
@@ -198,14 +224,23 @@ class Rulebook:
             where = domain_name(rule.domain, groups.names[groups.code(node)])
             there = f"{counts[groups.code(node)]} of {rule.label}={value} are in {where} or come there"
             return f"at most {rule.at_most}, {there}"
+        if isinstance(rule, DomainsMin):
+            return f"at least {rule.at_least} of {rule.domain}, and {rule.label}={value} would be in fewer"
         counts = groups.first(value) if rule.continuous else groups.others(mover, value)
         homes = [name for name, count in zip(groups.names, counts, strict=True) if count]
         where = ", ".join(domain_name(rule.domain, name) for name in homes[:3])
         return f"others of {rule.label}={value} are in {where} or come there"
 
+    def _all_crowds(self) -> Iterable[Crowds]:
+        return (*((self.crowds,) if len(self.crowds.now) else ()), *self.kinds.values())
+
+    def _unlike(self, rule: Lonely, mover: Mover) -> Crowds:
+        """Those that the container must not be beside."""
+        return self.kinds[rule.containers, self.kinds[rule.containers, False].means(mover)]
+
     def _put(self, mover: Mover, index: int | None) -> None:
-        if len(self.crowds.now):
-            self.crowds.put(mover, index)
+        for crowds in self._all_crowds():
+            crowds.put(mover, index)
         for groups in self.groups.values():
             groups.put(mover, None if index is None else self.nodes[index])
 

@@ -4,7 +4,9 @@ Theory. A move is a row of phases: some take their time (set-up, dump, restore),
 source and down to the target (files, then pages). Those under way on a link share it equally, and none is faster
 than the machinery itself; the slower of its two ends sets a move's rate. Equal shares are what TCP comes to, and what
 one move cannot use of its share goes to nobody here, so the time is an upper one (max-min sharing would be lower).
-A move starts, in the plan's order, when all it waits for has ended and both its nodes have a turn free.
+A move starts, in the plan's order, when all it waits for has ended and both its nodes have a turn free. Before its
+pause, which is its last part, it waits until nobody else is paused on any of its links, those first who came first;
+its files have crossed by then, beside the pauses of others.
 """
 
 from __future__ import annotations
@@ -14,47 +16,61 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from migrator.model.estimate import FILES_BYTES_PER_S, SEND_BYTES_PER_S, still_s
-from migrator.model.plan import PlannedMove
+from migrator.model.plan import PlannedMove, Span
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import Rates
 
 Edge = tuple[str, str]
+Phase = tuple[float, float, float]  # (seconds, 0, 0), or (0, bytes, bytes a second at most)
+_PAUSE: Phase = (-1.0, 0, 0)  # from here on it is paused
 
 
 @dataclass(slots=True)
 class _Flow:
-    """One move under way. `phases` are what is left of it: (seconds, 0, 0) or (0, bytes, bytes a second at most)."""
+    """One move under way. `phases` are what is left of it; `number` is its place in the plan."""
 
     number: int
     move: PlannedMove
     way: tuple[Edge, ...]
-    phases: list[tuple[float, float, float]]
+    phases: list[Phase]
     rest_bytes: float = 0.0
     rate: float = 0.0
     since_s: float = 0.0
     version: int = 0
     held: bool = False  # nothing moves yet: it waits for a time of its own
+    paused_s: float = 0.0
 
 
 @dataclass(slots=True)
 class _Play:
-    """Moves under way and the links that they share; `due` holds what ends next, entries of old rates included."""
+    """Moves under way and the links that they share; `due` holds what ends next, entries of old rates included.
+
+    `pausing` are the links of moves in their pause, `queues` who waits for each, in the order in which they came.
+    """
 
     speeds: Mapping[Edge, float]
+    overlapping: bool
     now_s: float = 0.0
     due: list[tuple[float, int, int, _Flow]] = field(default_factory=list)
     on: dict[Edge, dict[int, _Flow]] = field(default_factory=lambda: defaultdict(dict))
+    pausing: set[Edge] = field(default_factory=set)
+    queues: dict[Edge, dict[int, _Flow]] = field(default_factory=lambda: defaultdict(dict))
+    came: dict[int, int] = field(default_factory=dict)
 
     def go_on(self, flow: _Flow) -> bool:
-        """The flow's next phase; whether there was one."""
+        """The flow's next phase, or its wait for that; whether there was one."""
         while flow.phases:
             seconds, count, _ = flow.phases[0]
-            if count:
+            if flow.phases[0] is _PAUSE:
+                if not self._pause(flow):
+                    return True
+            elif count:
                 flow.rest_bytes, flow.since_s = count, self.now_s
                 for edge in flow.way:
                     self.on[edge][flow.number] = flow
                 self._share(flow.way)
                 return True
-            if seconds:
+            elif seconds:
                 self._push(flow, self.now_s + seconds)
                 return True
             flow.phases.pop(0)
@@ -74,6 +90,30 @@ class _Play:
             self._share(flow.way)
         return flow
 
+    def let_go(self, flow: _Flow) -> None:
+        """Ends a pause; those go on that waited for its links and find all of theirs free."""
+        if self.overlapping:
+            return
+        self.pausing.difference_update(flow.way)
+        waiting = {number: other for edge in flow.way for number, other in self.queues[edge].items()}
+        for number in sorted(waiting, key=lambda number: self.came[number]):
+            if self.pausing.isdisjoint(waiting[number].way):
+                for edge in waiting[number].way:
+                    del self.queues[edge][number]
+                self.go_on(waiting[number])
+
+    def _pause(self, flow: _Flow) -> bool:
+        """Begins its pause, or has it wait."""
+        if not self.overlapping:
+            if not self.pausing.isdisjoint(flow.way):
+                self.came[flow.number] = len(self.came)
+                for edge in flow.way:
+                    self.queues[edge][flow.number] = flow
+                return False
+            self.pausing.update(flow.way)
+        flow.paused_s = self.now_s
+        return True
+
     def _share(self, way: Sequence[Edge]) -> None:
         """New rates for all that is on these links."""
         touched = {number: flow for edge in way for number, flow in self.on[edge].items()}
@@ -90,31 +130,37 @@ class _Play:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """When a move starts and ends, seconds after the plan's beginning."""
+class When:
+    """When a move starts, is paused, and ends with that pause, in seconds after the plan's beginning."""
 
     start_s: float
+    pause_s: float
     end_s: float
+
+    @property
+    def pause(self) -> Span:
+        return Span(self.pause_s, self.end_s)
 
 
 def timeline(
     moves: Sequence[PlannedMove],
-    moves_per_node_max: int,
+    policy: PlanPolicy,
     ways: Mapping[Edge, tuple[Edge, ...]],
     speeds: Mapping[Edge, float],
     hold: Callable[[PlannedMove, float], float] | None = None,
-) -> dict[str, Span]:
+) -> dict[str, When]:
     """When each move is under way, by its name. `ways` gives the links between two nodes, `speeds` bytes a second.
 
     `hold` says how long a move that could start now has to wait for a time of its own.
     """
-    play, busy, ended = _Play(speeds), defaultdict[str, int](int), dict[str, Span]()
+    play, busy, ended = _Play(speeds, policy.overlapping_pauses), defaultdict[str, int](int), dict[str, When]()
+    most = policy.moves_per_node_max
     waiting, starts = set(range(len(moves))), dict[str, float]()
     asked, freed_by, held = list(waiting), _freed_by(moves), set[int]()
     while waiting or len(ended) < len(starts):
         for number in asked:
             move = moves[number]
-            free = busy[move.source] < moves_per_node_max and busy[move.target] < moves_per_node_max
+            free = busy[move.source] < most and busy[move.target] < most
             if free and number not in held and all(other in ended for other in move.waits_for):
                 if hold is not None and (wait_s := hold(move, play.now_s)) > 0:
                     held.add(number)
@@ -123,7 +169,8 @@ def timeline(
                 busy[move.source] += 1
                 busy[move.target] += 1
                 waiting.remove(number)
-                play.go_on(_Flow(number, move, ways[move.source, move.target], _phases(move)))
+                phases = _phases(move, policy.rates(move.source, move.target))
+                play.go_on(_Flow(number, move, ways[move.source, move.target], phases))
                 starts[move.name] = play.now_s
         flow = play.next()
         while not flow.held and play.go_on(flow):
@@ -132,14 +179,15 @@ def timeline(
             held.remove(flow.number)
             asked = [flow.number]
             continue
+        play.let_go(flow)
         busy[flow.move.source] -= 1
         busy[flow.move.target] -= 1
-        ended[flow.move.name] = Span(round(starts[flow.move.name], 3), round(play.now_s, 3))
+        ended[flow.move.name] = When(*(round(at_s, 3) for at_s in (starts[flow.move.name], flow.paused_s, play.now_s)))
         asked = sorted(waiting & freed_by[flow.number])
     return ended
 
 
-def makespan_s(spans: Mapping[str, Span]) -> float:
+def makespan_s(spans: Mapping[str, When]) -> float:
     """The end of the last move."""
     return max((span.end_s for span in spans.values()), default=0.0)
 
@@ -156,11 +204,13 @@ def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
     return [touching[move.source] | touching[move.target] | waiting[move.name] for move in moves]
 
 
-def _phases(move: PlannedMove) -> list[tuple[float, float, float]]:
-    before_s, after_s = still_s(move.estimate)
+def _phases(move: PlannedMove, rates: Rates) -> list[Phase]:
+    memory = move.estimate.memory_bytes
     return [
-        (before_s, 0, 0),
-        (0, move.estimate.files_bytes, FILES_BYTES_PER_S),
-        (0, move.estimate.memory_bytes, SEND_BYTES_PER_S),
-        (after_s, 0, 0),
+        (rates.setup_s, 0, 0),
+        (0, move.estimate.files_bytes, rates.files_bytes_per_s),
+        _PAUSE,
+        (rates.pause_s + memory / rates.dump_bytes_per_s, 0, 0),
+        (0, memory, rates.send_bytes_per_s),
+        (memory / rates.restore_bytes_per_s, 0, 0),
     ]

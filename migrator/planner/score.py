@@ -13,6 +13,8 @@ alone. The worst share stands beside the deviation so that of equal spreads the 
 Gains are told in shares of one node: nodes * (score before - score after). Moving a share c away from a node that is
 e above another improves the sum of squares by 2c(e - c), and the score by about c(e - c) / deviation shares of a
 node, so "one percent" means the same in a fleet of ten nodes and in one of ten thousand.
+
+A policy may weigh a resource: its shares are multiplied, so that a node counts as that many times as full of it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.plan_policy import EVEN, Weights
 from migrator.planner.arrays import Floats, Ints
 
 RESOURCES = ("CPU", "memory", "disk", "measured memory", "measured disk", "containers")
@@ -54,22 +57,30 @@ def amounts(container: ContainerFacts) -> list[int]:
 
 
 class Spread:
-    """The load of some nodes: `used` of `whole`, one row a node, one column a resource."""
+    """The load of some nodes: `used` of `whole`, one row a node, one column a resource; `shares` with their weights."""
 
-    def __init__(self, nodes: Sequence[NodeFacts]) -> None:
+    def __init__(self, nodes: Sequence[NodeFacts], weights: Weights = EVEN) -> None:
         count = len(nodes)
         self.used: Ints = np.array([_used(node) for node in nodes], np.int64).reshape(count, len(RESOURCES))
         self.whole: Floats = np.array([_whole(node) for node in nodes], float).reshape(count, len(RESOURCES))
         if count:
             self.whole[:, CONTAINERS] = max(1.0, float(self.used[:, CONTAINERS].sum()) / count)
         self.per: Floats = np.divide(1.0, self.whole, out=np.zeros_like(self.whole), where=self.whole > 0)
+        self.per *= (weights.cpu, weights.memory, weights.disk, weights.memory, weights.disk, weights.containers)
         self.shares: Floats = self.used * self.per
+        self._per_column: Floats = np.ascontiguousarray(self.per.T)
+        self._share_column: Floats = np.ascontiguousarray(self.shares.T)
         self._sum_up()
 
     @property
     def score(self) -> float:
         """Of the fleet as it stands; 0.0 for one without nodes."""
         return round(float(self.parts.sum()), DIGITS)
+
+    @property
+    def full(self) -> Floats:
+        """How full each node is of each resource, as shares without weights."""
+        return np.divide(self.used, self.whole, out=np.zeros_like(self.whole), where=self.whole > 0)
 
     @property
     def parts(self) -> Floats:
@@ -86,6 +97,7 @@ class Spread:
         self.used[change.target] += change.amount
         for index in (change.source, change.target):
             self.shares[index] = self.used[index] * self.per[index]
+            self._share_column[:, index] = self.shares[index]
         self._sum_up()
 
     def gains(self, amount: Ints, sources: Ints) -> Floats:
@@ -103,11 +115,29 @@ class Spread:
         total[np.arange(len(amount)), sources] = 0.0
         return np.round(total, DIGITS)
 
+    def gains_of_one(self, amount: Ints, source: int) -> Floats:
+        """`gains` of one container, all resources at once: one number a node."""
+        some, count = np.flatnonzero(amount), len(self.shares)
+        shares, here, before = self._share_column[some], self.shares[source, some], self._deviations()[some]
+        left = here - amount[some] * self.per[source, some]
+        comes = amount[some, None] * self._per_column[some]
+        there = shares + comes
+        squared = (self.squares[some] - here**2 + left**2)[:, None] + comes * (shares + there)
+        sums = (self.sums[some] - here + left)[:, None] + comes
+        after = _deviation(squared / count - (sums / count) ** 2)
+        first, highest = self.worst[0, some], self.shares[self.worst[0, some], some]
+        second = self.shares[self.worst[1, some], some] if len(self.worst) > 1 else np.zeros(len(some))
+        worst = np.maximum(np.maximum(np.where(first == source, second, highest), left)[:, None], there)
+        gained = count * (before[:, None] - after) + (highest[:, None] - worst)
+        total: Floats = (WEIGHTS[some, None] * gained).sum(axis=0)
+        total[source] = 0.0
+        return np.round(total, DIGITS)
+
     def pair_gains(self, amount: Ints, sources: Ints, targets: Ints) -> Floats:
         """What it is worth to take each amount from its source to its target; parts of an amount may be negative."""
         count, total = len(self.shares), np.zeros(len(amount))
         before = self._deviations()
-        for column in range(len(RESOURCES)):
+        for column in map(int, np.flatnonzero(amount.any(axis=0))):
             shares, per = self.shares[:, column], self.per[:, column]
             here, there = shares[sources], shares[targets]
             left, come = here - amount[:, column] * per[sources], there + amount[:, column] * per[targets]

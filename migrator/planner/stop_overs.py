@@ -71,12 +71,13 @@ class Ground:
         `made` are the stop-overs that the plan has already.
         """
         mover, container = leg.mover, leg.mover.container
-        direct = estimate_move(container, mover.source.link, self._nodes[leg.target].link)
+        goal, rates = self._nodes[leg.target], self.policy.rates
+        direct = estimate_move(container, mover.source.link, goal.link, rates(leg.source, goal.name))
         for node in self._suitable(leg):
             if self.policy.rules and not self._ruled(leg, node, made):
                 continue
-            first = estimate_move(container, mover.source.link, node.link)
-            second = estimate_move(container, node.link, self._nodes[leg.target].link)
+            first = estimate_move(container, mover.source.link, node.link, rates(leg.source, node.name))
+            second = estimate_move(container, node.link, goal.link, rates(node.name, goal.name))
             more_s = round(first.duration_s + second.duration_s - direct.duration_s, 3)
             there = replace(leg, target=node.name)
             on = replace(leg, mover=replace(mover, source=node), number=leg.number + 1)

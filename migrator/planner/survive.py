@@ -82,10 +82,21 @@ def _tries(
         if last.stuck:
             break
         yield last
-    if len(nodes) ** min(len(movers), 20) <= EVERY_MAX:
-        open_to_all = targets.closing()
-        open_to_all.rules.leave(movers)
-        yield from _every(movers, open_to_all, {})
+    if few(movers, nodes):
+        yield from every(movers, targets)
+
+
+def few(movers: Sequence[Mover], nodes: Sequence[NodeFacts]) -> bool:
+    """Whether there are so few placements that all are tried."""
+    placements: int = len(nodes) ** min(len(movers), 20)
+    return placements <= EVERY_MAX
+
+
+def every(movers: Sequence[Mover], targets: Targets) -> Iterator[Built]:
+    """Every placement of these movers that have none yet, in which all of them fit."""
+    open_to_all = targets.closing()
+    open_to_all.rules.leave(movers)
+    return _every(movers, open_to_all, {})
 
 
 def _every(movers: Sequence[Mover], targets: Targets, choices: dict[str, Choice]) -> Iterator[Built]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from migrator.model.estimate import estimate_move
-from migrator.model.facts import Link, NodeFacts
+from migrator.model.facts import NodeFacts
 from migrator.model.plan import PlannedMove, Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Window
@@ -58,18 +58,19 @@ def shut_out(legs: Sequence[Leg], nodes: Mapping[str, NodeFacts], policy: PlanPo
     """The containers whose windows are never open for as long as their move is estimated to take."""
     found = []
     for leg in legs:
-        why = why_never(leg.mover, nodes[leg.target].link, policy)
+        why = why_never(leg.mover, nodes[leg.target], policy)
         if why:
             found.append(Stuck(leg.name, leg.source, (Reason(why),)))
     return sorted(found, key=lambda stuck: stuck.container)
 
 
-def why_never(mover: Mover, link: Link, policy: PlanPolicy) -> str:
-    """Why a container can be moved over a link at no time; empty if it can."""
+def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy) -> str:
+    """Why a container can be moved to a node at no time; empty if it can."""
     windows = windows_of(policy.rules, mover.name, mover.descriptor.labels)
     if not windows:
         return ""
-    needs_s = estimate_move(mover.container, mover.source.link, link).duration_s
+    rates = policy.rates(mover.source.name, target.name)
+    needs_s = estimate_move(mover.container, mover.source.link, target.link, rates).duration_s
     if opens_in_s(windows, datetime.fromisoformat(policy.start), needs_s) is not None:
         return ""
     hours = " and ".join(f"{', '.join(window.open)} {window.zone}" for window in windows)

@@ -11,6 +11,7 @@ from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.policy import Policy
+from migrator.model.rates import DEFAULT_RATES, Rates
 from migrator.model.units import format_bytes, format_seconds
 
 IMAGE_MARGIN_BYTES = plan_policy.IMAGE_MARGIN_BYTES  # the same that a plan counts with
@@ -24,14 +25,23 @@ class Neighbour:
     criu_works: bool
 
 
-def findings(ct: Descriptor, source: NodeFacts, target: NodeFacts, neighbour: Neighbour, policy: Policy) -> list[str]:
-    """Every reason against the move, in words for an operator; none means go."""
+def findings(
+    ct: Descriptor,
+    source: NodeFacts,
+    target: NodeFacts,
+    neighbour: Neighbour,
+    policy: Policy,
+    rates: Rates = DEFAULT_RATES,
+) -> list[str]:
+    """Every reason against the move, in words for an operator; none means go. `rates` are what its pause is predicted
+    by.
+    """
     return [
         *_sameness(source, target, neighbour),
         *_place(ct, source, target),
         *_room(ct, source, target),
         *_network(ct, target, neighbour),
-        *_pause(ct, source, target, policy),
+        *_pause(ct, source, target, policy, rates),
     ]
 
 
@@ -74,11 +84,11 @@ def _network(ct: Descriptor, target: NodeFacts, neighbour: Neighbour) -> Iterato
         )
 
 
-def _pause(ct: Descriptor, source: NodeFacts, target: NodeFacts, policy: Policy) -> Iterator[str]:
+def _pause(ct: Descriptor, source: NodeFacts, target: NodeFacts, policy: Policy, rates: Rates) -> Iterator[str]:
     mine = source.container(ct.name)
     if mine is None:
         return
-    predicted_s = estimate_move(mine, source.link, target.link).blackout_s
+    predicted_s = estimate_move(mine, source.link, target.link, rates).blackout_s
     if predicted_s > policy.blackout_s_max:
         yield (
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

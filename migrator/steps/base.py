@@ -14,6 +14,7 @@ from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
+from migrator.model.rates import DEFAULT_RATES, Rates
 from migrator.protocol.states import State
 from migrator.transport.base import Answer, Node, NodeFailed
 
@@ -36,7 +37,8 @@ class Move:
 
     `thawed` is whether a rollback has ended the pause itself, `paused_ms` how long it was where the watchdog did.
     `leg` says which of the container's moves in the plan it is; no step asks for it. `holder` is this orchestrator's
-    own word, by which a node tells it from another that has the same journal, and so the same run and token.
+    own word, by which a node tells it from another that has the same journal, and so the same run and token. `rates`
+    are those that its pause is predicted by.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Move:
     thawed: bool = False
     paused_ms: int | None = None
     leg: int = 1
+    rates: Rates = DEFAULT_RATES
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property

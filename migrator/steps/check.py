@@ -13,7 +13,8 @@ from migrator.steps.base import Move, Step
 
 
 async def do(move: Move) -> dict[str, Any]:
-    found = findings(move.descriptor, move.source.facts, move.target.facts, await _neighbour(move), move.policy)
+    neighbour = await _neighbour(move)
+    found = findings(move.descriptor, move.source.facts, move.target.facts, neighbour, move.policy, move.rates)
     if found:
         raise Refused(f"container {move.name} cannot move to {move.target.node.name}: " + "; ".join(found))
     return {"findings": 0}

@@ -12,6 +12,7 @@ from migrator.cli.look import ROWS_MAX
 from migrator.inventory import plan_file, snapshot
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.drain import drain
 from migrator.planner.look import end_state, spans
 from tests.properties.fleets import MIB, cluster, ct, node
@@ -19,6 +20,7 @@ from tests.properties.fleets import MIB, cluster, ct, node
 PLANS = Path(__file__).parents[2] / "plans"
 RACK = ("--snapshot", str(PLANS / "rack.snapshot.json"))
 PLAN = str(PLANS / "drain-r1-a-r1-b.json")
+REBALANCE = str(PLANS / "rebalance-rack.json")
 
 
 def stripped(text: str) -> str:
@@ -27,12 +29,16 @@ def stripped(text: str) -> str:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("show", ("plan", "show", PLAN, *RACK)), ("explain", ("explain", PLAN, "job-04", *RACK))],
+    [
+        ("drain-r1-a-r1-b.show", ("plan", "show", PLAN, *RACK)),
+        ("drain-r1-a-r1-b.explain", ("explain", PLAN, "job-04", *RACK)),
+        ("rebalance-rack.explain", ("explain", REBALANCE, "job-09", *RACK)),
+    ],
 )
 def test_what_is_printed_is_the_golden_text(migrator, name: str, words: tuple[str, ...]):
     code, out, err = migrator(*words)
     assert (code, err) == (0, "")
-    assert stripped(out) == (PLANS / f"drain-r1-a-r1-b.{name}.txt").read_text()
+    assert stripped(out) == (PLANS / f"{name}.txt").read_text()
 
 
 def test_the_timeline_keeps_waits_and_ends_with_the_makespan(migrator):
@@ -78,9 +84,11 @@ def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():
     fat = {"anon_bytes": 1000 * MIB, "files_bytes": 0}
     link = {"link": node("x").link.__class__(100_000_000, 100_000_000)}
 
-    def makespan(*sources):
+    def makespan(*sources, overlapping_pauses=True):
         fleet = cluster(*sources, node("t1", **link), node("t2", **link))
-        made = drain(fleet, [n.name for n in sources], "x", PlanPolicy(blackout_s_max=600))
+        made = drain(
+            fleet, [n.name for n in sources], "x", PlanPolicy(blackout_s_max=600, overlapping_pauses=overlapping_pauses)
+        )
         assert isinstance(made, Plan)
         assert end_state(fleet, made).node(sources[0].name).containers == ()
         return max(span.end_s for span in spans(fleet, made).values())
@@ -90,3 +98,16 @@ def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():
     apart = makespan(node("s1", ct("a", **fat), **link), node("s2", ct("b", **fat), **link))
     assert apart == pytest.approx(alone)
     assert together == pytest.approx(alone + 1000 * MIB / 100_000_000, rel=0.02)
+    both = node("s1", ct("a", **fat), ct("b", **fat), **link)
+    assert makespan(both, overlapping_pauses=False) == pytest.approx(2 * alone - DEFAULT_RATES.setup_s, rel=0.001)
+
+
+def test_the_scores_of_a_rebalances_alternatives_are_those_of_the_fleet_with_the_container_there(migrator):
+    code, out, _ = migrator("explain", REBALANCE, "job-09", *RACK, "--json")
+    told, plan = json.loads(out)["balance"], plan_file.load(Path(REBALANCE))
+    assert code == 0
+    assert f" -> {told['score']:.4f}" in plan.notes[0]
+    others = [other["score"] for other in told["others"]]
+    assert told["score"] < others[0] <= others[-1]
+    assert told["score"] < told["left"]
+    assert migrator("explain", PLAN, "job-04", *RACK, "--json")[1].count('"balance"') == 0

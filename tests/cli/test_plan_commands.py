@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from migrator.demo.fleets import fleet_text
 from migrator.inventory import plan_file, snapshot
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, Migration
+from migrator.model.plan_policy import Standing
+from migrator.model.rules import Ban
 from migrator.model.what_if import after
 from migrator.protocol.states import FORWARD, State
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
@@ -105,6 +108,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
         "headroom_percent": 10,
         "leave_stopped": False,
         "moves_per_node_max": 3,
+        "overlapping_pauses": False,
         "rules": [],
         "start": "",
     }
@@ -159,6 +163,26 @@ def test_an_imported_file_is_planned_with_by_the_marks_in_it(migrator, tmp_path)
     assert (code, json.loads(out)["empties"]) == (0, ["n1"])
     assert migrator("import", "ganeti", tmp_path / "none", "-o", saved)[0] == 2
     assert "--link: not a link speed" in one_line(migrator("import", "ganeti", fleet, "-o", saved, "--link", "x")[2])
+
+
+def test_a_plan_is_exported_as_the_file_that_its_fleet_was_imported_from(migrator, tmp_path):
+    fleet, saved, plan, end = (tmp_path / name for name in ("fleet.data", "fleet.json", "plan.json", "end.data"))
+    fleet.write_text(GANETI)
+    assert migrator("import", "ganeti", fleet, "-o", saved)[0] == 0
+    drain = ("plan", "drain", "--cordoned", "--max-blackout", "600", "--snapshot", saved, "-o", plan)
+    assert migrator(*drain)[0] == 0
+    code, out, _ = migrator("export", "ganeti", plan, "--of", fleet, "-o", end)
+    assert (code, out) == (0, f"{end}: {fleet} after 2 moves\n")
+    assert "|n1||" not in end.read_text()
+    code, out, _ = migrator("export", "ganeti", plan, "--of", fleet, "--first", "0", "-o", end, "--json")
+    assert (code, json.loads(out)) == (0, {"file": str(end), "moves": 0})
+    assert end.read_text() == GANETI
+    moved = tmp_path / "moved.data"
+    moved.write_text(GANETI.replace("|n1||", "|n2||"))
+    code, _, err = migrator("export", "ganeti", plan, "--of", moved, "-o", end)
+    assert (code, end.read_text()) == (3, GANETI)
+    assert "give the file that the plan's snapshot was imported from" in one_line(err)
+    assert migrator("export", "ganeti", plan, "--of", tmp_path / "none", "-o", end)[0] == 2
 
 
 def test_a_failure_domain_is_evacuated_by_its_label(migrator, tmp_path):
@@ -291,6 +315,23 @@ def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrato
     assert (code, "a (n2: rule pin: a stays where it is" in err) == (3, True)
 
 
+def test_rules_of_the_cluster_file_hold_from_its_snapshot_and_a_policy_file_adds_to_them_or_replaces_them(
+    migrator, tmp_path
+):
+    facts, policy = tmp_path / "facts.json", tmp_path / "policy.yaml"
+    standing = Standing(headroom_percent=20, rules=(Ban("a", ("n2",)),))
+    snapshot.save(replace(cluster(node("n1", ct("a")), node("n2"), node("n3")), policy=standing), facts)
+    words = ("plan", "drain", "n1", "--snapshot", facts, "--json")
+    alone = json.loads(migrator(*words)[1])
+    assert ([m["target"] for m in alone["moves"]], alone["policy"]["headroom_percent"]) == (["n3"], 20)
+    policy.write_text("rules: [{rule: ban, containers: a, nodes: [n3]}]\n")
+    code, _, err = migrator(*words, "--policy", policy)
+    assert (code, err.count("rule ban")) == (3, 2)
+    policy.write_text("replace_rules: true\nrules: [{rule: ban, containers: a, nodes: [n3]}]\n")
+    other = json.loads(migrator(*words, "--policy", policy, "--headroom", "7")[1])
+    assert ([m["target"] for m in other["moves"]], other["policy"]["headroom_percent"]) == (["n2"], 7)
+
+
 def test_a_time_that_is_none_is_one_line_and_a_time_window_is_planned_from_it(migrator, fits, tmp_path):
     policy = tmp_path / "policy.yaml"
     policy.write_text('rules: [{rule: window, containers: a, open: ["mon 22:00-04:00"]}]\n')
@@ -387,3 +428,18 @@ def test_a_run_or_plan_file_that_is_not_there_is_one_line(migrator, tmp_path, mo
         code, out, err = migrator("plan", "return", what, "--snapshot", THREE)
         assert (code, out) == (2, "")
         assert what in one_line(err)
+
+
+def test_an_uplink_of_each_rack_is_in_the_imported_snapshot(migrator, tmp_path):
+    fleet, facts = tmp_path / "fleet.data", tmp_path / "facts.json"
+    fleet.write_text(fleet_text(8, 20, 1, racks=2))
+    words = ("import", "ganeti", fleet, "-o", facts, "--link", "10Gbit")
+    assert migrator(*words, "--uplink", "rack=20Gbit")[0] == 0
+    links = snapshot.load(facts).links
+    assert [(link.name, len(link.nodes), link.up_bytes_per_s) for link in links] == [
+        ("r1-up", 4, 2_500_000_000),
+        ("r2-up", 4, 2_500_000_000),
+    ]
+    for wrong, said in (("rack", "is not LABEL=SPEED"), ("row=1Gbit", "no node has a label"), ("rack=fast", "fast")):
+        code, _, err = migrator(*words, "--uplink", wrong)
+        assert (code, said in err) == (2, True)

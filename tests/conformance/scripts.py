@@ -254,7 +254,9 @@ FULL: dict[str, str] = {
     **{f"a source loses power when {name}": down(STAGES[name], "s") + RECLAIM for name in UNDECIDED},
     **{f"a target loses power when {name}": down(STAGES[name], "t") + ABORT + LATE for name in UNDECIDED},
     "a source loses power when released": down(RELEASED, "s") + new_in(SETTLED, RELEASED),
-    "a target loses power when released": down(RELEASED, "t") + new_in(SETTLED, RELEASED) + "runs t\n",
+    "a target loses power when released": down(RELEASED, "t")
+    + new_in(SETTLED, RELEASED).replace("t settle", "start t settle")
+    + "runs t\n",
     "a source loses power at rest": "crash s\nstart boot s\nruns s\n" + LOOK,
     "both lose power when sealed": down(SEALED, "s", "t") + "t release web {1}\n" + RECLAIM,
     "the watchdog comes when the copy is held": watched(HELD, 8) + "watchdog {1}\n" + LOOK + "s seal web {1}\n" + ABORT,

@@ -25,6 +25,7 @@ def node(name: str, *containers: ContainerFacts, **given: Any) -> NodeFacts:
         "cgroup_version": 2,
         "criu": "4.2.1",
         "runc": "1.1.15",
+        "features": ("timens", "userns"),
         "rsync": "3.2.7",
         "bridges": ("br0",),
         "templates": {"debian": "sha256:t1"},

@@ -13,10 +13,26 @@ from hypothesis import strategies as st
 from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
-from migrator.model.plan import Plan, PlannedMove
+from migrator.model.plan import Plan, PlannedMove, Refusal, Span
 from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Rule, Spread, SurviveLoss, Window
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    DomainsMin,
+    Fence,
+    Lonely,
+    Pin,
+    Priority,
+    Rule,
+    Spread,
+    SurviveLoss,
+    Window,
+)
 from migrator.planner.drain import drain
+from migrator.planner.moves import move as by_name
+from migrator.planner.rebalance import Terms, rebalance
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
 Broken = tuple[Cluster, Plan]
@@ -161,6 +177,34 @@ def crowded_domain_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> 
     return under(Spread("anti-affinity", "rack", 1, continuous=False))(fleet, plan, move)
 
 
+def in_one_rack_only(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two of a service, in two racks at first, that come to one."""
+    other = another(plan, move)
+    elsewhere = next(n.name for n in fleet.nodes if n.name not in (move.source, move.target))
+    found, racks = source_of(fleet, other), {move.source: "r0", elsewhere: "r1", move.target: "r2"}
+    rest = tuple(c for c in fleet.node(move.source).containers if c is not found)
+    fleet = with_guest(with_node(fleet, move.source, containers=rest), elsewhere, found)
+    for name, rack in racks.items():
+        fleet = with_node(fleet, name, labels={"rack": rack})
+    plan = with_move(plan, other, source=elsewhere, target=move.target)
+    pair = [m for m in plan.moves if m.container in (move.container, other.container)]
+    return with_labels(fleet, tuple(pair), {"app": "web"}), plan
+
+
+def too_few_racks_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    fleet, plan = in_one_rack_only(fleet, plan, move)
+    return under(DomainsMin("app", "rack", 2, continuous=False))(fleet, plan, move)
+
+
+def too_few_racks_on_the_way(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two of a service that change racks one after the other: in between both are in one."""
+    fleet, plan = in_one_rack_only(fleet, plan, move)
+    other = next(m for m in plan.moves if m.target == move.target and m.source != move.source)
+    goal = fleet.node(move.source).name
+    plan = with_move(plan, other, target=goal, waits_for=(move.container,))
+    return under(DomainsMin("app", "rack", 2))(fleet, replace(plan, empties=()), move)
+
+
 def silence(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     """A soft rule that is broken, in a plan that does not say so."""
     return under(Ban(move.container, (move.target,), soft=True))(fleet, plan, move)
@@ -212,6 +256,29 @@ def all_over_one_link(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return replace(fleet, links=(SharedLink("r1", (move.source,), moves_max=1),)), plan
 
 
+def paused_together(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """Two moves over the source's one link whose pauses are told for one time."""
+    other, policy = another(plan, move), replace(plan.policy, overlapping_pauses=False)
+    longer = max((move, other), key=lambda m: m.estimate.blackout_s)
+    plan = with_move(with_move(plan, move, pause=longer.pause), other, pause=longer.pause)
+    return fleet, replace(plan, policy=policy)
+
+
+def too_short_a_pause(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    assert move.pause is not None
+    start_s = move.pause.start_s
+    return fleet, with_move(plan, move, pause=Span(start_s, start_s + move.estimate.blackout_s - 0.01))
+
+
+def pause_after_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    return fleet, with_move(plan, move, pause=Span(plan.makespan_s, plan.makespan_s + move.estimate.blackout_s))
+
+
+def paused_before_what_it_waits_for(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    other = another(plan, move)
+    return fleet, with_move(plan, move, waits_for=(other.name,), pause=other.pause)
+
+
 def at_noon(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     """A container that may be moved at night, in a plan that starts at noon and does not wait."""
     fleet, plan = under(Window(move.container, ("22:00-04:00",)))(fleet, with_move(plan, move, start_s=0.0), move)
@@ -220,9 +287,15 @@ def at_noon(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
 
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
+    (Code.NOT_ALONE, lambda f, p, m: under(Lonely(f"d{m.target[1:]}", continuous=False))(f, p, m)),
     *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
     (Code.CROWDED, crowded_at_the_end),
     (Code.SPREAD, crowded_domain_at_the_end),
+    (Code.SPREAD, too_few_racks_at_the_end),
+    (Code.SPREAD, too_few_racks_on_the_way),
+    (Code.PAUSE_UNLIKELY, pause_after_the_end),
+    (Code.PAUSE_UNLIKELY, paused_before_what_it_waits_for),
+    (Code.PAUSE_UNLIKELY, lambda f, p, m: (f, with_move(p, m, pause=None))),
 ]
 
 
@@ -256,6 +329,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.SPREAD: crowded_domain,
     Code.CROWDED: under(Crowd(1)),
     Code.APART: parted,
+    Code.NOT_ALONE: lambda f, p, m: under(Lonely(m.container))(f, p, m),
     Code.NOT_SURVIVED: hardly_room,
     Code.BUDGET: all_at_once,
     Code.OUT_OF_TURN: overtaken,
@@ -270,6 +344,8 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.MEMORY_NOT_FREE: lambda f, p, m: (with_node(f, m.target, memory_available_bytes=MIB), p),
     Code.DISK_NOT_FREE: lambda f, p, m: (with_node(f, m.target, disk_available_bytes=MIB), p),
     Code.PAUSE_TOO_LONG: lambda f, p, m: (f, replace(p, policy=replace(p.policy, blackout_s_max=0.1))),
+    Code.PAUSE_UNLIKELY: too_short_a_pause,
+    Code.PAUSES_OVERLAP: paused_together,
 }
 
 
@@ -309,6 +385,9 @@ def test_a_soft_rule_is_no_finding_and_never_makes_a_plan_stale(drawn: tuple[Clu
         {"runc": ""},
         {"rsync": ""},
         {"criu": "4.2"},
+        {"runc": "1.1.14"},
+        {"features": ("timens",)},
+        {"cordon": "operator"},
         {"bridges": ("br1",)},
         {"templates": {"debian": "sha256:other"}},
         {"inodes_available": 9},
@@ -322,10 +401,14 @@ def test_a_target_of_another_kind_is_found_and_never_planned(
 ) -> None:
     fleet, plan, move = drawn
     changed = with_node(fleet, move.target, **facts)
-    assert Code.INCOMPATIBLE in {finding.code for finding in check(changed, plan, plan.policy)}
+    found = Code.TARGET_CORDONED if "cordon" in facts else Code.INCOMPATIBLE
+    assert found in {finding.code for finding in check(changed, plan, plan.policy)}
     again = drain(changed, ["n0"], "-", plan.policy)
     if isinstance(again, Plan):
         assert move.target not in {other.target for other in again.moves}
+    even = rebalance(changed, "-", plan.policy, Terms(iterations=20, min_gain=0.0))
+    assert move.target not in {other.target for other in even.moves if other.source == move.source}
+    assert isinstance(by_name(changed, {move.container: move.target}, "-", plan.policy, "move"), Refusal)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

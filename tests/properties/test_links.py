@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import combinations
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator.checker.check import check
+from migrator.checker.findings import Code
 from migrator.inventory import snapshot
 from migrator.model.facts import Cluster, Link, SharedLink
 from migrator.model.links import tangled
@@ -87,6 +91,66 @@ def test_no_link_carries_more_than_its_speed_and_the_bound_counts_it(fleet: Clus
             assert made.makespan_bound_s >= needed_s - 0.001
             assert max(when[n].end_s for n in names) - min(when[n].start_s for n in names) >= needed_s - 0.001
     assert made.makespan_s >= made.makespan_bound_s
+
+
+def links_of(fleet: Cluster, source: str, target: str) -> set[tuple[str, bool]]:
+    """The links that a move takes, by name, and whether outwards."""
+    shared = {
+        (link.name, source in link.nodes) for link in fleet.links if (source in link.nodes) != (target in link.nodes)
+    }
+    return shared | {(source, True), (target, False)}
+
+
+def overlaps(fleet: Cluster, plan: Plan) -> bool:
+    """Whether any two are predicted to be paused on one link at one time."""
+    return any(
+        a.pause.start_s < b.pause.end_s - 0.002
+        and b.pause.start_s < a.pause.end_s - 0.002
+        and links_of(fleet, a.source, a.target) & links_of(fleet, b.source, b.target)
+        for a, b in combinations(plan.moves, 2)
+        if a.pause and b.pause
+    )
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(racks())
+def test_pauses_on_one_link_are_planned_one_after_the_other_unless_asked(fleet: Cluster) -> None:
+    made, asked = (drain(fleet, ["n0", "n1"], "-", replace(POLICY, overlapping_pauses=o)) for o in (False, True))
+    assert isinstance(made, Plan)
+    assert isinstance(asked, Plan)
+    assert all(move.pause for move in (*made.moves, *asked.moves))
+    assert not overlaps(fleet, made)
+    assert check(fleet, made, made.policy) == check(fleet, asked, asked.policy) == ()
+    found = {finding.code for finding in check(fleet, replace(asked, policy=POLICY), POLICY)}
+    assert (Code.PAUSES_OVERLAP in found) == overlaps(fleet, asked)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(racks())
+def test_pauses_told_for_one_time_on_an_uplink_that_nodes_share_are_found(fleet: Cluster) -> None:
+    made = drain(fleet, ["n0", "n1"], "-", POLICY)
+    assert isinstance(made, Plan)
+    crossed = {m.container for m in made.moves if len({m.source, m.target} & {"n0", "n1", "n2", "n3"}) == 1}
+    pairs = [
+        (a, b) for a, b in combinations(made.moves, 2) if a.source != b.source and {a.container, b.container} <= crossed
+    ]
+    for a, b in pairs:
+        assert a.pause
+        assert b.pause
+        longer = max(a, b, key=lambda m: m.pause.end_s - m.pause.start_s if m.pause else 0.0)
+        moves = tuple(replace(m, pause=longer.pause) if m in (a, b) else m for m in made.moves)
+        told = [f.text for f in check(fleet, replace(made, moves=moves), POLICY) if f.code is Code.PAUSES_OVERLAP]
+        assert any("link row, outwards" in text for text in told)
+
+
+def test_files_cross_while_another_is_paused():
+    held = [ct(f"c{i}", 20 + i, anon_bytes=2 * GIB, memory=2 * GIB, files_bytes=512 * MIB) for i in range(3)]
+    fleet = cluster(node("n0", *held, memory=64 * GIB), node("n1", memory=64 * GIB))
+    made = drain(fleet, ["n0"], "-", POLICY)
+    assert isinstance(made, Plan)
+    pauses_s = sum(move.estimate.blackout_s for move in made.moves)
+    alone_s = sum(move.estimate.duration_s for move in made.moves)
+    assert pauses_s < made.makespan_s < alone_s - 2  # only the first's files cross before the first pause
 
 
 def test_a_way_goes_up_as_far_as_it_must_and_no_further():

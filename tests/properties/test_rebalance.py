@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
@@ -10,11 +12,11 @@ from migrator.inventory import plan_file
 from migrator.model.facts import Cluster
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.what_if import after
-from migrator.planner.balance import Terms
-from migrator.planner.movers import open_nodes
-from migrator.planner.rebalance import fleet_score, rebalance
+from migrator.planner.balance import LEAST, Terms, price
+from migrator.planner.movers import free_movers, open_nodes
+from migrator.planner.rebalance import fleet_score, legs_of, rebalance
 from tests.properties.fleets import fleets, larger_fleets, policies
-from tests.properties.oracle import carry_out, group
+from tests.properties.oracle import carry_out, group, may_come
 
 some = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 TERMS = Terms(iterations=1000, min_gain=0.01)
@@ -91,3 +93,37 @@ def test_a_search_that_was_stopped_is_repeated_by_its_count(cluster: Cluster, po
     event(f"stopped: {bool(counts)}")
     for count in counts:
         assert rebalance(cluster, "-", policy, Terms(int(count), 0.01)) == stopped
+
+
+@some
+@given(crowded, policies, st.sampled_from([0.01, 0.05, 0.5]))
+def test_no_single_move_can_be_taken_back_without_loss(cluster: Cluster, policy: PlanPolicy, least: float) -> None:
+    """Where its old node still has room for it: the score with what the moves cost gets worse without any of them."""
+    terms = Terms(1000, least)
+    plan = rebalance(cluster, "-", policy, terms)
+    nodes, end = open_nodes(cluster), after(cluster, plan)
+    movers = {mover.name: mover for mover in free_movers(cluster, nodes)}
+    legs = legs_of([(movers[m.container], cluster.node(m.target)) for m in plan.moves], policy)
+    with_all = fleet_score(nodes, policy, legs, cluster.nodes)
+    for leg in legs:
+        there, home = end.node(leg.target), end.node(leg.source)
+        container = there.container(leg.name)
+        if container is None or not may_come(container, there, home, [], policy):
+            continue
+        others = [other for other in legs if other is not leg]
+        lost = len(nodes) * (fleet_score(nodes, policy, others, cluster.nodes) - with_all)
+        event("a move was held against its toll")
+        assert lost > price(leg.mover) + least - 2 * LEAST - 1e-9
+
+
+@some
+@given(crowded)
+def test_what_is_worth_most_comes_first_where_nothing_has_to_wait(cluster: Cluster) -> None:
+    policy = PlanPolicy()
+    plan = rebalance(cluster, "-", policy, TERMS)
+    if len(plan.moves) < 2 or any(move.waits_for for move in plan.moves):
+        return
+    event("two moves or more, and none waits")
+    ends = [after(cluster, replace(plan, moves=(move,))) for move in plan.moves]
+    scores = [fleet_score(open_nodes(end), policy) for end in ends]
+    assert scores[0] <= min(scores) + 1e-9

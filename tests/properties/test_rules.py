@@ -13,7 +13,7 @@ from migrator.model import what_if
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Crowd, Fence, Pin, Rule, Spread, selected, selects
+from migrator.model.rules import Affinity, Ban, Crowd, DomainsMin, Fence, Lonely, Pin, Rule, Spread, selected, selects
 from migrator.planner.drain import drain
 from migrator.planner.look import end_state
 from migrator.planner.moves import move
@@ -31,7 +31,9 @@ rules = st.one_of(
     st.builds(Pin, st.sampled_from(["c1", "c7", "app=none"])),
     st.builds(Spread, st.just("app"), st.just("rack"), st.integers(1, 3)),
     st.builds(Spread, st.just("app"), st.just("rack"), st.integers(1, 3), continuous=st.just(False)),
+    st.builds(DomainsMin, st.just("app"), st.just("rack"), st.integers(2, 4), continuous=st.booleans()),
     st.builds(Crowd, st.integers(1, 4), st.sampled_from([(), ("rack=r2",)]), continuous=st.booleans()),
+    st.builds(Lonely, selectors, continuous=st.booleans()),
     st.builds(Affinity, st.just("pair"), st.sampled_from(["", "rack"]), continuous=st.booleans()),
 )
 softened = st.builds(
@@ -72,6 +74,10 @@ def broken(fleet: Cluster, rule: Rule, moved: set[str]) -> Counter[object]:
         case Spread():
             counts = Counter((labels[rule.label], n.labels.get(rule.domain, n.name)) for n, _, labels in placed)
             return +Counter({key: count - rule.at_most for key, count in counts.items()})
+        case DomainsMin():
+            domains = {(labels[rule.label], n.labels.get(rule.domain, n.name)) for n, _, labels in placed}
+            sizes, held = Counter(labels[rule.label] for *_, labels in placed), Counter(value for value, _ in domains)
+            return +Counter({value: min(rule.at_least, size) - held[value] for value, size in sizes.items()})
         case Affinity():
             homes = {
                 (labels[rule.label], n.labels.get(rule.domain, n.name)) for n, _, labels in placed if "pair" in labels
@@ -79,6 +85,9 @@ def broken(fleet: Cluster, rule: Rule, moved: set[str]) -> Counter[object]:
             if rule.continuous:  # then not even another domain will do
                 return Counter(homes)
             return Counter(value for value, _ in homes) - Counter({value for value, _ in homes})
+        case Lonely():
+            mine = Counter(n.name for n, c, labels in placed if selects(rule.containers, c.name, labels))
+            return +Counter({n.name: mine[n.name] * (len(n.containers) - mine[n.name]) for n in fleet.nodes})
         case Crowd():
             nodes = [n for n in fleet.nodes if not rule.nodes or selected(rule.nodes, n.name, n.labels)]
             return +Counter({n.name: len(n.containers) - rule.at_most for n in nodes})

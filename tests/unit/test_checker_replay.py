@@ -96,9 +96,10 @@ def test_a_container_that_came_since_is_found():
     assert codes(fleet, plan_of(move(fleet, "a", "n1", "n2"), empties=("n1",))) == {Code.NOT_EMPTY}
 
 
-def test_only_measured_numbers_and_wishes_drift():
+def test_only_measured_or_predicted_numbers_and_wishes_drift():
     measured = {Code.IMAGES_DO_NOT_FIT, Code.MEMORY_NOT_FREE, Code.DISK_NOT_FREE, Code.PAUSE_TOO_LONG}
-    assert {code for code in Code if code.drifts} == measured | {Code.SOFT_UNSAID, Code.OUT_OF_TURN}
+    predicted = {Code.PAUSE_UNLIKELY, Code.PAUSES_OVERLAP}
+    assert {code for code in Code if code.drifts} == measured | predicted | {Code.SOFT_UNSAID, Code.OUT_OF_TURN}
 
 
 FULL = 450 * MIB  # a node with room for one container of NEEDED and its images, and for no second one

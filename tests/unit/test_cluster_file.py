@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import BadInput
-from migrator.inventory import cluster_file
-from migrator.model.facts import SharedLink
+from migrator.inventory import cluster_file, snapshot
+from migrator.model.facts import Cluster, SharedLink
+from migrator.model.plan_policy import Standing
+from migrator.model.rules import Spread
 
 GOOD = """\
 version: 1
@@ -42,6 +44,11 @@ MISTAKES = [
     ("nodes:\n- {name: a, name: b}\n", "c.yaml:2: name: is there twice"),
     ("version: 2\nnodes:\n- name: a\n", "c.yaml:1: version:"),
     ("nodes: [", "c.yaml:1: not YAML"),
+    (
+        "nodes:\n- name: a\npolicy:\n  rules:\n  - rule: ban\n    containers: app=x\n    nodes: []\n",
+        "c.yaml:7: policy.rules.0.ban.nodes: List should have at least 1 item",
+    ),
+    ("nodes:\n- name: a\npolicy: {replace_rules: true}\n", "c.yaml:3: policy.replace_rules: there is no such key"),
     ("", "c.yaml:1: a cluster file is a mapping"),
     ("- a\n", "c.yaml:1: a cluster file is a mapping"),
     ("nodes: []", "c.yaml:1: nodes:"),
@@ -111,3 +118,23 @@ def test_shared_links_that_cannot_be_are_one_line_with_their_place(old: str, new
         cluster_file.parse(LINKED.replace(old, new), "c.yaml")
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
+
+
+def test_a_policy_in_the_cluster_file_goes_with_its_facts_into_a_snapshot(tmp_path: Path):
+    text = (
+        GOOD + "policy:\n  headroom_percent: 20\n  rules:\n  - {rule: spread, label: app, domain: rack, at_most: 2}\n"
+    )
+    said = cluster_file.parse(text, "c.yaml").policy.value()
+    assert said == Standing(headroom_percent=20, rules=(Spread("app", "rack", 2),))
+    with_policy, path = Cluster("rack", (), policy=said), tmp_path / "facts.json"
+    snapshot.save(with_policy, path)
+    assert snapshot.load(path) == with_policy
+    assert snapshot.digest(with_policy) != snapshot.digest(Cluster("rack", ()))
+
+
+def test_a_snapshot_with_an_impossible_rule_is_refused(tmp_path: Path):
+    path = tmp_path / "facts.json"
+    snapshot.save(Cluster("rack", (), policy=Standing(rules=(Spread("app", "rack", 2),))), path)
+    path.write_text(path.read_text().replace('"at_most": 2', '"at_most": 0'))
+    with pytest.raises(BadInput, match=r"facts.json: policy: rules.0.spread.at_most"):
+        snapshot.load(path)

@@ -33,6 +33,13 @@ def test_a_fleet_has_the_shape_that_was_asked_for() -> None:
     assert 0.7 < full < 0.8
 
 
+def test_racks_are_labels_of_the_nodes_and_change_nothing_else() -> None:
+    racked = ganeti.parse(fleet_text(20, 100, 1, racks=4), "made", Link())
+    plain = ganeti.parse(fleet_text(20, 100, 1), "made", Link())
+    assert [n.labels["rack"] for n in racked.nodes[:5]] == ["r1", "r2", "r3", "r4", "r1"]
+    assert [n.containers for n in racked.nodes] == [n.containers for n in plain.nodes]
+
+
 def test_a_group_has_five_members_on_five_nodes() -> None:
     groups: dict[str, list[str]] = {}
     for node in made(50, 2).nodes:

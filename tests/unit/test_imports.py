@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from migrator.errors import BadInput
+from migrator.demo.fleets import fleet_text
+from migrator.errors import BadInput, Refused
 from migrator.inventory import ganeti, proxmox
+from migrator.inventory.ganeti_export import after_plan
 from migrator.model.facts import Cluster, Link, Resources
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.what_if import after
+from migrator.planner.balance import Terms
 from migrator.planner.drain import drain
+from migrator.planner.moves import move
+from migrator.planner.rebalance import rebalance
 
 GIB = 1 << 30
+LONG = PlanPolicy(blackout_s_max=86_400)
 GANETI = """g1|u1|preferred||
 
 n1|8192|1024|3072|102400|81920|16|Y|u1|1
@@ -97,6 +105,52 @@ def test_what_is_wrong_in_a_ganeti_file_is_said_with_its_line(old: str, new: str
     with pytest.raises(BadInput) as caught:
         ganeti.parse(GANETI.replace(old, new), "f", Link())
     assert said in str(caught.value)
+
+
+def moved(cluster: Cluster, **goals: str) -> Plan:
+    made = move(cluster, {name.replace("_", "-"): goal for name, goal in goals.items()}, "-", LONG, "move")
+    assert isinstance(made, Plan), made
+    return made
+
+
+def test_an_export_is_the_file_again_with_what_the_plan_moves_on_its_new_node():
+    plan = moved(ganeti.parse(GANETI, "f", Link()), web_example="n2", db="n3", db2="n2")
+    out = after_plan(GANETI, "f", plan).splitlines()
+    changed = [(old, new) for old, new in zip(GANETI.splitlines(), out, strict=True) if old != new]
+    assert [new for _, new in changed] == [
+        "n1|8192|1024|7168|102400|92160|16|Y|u1|1",
+        "n2|8192|1024|4096|102400|92160|16|N|u1|1",
+        "n3|8192|1024|5120|102400|102400|16|M|u1|1",
+        "web.example|2048|10240|2|running|Y|n2||plain|svc:0|1",
+        "db|2048|10240|2|running|Y|n3||rbd|svc:1,other|1",
+        "db2|1024|10240|2|running|Y|n2||rbd|svc:1|1",
+    ]
+
+
+def test_an_export_imported_again_is_the_fleet_after_the_plan():
+    text = fleet_text(6, 40, 1)
+    before = ganeti.parse(text, "f", Link())
+    made = rebalance(before, "-", LONG, Terms(1000, 0.05))
+    again, end = ganeti.parse(after_plan(text, "f", made), "f", Link()), after(before, made)
+    assert made.moves
+    for got, wanted in zip(again.nodes, end.nodes, strict=True):
+        assert [c.name for c in got.containers] == sorted(c.name for c in wanted.containers)
+        assert got.reserved == wanted.reserved
+        assert got.memory_available_bytes == wanted.memory_available_bytes
+        assert got.disk_available_bytes == wanted.disk_available_bytes
+    assert after_plan(text, "f", replace(made, moves=())) == text
+
+
+def test_an_export_of_another_file_than_the_plans_is_refused():
+    plan = moved(ganeti.parse(GANETI, "f", Link()), db="n3", db2="n2")
+    elsewhere = GANETI.replace("running|Y|n1||rbd", "running|Y|n2||rbd")
+    for text, said in [
+        (elsewhere, "f:8: container db is on node n2, and the plan moves it from n1"),
+        (GANETI.replace("db2|1024", "db3|1024"), "container db2, which the plan moves, is not in this file"),
+        (GANETI.replace("n2|8192", "n4|8192"), "node n2, to which the plan moves db2, is not in this file"),
+    ]:
+        with pytest.raises(Refused, match=said):
+            after_plan(text, "f", plan)
 
 
 def imported(items: object) -> Cluster:

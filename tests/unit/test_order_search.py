@@ -25,7 +25,7 @@ def legs_of(fleet: Cluster, source: str, targets: list[str]) -> list[Leg]:
 def track(fleet: Cluster, legs: list[Leg]) -> Track:
     graph = capacity_graph(fleet, POLICY)
     ways = ways_of(graph, ((leg.source, leg.target) for leg in legs))
-    return Track({n.name: n for n in fleet.nodes}, rooms(graph), ways, speeds_of(graph), POLICY.moves_per_node_max)
+    return Track({n.name: n for n in fleet.nodes}, rooms(graph), ways, speeds_of(graph), POLICY)
 
 
 def pairs() -> Cluster:

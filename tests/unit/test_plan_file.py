@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from migrator.checker.check import check
+from migrator.checker.findings import Code
 from migrator.errors import BadInput
 from migrator.inventory import plan_file
 from migrator.model.plan import Plan
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import PlanPolicy, Weights
+from migrator.model.rates import Rates
 from migrator.planner.drain import drain
 from tests.properties.fleets import cluster, ct, node
 
@@ -130,6 +133,14 @@ def test_a_plan_made_under_the_longest_pause_that_may_be_asked_for_is_read_again
     assert plan_file.parse(plan_file.dump(patient), "x").policy.blackout_s_max == 86_400.0
 
 
+def test_weights_are_in_the_file_only_where_something_is_weighed():
+    made = plan()
+    weighed = replace(made, policy=replace(made.policy, weights=Weights(cpu=16.0)))
+    assert plan_file.parse(plan_file.dump(weighed), "x") == weighed
+    assert '"weights"' in plan_file.dump(weighed)
+    assert '"weights"' not in plan_file.dump(made)
+
+
 def with_a_stop_over() -> Plan:
     first = plan().moves[0]
     second = replace(first, source=first.target, target="n3", waits_for=("a",), leg=2)
@@ -152,3 +163,40 @@ def test_a_first_move_has_no_leg_in_its_file_so_that_older_plans_are_plans():
 def test_a_wait_for_what_no_move_is_called_is_refused(name: str):
     text = plan_file.dump(with_a_stop_over()).replace('    "a"\n', f'    "{name}"\n')
     assert "moves.1.waits_for.0: " in refusal_of(text)
+
+
+def test_a_plan_from_before_pauses_were_told_is_read_and_kept_to_one_pause_a_link():
+    document = json.loads(plan_file.dump(plan()))
+    for move in document["moves"]:
+        del move["pause"]
+    del document["policy"]["overlapping_pauses"]
+    document["integrity"] = plan_file.integrity(document)
+    old = plan_file.parse(json.dumps(document), "x.json")
+    assert [move.pause for move in old.moves] == [None, None]
+    assert not old.policy.overlapping_pauses
+    assert check(cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3")), old, old.policy) == ()
+
+
+def test_the_rates_that_a_plan_was_estimated_with_come_back_from_its_file():
+    fleet = cluster(node("n1", ct("a")), node("n2"))
+    slow = Rates(send_bytes_per_s=10_000_000, runs=4)
+    learnt = {"n1": {"n2": slow, "n9": slow}, "n2": {"n1": slow}}
+    made = drain(fleet, ["n1"], "sha256:facts", PlanPolicy(learnt=learnt))
+    assert isinstance(made, Plan)
+    assert made.policy.learnt == {"n1": {"n2": slow}}  # what its moves rest on, and no more
+    assert plan_file.parse(plan_file.dump(made), "x.json") == made
+    assert "learnt" not in json.loads(plan_file.dump(plan()))["policy"]
+    assert check(fleet, made, made.policy) == ()
+    (default,) = drain(fleet, ["n1"], "sha256:facts", PlanPolicy()).moves  # type: ignore[union-attr]
+    assert made.moves[0].estimate.blackout_s > default.estimate.blackout_s + 5
+
+
+def test_a_pause_that_is_predicted_too_long_by_what_was_learnt_is_planned_elsewhere_and_found():
+    fleet = cluster(node("n1", ct("a")), node("n2"), node("n3"))
+    crawling = {"n1": {"n2": Rates(send_bytes_per_s=1_000_000, runs=4)}}
+    made = drain(fleet, ["n1"], "sha256:facts", PlanPolicy(learnt=crawling))
+    assert isinstance(made, Plan)
+    assert [move.target for move in made.moves] == ["n3"]
+    there = replace(made, moves=tuple(replace(move, target="n2") for move in made.moves))
+    found = check(fleet, there, PlanPolicy(learnt=crawling))
+    assert Code.PAUSE_TOO_LONG in {finding.code for finding in found}

@@ -9,11 +9,13 @@ import pytest
 from migrator.model.facts import Link, Resources
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import Headroom, PlanPolicy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.planner import search
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 POLICY = PlanPolicy(headroom_percent=0)
+PAUSE_S = DEFAULT_RATES.pause_s
 
 
 def planned(*nodes, empties=("n1",), policy=POLICY) -> Plan:
@@ -254,9 +256,12 @@ def test_the_bound_is_the_busiest_links_bytes_over_its_speed():
 def test_the_makespan_follows_waits_and_limits_per_node():
     leaving = [ct(name, anon_bytes=0, files_bytes=0) for name in "abc"]
     one_s = planned(node("n1", ct("a", anon_bytes=0, files_bytes=0)), node("n2")).makespan_s
-    at_once = planned(node("n1", *leaving), node("n2"), policy=replace(POLICY, moves_per_node_max=3))
+    three = replace(POLICY, moves_per_node_max=3)
+    at_once = planned(node("n1", *leaving), node("n2"), policy=replace(three, overlapping_pauses=True))
     in_turn = planned(node("n1", *leaving), node("n2"), policy=replace(POLICY, moves_per_node_max=1))
     assert (at_once.makespan_s, in_turn.makespan_s) == (one_s, pytest.approx(3 * one_s))
+    pauses_in_turn = planned(node("n1", *leaving), node("n2"), policy=three)
+    assert pauses_in_turn.makespan_s == pytest.approx(one_s + 2 * PAUSE_S)
 
 
 def test_what_the_records_of_others_hold_is_not_free():

@@ -11,11 +11,12 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Link
 from migrator.model.plan import Plan
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import PlanPolicy, Weights
 from migrator.model.what_if import after
 from migrator.planner.assemble import assemble
-from migrator.planner.balance import Terms
+from migrator.planner.balance import Balance, Terms
 from migrator.planner.graph import capacity_graph, rooms
+from migrator.planner.movers import free_movers
 from migrator.planner.ordering import sequence
 from migrator.planner.placement import Mover
 from migrator.planner.rebalance import legs_of, rebalance
@@ -50,6 +51,31 @@ def test_two_containers_are_exchanged_where_no_single_move_helps():
     plan = planned(busy, node("n2", ct("x", 8), ct("y", 9), ct("z", 10)))
     assert sorted((m.container, m.target) for m in plan.moves) == [("a", "n2"), ("x", "n1")]
     assert "nothing more is worth it after 1 iterations" in plan.notes
+
+
+def test_what_is_weighed_is_evened_out_first_and_what_weighs_nothing_is_left_as_it_is():
+    big, small = ct("big", memory=2 * GIB, cpu_milli=10), ct("small", 5, memory=64 * MIB, cpu_milli=1000)
+    fleet = (node("n1", big, small, ct("z", 7, memory=2 * GIB, cpu_milli=1000)), node("n2"))
+    for weights, first in [(Weights(16, 0, 0, 0), "small"), (Weights(0, 16, 0, 0), "big")]:
+        plan = planned(*fleet, policy=replace(POLICY, weights=weights), terms=Terms(1, 0.01))
+        assert [m.container for m in plan.moves] == [first]
+    nothing = replace(POLICY, weights=Weights(0, 0, 0, 0))
+    assert planned(*fleet, policy=nothing).moves == ()
+
+
+def test_weights_never_change_how_full_a_reason_says_a_node_is():
+    fleet = (node("n1", ct("a", memory=2 * GIB), ct("b", memory=2 * GIB)), node("n2"))
+    plan = planned(*fleet, policy=replace(POLICY, weights=Weights(memory=16.0)))
+    assert "n1 50% -> 25% full of memory" in plan.moves[0].reason
+
+
+def test_a_search_that_is_stopped_keeps_no_move_that_is_not_worth_its_toll():
+    full = [ct(f"c{n}", 100 + n, memory=(n + 1) * 100 * MIB) for n in range(8)]
+    nodes = [node("n1", *full), node("n2"), node("n3")]
+    fleet = cluster(*nodes)
+    search = Balance(free_movers(fleet, nodes), nodes, POLICY)
+    search.resume([("c0", "n2"), ("c1", "n2"), ("c2", "n2")], Terms(0, 100.0), 0)
+    assert search.legs() == []
 
 
 def test_an_even_fleet_is_left_alone():
@@ -164,6 +190,7 @@ def test_the_quick_gains_are_the_differences_of_the_score():
             quick = spread.gains(amount[None, :], np.array([source]))[0]
             slow = [spread.gain_of([Change(amount, source, t)]) if t != source else 0.0 for t in range(len(nodes))]
             assert quick == pytest.approx(slow, abs=1e-9)
+            assert spread.gains_of_one(amount, source) == pytest.approx(quick, abs=1e-9)
             there_and_back = np.arange(len(nodes))
             pairs = spread.pair_gains(np.tile(amount, (len(nodes), 1)), np.full(len(nodes), source), there_and_back)
             assert np.delete(pairs, source) == pytest.approx(np.delete(slow, source), abs=1e-9)

@@ -6,12 +6,13 @@ from migrator.checker.check import check
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Affinity, Ban, Fence, Pin, Rule, Spread
+from migrator.model.rules import Affinity, Ban, DomainsMin, Fence, Pin, Rule, Spread
 from migrator.planner.balance import Terms
 from migrator.planner.drain import drain
 from migrator.planner.look import alternatives
 from migrator.planner.moves import move
 from migrator.planner.rebalance import rebalance
+from migrator.planner.remedies import helped
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 PAIR = {"pair": "p"}
@@ -155,3 +156,35 @@ def test_explain_names_the_rule_that_closes_another_node():
     told = {other.node: other.lacks for other in alternatives(fleet, made, "a")}
     assert told["n1"] == "rule affinity: others of pair=p are in the node n2 or come there"
     assert told["n2"] == ""
+
+
+def test_what_a_rule_names_and_nothing_is_is_noted():
+    fleet = cluster(node("n0", ct("a", labels={"app": "web"})), node("n1"))
+    made = drain(fleet, ["n0"], "-", under(Ban("app=wbe", ("rack=r9", "n1")), Spread("app", "rack", 2)))
+    assert isinstance(made, Plan)
+    assert made.notes == (
+        "rule 1 (ban): no container is app=wbe",
+        "rule 1 (ban): no node is rack=r9",
+        "rule 2 (spread): no node has a label rack",
+    )
+
+
+def test_a_node_that_several_rules_close_is_told_with_all_of_them_and_which_to_waive_together():
+    web = {"app": "web"}
+    fleet = cluster(
+        node("n0", ct("a", 20, web), labels={"rack": "r1"}),
+        node("n1", ct("b", 21, web), labels={"rack": "r2"}),
+    )
+    policy = under(DomainsMin("app", "rack", 2), Pin("nobody"), Ban("a", ("n1",)))
+    made = helped(
+        drain(fleet, ["n0"], "-", policy), fleet, policy, lambda facts, rules: drain(facts, ["n0"], "-", rules)
+    )
+    assert isinstance(made, Refusal)
+    assert made.containers[0].reasons[0].text == (
+        "rule spread: at least 2 of rack, and app=web would be in fewer; rule ban: a never on n1"
+    )
+    assert made.change == (
+        "without rules 1 (spread) and 3 (ban): --waive 1 --waive 3, "
+        "or with one node more like n0 (--add-node extra-1=n0)"
+    )
+    assert made.reasons == ()  # with so few placements nothing is in doubt

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
-from migrator.model.plan_policy import Headroom
-from migrator.model.rules import Affinity, Ban, Budget, Crowd, Fence, Pin, Priority, Spread, SurviveLoss, Window
+from migrator.model.plan_policy import Headroom, Standing, Weights
+from migrator.model.rules import (
+    Affinity,
+    Ban,
+    Budget,
+    Crowd,
+    DomainsMin,
+    Fence,
+    Lonely,
+    Pin,
+    Priority,
+    Spread,
+    SurviveLoss,
+    Window,
+)
 
 TEXT = """
 headroom_percent: 10
@@ -27,17 +42,19 @@ rules:
   - {rule: disruption-budget, label: app, at_most: 1}
   - {rule: priority, containers: app=db, level: 10}
   - {rule: window, containers: app=db, open: ["mon-fri 22:00-04:00"], zone: Europe/Berlin}
+  - {rule: spread, label: app, domain: zone, at_least: 3}
+  - {rule: lonely, containers: app=vault}
 """
 
 
 def test_every_rule_is_read(tmp_path: Path):
     path = tmp_path / "policy.yaml"
     path.write_text(TEXT)
-    assert policy_file.load(path) == {
-        "headroom_percent": 10,
-        "headroom": Headroom(cpu=0, disk=20),
-        "anti_affinity": ("svc",),
-        "rules": (
+    assert policy_file.load(path) == Standing(
+        headroom_percent=10,
+        headroom=Headroom(cpu=0, disk=20),
+        anti_affinity=("svc",),
+        rules=(
             Ban("app=db", ("n1", "rack=r2")),
             Fence("web-1", ("disk=fast",)),
             Pin("app=licensed"),
@@ -49,14 +66,25 @@ def test_every_rule_is_read(tmp_path: Path):
             Budget("app", 1),
             Priority("app=db", 10),
             Window("app=db", ("mon-fri 22:00-04:00",), "Europe/Berlin"),
+            DomainsMin("app", "zone", 3),
+            Lonely("app=vault"),
         ),
-    }
+    )
 
 
 def test_an_empty_file_says_nothing(tmp_path: Path):
     path = tmp_path / "policy.yaml"
     path.write_text("")
-    assert policy_file.load(path) == {"rules": ()}
+    assert policy_file.load(path) == Standing()
+
+
+def test_resources_are_weighed_and_those_that_are_not_named_count_once(tmp_path: Path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("weights: {cpu: 16, containers: 0}")
+    assert policy_file.load(path) == Standing(weights=Weights(cpu=16.0, containers=0.0))
+    path.write_text("weights: {cpu: -1}")
+    with pytest.raises(BadInput, match=r"weights.cpu: Input should be greater than or equal to 0"):
+        policy_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +114,13 @@ def test_an_empty_file_says_nothing(tmp_path: Path):
             "rules.10.window.zone: there is no time zone 'Europe/Atlantis'",
         ),
         ("mon-fri 22", "mon-fri 25", "rules.10.window.open.0: 'mon-fri 25:00-04:00': the hours of a window"),
+        ("at_least: 3", "at_least: 1", "rules.11.spread.at_least: Input should be greater than or equal to 2"),
+        (
+            "at_least: 3",
+            "at_least: 3, at_most: 2",
+            "rules.11.spread: give at_most (containers in one domain) or",
+        ),
+        (", at_least: 3", "", "rules.11.spread: give at_most"),
         ("label: tier", "tier: x", "rules.5.affinity.label"),
         ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
     ],
@@ -98,3 +133,24 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, s
     assert said in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_what_was_said_comes_back_from_a_document(tmp_path: Path):
+    path = tmp_path / "policy.yaml"
+    path.write_text(TEXT)
+    said = policy_file.load(path)
+    assert policy_file.of_document(json.loads(json.dumps(policy_file.to_document(said))), "x") == said
+
+
+def test_rules_of_a_second_file_come_after_those_of_the_first():
+    first, second = Standing(rules=(Pin("a"),)), Standing(rules=(Pin("b"),))
+    assert first.then(second).rules == (Pin("a"), Pin("b"))
+    assert first.then(replace(second, replace_rules=True)).rules == (Pin("b"),)
+
+
+def test_what_the_second_says_goes_before_and_what_it_does_not_say_stays():
+    first = Standing(headroom_percent=10, blackout_s_max=3.0, headroom=Headroom(cpu=0, disk=20))
+    assert first.then(Standing()) == first
+    both = first.then(Standing(blackout_s_max=5.0, headroom=Headroom(disk=30)))
+    assert both == Standing(headroom_percent=10, blackout_s_max=5.0, headroom=Headroom(cpu=0, disk=30))
+    assert first.then(Standing(headroom_percent=50)).headroom is None  # said of all, later

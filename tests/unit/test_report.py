@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from migrator.cli.report import blackout_ms, predicted_json, predicted_line
+from migrator.cli.report import blackout_ms, makespan_json, makespan_line, predicted_json, predicted_line, waited_ms
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Run
 from migrator.protocol.states import State
@@ -15,7 +15,14 @@ MOVE = {
     "container": "web",
     "estimate": {"blackout_s": 0.48, "duration_s": 1.99, "memory_bytes": 10 << 20, "files_bytes": 1 << 20},
 }
-DONE: dict[str, Any] = {"state": "done", "blackout_ms": 930, "duration_ms": 2290, "bytes": 10 << 20}
+DONE: dict[str, Any] = {
+    "state": "done",
+    "blackout_ms": 930,
+    "duration_ms": 2290,
+    "waited_ms": 0,
+    "memory_bytes": 10 << 20,
+    "files_bytes": 2 << 20,
+}
 
 
 def run_of(document: dict[str, Any]) -> Run:
@@ -24,14 +31,51 @@ def run_of(document: dict[str, Any]) -> Run:
 
 def test_the_plans_estimates_are_told_in_the_units_of_what_happened():
     (expected,) = predicted_json(run_of({"plan": {"moves": [MOVE]}})).values()
-    assert expected == {"blackout_ms": 480, "duration_ms": 1990, "bytes": 11 << 20}
+    assert expected == {
+        "blackout_ms": 480,
+        "duration_ms": 1990,
+        "memory_bytes": 10 << 20,
+        "files_bytes": 1 << 20,
+        "bytes": 11 << 20,
+        "rounds": 1,
+        "learnt_from": 0,
+    }
+
+
+def test_it_is_told_how_many_migrations_an_estimate_was_learnt_from():
+    learnt = {"n1": {"n2": {"runs": 7}}}
+    moves = [MOVE | {"source": "n1", "target": "n2"}, MOVE | {"container": "db", "source": "n2", "target": "n1"}]
+    expected = predicted_json(run_of({"plan": {"moves": moves, "policy": {"learnt": learnt}}}))
+    assert {name: move["learnt_from"] for name, move in expected.items()} == {"web": 7, "db": 0}
 
 
 def test_both_stand_side_by_side():
     expected = predicted_json(run_of({"plan": {"moves": [MOVE]}}))["web"]
     assert predicted_line(DONE | {"predicted": expected}) == (
-        "blackout 0.93 s (predicted 0.48 s), duration 2.29 s (predicted 1.99 s), sent 10.0 MiB (predicted 11.0 MiB)"
+        "blackout 0.93 s (predicted 0.48 s), duration 2.29 s (predicted 1.99 s), "
+        "memory 10.0 MiB (predicted 10.0 MiB), files 2.0 MiB (predicted 1.0 MiB)"
     )
+
+
+def test_the_time_that_a_move_waited_for_the_pauses_of_others_is_told():
+    expected = predicted_json(run_of({"plan": {"moves": [MOVE]}}))["web"]
+    said = predicted_line(DONE | {"predicted": expected, "waited_ms": 1200})
+    assert "duration 2.29 s (predicted 1.99 s), 1.20 s of it ready and waiting for the pauses of others, mem" in said
+    at = {State.SEEDED: 1000, State.FENCED: 2200}
+    history = [Event(1, at[s], s, p, {}) for s, p in ((State.SEEDED, Phase.END), (State.FENCED, Phase.BEGIN))]
+    assert (waited_ms(history), waited_ms(history[:1]), waited_ms([])) == (1200, 0, 0)
+
+
+def test_the_makespan_of_a_run_stands_beside_its_plans():
+    plan = {"moves": [MOVE], "makespan_s": 2.5, "makespan_bound_s": 0.25}
+    document: dict[str, Any] = {
+        "predicted": makespan_json(run_of({"plan": plan})),
+        "makespan_ms": 3100,
+        "migrations": [DONE],
+    }
+    assert makespan_line(document) == "makespan 3.10 s (predicted 2.50 s; the busiest link alone needs 0.25 s)"
+    assert makespan_line(document | {"migrations": [DONE, DONE | {"state": "rolled-back"}]}) == ""
+    assert makespan_line(document | {"predicted": makespan_json(run_of({}))}) == ""
 
 
 @pytest.mark.parametrize("document", [{}, {"plan": None}, {"plan": {"moves": []}}])

@@ -1,0 +1,45 @@
+"""Which journal a plan learns from: the one that is there, for facts as they are now; a named one, for saved facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migrator.cli.shared import journal_path
+from migrator.journal.learnt import History, learn
+from migrator.journal.store import Journal
+
+if TYPE_CHECKING:
+    from migrator.model.rates import Rates
+
+RUNS_MAX = 200  # the latest of the journal
+
+
+def learnt_for(
+    ctx: click.Context, cluster: str, learn_from: Path | None = None, live: bool = True
+) -> dict[str, dict[str, Rates]]:
+    """What the journal shows of pairs of nodes of this cluster; nothing for saved facts unless one is named."""
+    from migrator.errors import BadInput
+
+    if learn_from is not None and not learn_from.is_file():
+        raise BadInput(f"--learn-from {learn_from}: there is no such journal")
+    path = learn_from or journal_path(ctx)
+    if (learn_from is None and not live) or not path.is_file():
+        return {}
+    journal = Journal(path)
+    try:
+        return learn(histories(journal, cluster))
+    finally:
+        journal.close()
+
+
+def histories(journal: Journal, cluster: str) -> Iterator[History]:
+    """The migrations of a cluster's latest runs, the latest first."""
+    for run in journal.runs(RUNS_MAX):
+        plan: Any = run.document.get("plan")
+        if isinstance(plan, dict) and plan.get("cluster") == cluster:
+            for migration in reversed(journal.migrations(run.id)):
+                yield migration, journal.events(migration.id)

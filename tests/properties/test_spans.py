@@ -1,0 +1,115 @@
+"""At least so many failure domains: what is planned keeps a group in them, at the end or whoever moves first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from migrator.checker.check import check
+from migrator.model.facts import Cluster
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import DomainsMin, Rule, Spread
+from migrator.planner.drain import drain
+from migrator.planner.look import end_state
+from migrator.planner.moves import move
+from migrator.planner.rebalance import Terms, rebalance
+from migrator.planner.spans import fewest
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.oracle import moments
+
+RACKS = ("r1", "r2", "r3", "r4")
+
+
+@st.composite
+def racked(draw: st.DrawFn) -> Cluster:
+    """Roomy nodes in a few racks, with the members of two services all over them."""
+    number, nodes = 0, []
+    for index in range(draw(st.integers(4, 7))):
+        held = []
+        for _ in range(draw(st.integers(0, 2))):
+            held.append(ct(f"c{number}", 100 + number, labels={"app": draw(st.sampled_from("ab"))}, anon_bytes=MIB))
+            number += 1
+        nodes.append(node(f"n{index}", *held, labels={"rack": draw(st.sampled_from(RACKS))}, memory=64 * GIB))
+    return cluster(*nodes)
+
+
+rules = st.builds(DomainsMin, st.just("app"), st.just("rack"), st.integers(2, 4), continuous=st.booleans())
+more = st.lists(st.builds(Spread, st.just("app"), st.just("rack"), st.integers(1, 3)), max_size=1)
+
+
+def domains(fleet: Cluster, at: dict[str, str]) -> dict[str, set[str]]:
+    """For each service the racks that it is in; `at` gives other nodes to some containers."""
+    found: dict[str, set[str]] = {}
+    for n in fleet.nodes:
+        for c in n.containers:
+            assert c.descriptor is not None
+            where = fleet.node(at.get(c.name, n.name)).labels["rack"]
+            found.setdefault(c.descriptor.labels["app"], set()).add(where)
+    return found
+
+
+def keeps(fleet: Cluster, plan: Plan, rule: DomainsMin, ends: Iterator[dict[str, str]]) -> None:
+    first = domains(fleet, {})
+    for at in ends:
+        for app, now in domains(fleet, at).items():
+            assert len(now) >= min(rule.at_least, len(first[app]))
+
+
+def ways(plan: Plan, data: st.DataObject, rule: DomainsMin) -> Iterator[dict[str, str]]:
+    """Where the moved containers are after each begin and end, in some order; or only at the end."""
+    if rule.continuous:
+        for _, ended in moments(plan, lambda count: data.draw(st.integers(0, count - 1))):
+            yield {m.container: m.target for m in sorted(ended, key=lambda m: m.leg)}
+    yield {m.container: m.target for m in sorted(plan.moves, key=lambda m: m.leg)}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(racked(), rules, more, st.integers(1, 2), st.data())
+def test_a_drain_leaves_every_group_in_domains_enough_whoever_moves_first(
+    fleet: Cluster, rule: DomainsMin, others: list[Rule], count: int, data: st.DataObject
+) -> None:
+    policy = PlanPolicy(headroom_percent=0, rules=(rule, *others))
+    made = drain(fleet, [n.name for n in fleet.nodes[:count]], "-", policy)
+    if isinstance(made, Plan):
+        assert check(fleet, made, policy) == ()
+        keeps(fleet, made, rule, ways(made, data, rule))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(racked(), rules, st.data())
+def test_moves_by_name_and_a_rebalance_do_too(fleet: Cluster, rule: DomainsMin, data: st.DataObject) -> None:
+    policy = PlanPolicy(headroom_percent=0, rules=(rule,))
+    names = [c.name for n in fleet.nodes for c in n.containers]
+    wishes = {name: data.draw(st.sampled_from(fleet.nodes)).name for name in names[: data.draw(st.integers(1, 4))]}
+    for made in (
+        move(fleet, wishes, "-", policy, "move") if names else None,
+        rebalance(fleet, "-", policy, Terms(iterations=30, min_gain=0.0)),
+    ):
+        if isinstance(made, Plan):
+            assert check(fleet, made, policy) == ()
+            keeps(fleet, made, rule, ways(made, data, rule))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(racked(), rules)
+def test_a_rebalance_mends_what_it_can(fleet: Cluster, rule: DomainsMin) -> None:
+    policy = PlanPolicy(headroom_percent=0, rules=(rule,))
+    made = rebalance(fleet, "-", policy, Terms(iterations=200, min_gain=0.0))
+    free = {n.labels["rack"] for n in fleet.nodes}
+    first, last = domains(fleet, {}), domains(end_state(fleet, made), {})
+    sizes = {app: sum(c.descriptor.labels["app"] == app for n in fleet.nodes for c in n.containers if c.descriptor)
+             for app in first}  # fmt: skip
+    for app, found in last.items():
+        assert len(found) >= min(rule.at_least, sizes[app], len(free))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=5), st.frozensets(st.integers(0, 5)))
+def test_the_fewest_domains_are_those_of_the_worst_moment(edges: list[tuple[int, int]], held: frozenset[int]) -> None:
+    worst = min(
+        len(held | {way[bits >> place & 1] for place, way in enumerate(edges)}) for bits in range(1 << len(edges))
+    )
+    for enough in range(1, 8):
+        assert fewest(held, edges, enough) == min(worst, enough)

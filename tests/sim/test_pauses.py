@@ -1,0 +1,136 @@
+"""A run in which several containers move over one link: their pauses come one after the other, whatever happens."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from migrator.executor.runner import RunResult
+from migrator.executor.runs import resume_run, start_run
+from migrator.journal.events import Phase
+from migrator.model.plan import Plan
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.policy import Policy
+from migrator.planner.drain import drain
+from migrator.protocol.states import State
+from migrator.sim.loop import VirtualLoop
+from migrator.sim.scenario import Scenario
+from migrator.sim.setting import build, silent
+from migrator.sim.wire import Killed, Orchestrator
+from migrator.sim.world import Clock, World
+from migrator.steps.base import Move
+from tests.sim.theatre import KilledAt
+
+
+class Drain:
+    """Node n1 with four containers, to be emptied, four moves at a time, over its one link."""
+
+    def __init__(self) -> None:
+        self.loop = VirtualLoop()
+        self.world = World(Clock(self.loop), Random(1))
+        self.setting = build(Scenario(seed=1, nodes=3, containers=4), self.world)
+        self.store = self.setting.stores[0]
+        self.me = Orchestrator("operator", self.world)
+        self.fleet = self.setting.fleet(self.me)
+        self.journal = self.setting.journal(self.store, self.me)
+
+    async def plan(self) -> Plan:
+        made = drain(await self.fleet.probe(), ["n1"], "-", PlanPolicy(moves_per_node_max=4))
+        assert isinstance(made, Plan)
+        return made
+
+    async def run(self, overlapping_pauses: bool = False) -> RunResult:
+        policy = Policy(moves_per_node_max=4, overlapping_pauses=overlapping_pauses)
+        _, result = await start_run(self.fleet, self.journal, await self.plan(), policy, "sim", silent, "run-a")
+        return result
+
+    @property
+    def pauses_ms(self) -> list[tuple[int, int]]:
+        """From the order to freeze until each ran again on its target, in the order in which they began."""
+        found = []
+        for migration in self.store.migrations("run-a"):
+            at = {(e.state, e.phase): e.at_ms for e in self.store.events(migration.id)}
+            if (State.RELEASED, Phase.END) in at:
+                found.append((at[State.FENCED, Phase.BEGIN], at[State.RELEASED, Phase.END]))
+        return sorted(found)
+
+    @property
+    def places(self) -> dict[str, str]:
+        return {ct: m.name for m in self.world.machines.values() for ct in m.disk.records}
+
+
+def overlap(pauses_ms: list[tuple[int, int]]) -> bool:
+    return any(later[0] < earlier[1] for earlier, later in pairwise(pauses_ms))
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool) -> None:
+    scene = Drain()
+
+    async def life() -> None:
+        assert (await scene.run(overlapping_pauses=asked)).exit_code == 0
+
+    scene.loop.run(life())
+    assert len(scene.pauses_ms) == 4
+    assert overlap(scene.pauses_ms) == asked
+
+
+def test_files_cross_while_another_is_paused() -> None:
+    scene = Drain()
+
+    async def life() -> None:
+        await scene.run()
+
+    scene.loop.run(life())
+    seeded = [
+        next(e.at_ms for e in scene.store.events(m.id) if e.state is State.SEEDED and e.phase is Phase.END)
+        for m in scene.store.migrations("run-a")
+    ]
+    assert sorted(seeded)[1] < scene.pauses_ms[0][1]  # the second was ready before the first had ended
+
+
+@pytest.mark.parametrize("moment", ["fenced:end", "synced:end", "sealed:end", "committed:end"])
+def test_an_orchestrator_that_dies_in_a_pause_leaves_no_turn_to_the_one_that_resumes(moment: str) -> None:
+    scene = Drain()
+
+    async def life() -> None:
+        plan, me = await scene.plan(), Orchestrator("o0", scene.world)
+        store = KilledAt(scene.store, me)
+        store.moment = moment
+        try:
+            policy = Policy(moves_per_node_max=4)
+            await start_run(
+                scene.setting.fleet(me), scene.setting.journal(store, me), plan, policy, "sim", silent, "run-a"
+            )
+        except Killed:
+            pass
+        assert me.dead
+        result = await resume_run(scene.fleet, scene.journal, scene.journal.run("run-a"), silent)
+        assert result.exit_code == 0
+
+    scene.loop.run(life())
+    assert set(scene.places) == {"ct0", "ct1", "ct2", "ct3"}
+    assert "n1" not in scene.places.values()
+
+
+def test_a_target_that_dies_in_a_pause_does_not_keep_those_to_other_nodes_waiting() -> None:
+    scene = Drain()
+    died: list[str] = []
+
+    def notify(move: Move, state: State, phase: Phase) -> None:
+        if state is State.DUMPED and not died:
+            died.append(move.target.node.name)
+            scene.world.machines[move.target.node.name].crash()
+
+    async def life() -> None:
+        policy = Policy(moves_per_node_max=4)
+        _, result = await start_run(scene.fleet, scene.journal, await scene.plan(), policy, "sim", notify, "run-a")
+        assert 0 < len(result.failed) < 4
+        assert len(result.moved) == 4 - len(result.failed)
+
+    scene.loop.run(life())
+    elsewhere = [m for m in scene.store.migrations("run-a") if m.target != died[0]]
+    assert len(scene.pauses_ms) == len(elsewhere) > 0
+    assert not overlap(scene.pauses_ms)

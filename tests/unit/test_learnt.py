@@ -1,0 +1,121 @@
+"""What is learnt from ended migrations: medians of each pair, rates from large ones, and nothing from broken ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from migrator.journal.base import Migration
+from migrator.journal.events import Event, Phase
+from migrator.journal.learnt import LATEST, History, learn, sample
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import ContainerFacts, Link, Resources
+from migrator.model.rates import DEFAULT_RATES
+from migrator.protocol.states import FORWARD, State
+
+MB = 1_000_000
+GB = 1000 * MB
+
+
+def ended(
+    memory_bytes: int = 4 * MB, source: str = "n1", target: str = "n2", mb_per_s: int = 100, waited_ms: int = 0
+) -> History:
+    """A migration that went straight to its end: each step has its overhead, and its bytes at this rate."""
+    sending_ms = memory_bytes * 1000 // (mb_per_s * MB)
+    takes_ms = {
+        State.SEEDED: 600,
+        State.DUMPED: 200 + 2 * sending_ms,
+        State.RESTORED: 200 + sending_ms,
+        State.FENCED: 50,
+        State.RELEASED: 100,
+        State.SOURCE_REMOVED: 400,
+    }
+    data = {
+        State.LEASED: {"token": 2},
+        State.SEEDED: {"sent_bytes": 1000},
+        State.DUMPED: {"image_bytes": memory_bytes, "dump_ms": 100 + sending_ms, "send_ms": 100 + sending_ms},
+    }
+    events, now_ms = list[Event](), 0
+    for state in FORWARD[1:]:
+        if state is State.FENCED:
+            now_ms += waited_ms
+        if state is not State.COMMITTED:
+            events.append(Event(len(events), now_ms, state, Phase.BEGIN))
+            now_ms += takes_ms.get(state, 0)
+        events.append(Event(len(events), now_ms, state, Phase.END, data.get(state, {})))
+    return Migration("r/web/1", "r", "web", source, target, 2, 1, State.COMMITTED, {}), events
+
+
+def test_a_large_migration_tells_the_rates_and_the_constants_of_its_pair_alone() -> None:
+    learnt = learn([ended(GB)])
+    assert list(learnt) == ["n1"]
+    assert list(learnt["n1"]) == ["n2"]
+    rates = learnt["n1"]["n2"]
+    assert (rates.dump_bytes_per_s, rates.send_bytes_per_s, rates.restore_bytes_per_s) == (100 * MB,) * 3
+    assert (rates.pause_s, rates.setup_s, rates.runs) == (pytest.approx(0.55), pytest.approx(1.0), 1)
+
+
+def test_a_small_one_tells_the_constants_and_no_rate() -> None:
+    rates = learn([ended(MB)])["n1"]["n2"]
+    assert replace(rates, pause_s=0, setup_s=0, runs=0) == replace(DEFAULT_RATES, pause_s=0, setup_s=0)
+    assert rates.pause_s == pytest.approx(0.58, abs=0.01)
+
+
+def test_an_estimate_by_what_was_learnt_is_what_happened() -> None:
+    rates = learn([ended(GB)])["n1"]["n2"]
+    container = ContainerFacts("web", "serving", 1, 1, True, "-", Resources(), anon_bytes=2 * GB)
+    assert estimate_move(container, Link(), Link(), rates).blackout_s == pytest.approx(0.55 + 3 * 20.0)
+    slow = Link(up_bytes_per_s=50 * MB)  # what is declared is not exceeded
+    assert estimate_move(container, slow, Link(), rates).blackout_s == pytest.approx(0.55 + 2 * 20.0 + 40.0)
+
+
+def test_one_on_a_busy_machine_changes_nothing_among_others() -> None:
+    busy = ended(GB, mb_per_s=3)
+    assert learn([ended(GB), busy, ended(GB)])["n1"]["n2"] == replace(learn([ended(GB)])["n1"]["n2"], runs=3)
+
+
+def test_waiting_for_the_pauses_of_others_is_not_learnt() -> None:
+    assert learn([ended(GB, waited_ms=60_000)]) == learn([ended(GB)])
+
+
+def test_only_the_latest_of_a_pair_count() -> None:
+    many = [ended(GB, mb_per_s=200)] * LATEST + [ended(GB, mb_per_s=10)] * 100
+    rates = learn(many)["n1"]["n2"]
+    assert (rates.send_bytes_per_s, rates.runs) == (200 * MB, LATEST)
+
+
+def test_each_direction_of_each_pair_is_learnt_for_itself_and_sorted() -> None:
+    learnt = learn([ended(source="n2", target="n1"), ended(target="n3"), ended(target="n2")])
+    assert {source: list(targets) for source, targets in learnt.items()} == {"n1": ["n2", "n3"], "n2": ["n1"]}
+    assert list(learnt) == ["n1", "n2"]
+
+
+def without(state: State, phase: Phase) -> Callable[[Migration, list[Event]], History]:
+    return lambda m, events: (m, [e for e in events if (e.state, e.phase) != (state, phase)])
+
+
+def more(state: State, phase: Phase, **data: Any) -> Callable[[Migration, list[Event]], History]:
+    return lambda m, events: (m, [*events, Event(99, events[-1].at_ms, state, phase, data)])
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        without(State.DONE, Phase.END),  # not ended
+        without(State.SEALED, Phase.BEGIN),  # found by recovery
+        more(State.RELEASED, Phase.BEGIN),  # tried twice
+        more(State.RESTORED, Phase.FAIL, error="no"),
+        lambda m, events: (replace(m, token=3), events),  # taken over
+        lambda m, events: (m, [replace(e, data={}) if e.state is State.DUMPED else e for e in events]),
+        lambda m, events: (m, []),
+    ],
+)
+def test_nothing_is_learnt_from_one_that_did_not_go_straight_to_its_end(
+    otherwise: Callable[[Migration, list[Event]], History],
+) -> None:
+    migration, events = ended()
+    assert sample(*otherwise(migration, list(events))) is None
+    assert learn([otherwise(migration, list(events))]) == {}
