@@ -72,17 +72,21 @@ def plan_show(
 @json_option
 @click.pass_context
 def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path | None, as_json: bool) -> int:
-    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for."""
+    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for.
+
+    One of several moves, as in CONTAINER#2, stands for all moves of its container.
+    """
     from dataclasses import asdict
 
-    from migrator.errors import BadInput
+    from migrator.errors import BadInput, quoted
     from migrator.inventory import plan_file
     from migrator.planner.look import alternatives, spans
 
     plan = plan_file.load(plan_path)
-    if container not in [move.container for move in plan.moves]:
+    if container not in (whose := {name: m.container for m in plan.moves for name in (m.container, m.name)}):
         stays = "; it is stopped and stays where it is" if container in plan.stays else ""
-        raise BadInput(f"{plan_path}: container {container} does not move in this plan{stays}")
+        raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan{stays}")
+    container = whose[container]
     cluster = _followed(facts(ctx, snapshot), plan)
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
@@ -151,8 +155,6 @@ def _told(
     scores: Balanced | None,
 ) -> list[str]:
     """The explanation, a line each."""
-    from migrator.cli.refusal_text import classes
-    from migrator.model.plan import Reason
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
@@ -166,7 +168,7 @@ def _told(
     lines = [
         f"{container}: {nodes}, of the plan: {plan.intent}",
         f"why it moves: {why}",
-        *([f"why there: {move.reason}"] if scores is None else _scores(move, scores)),
+        *([_chosen(move)] if scores is None else _scores(move, scores)),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
@@ -187,16 +189,29 @@ def _told(
     waited = [other.name for other in plan.moves if other.name not in own and own.intersection(other.waits_for)]
     if waited:
         lines.append(f"wait for it: {', '.join(waited)}")
-    fitting = [o for o in others if not o.lacks and o.node != move.target]
+    return [*lines, *_elsewhere(others)]
+
+
+def _chosen(move: PlannedMove) -> str:
+    """Why a node was chosen; of a choice among several is said that some of the others had no place yet."""
+    when = ", when its place was chosen (large containers first)" if "full by then" in move.reason else ""
+    return f"why there{when}: {move.reason}"
+
+
+def _elsewhere(others: Sequence[Alternative]) -> list[str]:
+    """Where else the container could go beside all the others at the plan's end, and why not to the rest."""
+    from migrator.cli.refusal_text import classes
+    from migrator.model.plan import Reason
+
+    fitting = [o for o in others if not o.lacks]
     if fitting:
-        shown = ", ".join(f"{o.node} ({o.share:.0%} full by then)" for o in fitting[:5])
+        shown = ", ".join(f"{o.node} ({o.share:.0%} full)" for o in fitting[:5])
         more = f" and {len(fitting) - 5} more" if len(fitting) > 5 else ""
-        lines.append(f"would fit too, least loaded first: {shown}{more}")
+        lines = [f"once all the others have moved it would fit too on, least loaded first: {shown}{more}"]
     else:
-        lines.append("would fit nowhere else")
+        lines = ["once all the others have moved it would fit nowhere else"]
     lacking = [Reason(o.lacks, o.node) for o in others if o.lacks]
-    lines += [f"not {reason}" for reason in classes(lacking)]
-    return lines
+    return lines + [f"not {reason}" for reason in classes(lacking)]
 
 
 def _rested(plan: Plan, leg: PlannedMove) -> str:

@@ -80,6 +80,33 @@ def test_a_plan_of_other_facts_is_refused_and_a_container_that_stays_is_bad_inpu
     assert (code, "does not move in this plan" in err) == (2, True)
 
 
+def test_the_node_that_was_chosen_is_not_among_those_that_a_container_cannot_go_to(migrator):
+    for container in ("db-1", "job-02"):
+        document = json.loads(migrator("explain", PLAN, container, *RACK, "--json")[1])
+        out = migrator("explain", PLAN, container, *RACK)[1]
+        target = document["move"]["target"]
+        assert target not in [other["node"] for other in document["alternatives"]]
+        assert f"not {target}" not in out
+        assert "why there, when its place was chosen (large containers first): " in out
+        assert "\nonce all the others have moved it would fit" in out
+
+
+def test_one_of_several_moves_of_a_container_is_explained_by_its_name(migrator, tmp_path):
+    full = {"anon_bytes": 10 * MIB, "memory": 700 * MIB}
+    fleet = cluster(
+        node("n1", ct("a", **full), memory=1000 * MIB),
+        node("n2", ct("b", **full), memory=1000 * MIB),
+        node("n3", memory=1000 * MIB),
+    )
+    snapshot.save(fleet, tmp_path / "s.json")
+    given = ("--snapshot", tmp_path / "s.json")
+    assert migrator("plan", "move", "a=n2", "b=n1", *given, "-o", tmp_path / "ring.json")[0] == 0
+    twice = next(m for m in plan_file.load(tmp_path / "ring.json").moves if m.leg == 2)
+    code, out, _ = migrator("explain", tmp_path / "ring.json", twice.name, *given)
+    assert code == 0
+    assert out == migrator("explain", tmp_path / "ring.json", twice.container, *given)[1]
+
+
 def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():
     fat = {"anon_bytes": 1000 * MIB, "files_bytes": 0}
     link = {"link": node("x").link.__class__(100_000_000, 100_000_000)}
