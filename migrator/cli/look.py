@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BAR_CELLS = 20
 TIMELINE_CELLS = 60
 ROWS_MAX = 40
+OTHERS_SHOWN = 5
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -81,6 +82,7 @@ def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path 
     from migrator.errors import BadInput, quoted
     from migrator.inventory import plan_file
     from migrator.planner.look import alternatives, spans
+    from migrator.planner.look_rules import rules_there, rules_told
 
     plan = plan_file.load(plan_path)
     if container not in (whose := {name: m.container for m in plan.moves for name in (m.container, m.name)}):
@@ -91,13 +93,15 @@ def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path 
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
+    rules = list(rules_told(cluster, plan, container))
     if as_json:
         *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
-        document: dict[str, Any] = {**last, "stop_overs": stops}
+        document: dict[str, Any] = {**last, "stop_overs": stops, "rules": rules}
         document |= {"balance": asdict(scores)} if scores else {}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
-    for line in _told(plan, container, when, others, scores):
+    there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
+    for line in [*_told(plan, container, when, scores, rules), *_elsewhere(others, there)]:
         click.echo(clean(line))
     return 0
 
@@ -151,8 +155,8 @@ def _told(
     plan: Plan,
     container: str,
     when: dict[str, When],
-    others: Sequence[Alternative],
     scores: Balanced | None,
+    rules: Sequence[str],
 ) -> list[str]:
     """The explanation, a line each."""
     from migrator.model.rules import Budget
@@ -169,6 +173,7 @@ def _told(
         f"{container}: {nodes}, of the plan: {plan.intent}",
         f"why it moves: {why}",
         *([_chosen(move)] if scores is None else _scores(move, scores)),
+        *rules,
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
@@ -189,7 +194,7 @@ def _told(
     waited = [other.name for other in plan.moves if other.name not in own and own.intersection(other.waits_for)]
     if waited:
         lines.append(f"wait for it: {', '.join(waited)}")
-    return [*lines, *_elsewhere(others)]
+    return lines
 
 
 def _chosen(move: PlannedMove) -> str:
@@ -198,15 +203,16 @@ def _chosen(move: PlannedMove) -> str:
     return f"why there{when}: {move.reason}"
 
 
-def _elsewhere(others: Sequence[Alternative]) -> list[str]:
+def _elsewhere(others: Sequence[Alternative], rules: dict[str, str]) -> list[str]:
     """Where else the container could go beside all the others at the plan's end, and why not to the rest."""
     from migrator.cli.refusal_text import classes
     from migrator.model.plan import Reason
 
     fitting = [o for o in others if not o.lacks]
     if fitting:
-        shown = ", ".join(f"{o.node} ({o.share:.0%} full)" for o in fitting[:5])
-        more = f" and {len(fitting) - 5} more" if len(fitting) > 5 else ""
+        broken = {node: f", but {names} would be broken" for node, names in rules.items() if names}
+        shown = ", ".join(f"{o.node} ({o.share:.0%} full{broken.get(o.node, '')})" for o in fitting[:OTHERS_SHOWN])
+        more = f" and {len(fitting) - OTHERS_SHOWN} more" if len(fitting) > OTHERS_SHOWN else ""
         lines = [f"once all the others have moved it would fit too on, least loaded first: {shown}{more}"]
     else:
         lines = ["once all the others have moved it would fit nowhere else"]
