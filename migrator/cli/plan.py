@@ -71,10 +71,10 @@ def rules(command: F) -> F:
         ),
         click.option(
             "--waive",
-            type=click.IntRange(min=1),
             multiple=True,
-            metavar="NUMBER",
-            help="Without this rule, by the number that a refusal or a note tells; may be repeated.",
+            metavar="NUMBER|KEY",
+            help="Without this rule, by the number that a refusal or a note tells, or without keeping apart by this "
+            "label; may be repeated.",
         ),
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
@@ -201,7 +201,7 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
         name: value for name, value in asked.items() if value not in (None, ()) and value is not False
     }  # 0 is said
     if given.get("waive"):
-        said["rules"] = _waived(said["rules"], given["waive"])
+        said["rules"], said["anti_affinity"] = _waived(PlanPolicy(**said), given["waive"])
     said.pop("start", None)
     if given.get("start") is not None or any(isinstance(rule, Window) for rule in said.get("rules", ())):
         said["start"] = _start(given.get("start"))
@@ -210,15 +210,25 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
     return PlanPolicy(**said)
 
 
-def _waived(rules: tuple[Rule, ...], numbers: tuple[int, ...]) -> tuple[Rule, ...]:
-    """The rules without those of these numbers, counted from 1."""
+def _waived(policy: PlanPolicy, words: tuple[str, ...]) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+    """The rules without those of these numbers, counted from 1, and the labels of anti-affinity without these."""
     from migrator.errors import BadInput
 
-    for number in numbers:
-        if number > len(rules):
-            count = f"there are {len(rules)} rules" if len(rules) > 1 else f"there is {len(rules) or 'no'} rule"
-            raise BadInput(f"--waive: there is no rule {number}; {count}")
-    return tuple(rule for number, rule in enumerate(rules, 1) if number not in numbers)
+    count, numbers = len(policy.rules), set()
+    for word in words:
+        if word in policy.anti_affinity:
+            continue
+        if not (word.isascii() and word.isdigit()):
+            keys = ", ".join(policy.anti_affinity) or "none"
+            raise BadInput(
+                f"--waive: {quoted(word)} is no number of a rule, and no label that keeps containers apart ({keys})"
+            )
+        if len(word) > 9 or not 1 <= int(word) <= count:
+            there = f"there are {count} rules" if count > 1 else f"there is {count or 'no'} rule"
+            raise BadInput(f"--waive: there is no rule {word[:9]}; {there}")
+        numbers.add(int(word))
+    rest = tuple(rule for number, rule in enumerate(policy.rules, 1) if number not in numbers)
+    return rest, tuple(key for key in policy.anti_affinity if key not in words)
 
 
 def _start(text: str | None) -> str:

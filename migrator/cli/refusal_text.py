@@ -35,6 +35,9 @@ def print_refusal(refusal: Refusal) -> None:
             alike[stuck.change].append(stuck.container)
     for change, names in alike.items():
         click.echo(f"{_names(names)} could move {change}")
+    if len(alike) > 1:
+        whole = f"all could move {refusal.change}" if refusal.change else "no one change was found to do for all"
+        click.echo(f"each of these is a change by itself, for its own line; {whole}")
 
 
 def refusal_line(refusal: Refusal) -> str:

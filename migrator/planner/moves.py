@@ -59,7 +59,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     legs, blocked = untangle(asked, ground)
     if blocked:
         stuck = [_blocked(leg, cluster, policy) for leg in blocked]
-        return Refusal(intent, tuple(stuck), no_order(legs, blocked, ground))
+        return no_order(intent, stuck, legs, blocked, ground)
     unsafe = Watch(cluster.nodes, policy).worse({leg.mover.name: leg.target for leg in legs}, (), soft=False)
     if unsafe:
         return Refusal(intent, reasons=tuple(unsafe))
