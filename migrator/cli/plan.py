@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from migrator.cli.output import fail, json_option, print_json
+from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.errors import quoted
 
@@ -96,12 +96,14 @@ def rules(command: F) -> F:
 def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: bool) -> int:
     """Replay a plan file against the facts, by code that shares nothing with the planner."""
     from migrator.checker.check import check as check_plan
+    from migrator.checker.standing import standing_notes
     from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
-    findings = check_plan(facts(ctx, snapshot), loaded, loaded.policy)
-    document = {"plan": str(plan_path), "findings": findings_json(findings)}
+    cluster = facts(ctx, snapshot)
+    findings, notes = check_plan(cluster, loaded, loaded.policy), list(standing_notes(cluster))
+    document = {"plan": str(plan_path), "findings": findings_json(findings), "notes": notes}
     if findings:
         if not as_json:
             print_findings(findings)
@@ -109,6 +111,8 @@ def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: b
     if as_json:
         print_json(document)
     else:
+        for note in notes:
+            click.echo(clean(f"note: {note} already; the plan does not make it worse"))
         click.echo(f"{plan_path}: holds: {summary(loaded)}")
     return 0
 
