@@ -13,6 +13,7 @@ from migrator.planner.look import alternatives
 from migrator.planner.moves import move
 from migrator.planner.rebalance import rebalance
 from migrator.planner.remedies import helped
+from migrator.planner.returns import bring_back
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 PAIR = {"pair": "p"}
@@ -223,6 +224,29 @@ def test_of_two_full_nodes_that_change_places_the_least_room_is_told_however_sma
         assert made.change.startswith(said)
         assert {stuck.change for stuck in made.containers} == {made.change}
         assert not any("more memory" in reason.text for reason in made.reasons)
+
+
+def test_a_return_brings_back_what_it_can_and_says_what_stays_and_why():
+    together = {"anti-affinity": "g"}
+    fleet = cluster(
+        node("n0"), node("n1", ct("a", 20, together), ct("c", 21)), node("n2", ct("b", 22, together)), node("n3")
+    )
+    made = bring_back(fleet, {"a": "n0", "b": "n0", "c": "n0"}, "-", under(), "return")
+    assert isinstance(made, Plan)
+    assert check(fleet, made, under()) == ()
+    assert {m.container for m in made.moves} == {"a", "c"}
+    assert "container b stays on n2: n0: a comes there too, and they must not be together" in made.notes
+
+
+def test_a_return_to_a_cordoned_node_says_how_the_cordon_is_taken_off():
+    fleet = cluster(node("n0", cordon="operator"), node("n1", ct("a", 20), ct("b", 21)), node("n2"))
+    made = bring_back(fleet, {"a": "n0"}, "-", under(), "return")
+    assert isinstance(made, Refusal)
+    assert made.containers[0].reasons[0].text == "cordoned (by operator); take it off: migrator uncordon n0"
+    some = bring_back(fleet, {"a": "n0", "b": "n2"}, "-", under(), "return")
+    assert isinstance(some, Plan)
+    assert [m.container for m in some.moves] == ["b"]
+    assert "migrator uncordon n0" in some.notes[0]
 
 
 def test_a_node_that_several_rules_close_is_told_with_all_of_them_and_which_to_waive_together():
