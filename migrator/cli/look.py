@@ -264,7 +264,7 @@ def _bar(share: float, cells: int = BAR_CELLS) -> str:
 
 def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None:
     """One line a move, from left to right as time goes; of a large plan one line a source."""
-    from migrator.model.units import format_seconds
+    from migrator.model.units import counted, format_seconds
 
     whole_s = max((span.end_s for span in when.values()), default=0.0) or 1.0
     if len(plan.moves) <= ROWS_MAX or everything:
@@ -278,7 +278,7 @@ def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None
     for move in plan.moves:
         sources.setdefault(move.source, []).append(when[move.name])
     rows = [
-        (name, f"{len(spans)} moves", _track(spans, whole_s), *_ends(spans[0], *spans))
+        (name, counted(len(spans), "move"), _track(spans, whole_s), *_ends(spans[0], *spans))
         for name, spans in sorted(sources.items())[:ROWS_MAX]
     ]
     print_table(("SOURCE", "MOVES", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
