@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.shared import journal_path
-from migrator.journal.learnt import History, learn
+from migrator.journal.learnt import History, learn, pauses_seen
 from migrator.journal.store import Journal
 
 if TYPE_CHECKING:
     from migrator.model.rates import Rates
 
 RUNS_MAX = 200  # the latest of the journal
+PAUSES_MIN = 5
+
+Range = tuple[float, float] | None  # from, to, in seconds
 
 
 def learnt_for(
@@ -43,3 +46,12 @@ def histories(journal: Journal, cluster: str) -> Iterator[History]:
         if isinstance(plan, dict) and plan.get("cluster") == cluster:
             for migration in reversed(journal.migrations(run.id)):
                 yield migration, journal.events(migration.id)
+
+
+def pause_range_s(journal: Journal, cluster: str, source: str, target: str, blackout_s: float, rates: Rates) -> Range:
+    """The range in which nine of ten pauses of this pair would have been, by its latest migrations; None below five."""
+    seen = pauses_seen(histories(journal, cluster), source, target, rates)
+    if len(seen) < PAUSES_MIN:
+        return None
+    cut = len(seen) // 20
+    return round(blackout_s * seen[cut], 3), round(blackout_s * seen[-1 - cut], 3)

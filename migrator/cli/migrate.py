@@ -22,10 +22,14 @@ from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_asyn
     metavar="SECONDS",
     help="Longest pause: a move predicted over it is refused, one that reaches it is given up by the source itself.",
 )
+@click.option("--dry-run", is_flag=True, help="Tell what it would take and what would stop it; touch nothing.")
 @json_option
 @click.pass_context
-def migrate(ctx: click.Context, container: str, target: str, blackout_s_max: float, as_json: bool) -> int:
+def migrate(
+    ctx: click.Context, container: str, target: str, blackout_s_max: float, dry_run: bool, as_json: bool
+) -> int:
     """Move CONTAINER to another node while its clients stay connected."""
+    from migrator.cli.dry_run import foretell, print_forecast
     from migrator.cli.learning import learnt_for
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
@@ -43,8 +47,12 @@ def migrate(ctx: click.Context, container: str, target: str, blackout_s_max: flo
             cluster = await fleet.probe()
             learnt = learnt_for(ctx, cluster.name)
             plan = plan_single(fleet, cluster, container, target, PlanPolicy(learnt=learnt))
+            if dry_run:
+                return "", await foretell(fleet, journal, plan, policy)
             with Progress(plan, quiet=as_json) as progress:
                 return await start_run(fleet, journal, plan, policy, str(cluster_path(ctx)), progress.notify)
 
     run, result = run_async(work())
+    if dry_run:
+        return print_forecast(result, as_json)
     return report(journal, run, result, as_json)

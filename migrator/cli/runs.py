@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -37,13 +38,15 @@ def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
 @click.command()
 @click.argument("run")
 @click.option("--offline", is_flag=True, help="Ask no node: what the journal says, and nothing else.")
+@click.option("--phases", is_flag=True, help="Also where each pause went, to the millisecond.")
 @json_option
 @click.pass_context
-def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
+def show(ctx: click.Context, run: str, offline: bool, phases: bool, as_json: bool) -> None:
     """Show one run: every move, its states and their times. RUN may be the begin of an id.
 
     For moves that have not ended both nodes are asked, and what settles them is shown.
     """
+    from migrator.cli.phases import pause_parts, print_phases
     from migrator.cli.report import makespan_line, print_run, run_json
     from migrator.cli.standing import print_standing, standing_json, standings
 
@@ -53,6 +56,7 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
     if as_json:
         document = run_json(journal, found.id, events=True)
         for m in document["migrations"]:
+            m["pause"] = [asdict(part) for part in pause_parts(journal.events(m["id"]))]
             if m["id"] in unfinished:
                 m.update(standing_json(unfinished[m["id"]]))
         print_json(document)
@@ -64,6 +68,8 @@ def show(ctx: click.Context, run: str, offline: bool, as_json: bool) -> None:
     moved = {m["id"]: m for m in document["migrations"]}
     for migration in journal.migrations(found.id):
         _print_move(journal, migration, moved[migration.id])
+        if phases:
+            print_phases(journal.events(migration.id))
         if migration.id in unfinished:
             print_standing(unfinished[migration.id])
 

@@ -30,8 +30,32 @@ _DESCRIPTOR = TypeAdapter(Descriptor)
 async def prepare(
     fleet: Fleet, journal: Journal, run: str, planned: PlannedMove, policy: Policy, under: PlanPolicy | None = None
 ) -> Move:
-    """Looks at both nodes again, and enters the migration into the journal. Refused if the plan no longer holds, and
-    outside of the container's time windows. `under` is what the plan was made under.
+    """Looks at both nodes again, and enters the migration into the journal. Refused as `examine` refuses it."""
+    move = await examine(fleet, journal, run, planned, policy, under)
+    document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode()}
+    journal.add_migration(
+        Migration(
+            id=move.id,
+            run=run,
+            container=move.name,
+            source=planned.source,
+            target=planned.target,
+            token=move.token,
+            generation=move.generation,
+            decision=None,
+            document=document if planned.leg == 1 else document | {"leg": planned.leg},
+        )
+    )
+    return move
+
+
+async def examine(
+    fleet: Fleet, journal: Journal, run: str, planned: PlannedMove, policy: Policy, under: PlanPolicy | None = None
+) -> Move:
+    """The move as both nodes let it be made now; nothing is changed, there or in the journal.
+
+    Refused if the plan no longer holds, and outside of the container's time windows. `under` is what the plan was made
+    under.
     """
     under = under or PlanPolicy()
     source, target = await asyncio.gather(fleet.facts(planned.source), fleet.facts(planned.target))
@@ -51,7 +75,7 @@ async def prepare(
         raise Refused(
             f"container {planned.container} is {there.state} on {planned.target} for run {there.run}; finish that first"
         )
-    move = Move(
+    return Move(
         id=f"{run}/{planned.container}/{len(earlier) + 1}",
         run=run,
         descriptor=found.descriptor,
@@ -66,21 +90,6 @@ async def prepare(
         holder=fleet.holder,
         rates=under.rates(planned.source, planned.target),
     )
-    document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode()}
-    journal.add_migration(
-        Migration(
-            id=move.id,
-            run=run,
-            container=move.name,
-            source=planned.source,
-            target=planned.target,
-            token=move.token,
-            generation=move.generation,
-            decision=None,
-            document=document if planned.leg == 1 else document | {"leg": planned.leg},
-        )
-    )
-    return move
 
 
 def refuse_closed(

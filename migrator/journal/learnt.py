@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from statistics import median
 
 from migrator.journal.base import Migration
@@ -100,6 +101,14 @@ def rates_of(samples: Sequence[Sample]) -> Rates:
     pause_s = median(s.blackout_s - s.memory_bytes * s_per_byte for s in samples)
     setup_s = median(s.around_s - s.files_bytes / rates.files_bytes_per_s for s in samples)
     return replace(rates, pause_s=max(round(pause_s, 3), PAUSE_S_MIN), setup_s=max(round(setup_s, 3), SETUP_S_MIN))
+
+
+def pauses_seen(histories: Iterable[History], source: str, target: str, rates: Rates) -> list[float]:
+    """The pauses of a pair's latest migrations over what these rates say of each, sorted; 1.0 is as predicted."""
+    s_per_byte = 1 / rates.dump_bytes_per_s + 1 / rates.send_bytes_per_s + 1 / rates.restore_bytes_per_s
+    mine = (sample(m, events) for m, events in histories if (m.source, m.target) == (source, target))
+    latest = islice((s for s in mine if s is not None), LATEST)
+    return sorted(s.blackout_s / (rates.pause_s + s.memory_bytes * s_per_byte) for s in latest)
 
 
 def _rate(step: str, sizes_bytes: Sequence[int], times_s: Sequence[float]) -> int | None:

@@ -80,7 +80,7 @@ async def reserve(m: Machine, ct: str, token: str, *numbers: str) -> str:
             ("disk", disk, cap_disk - sum(r.disk_bytes for r in others)),
         )
         for what, wanted, free in rooms:
-            if wanted > free:
+            if wanted > max(0, free):
                 raise refuse(f"no room: {ct} needs {wanted} of {what}, {free} are free")
         await m.write_record(ct, m.edit(record, memory_bytes=memory, cpu_milli=cpu, disk_bytes=disk))
         return ""

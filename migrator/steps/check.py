@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from migrator.errors import Refused
@@ -13,11 +14,21 @@ from migrator.steps.base import Move, Step
 
 
 async def do(move: Move) -> dict[str, Any]:
-    neighbour = await _neighbour(move)
-    found = findings(move.descriptor, move.source.facts, move.target.facts, neighbour, move.policy, move.rates)
+    found = await ask(move)
     if found:
-        raise Refused(f"container {move.name} cannot move to {move.target.node.name}: " + "; ".join(found))
+        raise Refused(refusal(move, found))
     return {"findings": 0}
+
+
+async def ask(move: Move) -> list[str]:
+    """Every reason against the move. Both nodes are asked, and neither is changed."""
+    neighbour = await _neighbour(move)
+    return findings(move.descriptor, move.source.facts, move.target.facts, neighbour, move.policy, move.rates)
+
+
+def refusal(move: Move, found: Sequence[str]) -> str:
+    """All that was found against a move, in one line."""
+    return f"container {move.name} cannot move to {move.target.node.name}: " + "; ".join(found)
 
 
 async def _neighbour(move: Move) -> Neighbour:

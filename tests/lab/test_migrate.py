@@ -73,6 +73,23 @@ async def test_files_written_through_a_mapping_arrive_whatever_their_times_say(t
     assert seen[1] == str(1 << 20)
 
 
+async def test_a_dry_run_tells_what_a_migration_would_find_and_touches_nothing(tidy: Stage) -> None:
+    ip = tidy.counter("web", "n1", 5, mib=32)
+    records = [tidy.on_node(node, "sh", "-c", "cat /var/lib/migrator/records/*").out for node in ("n1", "n2")]
+    told = tidy.ok("migrate", "web", "--to", "n2", "--dry-run", "--json").json()
+    assert (told["mode"], told["findings"]) == ("stop-and-copy", [])
+    assert told["memory_bytes"] > 32 << 20
+    assert 0 < told["blackout_s"] < told["duration_s"]
+    tidy.ok("cordon", "n2")
+    refused = tidy.migrator("migrate", "web", "--to", "n2", "--dry-run", "--json")
+    assert "it is cordoned" in refused.json()["findings"][0]
+    assert records == [tidy.on_node(node, "sh", "-c", "cat /var/lib/migrator/records/*").out for node in ("n1", "n2")]
+    assert refused.code == tidy.migrator("migrate", "web", "--to", "n2").code == 3
+    tidy.ok("uncordon", "n2")
+    async with CountingClient(ip) as client:
+        await client.more(3)
+
+
 # Accepts one connection after another, each {when}; until then they stay in the kernel's queue.
 ACCEPTS = (
     "import os, socket, time\n"

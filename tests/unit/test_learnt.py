@@ -10,7 +10,7 @@ import pytest
 
 from migrator.journal.base import Migration
 from migrator.journal.events import Event, Phase
-from migrator.journal.learnt import LATEST, History, learn, sample
+from migrator.journal.learnt import LATEST, History, learn, pauses_seen, sample
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, Link, Resources
 from migrator.model.rates import DEFAULT_RATES
@@ -119,3 +119,10 @@ def test_nothing_is_learnt_from_one_that_did_not_go_straight_to_its_end(
     migration, events = ended()
     assert sample(*otherwise(migration, list(events))) is None
     assert learn([otherwise(migration, list(events))]) == {}
+
+
+def test_pauses_are_told_beside_what_the_rates_say_of_each_and_of_this_pair_alone() -> None:
+    histories = [ended(GB), ended(GB, mb_per_s=50), ended(GB, source="n2", target="n1", mb_per_s=1)]
+    rates = learn(histories[:1])["n1"]["n2"]
+    assert pauses_seen(histories, "n1", "n2", rates) == [pytest.approx(1.0), pytest.approx(2.0, abs=0.05)]
+    assert len(pauses_seen([ended()] * (LATEST + 5), "n1", "n2", rates)) == LATEST

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from migrator.cli.phases import pause_parts
 from migrator.cli.report import blackout_ms, makespan_json, makespan_line, predicted_json, predicted_line, waited_ms
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Run
@@ -110,3 +111,41 @@ def test_what_the_container_took_to_come_to_rest_is_no_part_of_its_pause() -> No
         Event(3, 1900, State.RELEASED, Phase.END, {}),
     ]
     assert blackout_ms(history) == 1900 - 1280
+
+
+def test_the_parts_of_a_pause_add_up_to_it() -> None:
+    history = [
+        Event(1, 1000, State.FENCED, Phase.BEGIN, {}),
+        Event(2, 1030, State.FENCED, Phase.END, {"quiet_ms": 20}),
+        Event(3, 1031, State.DUMPED, Phase.BEGIN, {}),
+        Event(4, 1331, State.DUMPED, Phase.END, {"dump_ms": 100, "send_ms": 190}),
+        Event(5, 1333, State.RESTORED, Phase.BEGIN, {}),
+        Event(6, 1533, State.RESTORED, Phase.END, {}),
+        Event(7, 1540, State.RELEASED, Phase.BEGIN, {}),
+        Event(8, 1560, State.RELEASED, Phase.END, {}),
+    ]
+    parts = {part.name: (part.ms, part.clock) for part in pause_parts(history)}
+    assert parts == {
+        "freeze, gate": (10, "orchestrator"),
+        "dump, send": (300, "orchestrator"),
+        "dump": (100, "source"),
+        "send": (190, "source"),
+        "restore": (200, "orchestrator"),
+        "release": (20, "orchestrator"),
+        "journal and decision, in between": (10, "orchestrator"),
+    }
+    assert sum(part.ms for part in pause_parts(history) if not part.within) == blackout_ms(history) == 540
+
+
+def test_a_pause_that_was_taken_back_says_how_long_that_took() -> None:
+    history = [
+        Event(1, 1000, State.FENCED, Phase.BEGIN, {}),
+        Event(2, 1030, State.FENCED, Phase.END, {}),
+        Event(3, 1031, State.DUMPED, Phase.BEGIN, {}),
+        Event(4, 1500, State.ROLLED_BACK, Phase.END, {"thawed_at_ms": 1400}),
+    ]
+    assert [(part.name, part.ms) for part in pause_parts(history)] == [
+        ("freeze, gate", 30),
+        ("the failed step, and taking it back", 370),
+    ]
+    assert pause_parts(history[:3]) == []

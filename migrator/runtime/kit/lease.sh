@@ -74,14 +74,18 @@ check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
         used_cpu=$((used_cpu + r_cpu_milli))
         used_disk=$((used_disk + r_disk_bytes))
     done
-    [ $((used_memory + $1)) -le "$4" ] ||
-        refuse "no room: $ct needs $(($1 >> 20)) MiB of memory, $((($4 - used_memory) >> 20)) MiB are free"
-    [ $((used_cpu + $2)) -le "$5" ] ||
-        refuse "no room: $ct needs $2 thousandths of a CPU, $(($5 - used_cpu)) are free"
-    [ $((used_disk + $3)) -le "$6" ] ||
-        refuse "no room: $ct needs $(($3 >> 20)) MiB of disk, $((($6 - used_disk) >> 20)) MiB are free"
+    free_memory=$(($4 > used_memory ? $4 - used_memory : 0))
+    free_cpu=$(($5 > used_cpu ? $5 - used_cpu : 0))
+    free_disk=$(($6 > used_disk ? $6 - used_disk : 0))
+    [ "$1" -le "$free_memory" ] ||
+        refuse "no room: $ct needs $(($1 >> 20)) MiB of memory, $((free_memory >> 20)) MiB are free"
+    [ "$2" -le "$free_cpu" ] || refuse "no room: $ct needs $(cpus "$2") CPUs, $(cpus "$free_cpu") are free"
+    [ "$3" -le "$free_disk" ] ||
+        refuse "no room: $ct needs $(($3 >> 20)) MiB of disk, $((free_disk >> 20)) MiB are free"
     read_record "$ct"
 }
+
+cpus() { printf '%d.%02d' "$(($1 / 1000))" "$(($1 % 1000 / 10))"; } # MILLI
 
 # The last write of a migration on the side that keeps the container: it serves, and no run holds it.
 verb_settle() { # CT TOKEN GENERATION [RUN]

@@ -1,0 +1,98 @@
+"""migrator migrate --dry-run: what a move would take, and what would stop it, with nothing touched."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import click
+
+from migrator.cli.learning import PAUSES_MIN, Range, pause_range_s
+from migrator.cli.output import fail, print_json
+from migrator.executor.fleet import Fleet
+from migrator.executor.moves import examine
+from migrator.journal.store import Journal
+from migrator.model.plan import Plan
+from migrator.model.policy import Policy
+from migrator.model.units import format_bytes, format_seconds
+from migrator.steps import check
+
+NO_RUN = "-"  # as a container's record names that of none
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One move as it is expected. `learnt_from` is how many migrations of the pair the rates rest on.
+
+    `blackout_s_range` holds nine of ten of the pair's latest pauses, scaled to this one; None where too few were seen.
+    `findings` are the reasons why it would be refused, `refusal` all of them in one line.
+    """
+
+    container: str
+    source: str
+    target: str
+    mode: str
+    memory_bytes: int
+    memory_rounds: int
+    files_bytes: int
+    file_passes_max: int
+    blackout_s: float
+    blackout_s_range: Range
+    duration_s: float
+    learnt_from: int
+    findings: list[str]
+    refusal: str
+
+
+async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -> Forecast:
+    """Asks both nodes all that a migration asks before it touches them. Refused where that would be."""
+    (planned,) = plan.moves
+    move = await examine(fleet, journal, NO_RUN, planned, policy, plan.policy)
+    found = await check.ask(move)
+    estimate = planned.estimate
+    return Forecast(
+        container=planned.container,
+        source=planned.source,
+        target=planned.target,
+        mode="stop-and-copy",
+        memory_bytes=estimate.memory_bytes,
+        memory_rounds=1,
+        files_bytes=estimate.files_bytes,
+        file_passes_max=policy.seed_passes_max + 1,
+        blackout_s=estimate.blackout_s,
+        blackout_s_range=pause_range_s(
+            journal, plan.cluster, planned.source, planned.target, estimate.blackout_s, move.rates
+        ),
+        duration_s=estimate.duration_s,
+        learnt_from=move.rates.runs,
+        findings=found,
+        refusal=check.refusal(move, found) if found else "",
+    )
+
+
+def print_forecast(told: Forecast, as_json: bool) -> int:
+    """Prints it, and returns the exit code that the migration's checks would end with."""
+    document = asdict(told)
+    if as_json and not told.findings:
+        print_json(document)
+    elif not as_json:
+        click.echo("\n".join(_lines(told)))
+    return fail(told.refusal, 3, as_json, document) if told.findings else 0
+
+
+def _lines(told: Forecast) -> list[str]:
+    if told.blackout_s_range is not None:
+        low_s, high_s = told.blackout_s_range
+        basis = f"{format_seconds(low_s)} to {format_seconds(high_s)}, by the latest migrations of this pair"
+    elif told.learnt_from:
+        basis = f"by {told.learnt_from} migrations of this pair; a range needs {PAUSES_MIN}"
+    else:
+        basis = f"by rates of an idle lab: none was seen from {told.source} to {told.target} yet"
+    return [
+        f"{told.container}: {told.source} -> {told.target}, {told.mode}",
+        f"memory: {format_bytes(told.memory_bytes)}, sent once, while it is paused",
+        f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
+        f"pause: {format_seconds(told.blackout_s)} ({basis})",
+        f"duration: {format_seconds(told.duration_s)}",
+        "against it: nothing; nothing was touched" if not told.findings else "against it:",
+        *(f"- {finding}" for finding in told.findings),
+    ]
