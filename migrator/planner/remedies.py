@@ -25,7 +25,7 @@ from migrator.planner.room import Load, images_in, room_of, stay_of
 
 Again = Callable[[Cluster, PlanPolicy], Plan | Refusal]
 WORK_MAX = 40_000  # tries times what each is asked: some seconds
-TRIES_MIN, TRIES_MAX = 2, 100
+TRIES_MIN, TRIES_MAX = 1, 100
 PAIRS_MAX = 20_000  # containers and nodes whose pauses are looked at
 MORE_NODES_MAX = 64
 BLACKOUT_S_MOST = 86_400.0  # the longest that can be allowed
