@@ -1,4 +1,4 @@
-"""migrator plan reboot: groups of nodes that can be down together, each proved by the checker before it is shown."""
+"""migrator plan reboot, plan group: nodes that can be down together, proved by the checker before they are shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.intents import facts_asked, labelled, planning, policy_asked
-from migrator.cli.output import clean, fail, print_json, print_table
+from migrator.cli.output import clean, fail, json_option, print_json, print_table
+from migrator.cli.plan import file_type
+from migrator.cli.shared import not_over
 
 if TYPE_CHECKING:
     from migrator.checker.findings import Finding
@@ -41,6 +43,24 @@ def plan_reboot(ctx: click.Context, /, every: bool, label: str | None, **given: 
     made = reboot(cluster, names, digest(cluster), policy_asked(ctx, cluster, given), label or "--all")
     noted = tuple(replace(plan, notes=(*plan.notes, *notes)) for plan in made.groups)
     return _show(_folded(replace(made, groups=noted, notes=notes)), cluster, **given)
+
+
+@click.command("group")
+@click.argument("reboot_path", type=file_type, metavar="REBOOT")
+@click.argument("number", type=click.IntRange(min=1), metavar="N")
+@click.option("-o", "--output", type=file_type, metavar="FILE", help="Write the plan here.")
+@json_option
+def plan_group(reboot_path: Path, number: int, output: Path | None, as_json: bool) -> int:
+    """Take the plan of group N out of REBOOT, a file of plan reboot: to check, to apply, and to return."""
+    from migrator.cli.planning import show
+    from migrator.errors import BadInput
+    from migrator.inventory import reboot_file
+
+    not_over(output, reboot_path)
+    groups = reboot_file.load(reboot_path).groups
+    if number > len(groups):
+        raise BadInput(f"{reboot_path}: there is no group {number}: it has {len(groups)}")
+    return show(groups[number - 1], (), output, as_json)
 
 
 def _show(made: Reboot, cluster: Cluster, output: Path | None, as_json: bool, **_: Any) -> int:

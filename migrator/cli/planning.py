@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE = {
     "reboot": ("migrator.cli.plan_reboot", "plan_reboot"),
+    "group": ("migrator.cli.plan_reboot", "plan_group"),
     "rebalance": ("migrator.cli.planning_balance", "plan_rebalance"),
     "consolidate": ("migrator.cli.planning_balance", "plan_consolidate"),
     "move": ("migrator.cli.planning_moves", "plan_move"),

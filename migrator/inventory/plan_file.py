@@ -151,10 +151,19 @@ def policy_document(policy: PlanPolicy) -> dict[str, Any]:
 
 
 def integrity(document: dict[str, Any]) -> str:
-    """A digest of everything in the document but itself."""
+    """A digest of everything in the document but itself; whoever writes 15.0 as 15 has changed nothing."""
     content = {key: value for key, value in document.items() if key != INTEGRITY}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_whole(content), sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def _whole(value: Any) -> Any:
+    """The same JSON value with every number that is whole as an integer, as tools such as jq write them."""
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def dump(plan: Plan) -> str:
@@ -193,6 +202,7 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
     raw = _json(text, source)
     if not isinstance(raw, dict):
         raise BadInput(f"{source}:1: a plan file holds one object")
+    _refuse_other_kind(raw.get("kind"), source, kind)
     if raw.get("version") != VERSION:
         line = _line_of(text, ["version"])
         raise BadInput(f"{source}:{line}: version: is {raw.get('version')!r}, this program reads {VERSION}")
@@ -207,6 +217,16 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
     return document
+
+
+def _refuse_other_kind(found: Any, source: str, kind: type[BaseModel]) -> None:
+    """Refuses a plan where groups of a reboot are wanted, and the other way round, with what to do."""
+    wanted = "reboot" if "kind" in kind.model_fields else None
+    if found == "reboot" != wanted:
+        take = "migrator plan group FILE N -o PLAN"
+        raise BadInput(f"{source}: holds the groups of a reboot, each with a plan of its own: take one out with {take}")
+    if wanted is not None and found is None:
+        raise BadInput(f"{source}: is not a file of reboot groups, which migrator plan reboot -o FILE writes")
 
 
 def _json(text: str, source: str) -> Any:

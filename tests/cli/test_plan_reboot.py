@@ -61,6 +61,35 @@ def test_the_plan_of_a_group_taken_out_of_the_document_passes_check(migrator, ha
         assert (code, "holds: reboot --all, group" in said) == (0, True)
 
 
+def test_a_group_is_taken_out_and_is_a_plan_file_that_every_command_takes(migrator, half_full, tmp_path):
+    reboots, plan = tmp_path / "reboot.json", tmp_path / "group.json"
+    migrator("plan", "reboot", "--all", "--snapshot", half_full, "-o", reboots)
+    code, out, err = migrator("plan", "group", reboots, 2, "-o", plan)
+    assert (code, err) == (0, "")
+    assert plan_file.load(plan) == reboot_file.load(reboots).groups[1]
+    assert migrator("check", plan, "--snapshot", half_full)[0] == 0
+    for words, said in (((reboots, 9), "there is no group 9: it has 2"), ((plan, 1), "is not a file of reboot groups")):
+        code, out, err = migrator("plan", "group", *words)
+        assert (code, out, said in one_line(err)) == (2, "", True)
+    assert migrator("plan", "group", reboots, 1, "-o", reboots)[0] == 2
+
+
+def test_a_file_of_groups_given_for_a_plan_says_how_to_take_one_out(migrator, half_full, tmp_path):
+    reboots = tmp_path / "reboot.json"
+    migrator("plan", "reboot", "--all", "--snapshot", half_full, "-o", reboots)
+    for words in (
+        ("check", reboots),
+        ("apply", reboots),
+        ("plan", "show", reboots),
+        ("plan", "return", reboots),
+        ("explain", reboots, "c0"),
+        ("export", "ganeti", reboots, "--of", half_full, "-o", tmp_path / "x"),
+    ):
+        code, out, err = migrator(*words)
+        assert (code, out) == (2, "")
+        assert "take one out with migrator plan group FILE N -o PLAN" in one_line(err)
+
+
 def test_all_nodes_or_those_with_a_label_and_never_both(migrator, half_full):
     words = ("plan", "reboot", "--snapshot", half_full)
     nodes = [g["nodes"] for g in json.loads(migrator(*words, "--label", "rack=a", "--json")[1])["groups"]]

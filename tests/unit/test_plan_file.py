@@ -69,6 +69,13 @@ def test_another_layout_of_the_same_content_is_the_same_plan():
     assert plan_file.parse(json.dumps(json.loads(plan_file.dump(plan()))), "x.json") == plan()
 
 
+def test_whole_numbers_may_be_written_without_a_point_as_jq_does():
+    text = plan_file.dump(plan())
+    assert '"blackout_s_max": 15.0' in text
+    assert plan_file.parse(text.replace('"blackout_s_max": 15.0', '"blackout_s_max": 15'), "x.json") == plan()
+    assert "edited after planning" in edited('"blackout_s_max": 15.0', '"blackout_s_max": 16')
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
