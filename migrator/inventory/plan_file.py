@@ -19,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of
 from migrator.inventory.files import read_text
 from migrator.inventory.policy_file import HeadroomFields, RuleEntry, WeightFields
 from migrator.model.container import NAME
@@ -34,7 +35,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=10_000)]
 Container = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 MoveName = Annotated[str, Field(pattern=rf"^{NAME.pattern}(#([2-9]|[1-9][0-9]{{1,3}}))?$")]
-Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Node = Annotated[str, Field(pattern=NODE_NAME)]
 
 
 def _is_start(text: str) -> str:
@@ -209,10 +210,8 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
     try:
         document = kind.model_validate(raw)
     except ValidationError as error:
-        # a key written wrong is one that is missing and one too many: the second is the one to look at
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{source}:{_line_of(text, first['loc'])}: {field}: {_plain(first)}") from error
+        location, wrong = first_wrong(error)
+        raise BadInput(f"{source}:{_line_of(text, location)}: {field(location)}: {wrong}") from error
     if raw[INTEGRITY] != integrity(raw):
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
@@ -244,31 +243,12 @@ def _json(text: str, source: str) -> Any:
         raise BadInput(f"{source}: not a plan: {error}") from error
 
 
-def _plain(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such key"
-    if error["type"] == "missing":
-        return "is missing"
-    shown = repr(error["input"])
-    return f"{error['msg']}, not {shown}" if len(shown) <= 60 else str(error["msg"])
-
-
 def _line_of(text: str, location: Sequence[int | str]) -> int:
-    """The line (from 1) of a field, or of the innermost thing around it that is there. JSON is YAML, with marks."""
+    """The line (from 1) of a field. JSON is YAML, with marks."""
     try:
-        node, line = yaml.compose(text, Loader=yaml.SafeLoader), 1
+        return line_of(yaml.compose(text, Loader=yaml.SafeLoader), location)
     except (yaml.YAMLError, RecursionError):
         return 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == part), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
 
 
 def to_plan(document: PlanFields) -> Plan:

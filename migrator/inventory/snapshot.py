@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
+from migrator.inventory.documents import said
 from migrator.inventory.files import read_text
 from migrator.model.container import fault
 from migrator.model.facts import Cluster
@@ -61,13 +62,11 @@ def load(path: Path) -> Cluster:
     if not isinstance(raw, dict) or raw.get("version") != VERSION:
         raise BadInput(f"{path}: not a snapshot of version {VERSION}")
     facts = raw.get("cluster")
-    said = facts.pop("policy", {}) if isinstance(facts, dict) else {}
+    policy = facts.pop("policy", {}) if isinstance(facts, dict) else {}
     try:
-        cluster = replace(_CLUSTER.validate_python(facts), policy=policy_file.of_document(said, f"{path}: policy"))
+        cluster = replace(_CLUSTER.validate_python(facts), policy=policy_file.of_document(policy, f"{path}: policy"))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path}: {field}: {first['msg']}") from error
+        raise BadInput(f"{path}: {said(error)}") from error
     if wrong := tangled(cluster.links):
         raise BadInput(f"{path}: links: {wrong}")
     for node in cluster.nodes:

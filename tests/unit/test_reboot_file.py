@@ -70,5 +70,5 @@ def test_what_is_no_such_file_is_refused_in_one_line(text: str, said: str):
 
 def test_a_plan_file_is_no_file_of_groups_and_the_other_way_round_and_each_says_what_to_do():
     assert refusal_of(plan_file.dump(made().groups[0])).startswith("x.json: is not a file of reboot groups, which")
-    with pytest.raises(BadInput, match="x.json: holds the groups of a reboot.*migrator plan group"):
+    with pytest.raises(BadInput, match=r"x.json: holds the groups of a reboot.*migrator plan group"):
         plan_file.parse(reboot_file.dump(made()), "x.json")
