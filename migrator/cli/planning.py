@@ -55,7 +55,7 @@ def plan_drain(ctx: click.Context, /, nodes: tuple[str, ...], cordoned: bool, **
     from migrator.errors import BadInput
 
     cluster, notes = facts_asked(ctx, **given)
-    known_nodes(cluster, nodes)
+    known_nodes(cluster, nodes, given["gone"])
     marked = [node.name for node in cluster.nodes if node.cordon is not None] if cordoned else []
     if not nodes and not marked:
         raise BadInput("no node is cordoned" if cordoned else "which nodes? name them, or use --cordoned")

@@ -8,7 +8,7 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.inventory import cluster_file, snapshot
-from migrator.model.facts import Cluster, SharedLink
+from migrator.model.facts import Cluster, NodeFacts, SharedLink
 from migrator.model.plan_policy import Standing
 from migrator.model.rules import Spread
 
@@ -110,7 +110,7 @@ def test_shared_links_have_the_nodes_that_their_selectors_mean():
         ("[rack=r1, n3]", "[n3, n9]", "c.yaml:8: links.1: no node is n9"),
         ("name: row", "name: r1-up", "c.yaml:8: links.1: 'r1-up' is the name of two links"),
         ("up: 40Gbit", "up: fast", "c.yaml:7: links.0.speed.up: not a link speed: 'fast'"),
-        ("up: 40Gbit", "up: 0Gbit", "c.yaml:7: links.0: 'r1-up' has no speed"),
+        ("up: 40Gbit", "up: 0Gbit", "c.yaml:7: links.0.speed.up: not a speed that a link has: '0Gbit'"),
         ("moves: 4", "moves: 0", "c.yaml:7: links.0.moves: "),
     ],
 )
@@ -127,7 +127,7 @@ def test_a_policy_in_the_cluster_file_goes_with_its_facts_into_a_snapshot(tmp_pa
     )
     said = cluster_file.parse(text, "c.yaml").policy.value()
     assert said == Standing(headroom_percent=20, rules=(Spread("app", "rack", 2),))
-    with_policy, path = Cluster("rack", (), policy=said), tmp_path / "facts.json"
+    with_policy, path = Cluster("rack", (NodeFacts("n1"),), policy=said), tmp_path / "facts.json"
     snapshot.save(with_policy, path)
     assert snapshot.load(path) == with_policy
     assert snapshot.digest(with_policy) != snapshot.digest(Cluster("rack", ()))
@@ -135,7 +135,7 @@ def test_a_policy_in_the_cluster_file_goes_with_its_facts_into_a_snapshot(tmp_pa
 
 def test_a_snapshot_with_an_impossible_rule_is_refused(tmp_path: Path):
     path = tmp_path / "facts.json"
-    snapshot.save(Cluster("rack", (), policy=Standing(rules=(Spread("app", "rack", 2),))), path)
+    snapshot.save(Cluster("rack", (NodeFacts("n1"),), policy=Standing(rules=(Spread("app", "rack", 2),))), path)
     path.write_text(path.read_text().replace('"at_most": 2', '"at_most": 0'))
     with pytest.raises(BadInput, match=r"facts.json: policy: rule 1 \(spread\): at_most"):
         snapshot.load(path)
