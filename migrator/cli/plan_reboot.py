@@ -83,6 +83,8 @@ def _show(made: Reboot, cluster: Cluster, output: Path | None, as_json: bool, **
         _print_refused(made)
         if made.groups:
             click.echo(clean(f"{output}: {summary(made)}" if output is not None else summary(made)))
+        if output is not None:
+            _print_notes(made, err=True)
     if made.refused:
         return fail(_refused_line(made), 3, as_json, document)
     if as_json:
@@ -125,11 +127,17 @@ def _print_groups(made: Reboot) -> None:
         moved, lasts = format_bytes(totals["bytes"]), format_seconds(totals["makespan_s"])
         rows.append((str(number), folded_names(plan.empties), str(totals["moves"]), moved, lasts))
     print_table(("GROUP", "NODES", "MOVES", "BYTES", "MAKESPAN"), rows)
-    notes = tuple(dict.fromkeys(note for plan in made.groups for note in plan.notes))
-    for note in notes[:NOTES_SHOWN]:
-        click.echo(clean(f"note: {note}"))
+    _print_notes(made)
+
+
+def _print_notes(made: Reboot, err: bool = False) -> None:
+    """The notes of all groups' plans, once each."""
+    from migrator.cli.notes_text import folded, print_notes
+
+    notes = folded(dict.fromkeys(note for plan in made.groups for note in plan.notes))
+    print_notes(notes[:NOTES_SHOWN], err)
     if len(notes) > NOTES_SHOWN:
-        click.echo(f"note: and {len(notes) - NOTES_SHOWN} more notes; --json has them all")
+        click.echo(f"note: and {len(notes) - NOTES_SHOWN} more notes; --json has them all", err=err)
 
 
 def folded_names(names: Sequence[str]) -> str:

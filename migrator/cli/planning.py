@@ -82,6 +82,7 @@ def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_j
     """Writes or prints a plan, or says why there is none; the exit code."""
     from dataclasses import replace
 
+    from migrator.cli.notes_text import print_notes
     from migrator.cli.plan_text import print_plan, summary
     from migrator.inventory import plan_file
     from migrator.model.plan import Refusal
@@ -95,6 +96,7 @@ def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_j
         print_json(plan_file.to_document(made))
     elif output is not None:
         click.echo(f"{output}: {summary(made)}")
+        print_notes(made.notes, err=True)
     else:
         print_plan(made)
     return 0
