@@ -46,10 +46,11 @@ def facts_asked(
     more: tuple[str, ...],
     output: Path | None = None,
     policy_path: Path | None = None,
+    learn_from: Path | None = None,
     **_: Any,
 ) -> tuple[Cluster, tuple[str, ...]]:
     """The facts, changed by what is asked "what if", and how they were changed; `output` is none of what is read."""
-    not_over(output, snapshot, policy_path)
+    not_over(output, snapshot, policy_path, learn_from)
     return what_if(facts(ctx, snapshot), gone, more)
 
 
