@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option, print_json
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def bench() -> None:
 @click.argument("assignment", type=_file, metavar="ASSIGNMENT")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="S",
     help=f"Answer after this time (default: {SECONDS:.0f}, if no --iterations are given).",
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
 
@@ -23,7 +24,7 @@ def ct() -> None:
 @click.option("--ip", required=True, help="Its address, as 10.0.0.7/24 (a bare address means /24).")
 @click.option("--gateway", help="Its default route.")
 @click.option("--memory", default="256M", show_default=True, help="Memory limit.")
-@click.option("--cpus", default=1.0, show_default=True, type=click.FloatRange(min=0.01), help="CPU limit.")
+@click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
 @click.option("--disk", default="1G", show_default=True, help="Disk it is planned with.")
 @click.option("--user", help="User inside that the command runs as (default: its root).")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="For rules; may be repeated.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from migrator.cli.output import json_option, print_json
+from migrator.cli.shared import not_over
 
 
 @click.group("export")
@@ -43,6 +44,7 @@ def ganeti(plan_path: Path, original: Path, first: int | None, output: Path, as_
     from migrator.inventory.ganeti_export import after_plan
     from migrator.model.units import counted
 
+    not_over(output, plan_path, original)
     plan = plan_file.load(plan_path)
     plan = replace(plan, moves=plan.moves[:first])
     plan_file.write(after_plan(read_text(original), str(original), plan), output)

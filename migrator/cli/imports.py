@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option, print_json
+from migrator.cli.shared import not_over
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster, Link
@@ -45,6 +47,7 @@ def ganeti(path: Path, output: Path, speed: str | None, uplink: str | None, as_j
     from migrator.inventory import ganeti
     from migrator.inventory.files import read_text
 
+    not_over(output, path)
     _save(_uplinked(ganeti.parse(read_text(path), str(path), _link(speed)), uplink), output, as_json)
 
 
@@ -54,7 +57,7 @@ def ganeti(path: Path, output: Path, speed: str | None, uplink: str | None, as_j
 @_link_option
 @click.option(
     "--cpu-ratio",
-    type=click.FloatRange(min=0.1, max=1000),
+    type=FiniteRange(min=0.1, max=1000),
     default=4.0,
     show_default=True,
     metavar="N",
@@ -66,6 +69,7 @@ def proxmox(path: Path, output: Path, speed: str | None, cpu_ratio: float, as_js
     from migrator.inventory import proxmox
     from migrator.inventory.files import read_text
 
+    not_over(output, path)
     _save(proxmox.parse(read_text(path), str(path), _link(speed), cpu_ratio), output, as_json)
 
 

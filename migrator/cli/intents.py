@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from migrator.cli.output import json_option
-from migrator.cli.plan import facts, file_type, known_nodes, policy_of, rules, snapshot_option
+from migrator.cli.plan import facts, file_type, policy_of, rules
+from migrator.cli.shared import not_over
+from migrator.cli.what_if import facts_options, what_if
 from migrator.errors import quoted
 
 if TYPE_CHECKING:
@@ -25,22 +27,12 @@ def planning(command: F) -> F:
         json_option,
         click.option("-o", "--output", type=file_type, metavar="FILE", help="Write the plan here."),
         click.option(
-            "--add-node",
-            "more",
-            multiple=True,
-            metavar="NAME=LIKE",
-            help="What if there were one node more, empty, and like node LIKE; may be repeated.",
-        ),
-        click.option(
-            "--without", "gone", multiple=True, metavar="NODE", help="What if this node did not exist; may be repeated."
-        ),
-        click.option(
             "--learn-from",
             type=file_type,
             metavar="JOURNAL",
             help="Estimate by what the runs of this journal took (default: the one there is; none with --snapshot).",
         ),
-        snapshot_option,
+        facts_options,
         rules,
     ):
         command = option(command)
@@ -48,25 +40,18 @@ def planning(command: F) -> F:
 
 
 def facts_asked(
-    ctx: click.Context, snapshot: Path | None, gone: tuple[str, ...], more: tuple[str, ...], **_: Any
+    ctx: click.Context,
+    snapshot: Path | None,
+    gone: tuple[str, ...],
+    more: tuple[str, ...],
+    output: Path | None = None,
+    policy_path: Path | None = None,
+    learn_from: Path | None = None,
+    **_: Any,
 ) -> tuple[Cluster, tuple[str, ...]]:
-    """The facts, changed by what is asked "what if", and how they were changed."""
-    from migrator.errors import BadInput
-    from migrator.model.what_if import with_nodes, without
-
-    cluster = facts(ctx, snapshot)
-    pairs: list[tuple[str, str]] = []
-    for word in more:
-        name, equals, like = word.partition("=")
-        if not name or not equals:
-            raise BadInput(f"--add-node: {quoted(word)} is not NAME=LIKE, such as x1={cluster.nodes[0].name}")
-        if any(node.name == name for node in cluster.nodes) or name in [n for n, _ in pairs]:
-            raise BadInput(f"--add-node: there is a node {quoted(name)} already")
-        pairs.append((name, like))
-    known_nodes(cluster, (*gone, *(like for _, like in pairs)))
-    notes = [f"what if {name} did not exist" for name in gone]
-    notes += [f"what if there were a node {name}, empty and like {like}" for name, like in pairs]
-    return without(with_nodes(cluster, pairs), gone), tuple(notes)
+    """The facts, changed by what is asked "what if", and how they were changed; `output` is none of what is read."""
+    not_over(output, snapshot, policy_path, learn_from)
+    return what_if(facts(ctx, snapshot), gone, more)
 
 
 def policy_asked(ctx: click.Context, cluster: Cluster, given: dict[str, Any]) -> PlanPolicy:

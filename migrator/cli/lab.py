@@ -7,6 +7,7 @@ import shlex
 
 import click
 
+from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option, print_json, print_table
 from migrator.cli.signals import SIGNALS
 
@@ -34,7 +35,7 @@ def image(as_json: bool) -> None:
 @lab.command()
 @click.option("--nodes", default=3, show_default=True, help="How many nodes.")
 @click.option("--link-mbit", type=click.IntRange(1, 1_000_000), help="Link speed of every node, both ways, Mbit/s.")
-@click.option("--cpus", type=click.FloatRange(min=0.1), help="CPUs that every node declares.")
+@click.option("--cpus", type=FiniteRange(min=0.1), help="CPUs that every node declares.")
 @click.option("--memory", help="Memory that every node declares, as 8G.")
 @click.option("--disk", help="Disk that every node declares, as 50G.")
 @name_option

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.output import clean, json_option, print_json, print_table
-from migrator.cli.plan import facts, file_type, snapshot_option
+from migrator.cli.plan import facts, file_type
+from migrator.cli.shared import not_over
+from migrator.cli.what_if import facts_options, what_if
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +30,20 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 @click.command("show")
 @click.argument("plan_path", type=file_type, metavar="PLAN")
-@snapshot_option
+@facts_options
 @click.option("--svg", type=file_type, metavar="FILE", help="Draw it into this file instead.")
 @click.option("--all", "everything", is_flag=True, help="Show every node and move, also of a large plan.")
 @json_option
 @click.pass_context
 def plan_show(
-    ctx: click.Context, plan_path: Path, snapshot: Path | None, svg: Path | None, everything: bool, as_json: bool
+    ctx: click.Context,
+    plan_path: Path,
+    snapshot: Path | None,
+    gone: tuple[str, ...],
+    more: tuple[str, ...],
+    svg: Path | None,
+    everything: bool,
+    as_json: bool,
 ) -> int:
     """Draw PLAN: every node before and after it, and its moves as a timeline."""
     from dataclasses import asdict
@@ -45,8 +54,9 @@ def plan_show(
     from migrator.inventory import plan_file
     from migrator.planner.look import spans, uses
 
+    not_over(svg, plan_path, snapshot)
     plan = plan_file.load(plan_path)
-    cluster = _followed(facts(ctx, snapshot), plan)
+    cluster = _followed(what_if(facts(ctx, snapshot), gone, more)[0], plan)
     used, when = uses(cluster, plan), spans(cluster, plan)
     if as_json:
         timeline = {name: asdict(span) for name, span in when.items()}
@@ -69,10 +79,18 @@ def plan_show(
 @click.command()
 @click.argument("plan_path", type=file_type, metavar="PLAN")
 @click.argument("container")
-@snapshot_option
+@facts_options
 @json_option
 @click.pass_context
-def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path | None, as_json: bool) -> int:
+def explain(
+    ctx: click.Context,
+    plan_path: Path,
+    container: str,
+    snapshot: Path | None,
+    gone: tuple[str, ...],
+    more: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for.
 
     One of several moves, as in CONTAINER#2, stands for all moves of its container.
@@ -89,7 +107,7 @@ def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path 
         stays = "; it is stopped and stays where it is" if container in plan.stays else ""
         raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan{stays}")
     container = whose[container]
-    cluster = _followed(facts(ctx, snapshot), plan)
+    cluster = _followed(what_if(facts(ctx, snapshot), gone, more)[0], plan)
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
@@ -124,7 +142,8 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
         if missing or (move.leg == 1 and source is not None and source.container(move.container) is None):
             raise Refused(
                 f"{plan.intent}: container {move.container} from {move.source} to {move.target} is not in these "
-                "facts: they are of another time or cluster; use the plan's own with --snapshot, or plan again"
+                "facts: they are of another time or cluster; use the plan's own with "
+                "--snapshot, with its --without and --add-node, or plan again"
             )
     return cluster
 

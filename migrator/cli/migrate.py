@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 
@@ -16,7 +17,7 @@ from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_asyn
 @click.option(
     "--max-blackout",
     "blackout_s_max",
-    type=click.FloatRange(min=0.1, max=600),
+    type=FiniteRange(min=0.1, max=600),
     default=15.0,
     show_default=True,
     metavar="SECONDS",

@@ -1,4 +1,4 @@
-"""migrator check, apply, drain: look at a plan, and do it; and what these share with those that make one."""
+"""migrator apply, drain: carry a plan out; and what these share with those that make one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from migrator.cli.output import clean, fail, json_option, print_json
+from migrator.cli.numbers import FiniteRange
+from migrator.cli.output import fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.errors import quoted
 
@@ -26,7 +27,7 @@ file_type = click.Path(dir_okay=False, path_type=Path)
 _blackout_option = click.option(
     "--max-blackout",
     "blackout_s_max",
-    type=click.FloatRange(min=0.1, max=86_400),
+    type=FiniteRange(min=0.1, max=86_400),
     metavar="SECONDS",
     help="Longest pause: a move predicted over it is refused (default: 15, or as planned).",
 )
@@ -86,35 +87,6 @@ def rules(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-@click.command()
-@click.argument("plan_path", type=file_type, metavar="PLAN")
-@snapshot_option
-@json_option
-@click.pass_context
-def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: bool) -> int:
-    """Replay a plan file against the facts, by code that shares nothing with the planner."""
-    from migrator.checker.check import check as check_plan
-    from migrator.checker.standing import standing_notes
-    from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary
-    from migrator.inventory import plan_file
-
-    loaded = plan_file.load(plan_path)
-    cluster = facts(ctx, snapshot)
-    findings, notes = check_plan(cluster, loaded, loaded.policy), list(standing_notes(cluster))
-    document = {"plan": str(plan_path), "findings": findings_json(findings), "notes": notes}
-    if findings:
-        if not as_json:
-            print_findings(findings)
-        return fail(f"{plan_path}: {findings_line(loaded, findings)}", 3, as_json, document)
-    if as_json:
-        print_json(document)
-    else:
-        for note in notes:
-            click.echo(clean(f"note: {note} already; the plan does not make it worse"))
-        click.echo(f"{plan_path}: holds: {summary(loaded)}")
-    return 0
 
 
 @click.command()
@@ -250,10 +222,13 @@ def _start(text: str | None) -> str:
         ) from error
 
 
-def known_nodes(cluster: Cluster, names: tuple[str, ...]) -> None:
-    """Raises BadInput for a name that no node of the cluster has."""
+def known_nodes(cluster: Cluster, names: tuple[str, ...], gone: tuple[str, ...] = ()) -> None:
+    """Raises BadInput for a name that no node of the cluster has, be it that --without has taken it away."""
     from migrator.errors import BadInput
 
+    for name in names:
+        if name in gone:
+            raise BadInput(f"node {quoted(name)} was taken away by --without {name}")
     there = [node.name for node in cluster.nodes]
     for name in names:
         if name not in there:

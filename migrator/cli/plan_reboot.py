@@ -1,4 +1,4 @@
-"""migrator plan reboot: groups of nodes that can be down together, each proved by the checker before it is shown."""
+"""migrator plan reboot, plan group: nodes that can be down together, proved by the checker before they are shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.intents import facts_asked, labelled, planning, policy_asked
-from migrator.cli.output import clean, fail, print_json, print_table
+from migrator.cli.output import clean, fail, json_option, print_json, print_table
+from migrator.cli.plan import file_type
+from migrator.cli.shared import not_over
 
 if TYPE_CHECKING:
     from migrator.checker.findings import Finding
@@ -43,6 +45,24 @@ def plan_reboot(ctx: click.Context, /, every: bool, label: str | None, **given: 
     return _show(_folded(replace(made, groups=noted, notes=notes)), cluster, **given)
 
 
+@click.command("group")
+@click.argument("reboot_path", type=file_type, metavar="REBOOT")
+@click.argument("number", type=click.IntRange(min=1), metavar="N")
+@click.option("-o", "--output", type=file_type, metavar="FILE", help="Write the plan here.")
+@json_option
+def plan_group(reboot_path: Path, number: int, output: Path | None, as_json: bool) -> int:
+    """Take the plan of group N out of REBOOT, a file of plan reboot: to check, to apply, and to return."""
+    from migrator.cli.planning import show
+    from migrator.errors import BadInput
+    from migrator.inventory import reboot_file
+
+    not_over(output, reboot_path)
+    groups = reboot_file.load(reboot_path).groups
+    if number > len(groups):
+        raise BadInput(f"{reboot_path}: there is no group {number}: it has {len(groups)}")
+    return show(groups[number - 1], (), output, as_json)
+
+
 def _show(made: Reboot, cluster: Cluster, output: Path | None, as_json: bool, **_: Any) -> int:
     """Proves the groups, then writes or prints them, with what was refused; the exit code."""
     from migrator.cli.plan_text import findings_json, print_findings
@@ -63,6 +83,8 @@ def _show(made: Reboot, cluster: Cluster, output: Path | None, as_json: bool, **
         _print_refused(made)
         if made.groups:
             click.echo(clean(f"{output}: {summary(made)}" if output is not None else summary(made)))
+        if output is not None:
+            _print_notes(made, err=True)
     if made.refused:
         return fail(_refused_line(made), 3, as_json, document)
     if as_json:
@@ -105,11 +127,17 @@ def _print_groups(made: Reboot) -> None:
         moved, lasts = format_bytes(totals["bytes"]), format_seconds(totals["makespan_s"])
         rows.append((str(number), folded_names(plan.empties), str(totals["moves"]), moved, lasts))
     print_table(("GROUP", "NODES", "MOVES", "BYTES", "MAKESPAN"), rows)
-    notes = tuple(dict.fromkeys(note for plan in made.groups for note in plan.notes))
-    for note in notes[:NOTES_SHOWN]:
-        click.echo(clean(f"note: {note}"))
+    _print_notes(made)
+
+
+def _print_notes(made: Reboot, err: bool = False) -> None:
+    """The notes of all groups' plans, once each."""
+    from migrator.cli.notes_text import folded, print_notes
+
+    notes = folded(dict.fromkeys(note for plan in made.groups for note in plan.notes))
+    print_notes(notes[:NOTES_SHOWN], err)
     if len(notes) > NOTES_SHOWN:
-        click.echo(f"note: and {len(notes) - NOTES_SHOWN} more notes; --json has them all")
+        click.echo(f"note: and {len(notes) - NOTES_SHOWN} more notes; --json has them all", err=err)
 
 
 def folded_names(names: Sequence[str]) -> str:

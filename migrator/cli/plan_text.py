@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from migrator.checker.findings import Finding
+from migrator.cli.notes_text import print_notes
 from migrator.cli.output import clean, print_table
 from migrator.inventory.plan_file import integrity, to_document
 from migrator.model.plan import Plan, Reason, Refusal
@@ -35,8 +36,7 @@ def print_plan(plan: Plan) -> None:
         click.echo()
     for move in plan.moves:
         click.echo(clean(f"{move.name} to {move.target}: {move.reason}"))
-    for note in plan.notes:
-        click.echo(clean(f"note: {note}"))
+    print_notes(plan.notes)
     click.echo(summary(plan))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE = {
     "reboot": ("migrator.cli.plan_reboot", "plan_reboot"),
+    "group": ("migrator.cli.plan_reboot", "plan_group"),
     "rebalance": ("migrator.cli.planning_balance", "plan_rebalance"),
     "consolidate": ("migrator.cli.planning_balance", "plan_consolidate"),
     "move": ("migrator.cli.planning_moves", "plan_move"),
@@ -54,7 +55,7 @@ def plan_drain(ctx: click.Context, /, nodes: tuple[str, ...], cordoned: bool, **
     from migrator.errors import BadInput
 
     cluster, notes = facts_asked(ctx, **given)
-    known_nodes(cluster, nodes)
+    known_nodes(cluster, nodes, given["gone"])
     marked = [node.name for node in cluster.nodes if node.cordon is not None] if cordoned else []
     if not nodes and not marked:
         raise BadInput("no node is cordoned" if cordoned else "which nodes? name them, or use --cordoned")
@@ -81,6 +82,7 @@ def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_j
     """Writes or prints a plan, or says why there is none; the exit code."""
     from dataclasses import replace
 
+    from migrator.cli.notes_text import print_notes
     from migrator.cli.plan_text import print_plan, summary
     from migrator.inventory import plan_file
     from migrator.model.plan import Refusal
@@ -94,6 +96,7 @@ def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_j
         print_json(plan_file.to_document(made))
     elif output is not None:
         click.echo(f"{output}: {summary(made)}")
+        print_notes(made.notes, err=True)
     else:
         print_plan(made)
     return 0

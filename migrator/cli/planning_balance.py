@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from migrator.cli.intents import facts_asked, planning, policy_asked
+from migrator.cli.numbers import FiniteRange
 from migrator.cli.planning import show
 
 ITERATIONS = 10_000
@@ -25,14 +26,14 @@ ITERATIONS = 10_000
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="S",
     help="End the search after this time instead; the plan notes the iterations that repeat it.",
 )
 @click.option(
     "--min-gain",
     "min_gain_percent",
-    type=click.FloatRange(0, 10_000),
+    type=FiniteRange(0, 10_000),
     default=5.0,
     show_default=True,
     metavar="PERCENT",

@@ -11,7 +11,7 @@ import click
 from migrator.cli.intents import facts_asked, planning, policy_asked
 from migrator.cli.plan import known_nodes
 from migrator.cli.planning import show
-from migrator.cli.shared import open_journal
+from migrator.cli.shared import not_over, open_journal
 from migrator.errors import quoted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def plan_move(ctx: click.Context, /, words: tuple[str, ...], node: str | None, *
     """Plan to move containers to the nodes that are named: CT --to NODE, or CT=NODE for each."""
     wishes = _wishes(words, node)
     cluster, notes = facts_asked(ctx, **given)
-    _known(cluster, wishes)
+    _known(cluster, wishes, given["gone"])
     intent = f"move {' '.join(f'{name}={wishes[name]}' for name in sorted(wishes))}"
     return show(_made(cluster, wishes, policy_asked(ctx, cluster, given), intent), notes, **given)
 
@@ -48,10 +48,11 @@ def plan_return(ctx: click.Context, /, what: str, **given: Any) -> int:
     from migrator.planner.moves import way_back
     from migrator.planner.returns import bring_back
 
+    not_over(given["output"], Path(what))
     intent, moves = _moved(ctx, what)
     cluster, notes = facts_asked(ctx, **given)
     wishes, left = way_back(cluster, moves)
-    known_nodes(cluster, tuple(wishes.values()))
+    known_nodes(cluster, tuple(wishes.values()), given["gone"])
     policy = policy_asked(ctx, cluster, given)
     return show(_made(cluster, wishes, policy, f"return {intent}", bring_back), (*left, *notes), **given)
 
@@ -109,11 +110,11 @@ def _wishes(words: tuple[str, ...], node: str | None) -> dict[str, str]:
     return wishes
 
 
-def _known(cluster: Cluster, wishes: dict[str, str]) -> None:
+def _known(cluster: Cluster, wishes: dict[str, str], gone: tuple[str, ...]) -> None:
     """Raises BadInput for a container or a node that is not there."""
     from migrator.errors import BadInput
 
-    known_nodes(cluster, tuple(wishes.values()))
+    known_nodes(cluster, tuple(wishes.values()), gone)
     there = {container.name for node in cluster.nodes for container in node.containers}
     for name in wishes:
         if name not in there:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from migrator.cli.signals import SIGNALS
-from migrator.errors import MigratorError
+from migrator.errors import BadInput, MigratorError
 from migrator.executor.cancel import under_way
 from migrator.executor.fleet import Fleet
 from migrator.inventory import cluster_file
@@ -39,6 +39,13 @@ def journal_path(ctx: click.Context) -> Path:
 
 def open_journal(ctx: click.Context) -> Journal:
     return Journal(journal_path(ctx))
+
+
+def not_over(output: Path | None, *read: Path | None) -> None:
+    """Raises BadInput where a file that is to be written is one of those that are read."""
+    for path in read:
+        if output is not None and path is not None and output.exists() and path.exists() and output.samefile(path):
+            raise BadInput(f"-o {output}: is the file that is read; name another")
 
 
 class _Stop:

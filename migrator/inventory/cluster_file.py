@@ -6,7 +6,6 @@ Read with line numbers, so that each mistake is one line naming file, line and f
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,16 +13,16 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput, quoted
+from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml
 from migrator.inventory.policy_file import PolicySection
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
-from migrator.model.rules import selected
+from migrator.model.rules import selected, selects
 from migrator.model.units import parse_bytes, parse_bytes_per_s
 from migrator.transport.ssh import SshAddress
 
 ENVIRONMENT = "MIGRATOR_CLUSTER"
 DEFAULT = "cluster.yaml"
-_NODE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
 
 def _parsed(parse: Any) -> AfterValidator:
@@ -92,7 +91,7 @@ class Overcommit(_Strict):
 
 
 class NodeEntry(_Strict):
-    name: Annotated[str, Field(pattern=_NODE_NAME)]
+    name: Annotated[str, Field(pattern=NODE_NAME)]
     address: Host | None = None
     migration_address: Host | None = None
     ssh: Ssh = Ssh()
@@ -111,7 +110,7 @@ class NodeEntry(_Strict):
 class LinkEntry(_Strict):
     """A link that nodes share on their way to all others; `nodes` are names or labels, KEY=VALUE."""
 
-    name: Annotated[str, Field(pattern=_NODE_NAME)]
+    name: Annotated[str, Field(pattern=NODE_NAME)]
     nodes: Annotated[list[Line], Field(min_length=1)]
     speed: LinkSpeed = LinkSpeed()
     moves: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -191,83 +190,24 @@ def load(path: Path) -> ClusterFile:
 
 def parse(text: str, source: str) -> ClusterFile:
     """Checks the text of a cluster file; `source` names it in errors."""
-    try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        _refuse_repeated_keys(root, source)
-        raw = loader.construct_document(root) if root is not None else None
-        repr(raw)  # which a number of thousands of digits does not survive
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadInput(f"{source}:{line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of thousands of digits, a list in itself
-        raise BadInput(f"{source}: not YAML: {str(error).splitlines()[0]}") from error
+    raw, root = read_yaml(text, source)
     if not isinstance(raw, dict):
         raise BadInput(f"{source}:1: a cluster file is a mapping with 'nodes'")
     try:
         cluster = ClusterFile.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        location = [part for part in first["loc"] if not _is_branch(part)]
-        field = ".".join(str(part) for part in location) or "file"
-        raise BadInput(f"{source}:{_line_of(root, location)}: {field}: {_plain(first)}") from error
+        location, wrong = first_wrong(error)
+        raise BadInput(f"{source}:{line_of(root, location)}: {field(location)}: {wrong}") from error
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
     return cluster
-
-
-def _is_branch(part: object) -> bool:
-    """Whether a part of an error's location names a branch of a union, which is nothing in the file."""
-    return isinstance(part, str) and (part in ("int", "str", "float") or "[" in part)
-
-
-def _plain(error: Any) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        return "there is no such key"
-    if error["type"] == "missing":
-        return "is missing"
-    shown = repr(error["input"])
-    return message if shown in message or len(shown) > 60 else f"{message}, not {shown}"
-
-
-def _line_of(root: yaml.Node | None, location: list[Any]) -> int:
-    """The line (from 1) of the field, or of the innermost thing around it that is there."""
-    node, line = root, 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
-            if not pairs:
-                continue  # a rule's kind, which stands for the rule itself, or what is not there
-            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[Hashable] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise BadInput(f"{source}:{key.start_mark.line + 1}: a key is one word")
-            if key.value in seen:
-                raise BadInput(f"{source}:{key.start_mark.line + 1}: {key.value}: is there twice")
-            seen.add(key.value)
-            _refuse_repeated_keys(value, source)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, source)
 
 
 def _refuse_repeats(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
     names: dict[str, int] = {}
     addresses: dict[tuple[str, int | None], str] = {}
     for index, node in enumerate(cluster.nodes):
-        line = _line_of(root, ["nodes", index])
+        line = line_of(root, ["nodes", index])
         if node.name in names:
             raise BadInput(f"{source}:{line}: nodes.{index}.name: {node.name!r} is the name of two nodes")
         names[node.name] = index
@@ -281,12 +221,13 @@ def _refuse_repeats(cluster: ClusterFile, root: yaml.Node | None, source: str) -
 def _refuse_tangles(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
     """Refuses shared links that mean no node, or are no tree."""
     links = cluster.shared_links()
-    for index, link in enumerate(links):
+    for index in range(len(links)):
         wrong = tangled(links[: index + 1])
-        if not link.nodes:
-            wrong = f"no node is {' or '.join(cluster.links[index].nodes)}"
+        for selector in cluster.links[index].nodes:
+            if not any(selects(selector, node.name, node.labels) for node in cluster.nodes):
+                wrong = f"no node is {selector}"
         if wrong:
-            raise BadInput(f"{source}:{_line_of(root, ['links', index])}: links.{index}: {wrong}")
+            raise BadInput(f"{source}:{line_of(root, ['links', index])}: links.{index}: {wrong}")
 
 
 def _some(nodes: list[NodeEntry]) -> str:

@@ -136,7 +136,7 @@ def copied(fields: Sequence[str]) -> bool:
 
 def size_mib(word: str, where: str) -> int:
     """A size as the file has it."""
-    if not word.isascii() or not word.isdigit() or len(word) > 12:
+    if not word.isascii() or not word.isdigit() or len(word) > 9:  # a PiB
         raise BadInput(f"{where}: {word!r} is no number")
     return int(word)
 

@@ -27,8 +27,12 @@ def container_name(text: str, where: str) -> str:
     return name
 
 
+def is_node_name(text: str) -> bool:
+    return bool(_NODE.fullmatch(text))
+
+
 def node_name(text: str, where: str) -> str:
-    if not _NODE.fullmatch(text):
+    if not is_node_name(text):
         raise BadInput(f"{where}: {text!r} cannot be the name of a node")
     return text
 

@@ -19,6 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of
 from migrator.inventory.files import read_text
 from migrator.inventory.policy_file import HeadroomFields, RuleEntry, WeightFields
 from migrator.model.container import NAME
@@ -34,7 +35,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=10_000)]
 Container = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 MoveName = Annotated[str, Field(pattern=rf"^{NAME.pattern}(#([2-9]|[1-9][0-9]{{1,3}}))?$")]
-Node = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Node = Annotated[str, Field(pattern=NODE_NAME)]
 
 
 def _is_start(text: str) -> str:
@@ -151,10 +152,19 @@ def policy_document(policy: PlanPolicy) -> dict[str, Any]:
 
 
 def integrity(document: dict[str, Any]) -> str:
-    """A digest of everything in the document but itself."""
+    """A digest of everything in the document but itself; whoever writes 15.0 as 15 has changed nothing."""
     content = {key: value for key, value in document.items() if key != INTEGRITY}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(_whole(content), sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+
+
+def _whole(value: Any) -> Any:
+    """The same JSON value with every number that is whole as an integer, as tools such as jq write them."""
+    if isinstance(value, dict):
+        return {key: _whole(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def dump(plan: Plan) -> str:
@@ -193,20 +203,29 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
     raw = _json(text, source)
     if not isinstance(raw, dict):
         raise BadInput(f"{source}:1: a plan file holds one object")
+    _refuse_other_kind(raw.get("kind"), source, kind)
     if raw.get("version") != VERSION:
         line = _line_of(text, ["version"])
         raise BadInput(f"{source}:{line}: version: is {raw.get('version')!r}, this program reads {VERSION}")
     try:
         document = kind.model_validate(raw)
     except ValidationError as error:
-        # a key written wrong is one that is missing and one too many: the second is the one to look at
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{source}:{_line_of(text, first['loc'])}: {field}: {_plain(first)}") from error
+        location, wrong = first_wrong(error)
+        raise BadInput(f"{source}:{_line_of(text, location)}: {field(location)}: {wrong}") from error
     if raw[INTEGRITY] != integrity(raw):
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
     return document
+
+
+def _refuse_other_kind(found: Any, source: str, kind: type[BaseModel]) -> None:
+    """Refuses a plan where groups of a reboot are wanted, and the other way round, with what to do."""
+    wanted = "reboot" if "kind" in kind.model_fields else None
+    if found == "reboot" != wanted:
+        take = "migrator plan group FILE N -o PLAN"
+        raise BadInput(f"{source}: holds the groups of a reboot, each with a plan of its own: take one out with {take}")
+    if wanted is not None and found is None:
+        raise BadInput(f"{source}: is not a file of reboot groups, which migrator plan reboot -o FILE writes")
 
 
 def _json(text: str, source: str) -> Any:
@@ -224,31 +243,12 @@ def _json(text: str, source: str) -> Any:
         raise BadInput(f"{source}: not a plan: {error}") from error
 
 
-def _plain(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "there is no such key"
-    if error["type"] == "missing":
-        return "is missing"
-    shown = repr(error["input"])
-    return f"{error['msg']}, not {shown}" if len(shown) <= 60 else str(error["msg"])
-
-
 def _line_of(text: str, location: Sequence[int | str]) -> int:
-    """The line (from 1) of a field, or of the innermost thing around it that is there. JSON is YAML, with marks."""
+    """The line (from 1) of a field. JSON is YAML, with marks."""
     try:
-        node, line = yaml.compose(text, Loader=yaml.SafeLoader), 1
+        return line_of(yaml.compose(text, Loader=yaml.SafeLoader), location)
     except (yaml.YAMLError, RecursionError):
         return 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == part), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
 
 
 def to_plan(document: PlanFields) -> Plan:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from migrator.errors import BadInput
+from migrator.inventory.documents import field, first_wrong, line_of, read_yaml, said
 from migrator.inventory.files import read_text
 from migrator.model.plan_policy import Headroom, Standing, Weights
 from migrator.model.rules import (
@@ -251,35 +251,28 @@ class _File(PolicySection):
 
 
 def load(path: Path) -> Standing:
-    """What the file says; BadInput names the file and the field that is wrong."""
+    """What the file says; BadInput names file, line and field of what is wrong."""
+    raw, root = read_yaml(read_text(path), str(path))
     try:
-        raw = yaml.safe_load(read_text(path))
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise BadInput(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from error
-    return _parsed({} if raw is None else raw, str(path), _File)
+        return _File.model_validate({} if raw is None else raw).value()
+    except ValidationError as error:
+        location, wrong = first_wrong(error)
+        raise BadInput(f"{path}:{line_of(root, location)}: {field(location)}: {wrong}") from error
 
 
 def of_document(raw: Any, source: str) -> Standing:
     """What a snapshot says that its cluster file said; `source` names it in errors."""
-    return _parsed(raw, source, PolicySection)
-
-
-def to_document(said: Standing) -> dict[str, Any]:
-    """The same as JSON values, which `of_document` reads."""
-    document: dict[str, Any] = said.said | {"rules": [asdict(rule) for rule in said.rules]}
-    if said.headroom is not None:
-        document["headroom"] = asdict(said.headroom)
-    if said.weights is not None:
-        document["weights"] = asdict(said.weights)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}
-
-
-def _parsed(raw: Any, source: str, kind: type[PolicySection]) -> Standing:
     try:
-        return kind.model_validate(raw).value()
+        return PolicySection.model_validate(raw).value()
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "it"
-        raise BadInput(f"{source}: {field}: {str(first['msg']).removeprefix('Value error, ')}") from error
+        raise BadInput(f"{source}: {said(error)}") from error
+
+
+def to_document(standing: Standing) -> dict[str, Any]:
+    """The same as JSON values, which `of_document` reads."""
+    document: dict[str, Any] = standing.said | {"rules": [asdict(rule) for rule in standing.rules]}
+    if standing.headroom is not None:
+        document["headroom"] = asdict(standing.headroom)
+    if standing.weights is not None:
+        document["weights"] = asdict(standing.weights)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}

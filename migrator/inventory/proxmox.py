@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.documents import field, first_wrong
 from migrator.inventory.imported import container_facts, container_name, node_facts, node_name
 from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources
 from migrator.model.plan_policy import ANTI_AFFINITY
@@ -89,9 +90,8 @@ def _items(text: str, source: str) -> list[_Node | _Guest]:
         try:
             found.append(_ITEM.validate_python(item))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"][1:])
-            raise BadInput(f"{source}: item {number}: {field}: {first['msg']}") from error
+            location, wrong = first_wrong(error)
+            raise BadInput(f"{source}: item {number}: {field(location[1:])}: {wrong}") from error
     return found
 
 

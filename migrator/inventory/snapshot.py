@@ -1,4 +1,8 @@
-"""Snapshots: a cluster's facts in a file, to plan and to check with no node in reach."""
+"""Snapshots: a cluster's facts in a file, to plan and to check with no node in reach.
+
+`digest` is over the facts as they are written, or with those that an older file lacks as they are without a word. Who
+makes facts by another program, or changes some to try something, leaves it out.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
+from migrator.inventory.documents import said
 from migrator.inventory.files import read_text
-from migrator.model.container import fault
+from migrator.inventory.possible import impossible
 from migrator.model.facts import Cluster
 from migrator.model.links import tangled
 from migrator.model.plan_policy import Standing
@@ -24,7 +29,11 @@ _CLUSTER = TypeAdapter(Cluster)
 
 def digest(cluster: Cluster) -> str:
     """Names a snapshot by its content: equal facts, equal digest."""
-    canonical = json.dumps(_dumped(cluster), sort_keys=True, separators=(",", ":"))
+    return _digest(_dumped(cluster))
+
+
+def _digest(facts: Any) -> str:
+    canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
@@ -61,17 +70,17 @@ def load(path: Path) -> Cluster:
     if not isinstance(raw, dict) or raw.get("version") != VERSION:
         raise BadInput(f"{path}: not a snapshot of version {VERSION}")
     facts = raw.get("cluster")
-    said = facts.pop("policy", {}) if isinstance(facts, dict) else {}
+    written = _digest(facts)
+    policy = facts.pop("policy", {}) if isinstance(facts, dict) else {}
     try:
-        cluster = replace(_CLUSTER.validate_python(facts), policy=policy_file.of_document(said, f"{path}: policy"))
+        cluster = replace(_CLUSTER.validate_python(facts), policy=policy_file.of_document(policy, f"{path}: policy"))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise BadInput(f"{path}: {field}: {first['msg']}") from error
+        raise BadInput(f"{path}: {said(error)}") from error
     if wrong := tangled(cluster.links):
         raise BadInput(f"{path}: links: {wrong}")
-    for node in cluster.nodes:
-        for found in node.containers:
-            if found.descriptor is not None and (wrong := fault(found.descriptor)):
-                raise BadInput(f"{path}: container {found.name!r} on {node.name!r}: its {wrong} is not possible")
+    if wrong := impossible(cluster):
+        raise BadInput(f"{path}: {wrong}")
+    if "digest" in raw and raw["digest"] not in (written, digest(cluster)):
+        what_to_do = "probe again, or take digest out if they are meant to be changed"
+        raise BadInput(f"{path}: digest: does not match: the facts were edited after they were saved; {what_to_do}")
     return cluster

@@ -7,6 +7,7 @@ import re
 from migrator.errors import quoted
 
 BYTES_MAX = 2**50  # a node adds several of them up in 64 bits
+BYTES_PER_S_MAX = 10**14 // 8  # 100 Tbit/s, which no cable carries
 DIGITS_MAX = 30  # no size has so many, and a float that overflows is no number any more
 _BINARY = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
@@ -30,7 +31,10 @@ def parse_bytes_per_s(text: str) -> int:
     match = _RATE.fullmatch(text.strip())
     if not match or len(match[1]) > DIGITS_MAX:
         raise ValueError(f"not a link speed: {quoted(str(text))} (write 1Gbit or 200Mbit)")
-    return int(float(match[1]) * _DECIMAL[match[2].lower()] / 8)
+    rate = int(float(match[1]) * _DECIMAL[match[2].lower()] / 8)
+    if not 0 < rate <= BYTES_PER_S_MAX:
+        raise ValueError(f"not a speed that a link has: {quoted(str(text))} (write 1Gbit or 200Mbit)")
+    return rate
 
 
 def format_bytes(count: float) -> str:

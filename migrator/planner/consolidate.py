@@ -197,6 +197,8 @@ class _Fleet:
 
     def least(self) -> str:
         """The number of nodes that any answer needs, by the resource that asks for the most, in words."""
+        if not self.nodes:
+            return "none is open"
         held = np.sum([row(Load(node.reserved))[:3] for node in self.nodes], axis=0)
         whole = np.sort(self.nothing.after.whole, axis=0)[::-1].cumsum(axis=0)
         least = [int(np.searchsorted(whole[:, column], held[column])) + 1 for column in range(3) if held[column]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
+from migrator.inventory.documents import said
 from migrator.inventory.files import read_text
 from migrator.sim.laws import Law
 from migrator.sim.loop import VirtualLoop
@@ -129,6 +130,4 @@ def load_scenario(path: Path) -> Scenario:
     try:
         return _SCENARIO.validate_json(read_text(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "not a scenario"
-        raise BadInput(f"{path}: {where}: {first['msg']}") from error
+        raise BadInput(f"{path}: not a scenario: {said(error)}") from error

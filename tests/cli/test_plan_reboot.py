@@ -40,7 +40,8 @@ def test_the_printed_groups_of_an_example_are_the_golden_text(migrator):
 
 def test_the_groups_of_an_example_are_the_golden_file_and_hold_on_its_snapshot(migrator, tmp_path):
     code, out, err = migrator(*GOLDEN, "-o", tmp_path / "x.json")
-    assert (code, err) == (0, "")
+    notes = [line for line in (PLANS / "reboot-r1.txt").read_text().splitlines() if line.startswith("note: ")]
+    assert (code, err.splitlines()) == (0, notes)
     assert out.startswith(f"{tmp_path / 'x.json'}: reboot rack=r1: 2 groups of 4 nodes, fewer cannot do; ")
     assert (tmp_path / "x.json").read_bytes() == (PLANS / "reboot-r1.json").read_bytes()
     loaded, facts = reboot_file.load(PLANS / "reboot-r1.json"), snapshot.load(RACK)
@@ -61,6 +62,35 @@ def test_the_plan_of_a_group_taken_out_of_the_document_passes_check(migrator, ha
         assert (code, "holds: reboot --all, group" in said) == (0, True)
 
 
+def test_a_group_is_taken_out_and_is_a_plan_file_that_every_command_takes(migrator, half_full, tmp_path):
+    reboots, plan = tmp_path / "reboot.json", tmp_path / "group.json"
+    migrator("plan", "reboot", "--all", "--snapshot", half_full, "-o", reboots)
+    code, out, err = migrator("plan", "group", reboots, 2, "-o", plan)
+    assert (code, err) == (0, "")
+    assert plan_file.load(plan) == reboot_file.load(reboots).groups[1]
+    assert migrator("check", plan, "--snapshot", half_full)[0] == 0
+    for words, said in (((reboots, 9), "there is no group 9: it has 2"), ((plan, 1), "is not a file of reboot groups")):
+        code, out, err = migrator("plan", "group", *words)
+        assert (code, out, said in one_line(err)) == (2, "", True)
+    assert migrator("plan", "group", reboots, 1, "-o", reboots)[0] == 2
+
+
+def test_a_file_of_groups_given_for_a_plan_says_how_to_take_one_out(migrator, half_full, tmp_path):
+    reboots = tmp_path / "reboot.json"
+    migrator("plan", "reboot", "--all", "--snapshot", half_full, "-o", reboots)
+    for words in (
+        ("check", reboots),
+        ("apply", reboots),
+        ("plan", "show", reboots),
+        ("plan", "return", reboots),
+        ("explain", reboots, "c0"),
+        ("export", "ganeti", reboots, "--of", half_full, "-o", tmp_path / "x"),
+    ):
+        code, out, err = migrator(*words)
+        assert (code, out) == (2, "")
+        assert "take one out with migrator plan group FILE N -o PLAN" in one_line(err)
+
+
 def test_all_nodes_or_those_with_a_label_and_never_both(migrator, half_full):
     words = ("plan", "reboot", "--snapshot", half_full)
     nodes = [g["nodes"] for g in json.loads(migrator(*words, "--label", "rack=a", "--json")[1])["groups"]]
@@ -75,7 +105,9 @@ def test_a_node_that_is_refused_is_exit_3_and_the_other_groups_are_shown_and_wri
     words = ("plan", "reboot", "--all", "--snapshot", one_silent)
     code, out, err = migrator(*words, "-o", tmp_path / "x.json")
     assert code == 3
-    assert "1 of 3 nodes cannot be emptied (n3): drain n3: n3: no answer: no route" in one_line(err)
+    *notes, wrong = err.splitlines()
+    assert notes == ["note: n3 did not answer and is left out", "note: n2 holds no container already"]
+    assert wrong.endswith("1 of 3 nodes cannot be emptied (n3): drain n3: n3: no answer: no route")
     assert "n3       -          n3    no answer: no route" in out
     assert [plan.empties for plan in reboot_file.load(tmp_path / "x.json").groups] == [("n1",), ("n2",)]
     code, out, err = migrator(*words, "--json")

@@ -177,7 +177,7 @@ def test_a_proxmox_node_that_is_not_online_is_left_out_and_says_why():
     [
         ([], "no node is in it"),
         (7, "not a list of cluster resources"),
-        ([{"type": "lxc", "node": "pve1"}], "item 1: vmid: Field required"),
+        ([{"type": "lxc", "node": "pve1"}], "item 1: vmid: is missing"),
         ([{"type": "node", "node": "pve1", "maxmem": -1}], "item 1: maxmem"),
         ([*PROXMOX, {"type": "lxc", "vmid": 7, "node": "pve9"}], "no node 'pve9' is there, and lxc-7 is on it"),
     ],

@@ -69,13 +69,20 @@ def test_another_layout_of_the_same_content_is_the_same_plan():
     assert plan_file.parse(json.dumps(json.loads(plan_file.dump(plan()))), "x.json") == plan()
 
 
+def test_whole_numbers_may_be_written_without_a_point_as_jq_does():
+    text = plan_file.dump(plan())
+    assert '"blackout_s_max": 15.0' in text
+    assert plan_file.parse(text.replace('"blackout_s_max": 15.0', '"blackout_s_max": 15'), "x.json") == plan()
+    assert "edited after planning" in edited('"blackout_s_max": 15.0', '"blackout_s_max": 16')
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
         ('"target": "n2"', '"tarket": "n2"', "moves.0.tarket: there is no such key"),
         ('"target": "n2"', '"target": "n2", "more": 1', "moves.0.more: there is no such key"),
         (',\n   "target": "n2"', "", "moves.0.target: is missing"),
-        ('"target": "n2"', '"target": 7', "moves.0.target: Input should be a valid string, not 7"),
+        ('"target": "n2"', '"target": 7', "moves.0.target: is to be text, not 7"),
         ('"target": "n2"', '"target": "n2; reboot"', "moves.0.target: "),
         ('"container": "a"', '"container": "../a"', "moves.0.container: "),
         ('"generation": 2', '"generation": -2', "moves.0.generation: "),

@@ -83,46 +83,46 @@ def test_resources_are_weighed_and_those_that_are_not_named_count_once(tmp_path:
     path.write_text("weights: {cpu: 16, containers: 0}")
     assert policy_file.load(path) == Standing(weights=Weights(cpu=16.0, containers=0.0))
     path.write_text("weights: {cpu: -1}")
-    with pytest.raises(BadInput, match=r"weights.cpu: Input should be greater than or equal to 0"):
+    with pytest.raises(BadInput, match=r"weights.cpu: is to be at least 0, not -1"):
         policy_file.load(path)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("rule: pin", "rule: glue", "rules.2: Input tag 'glue'"),
-        ("at_most: 2", "at_most: 0", "rules.3.spread.at_most"),
-        ("[n1, rack=r2]", "[]", "rules.0.ban.nodes"),
-        ("headroom_percent: 10", "head_room: 10", "head_room: Extra inputs are not permitted"),
-        ("disk: 20", "disk: 99", "headroom.disk: Input should be less than or equal to 90"),
-        ("disk: 20", "inodes: 20", "headroom.inodes: Extra inputs are not permitted"),
-        ("app=licensed", "'-x=y'", "rules.2.pin.containers"),
+        ("rule: pin", "rule: glue", "rule 3: there is no 'glue'; there are 'ban', 'fence'"),
+        ("at_most: 2", "at_most: 0", "rule 4 (spread): at_most: is to be at least 1, not 0"),
+        ("[n1, rack=r2]", "[]", "rule 1 (ban): nodes: is to have at least 1 in it"),
+        ("headroom_percent: 10", "head_room: 10", "y.yaml:2: head_room: there is no such key"),
+        ("disk: 20", "disk: 99", "y.yaml:3: headroom.disk: is to be at most 90, not 99"),
+        ("disk: 20", "inodes: 20", "headroom.inodes: there is no such key"),
+        ("app=licensed", "'-x=y'", "rule 3 (pin): containers: holds what is not possible there, not"),
         ("rules:", "rules: [", "not YAML"),
-        ("weight: 2", "weight: 0", "rules.6.spread.weight"),
-        ("weight: 2", "weight: .nan", "rules.6.spread.weight"),
-        ("soft: true, weight: 2", "weight: 2", "rules.6.spread: a weight is for a rule with soft: true"),
-        ("[memory]", "[ram]", "rules.7.survive-node-loss.resources.0"),
+        ("weight: 2", "weight: 0", "y.yaml:12: rule 7 (spread): weight: is to be"),
+        ("weight: 2", "weight: .nan", "y.yaml:12: rule 7 (spread): weight: is to be"),
+        ("soft: true, weight: 2", "weight: 2", "rule 7 (spread): a weight is for a rule with soft: true"),
+        ("[memory]", "[ram]", "rule 8 (survive-node-loss): resources.0: is to be 'cpu', 'memory' or 'disk', not 'ram'"),
         (
             "label: app, at_most: 1",
             "label: app, at_most: 1, soft: true",
-            "rules.8.disruption-budget: it costs nothing but time",
+            "rule 9 (disruption-budget): it costs nothing but time",
         ),
-        ("level: 10", "level: -1", "rules.9.priority.level"),
+        ("level: 10", "level: -1", "rule 10 (priority): level"),
         (
             "zone: Europe/Berlin",
             "zone: Europe/Atlantis",
-            "rules.10.window.zone: there is no time zone 'Europe/Atlantis'",
+            "rule 11 (window): zone: there is no time zone 'Europe/Atlantis'",
         ),
-        ("mon-fri 22", "mon-fri 25", "rules.10.window.open.0: 'mon-fri 25:00-04:00': the hours of a window"),
-        ("at_least: 3", "at_least: 1", "rules.11.spread.at_least: Input should be greater than or equal to 2"),
+        ("mon-fri 22", "mon-fri 25", "rule 11 (window): open.0: 'mon-fri 25:00-04:00': the hours of a window"),
+        ("at_least: 3", "at_least: 1", "rule 12 (spread): at_least: is to be at least 2, not 1"),
         (
             "at_least: 3",
             "at_least: 3, at_most: 2",
-            "rules.11.spread: give at_most (containers in one domain) or",
+            "rule 12 (spread): give at_most (containers in one domain) or",
         ),
-        (", at_least: 3", "", "rules.11.spread: give at_most"),
-        ("label: tier", "tier: x", "rules.5.affinity.label"),
-        ("rule: pin,", "rule: pin, continuous: false,", "rules.2.pin.continuous: Extra inputs are not permitted"),
+        (", at_least: 3", "", "rule 12 (spread): give at_most"),
+        ("label: tier", "tier: x", "rule 6 (affinity): "),
+        ("rule: pin,", "rule: pin, continuous: false,", "y.yaml:8: rule 3 (pin): continuous: there is no such key"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, said: str):
@@ -133,6 +133,28 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, old: str, new: str, s
     assert said in str(caught.value)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "rules: [{rule: pin, containers: a}]\nrules: [{rule: pin, containers: b}]\n",
+            "y.yaml:2: rules: is there twice",
+        ),
+        ("rules:\n- {rule: pin, containers: a,\n   containers: b}\n", "y.yaml:3: containers: is there twice"),
+        ("- a\n", "y.yaml:1: the file: is to be a mapping"),
+        ("text", "y.yaml:1: the file: is to be a mapping"),
+        ("rules: [pin]\n", "y.yaml:1: rule 1: is to be a mapping"),
+        ("rules: [{containers: a}]\n", "y.yaml:1: rule 1: 'rule' is missing"),
+    ],
+)
+def test_a_key_that_is_there_twice_or_no_mapping_is_refused_with_its_line(tmp_path: Path, text: str, said: str):
+    path = tmp_path / "policy.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        policy_file.load(path)
+    assert said in str(caught.value)
 
 
 def test_what_was_said_comes_back_from_a_document(tmp_path: Path):

@@ -60,15 +60,15 @@ def test_totals_that_are_not_those_of_the_plan_are_refused():
     [
         ("[]", "holds one object"),
         ("{", "not JSON"),
-        ('{"version": 2}', "version: is 2, this program reads 1"),
-        ('{"version": 1}', "is missing"),
+        ('{"version": 2, "kind": "reboot"}', "version: is 2, this program reads 1"),
+        ('{"version": 1, "kind": "reboot"}', "is missing"),
     ],
 )
 def test_what_is_no_such_file_is_refused_in_one_line(text: str, said: str):
     assert said in refusal_of(text)
 
 
-def test_a_plan_file_is_no_file_of_groups_and_the_other_way_round():
-    assert "no such key" in refusal_of(plan_file.dump(made().groups[0]))
-    with pytest.raises(BadInput, match="no such key"):
+def test_a_plan_file_is_no_file_of_groups_and_the_other_way_round_and_each_says_what_to_do():
+    assert refusal_of(plan_file.dump(made().groups[0])).startswith("x.json: is not a file of reboot groups, which")
+    with pytest.raises(BadInput, match=r"x.json: holds the groups of a reboot.*migrator plan group"):
         plan_file.parse(reboot_file.dump(made()), "x.json")
