@@ -338,6 +338,8 @@ def test_a_time_that_is_none_is_one_line_and_a_time_window_is_planned_from_it(mi
     words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy, "--json")
     code, _, err = migrator(*words, "--start", "tonight")
     assert (code, "--start: 'tonight' is no time" in err) == (2, True)
+    code, _, err = migrator(*words, "--start", "9999-12-31T23:59")
+    assert (code, "--start: '9999-12-31T23:59' is no time" in err, err.count("\n")) == (2, True, 1)
     document = json.loads(migrator(*words, "--start", "2026-03-02T12:00+00:00")[1])
     assert document["policy"]["start"] == "2026-03-02T12:00:00+00:00"
     assert {m["container"]: m.get("start_s") for m in document["moves"]}["a"] == 36_000.0
