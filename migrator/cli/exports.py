@@ -41,6 +41,7 @@ def ganeti(plan_path: Path, original: Path, first: int | None, output: Path, as_
     from migrator.inventory import plan_file
     from migrator.inventory.files import read_text
     from migrator.inventory.ganeti_export import after_plan
+    from migrator.model.units import counted
 
     plan = plan_file.load(plan_path)
     plan = replace(plan, moves=plan.moves[:first])
@@ -48,4 +49,4 @@ def ganeti(plan_path: Path, original: Path, first: int | None, output: Path, as_
     if as_json:
         print_json({"file": str(output), "moves": len(plan.moves)})
         return
-    click.echo(f"{output}: {original} after {len(plan.moves)} moves")
+    click.echo(f"{output}: {original} after {counted(len(plan.moves), 'move')}")

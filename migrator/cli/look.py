@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 BAR_CELLS = 20
 TIMELINE_CELLS = 60
 ROWS_MAX = 40
+OTHERS_SHOWN = 5
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -72,28 +73,35 @@ def plan_show(
 @json_option
 @click.pass_context
 def explain(ctx: click.Context, plan_path: Path, container: str, snapshot: Path | None, as_json: bool) -> int:
-    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for."""
+    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for.
+
+    One of several moves, as in CONTAINER#2, stands for all moves of its container.
+    """
     from dataclasses import asdict
 
-    from migrator.errors import BadInput
+    from migrator.errors import BadInput, quoted
     from migrator.inventory import plan_file
     from migrator.planner.look import alternatives, spans
+    from migrator.planner.look_rules import rules_there, rules_told
 
     plan = plan_file.load(plan_path)
-    if container not in [move.container for move in plan.moves]:
+    if container not in (whose := {name: m.container for m in plan.moves for name in (m.container, m.name)}):
         stays = "; it is stopped and stays where it is" if container in plan.stays else ""
-        raise BadInput(f"{plan_path}: container {container} does not move in this plan{stays}")
+        raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan{stays}")
+    container = whose[container]
     cluster = _followed(facts(ctx, snapshot), plan)
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
+    rules = list(rules_told(cluster, plan, container))
     if as_json:
         *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
-        document: dict[str, Any] = {**last, "stop_overs": stops}
+        document: dict[str, Any] = {**last, "stop_overs": stops, "rules": rules}
         document |= {"balance": asdict(scores)} if scores else {}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
-    for line in _told(plan, container, when, others, scores):
+    there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
+    for line in [*_told(plan, container, when, scores, rules), *_elsewhere(others, there)]:
         click.echo(clean(line))
     return 0
 
@@ -147,12 +155,10 @@ def _told(
     plan: Plan,
     container: str,
     when: dict[str, When],
-    others: Sequence[Alternative],
     scores: Balanced | None,
+    rules: Sequence[str],
 ) -> list[str]:
     """The explanation, a line each."""
-    from migrator.cli.refusal_text import classes
-    from migrator.model.plan import Reason
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
@@ -166,7 +172,8 @@ def _told(
     lines = [
         f"{container}: {nodes}, of the plan: {plan.intent}",
         f"why it moves: {why}",
-        *([f"why there: {move.reason}"] if scores is None else _scores(move, scores)),
+        *([_chosen(move)] if scores is None else _scores(move, scores)),
+        *rules,
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
@@ -187,16 +194,30 @@ def _told(
     waited = [other.name for other in plan.moves if other.name not in own and own.intersection(other.waits_for)]
     if waited:
         lines.append(f"wait for it: {', '.join(waited)}")
-    fitting = [o for o in others if not o.lacks and o.node != move.target]
-    if fitting:
-        shown = ", ".join(f"{o.node} ({o.share:.0%} full by then)" for o in fitting[:5])
-        more = f" and {len(fitting) - 5} more" if len(fitting) > 5 else ""
-        lines.append(f"would fit too, least loaded first: {shown}{more}")
-    else:
-        lines.append("would fit nowhere else")
-    lacking = [Reason(o.lacks, o.node) for o in others if o.lacks]
-    lines += [f"not {reason}" for reason in classes(lacking)]
     return lines
+
+
+def _chosen(move: PlannedMove) -> str:
+    """Why a node was chosen; of a choice among several is said that some of the others had no place yet."""
+    when = ", when its place was chosen (large containers first)" if "full by then" in move.reason else ""
+    return f"why there{when}: {move.reason}"
+
+
+def _elsewhere(others: Sequence[Alternative], rules: dict[str, str]) -> list[str]:
+    """Where else the container could go beside all the others at the plan's end, and why not to the rest."""
+    from migrator.cli.refusal_text import classes
+    from migrator.model.plan import Reason
+
+    fitting = [o for o in others if not o.lacks]
+    if fitting:
+        broken = {node: f", but {names} would be broken" for node, names in rules.items() if names}
+        shown = ", ".join(f"{o.node} ({o.share:.0%} full{broken.get(o.node, '')})" for o in fitting[:OTHERS_SHOWN])
+        more = f" and {len(fitting) - OTHERS_SHOWN} more" if len(fitting) > OTHERS_SHOWN else ""
+        lines = [f"once all the others have moved it would fit too on, least loaded first: {shown}{more}"]
+    else:
+        lines = ["once all the others have moved it would fit nowhere else"]
+    lacking = [Reason(o.lacks, o.node) for o in others if o.lacks]
+    return lines + [f"not {reason}" for reason in classes(lacking)]
 
 
 def _rested(plan: Plan, leg: PlannedMove) -> str:
@@ -244,7 +265,7 @@ def _bar(share: float, cells: int = BAR_CELLS) -> str:
 def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None:
     """One line a move, from left to right as time goes; of a large plan one line a source."""
     from migrator.cli.plan_text import moment
-    from migrator.model.units import format_seconds
+    from migrator.model.units import counted, format_seconds
 
     whole_s = max((span.end_s for span in when.values()), default=0.0) or 1.0
     if plan.policy.start:
@@ -260,7 +281,7 @@ def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None
     for move in plan.moves:
         sources.setdefault(move.source, []).append(when[move.name])
     rows = [
-        (name, f"{len(spans)} moves", _track(spans, whole_s), *_ends(plan, *spans))
+        (name, counted(len(spans), "move"), _track(spans, whole_s), *_ends(plan, *spans))
         for name, spans in sorted(sources.items())[:ROWS_MAX]
     ]
     print_table(("SOURCE", "MOVES", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)

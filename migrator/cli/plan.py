@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from migrator.cli.output import fail, json_option, print_json
+from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.errors import quoted
 
@@ -71,10 +71,10 @@ def rules(command: F) -> F:
         ),
         click.option(
             "--waive",
-            type=click.IntRange(min=1),
             multiple=True,
-            metavar="NUMBER",
-            help="Without this rule, by the number that a refusal or a note tells; may be repeated.",
+            metavar="NUMBER|KEY",
+            help="Without this rule, by the number that a refusal or a note tells, or without keeping apart by this "
+            "label; may be repeated.",
         ),
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
@@ -96,12 +96,14 @@ def rules(command: F) -> F:
 def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: bool) -> int:
     """Replay a plan file against the facts, by code that shares nothing with the planner."""
     from migrator.checker.check import check as check_plan
+    from migrator.checker.standing import standing_notes
     from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
-    findings = check_plan(facts(ctx, snapshot), loaded, loaded.policy)
-    document = {"plan": str(plan_path), "findings": findings_json(findings)}
+    cluster = facts(ctx, snapshot)
+    findings, notes = check_plan(cluster, loaded, loaded.policy), list(standing_notes(cluster))
+    document = {"plan": str(plan_path), "findings": findings_json(findings), "notes": notes}
     if findings:
         if not as_json:
             print_findings(findings)
@@ -109,6 +111,8 @@ def check(ctx: click.Context, plan_path: Path, snapshot: Path | None, as_json: b
     if as_json:
         print_json(document)
     else:
+        for note in notes:
+            click.echo(clean(f"note: {note} already; the plan does not make it worse"))
         click.echo(f"{plan_path}: holds: {summary(loaded)}")
     return 0
 
@@ -201,7 +205,7 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
         name: value for name, value in asked.items() if value not in (None, ()) and value is not False
     }  # 0 is said
     if given.get("waive"):
-        said["rules"] = _waived(said["rules"], given["waive"])
+        said["rules"], said["anti_affinity"] = _waived(PlanPolicy(**said), given["waive"])
     said.pop("start", None)
     if given.get("start") is not None or any(isinstance(rule, Window) for rule in said.get("rules", ())):
         said["start"] = _start(given.get("start"))
@@ -210,15 +214,25 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
     return PlanPolicy(**said)
 
 
-def _waived(rules: tuple[Rule, ...], numbers: tuple[int, ...]) -> tuple[Rule, ...]:
-    """The rules without those of these numbers, counted from 1."""
+def _waived(policy: PlanPolicy, words: tuple[str, ...]) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
+    """The rules without those of these numbers, counted from 1, and the labels of anti-affinity without these."""
     from migrator.errors import BadInput
 
-    for number in numbers:
-        if number > len(rules):
-            count = f"there are {len(rules)} rules" if len(rules) > 1 else f"there is {len(rules) or 'no'} rule"
-            raise BadInput(f"--waive: there is no rule {number}; {count}")
-    return tuple(rule for number, rule in enumerate(rules, 1) if number not in numbers)
+    count, numbers = len(policy.rules), set()
+    for word in words:
+        if word in policy.anti_affinity:
+            continue
+        if not (word.isascii() and word.isdigit()):
+            keys = ", ".join(policy.anti_affinity) or "none"
+            raise BadInput(
+                f"--waive: {quoted(word)} is no number of a rule, and no label that keeps containers apart ({keys})"
+            )
+        if len(word) > 9 or not 1 <= int(word) <= count:
+            there = f"there are {count} rules" if count > 1 else f"there is {count or 'no'} rule"
+            raise BadInput(f"--waive: there is no rule {word[:9]}; {there}")
+        numbers.add(int(word))
+    rest = tuple(rule for number, rule in enumerate(policy.rules, 1) if number not in numbers)
+    return rest, tuple(key for key in policy.anti_affinity if key not in words)
 
 
 def _start(text: str | None) -> str:

@@ -12,7 +12,7 @@ from migrator.checker.findings import Finding
 from migrator.cli.output import clean, print_table
 from migrator.inventory.plan_file import integrity, to_document
 from migrator.model.plan import Plan, Reason, Refusal
-from migrator.model.units import format_bytes, format_seconds
+from migrator.model.units import counted, format_bytes, format_seconds
 
 
 def print_plan(plan: Plan) -> None:
@@ -45,7 +45,7 @@ def summary(plan: Plan) -> str:
     """One line: what, how much, how long."""
     total = sum(move.estimate.bytes for move in plan.moves)
     return clean(
-        f"{plan.intent}: {_count(len(plan.moves), 'move')}, {format_bytes(total)}, about "
+        f"{plan.intent}: {counted(len(plan.moves), 'move')}, {format_bytes(total)}, about "
         f"{format_seconds(plan.makespan_s)} (the busiest link alone needs {format_seconds(plan.makespan_bound_s)})"
     )
 
@@ -100,11 +100,7 @@ def findings_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 
 def findings_line(plan: Plan, findings: Sequence[Finding]) -> str:
-    return f"{plan.intent}: {_count(len(findings), 'finding')}: {_some([f.text for f in findings])}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    return f"{plan.intent}: {counted(len(findings), 'finding')}: {_some([f.text for f in findings])}"
 
 
 def _some(words: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from migrator.model.facts import Cluster
     from migrator.model.plan import Plan, Refusal
     from migrator.model.plan_policy import PlanPolicy
+
+    Make = Callable[[Cluster, Mapping[str, str], str, PlanPolicy, str], Plan | Refusal]
 
 
 @click.command("move")
@@ -44,23 +46,27 @@ def plan_return(ctx: click.Context, /, what: str, **given: Any) -> int:
     RUN may be the begin of an id, as in migrator show.
     """
     from migrator.planner.moves import way_back
+    from migrator.planner.returns import bring_back
 
     intent, moves = _moved(ctx, what)
     cluster, notes = facts_asked(ctx, **given)
     wishes, left = way_back(cluster, moves)
     known_nodes(cluster, tuple(wishes.values()))
-    return show(_made(cluster, wishes, policy_asked(ctx, cluster, given), f"return {intent}"), (*left, *notes), **given)
+    policy = policy_asked(ctx, cluster, given)
+    return show(_made(cluster, wishes, policy, f"return {intent}", bring_back), (*left, *notes), **given)
 
 
-def _made(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy, intent: str) -> Plan | Refusal:
-    """A plan of these moves; a refusal with what would help."""
+def _made(
+    cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy, intent: str, first: Make | None = None
+) -> Plan | Refusal:
+    """A plan of these moves, by `first` if it is given; a refusal with what would help."""
     from migrator.inventory.snapshot import digest
     from migrator.planner.moves import move
     from migrator.planner.remedies import helped
 
     known = digest(cluster)
     return helped(
-        move(cluster, wishes, known, policy, intent),
+        (first or move)(cluster, wishes, known, policy, intent),
         cluster,
         policy,
         lambda facts, rules: move(facts, wishes, known, rules, intent),

@@ -18,6 +18,7 @@ from migrator.model.units import parse_bytes
 
 CLASS_MIN = 4  # so many nodes with one reason are told as a class
 _AMOUNT = re.compile(r"\d+(?:\.\d+)?( (?:B|KiB|MiB|GiB|TiB|s)\b)?")
+_SAID = re.compile(r"(?<![\w.-])" + _AMOUNT.pattern + r"(?![\w-])")  # not a number within a name
 
 
 def print_refusal(refusal: Refusal) -> None:
@@ -35,6 +36,9 @@ def print_refusal(refusal: Refusal) -> None:
             alike[stuck.change].append(stuck.container)
     for change, names in alike.items():
         click.echo(f"{_names(names)} could move {change}")
+    if len(alike) > 1:
+        whole = f"all could move {refusal.change}" if refusal.change else "no one change was found to do for all"
+        click.echo(f"each of these is a change by itself, for its own line; {whole}")
 
 
 def refusal_line(refusal: Refusal) -> str:
@@ -61,13 +65,20 @@ def classes(reasons: Sequence[Reason]) -> Iterator[Reason]:
         least = min(members, key=lambda reason: _amount(reason.text))
         names = ", ".join(reason.node for reason in members[:2])
         same = all(reason.text == least.text for reason in members)
-        text = least.text if same else f"{least.text} (that is {least.node}, which lacks least)"
+        text = least.text if same else f"{least.text} (that is {least.node}, {_of_them(members)})"
         yield Reason(text, f"{len(members)} nodes ({names} ...)")
+
+
+def _of_them(members: Sequence[Reason]) -> str:
+    """How one reason of a class stands to the others, which differ from it in amounts, or only in names."""
+    if any(" short" in reason.text for reason in members):
+        return "which lacks least"
+    return "the least of them" if len({_amount(reason.text) for reason in members}) > 1 else "and the others are alike"
 
 
 def _amount(text: str) -> float:
     """The first amount in a text, to compare texts that differ in it alone."""
-    match = _AMOUNT.search(text)
+    match = _SAID.search(text)
     if match is None:
         return 0.0
     number, _, unit = match[0].partition(" ")

@@ -15,6 +15,7 @@ from migrator.errors import BadInput
 from migrator.inventory.imported import container_facts, container_name, node_facts, node_name
 from migrator.model.facts import Cluster, ContainerFacts, Link, Resources
 from migrator.model.plan_policy import ANTI_AFFINITY
+from migrator.model.units import counted
 
 MIB = 1 << 20
 EXCLUSION = "htools:iextags:"
@@ -85,7 +86,7 @@ def _rows(lines: Lines, source: str, fields_min: int) -> list[tuple[str, list[st
     for number, line in lines:
         fields = line.split("|")
         if len(fields) < fields_min:
-            raise BadInput(f"{source}:{number}: {len(fields)} fields, {fields_min} are wanted")
+            raise BadInput(f"{source}:{number}: {counted(len(fields), 'field')}, {fields_min} are wanted")
         rows.append((f"{source}:{number}", fields))
     return rows
 

@@ -121,10 +121,11 @@ class Stuck:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """There is no plan. `containers` are those that cannot move; `reasons` are against the intent as a whole, and
-    `change` what was seen to make the whole plan possible.
+    `change` what was seen to make the whole plan possible. `room` is what one node lacked for an order of the moves.
     """
 
     intent: str
     containers: tuple[Stuck, ...] = ()
     reasons: tuple[Reason, ...] = ()
     change: str = ""
+    room: Reason | None = None

@@ -43,9 +43,19 @@ def format_bytes(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A time as one reads it on a watch: 0.42 s, 12.3 s, 3 min 05 s."""
+    """A time as one reads it on a watch: 0.42 s, 12.3 s, 3 min 05 s, 2 h 05 min, 7 d 02 h."""
     if seconds < 10:
         return f"{seconds:.2f} s"
     if seconds < 120:
         return f"{seconds:.1f} s"
-    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    whole_s = int(seconds)
+    if whole_s < 3600:
+        return f"{whole_s // 60} min {whole_s % 60:02d} s"
+    if whole_s < 86_400:
+        return f"{whole_s // 3600} h {whole_s // 60 % 60:02d} min"
+    return f"{whole_s // 86_400} d {whole_s // 3600 % 24:02d} h"
+
+
+def counted(number: int, thing: str) -> str:
+    """So many of a thing: 1 move, 4 moves."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"

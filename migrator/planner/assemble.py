@@ -12,6 +12,7 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Rates
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
+from migrator.planner.room_notes import room_notes
 from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
 from migrator.planner.survival import survival_notes
@@ -32,7 +33,8 @@ def assemble(
 ) -> Plan:
     """A plan of these legs in this order, in which each has room once those before it have gone."""
     moved = {leg.mover.name: leg.target for leg in legs}  # of several legs the last
-    told = (*rule_notes(cluster.nodes, policy, moved), *survival_notes(cluster.nodes, policy, moved, empties))
+    told = (*room_notes(cluster.nodes, moved), *rule_notes(cluster.nodes, policy, moved))
+    told = (*told, *survival_notes(cluster.nodes, policy, moved, empties))
     graph = capacity_graph(cluster, policy)
     order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links)
     nodes = {node.name: node for node in cluster.nodes}

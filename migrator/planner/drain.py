@@ -96,7 +96,7 @@ def emptied(
         order, blocked = untangle(wanted, ground)
         if blocked:
             stuck = [_blocked(leg, order, room) for leg in sorted(blocked, key=lambda leg: leg.name)]
-            return Refusal(intent, tuple(stuck), no_order(order, blocked, ground))
+            return no_order(intent, stuck, order, blocked, ground)
     return assemble(
         cluster,
         order,

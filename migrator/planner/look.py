@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from migrator.model.facts import Cluster, NodeFacts, Resources
 from migrator.model.plan import Plan, PlannedMove
+from migrator.model.what_if import after
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.rulebook import Rulebook
@@ -90,17 +91,18 @@ def _as_told(move: PlannedMove, now_s: float) -> float:
 
 
 def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:
-    """Every other node as a goal for one container of the plan, the emptied ones left out."""
-    source = cluster.node(plan.move(container).source)
+    """Every node but its goal and those that are emptied as a goal for one container of the plan."""
+    way = plan.ways()[container]
+    source, goal = cluster.node(way[0].source), way[-1].target
     facts = source.container(container)
     if facts is None or facts.descriptor is None:
         return
     mover = Mover(facts, facts.descriptor, source)
-    others = end_state(cluster, replace(plan, moves=tuple(m for m in plan.moves if m.container != container)))
+    others = after(cluster, replace(plan, moves=tuple(m for m in plan.moves if m.container != container)))
     book = Rulebook(others.nodes, others.nodes, plan.policy)
     book.forget(mover)
     for index, node in enumerate(others.nodes):
-        if node.name == source.name or node.name in plan.empties:
+        if node.name in (source.name, goal, *plan.empties):
             continue
         reasons = barred(mover, node, machine_differences(source, node), plan.policy)
         if against := book.why_not(mover, index):

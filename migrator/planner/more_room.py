@@ -1,9 +1,10 @@
 """What would do: the least room more, on one node, with which moves that wait for each other would have an order.
 
 Theory. Of each container that cannot move it is asked what is missing where it goes, where it starts, and on each node
-that it could be put aside on; the least of these, as a share of its node, is granted first and the whole order tried
-again, and on that node a little more if it is not enough. What is told has been tried; that nothing less would do is
-not proved.
+that it could be put aside on; the least of these is granted first and the whole order tried again, and on that node a
+little more if it is not enough. Amounts of different resources are compared as parts of what a node has of them on
+average, so of one resource the smaller amount is less, however large the node is. What is told has been tried; that
+nothing less would do is not proved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from migrator.model.facts import NodeFacts, Resources
-from migrator.model.plan import Reason
+from migrator.model.plan import Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
 from migrator.planner.ordering import Leg
@@ -60,15 +61,26 @@ class Ask:
         sizes = zip((more.cpu_milli, more.memory_bytes, more.disk_bytes), policy.headrooms, strict=True)
         return Resources(*(-(-size * 100 // (100 - percent)) for size, percent in sizes))
 
-    def share(self, node: NodeFacts) -> float:
-        """The largest part of the node's capacity that is asked for."""
-        whole, limits, measured = node.capacity, self.more.limits, self.more.measured
+    def size(self, mean: Resources) -> float:
+        """The largest part that is asked for of what a node has on average."""
+        limits, measured = self.more.limits, self.more.measured
         pairs = [
-            (limits.cpu_milli, whole.cpu_milli),
-            (max(limits.memory_bytes, measured.memory_bytes), whole.memory_bytes),
-            (max(limits.disk_bytes, measured.disk_bytes), whole.disk_bytes),
+            (limits.cpu_milli, mean.cpu_milli),
+            (max(limits.memory_bytes, measured.memory_bytes), mean.memory_bytes),
+            (max(limits.disk_bytes, measured.disk_bytes), mean.disk_bytes),
         ]
         return max(more / max(1, all_of_it) for more, all_of_it in pairs)
+
+
+def mean_node(nodes: Sequence[NodeFacts]) -> Resources:
+    """What a node that answered has on average."""
+    there = [node.capacity for node in nodes if node.answered]
+    count = max(1, len(there))
+    return Resources(
+        sum(whole.cpu_milli for whole in there) // count,
+        sum(whole.memory_bytes for whole in there) // count,
+        sum(whole.disk_bytes for whole in there) // count,
+    )
 
 
 def _up(size: int) -> int:
@@ -82,7 +94,8 @@ def _up(size: int) -> int:
 
 def what_would_do(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) -> Ask | None:
     """The least room that was found to be enough; None if none on one node was."""
-    asks = _least(Scene(ground, order, blocked))
+    mean = mean_node(ground.cluster.nodes)
+    asks, best = _least(Scene(ground, order, blocked), mean), None
     for node in list(dict.fromkeys(ask.node for ask in asks))[:NODES_MAX]:
         more, wanted = Load(), asks
         for _ in range(TIMES_MAX):
@@ -90,22 +103,25 @@ def what_would_do(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) 
             if here is None:
                 break
             more = more + here.more
+            if best is not None and Ask(node, more).size(mean) >= best.size(mean):
+                break
             granted = replace(ground, rooms={**ground.rooms, node: ground.rooms[node] + more})
             gone, left = untangle(ground.legs, granted)
             if not left:
-                return Ask(node, more)
-            wanted = _least(Scene(granted, gone, left))
-    return None
+                best = Ask(node, more)
+                break
+            wanted = _least(Scene(granted, gone, left), mean)
+    return best
 
 
-def _least(scene: Scene) -> list[Ask]:
+def _least(scene: Scene, mean: Resources) -> list[Ask]:
     """What is missing, the least first."""
-    return sorted(
-        set(_asks(scene)), key=lambda ask: (ask.share(scene.ground.cluster.node(ask.node)), ask.node, str(ask.more))
-    )
+    return sorted(set(_asks(scene)), key=lambda ask: (ask.size(mean), ask.node, str(ask.more)))
 
 
-def no_order(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) -> tuple[Reason, ...]:
+def no_order(
+    intent: str, stuck: Sequence[Stuck], order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground
+) -> Refusal:
     """Why moves that are possible one by one are not together, and what would help."""
     short = tuple(_short_at_the_end(ground))
     ring = next(rings(Scene(ground, order, blocked)), None)
@@ -117,8 +133,10 @@ def no_order(order: Sequence[Leg], blocked: Sequence[Leg], ground: Ground) -> tu
         text = f"{told} wait for each other's room, and no node has room to put one of them aside"
     ask = what_would_do(order, blocked, ground)
     if ask is not None:
-        return (Reason(f"{text}; {ask.said(ground.policy)} would do"),)
-    return (Reason(f"{text}; more room on one node alone was not found to do"), *short)
+        said = f"with {ask.said(ground.policy)}"
+        room = Reason(said, ask.node, (ask.more.limits, ask.more.measured))
+        return Refusal(intent, tuple(stuck), (Reason(text),), said, room)
+    return Refusal(intent, tuple(stuck), (Reason(f"{text}; more room on one node alone was not found to do"), *short))
 
 
 def _short_at_the_end(ground: Ground) -> Iterator[Reason]:

@@ -59,7 +59,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     legs, blocked = untangle(asked, ground)
     if blocked:
         stuck = [_blocked(leg, cluster, policy) for leg in blocked]
-        return Refusal(intent, tuple(stuck), no_order(legs, blocked, ground))
+        return no_order(intent, stuck, legs, blocked, ground)
     unsafe = Watch(cluster.nodes, policy).worse({leg.mover.name: leg.target for leg in legs}, (), soft=False)
     if unsafe:
         return Refusal(intent, reasons=tuple(unsafe))
@@ -126,6 +126,8 @@ def _against(
     """Why the target cannot take it whatever the order, with what stays there and the others that come."""
     stays = _without(target, going)
     texts = list(barred(mover, stays, machine_differences(mover.source, target), policy))
+    if target.answered and target.cordon is not None:
+        texts = [f"{texts[0]}; take it off: migrator uncordon {target.name}"]
     for other in stays.containers:
         for group in set(groups_of(mover.descriptor, policy)) & set(groups_of(other.descriptor, policy)):
             texts.append(f"anti-affinity: {other.name} of group {'='.join(group)} is there")

@@ -24,7 +24,7 @@ from migrator.planner.movers import broken, company, free_movers, groups_of, ope
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
-from migrator.planner.rule_notes import cost
+from migrator.planner.rule_notes import cost, mended
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.survival import Watch
 from migrator.planner.windows import why_never
@@ -69,7 +69,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     return assemble(
         cluster,
         found.legs,
-        _reasons(nodes, found.legs, policy),
+        _reasons(cluster, nodes, found.legs, policy),
         policy,
         intent="rebalance",
         snapshot=snapshot,
@@ -163,31 +163,43 @@ def _changes(nodes: Sequence[NodeFacts], legs: Sequence[Leg]) -> Iterator[Change
         yield Change(amount, numbers[leg.source], numbers[leg.target])
 
 
-def _reasons(nodes: Sequence[NodeFacts], legs: Sequence[Leg], policy: PlanPolicy) -> dict[str, str]:
-    """For each move, in order: how full its two nodes are before and after, of the resource that it evens out most.
-
-    First of all comes a broken rule that it mends.
-    """
+def _reasons(cluster: Cluster, nodes: Sequence[NodeFacts], legs: Sequence[Leg], policy: PlanPolicy) -> dict[str, str]:
+    """For each move, in order: the broken rules that it mends, and how full its two nodes are before and after."""
     spread, reasons = Spread(nodes, policy.weights), {}
     together = company(nodes, policy, {})
+    rules = mended(cluster.nodes, policy, {leg.name: leg.target for leg in legs})
     for leg, change in zip(legs, _changes(nodes, legs), strict=True):
-        ends = [change.source, change.target]
-        parts, used, shares = spread.parts, spread.used[ends], spread.full[ends]
-        spread.move(change)
-        column = int(np.argmax(np.round(parts - spread.parts, DIGITS)[:CONTAINERS]))
-        source, target = (
-            f"{nodes[end].name} {shares[i, column]:.0%} -> {spread.full[end, column]:.0%} full of "
-            f"{RESOURCES[column]} with {used[i, CONTAINERS]} -> {spread.used[end, CONTAINERS]} containers"
-            for i, end in enumerate(ends)
-        )
-        mended = ""
+        why = list(rules.get(leg.name, ()))
         for group in groups_of(leg.mover.descriptor, policy):
             if together[leg.source, group] > 1:
-                mended += f"no longer beside another of group {'='.join(group)}; "
+                why.append(f"no longer beside another of group {'='.join(group)}")
             together[leg.source, group] -= 1
             together[leg.target, group] += 1
-        reasons[leg.name] = f"{mended}{source}; {target}"
+        evened = _evened(nodes, spread, change)
+        if evened or not why:
+            why.append(evened or "a part of what the moves even out together")
+        reasons[leg.name] = "; ".join(why)
     return reasons
+
+
+def _evened(nodes: Sequence[NodeFacts], spread: Spread, change: Change) -> str:
+    """What a move, which is booked here, evens out: of the resources in which it can be seen the one that counts most,
+    else the number of containers; empty where that is no more even either.
+    """
+    ends = [change.source, change.target]
+    parts, used, shares = spread.parts, spread.used[ends], spread.full[ends]
+    spread.move(change)
+    gained, after = np.round(parts - spread.parts, DIGITS), spread.full[ends]
+    seen = [c for c in range(CONTAINERS) if any(f"{shares[i, c]:.0%}" != f"{after[i, c]:.0%}" for i in (0, 1))]
+    column = max((c for c in seen if gained[c] > 0), key=lambda c: (gained[c], -c), default=CONTAINERS)
+    if gained[column] <= 0:
+        return ""
+    return "; ".join(
+        nodes[end].name
+        + (f" {shares[i, column]:.0%} -> {after[i, column]:.0%} full of {RESOURCES[column]} with" * (column in seen))
+        + f" {used[i, CONTAINERS]} -> {spread.used[end, CONTAINERS]} containers"
+        for i, end in enumerate(ends)
+    )
 
 
 def _notes(before: float, found: _Found) -> Iterator[str]:

@@ -56,7 +56,8 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
         if isinstance(made, Refusal):  # never so far: what fits here is what a drain places
             refused += tuple(RefusedNode(name, made) for name in group)
             continue
-        plans.append(replace(made, intent=f"reboot {what}, group {number} of {len(found)}"))
+        notes = (*made.notes, *_cordoned_before(cluster, group))
+        plans.append(replace(made, intent=f"reboot {what}, group {number} of {len(found)}", notes=notes))
     return Reboot(
         intent=f"reboot {what}",
         cluster=cluster.name,
@@ -66,6 +67,14 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
         refused=refused,
         policy=policy,
     )
+
+
+def _cordoned_before(cluster: Cluster, group: Names) -> Iterator[str]:
+    """Nodes that nothing can come back to, because somebody wanted it so before."""
+    for name in group:
+        node = cluster.node(name)
+        if node.cordon is not None and node.containers:
+            yield f"{name} is cordoned already (by {node.cordon}); to bring back what it held: migrator uncordon {name}"
 
 
 def _fewest(fleet: _Fleet, names: Names, least: int) -> list[Names]:

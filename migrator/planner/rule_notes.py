@@ -134,6 +134,40 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
             yield f"rule {number} ({rule.rule}) is broken already and {end}: {_some(new or old)}"
 
 
+def mended(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, str]) -> dict[str, list[str]]:
+    """For each container that moves, in words: what was broken because of where it was, and is so no longer or less."""
+    found: dict[str, list[str]] = defaultdict(list)
+    before = placed(nodes, {}) if policy.rules else []
+    goers = [p for p in before if p.container.name in moved]
+    for number, rule in enumerate(policy.rules, 1):
+        if not (old := wrongs(rule, before)):
+            continue
+        new = wrongs(rule, placed(nodes, moved))
+        for p in goers:
+            place = _place(rule, p)
+            if place in old and old[place].amount > (new[place].amount if place in new else 0):
+                found[p.container.name].append(f"mends {named(number, rule)}: {old[place].text}")
+    return found
+
+
+def named(number: int, rule: Rule) -> str:
+    """A rule as notes call it."""
+    return f"soft rule {number} ({rule.rule}, weight {rule.weight:g})" if rule.soft else f"rule {number} ({rule.rule})"
+
+
+def _place(rule: Rule, p: Placed) -> str:
+    """The place of `wrongs` at which a container counts."""
+    match rule:
+        case Spread():
+            return f"{p.labels.get(rule.label)} {domain_of(p.node.labels, p.node.name, rule.domain)}"
+        case DomainsMin() | Affinity():
+            return p.labels.get(rule.label, "")
+        case Crowd() | Lonely():
+            return p.node.name
+        case _:
+            return p.container.name
+
+
 def _in_company(rule: Lonely, there: Sequence[Placed]) -> dict[str, Wrong]:
     mine = Counter(p.node.name for p in there if selects(rule.containers, p.container.name, p.labels))
     everyone = Counter(p.node.name for p in there)

@@ -44,6 +44,7 @@ class Rulebook:
         }
         self.groups: dict[tuple[str, str], Groups] = {}
         everywhere = tuple(everywhere)
+        self._everywhere = everywhere
         for rule in self.rules:
             if isinstance(rule, (Spread, DomainsMin, Affinity)) and (rule.label, rule.domain) not in self.groups:
                 self.groups[rule.label, rule.domain] = Groups(rule.label, rule.domain, nodes, everywhere)
@@ -211,7 +212,9 @@ class Rulebook:
             case Ban():
                 return f"{rule.containers} never on {', '.join(rule.nodes)}"
             case Fence():
-                return f"{rule.containers} only on {', '.join(rule.nodes)}"
+                places = ", ".join(rule.nodes)
+                some = any(selected(rule.nodes, other.name, other.labels) for other in self._everywhere)
+                return f"{rule.containers} only on {places}{'' if some else f' (no node is {places})'}"
             case Lonely():
                 return f"{rule.containers} alone, and others than this one are there or come"
             case Crowd():

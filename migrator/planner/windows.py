@@ -11,7 +11,7 @@ from migrator.model.facts import Cluster, NodeFacts, SharedLink
 from migrator.model.plan import PlannedMove, Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Window
-from migrator.model.units import format_seconds
+from migrator.model.units import counted, format_seconds
 from migrator.model.windows import closes_in_s, opens_in_s, windows_of
 from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
@@ -140,7 +140,8 @@ def window_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[s
         start = datetime.fromisoformat(policy.start)
         last = start + timedelta(seconds=max(move.start_s or 0.0 for move in held))
         yield (
-            f"planned for a start at {policy.start}: {len(held)} of {len(moves)} moves have a time window, "
+            f"planned for a start at {policy.start}: {len(held)} of {counted(len(moves), 'move')} "
+            f"{'has' if len(held) == 1 else 'have'} a time window, "
             f"the last of them starts about {last.isoformat(timespec='minutes')}"
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -78,6 +79,66 @@ def test_a_plan_of_other_facts_is_refused_and_a_container_that_stays_is_bad_inpu
     assert migrator("explain", PLAN, "job-04", *three)[0] == 3
     code, _, err = migrator("explain", PLAN, "nobody", *RACK)
     assert (code, "does not move in this plan" in err) == (2, True)
+
+
+def test_the_node_that_was_chosen_is_not_among_those_that_a_container_cannot_go_to(migrator):
+    for container in ("db-1", "job-02"):
+        document = json.loads(migrator("explain", PLAN, container, *RACK, "--json")[1])
+        out = migrator("explain", PLAN, container, *RACK)[1]
+        target = document["move"]["target"]
+        assert target not in [other["node"] for other in document["alternatives"]]
+        assert f"not {target}" not in out
+        assert "why there, when its place was chosen (large containers first): " in out
+        assert "\nonce all the others have moved it would fit" in out
+
+
+def test_one_of_several_moves_of_a_container_is_explained_by_its_name(migrator, tmp_path):
+    full = {"anon_bytes": 10 * MIB, "memory": 700 * MIB}
+    fleet = cluster(
+        node("n1", ct("a", **full), memory=1000 * MIB),
+        node("n2", ct("b", **full), memory=1000 * MIB),
+        node("n3", memory=1000 * MIB),
+    )
+    snapshot.save(fleet, tmp_path / "s.json")
+    given = ("--snapshot", tmp_path / "s.json")
+    assert migrator("plan", "move", "a=n2", "b=n1", *given, "-o", tmp_path / "ring.json")[0] == 0
+    twice = next(m for m in plan_file.load(tmp_path / "ring.json").moves if m.leg == 2)
+    code, out, _ = migrator("explain", tmp_path / "ring.json", twice.name, *given)
+    assert code == 0
+    assert out == migrator("explain", tmp_path / "ring.json", twice.container, *given)[1]
+
+
+def explained(migrator, tmp_path, rules: str, container: str, *words: str) -> str:
+    """An explanation of one move of a plan of the rack under these rules."""
+    (tmp_path / "rules.yaml").write_text(f"rules: {rules}\n")
+    given = (*RACK, "--leave-stopped", "--policy", tmp_path / "rules.yaml")
+    code, out, err = migrator("plan", *words, *given, "-o", tmp_path / "ruled.json")
+    assert code == 0, out + err
+    return migrator("explain", tmp_path / "ruled.json", container, *RACK)[1]
+
+
+def test_the_rule_that_a_move_mends_is_its_reason(migrator, tmp_path):
+    out = explained(migrator, tmp_path, "[{rule: ban, containers: app=web, nodes: [r1-a]}]", "web-1", "rebalance")
+    assert "why it moves: mends rule 1 (ban): web-1 is on r1-a, never on r1-a" in out
+    assert "rule 1 (ban) asks for it; if it stayed: web-1 is on r1-a" in out
+
+
+def test_a_soft_rule_that_a_move_breaks_is_named(migrator, tmp_path):
+    rule = "{rule: ban, containers: app=db, nodes: [r1-a, r2-a], soft: true, weight: 2}"
+    out = explained(migrator, tmp_path, f"[{rule}]", "db-1", "drain", "r1-b")
+    assert "soft rule 1 (ban, weight 2) is broken by it: db-1 is on r" in out
+
+
+def test_a_time_window_that_a_move_waits_for_is_named(migrator, tmp_path):
+    rule = "{rule: window, containers: app=db, open: ['22:00-04:00']}"
+    out = explained(migrator, tmp_path, f"[{rule}]", "db-1", "drain", "r1-b", "--start", "2026-03-02T21:00:00+00:00")
+    assert "rule 1 (window): it moves only 22:00-04:00 UTC; the plan is for a start at 2026-03-02T21:00" in out
+
+
+def test_a_reason_of_a_rebalance_never_names_a_share_that_does_not_change(migrator):
+    for move in plan_file.load(Path(REBALANCE)).moves:
+        changes = re.findall(r"(\d+%) -> (\d+%) full", move.reason)
+        assert not changes or any(before != after for before, after in changes)
 
 
 def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():

@@ -404,11 +404,27 @@ def test_a_container_that_is_put_aside_is_shown_and_explained_with_both_its_move
     assert (document["move"]["target"], [stop["move"]["target"] for stop in document["stop_overs"]]) == ("n2", ["n3"])
 
 
+def test_a_node_that_is_over_its_capacity_already_is_told_by_the_plan_and_by_the_check(migrator, tmp_path):
+    there = node("n3", ct("x", memory=300 * MIB), ct("y", 101, memory=300 * MIB), memory=400 * MIB)
+    fleet = cluster(node("n1", ct("a", 102)), node("n2"), there)
+    snapshot.save(fleet, tmp_path / "s.json")
+    words, made = ("--snapshot", tmp_path / "s.json"), tmp_path / "p.json"
+    out = migrator("plan", "drain", "n1", *words)[1]
+    assert "note: n3 has promised more than it has already (600.0 MiB of 400.0 MiB memory), and that stays so" in out
+    migrator("plan", "drain", "n1", *words, "-o", made)
+    code, out, _ = migrator("check", made, *words)
+    assert (code, "note: n3 holds 600.0 MiB of memory by limits and has 400.0 MiB already" in out) == (0, True)
+    assert "holds: drain n1" in out
+    assert "n3 holds" in json.loads(migrator("check", made, *words, "--json")[1])["notes"][0]
+    assert "is mended by this plan" in migrator("plan", "drain", "n3", *words)[1]
+
+
 def test_a_ring_that_nobody_has_room_for_is_refused_with_what_would_do(migrator, full):
     words = ("plan", "move", "a=n2", "b=n1", "--snapshot")
     code, out, err = migrator(*words, full / "small.json", "--json")
     said = "a, b wait for each other's room, and no node has room to put one of them aside"
-    assert (code, json.loads(out)["reasons"][0]["text"]) == (3, f"{said}; 143.0 MiB more memory on n3 would do")
+    assert (code, json.loads(out)["reasons"][0]["text"]) == (3, said)
+    assert json.loads(out)["change"].startswith("with 143.0 MiB more memory on n3")
     assert said in one_line(err)
     assert {stuck["container"] for stuck in json.loads(out)["refusals"]} == {"a", "b"}
 

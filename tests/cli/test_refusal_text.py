@@ -38,6 +38,15 @@ def test_of_nodes_that_lack_different_amounts_the_one_that_lacks_least_is_shown(
     ]
 
 
+def test_of_nodes_that_lack_nothing_no_one_is_said_to_lack_least():
+    alike = [Reason(f"anti-affinity: i{n:06} of group g=1 is there", f"n{n}") for n in range(7, 12)]
+    assert told(*alike) == [
+        "5 nodes (n7, n8 ...): anti-affinity: i000007 of group g=1 is there (that is n7, and the others are alike)"
+    ]
+    longer = [Reason(f"its pause is predicted at {n}.0 s, over the limit of 1.00 s", f"n{n}") for n in range(9, 4, -1)]
+    assert "predicted at 5.0 s, over the limit of 1.00 s (that is n5, the least of them)" in told(*longer)[0]
+
+
 def test_what_is_wrong_with_the_container_itself_is_never_made_a_class():
     reasons = [Reason(f"it is wrong in way {n}") for n in range(6)]
     assert len(told(*reasons)) == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from migrator.checker.check import check
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rules import Affinity, Ban, DomainsMin, Fence, Pin, Rule, Spread
 from migrator.planner.balance import Terms
 from migrator.planner.drain import drain
@@ -13,6 +13,7 @@ from migrator.planner.look import alternatives
 from migrator.planner.moves import move
 from migrator.planner.rebalance import rebalance
 from migrator.planner.remedies import helped
+from migrator.planner.returns import bring_back
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 PAIR = {"pair": "p"}
@@ -155,7 +156,7 @@ def test_explain_names_the_rule_that_closes_another_node():
     assert isinstance(made, Plan)
     told = {other.node: other.lacks for other in alternatives(fleet, made, "a")}
     assert told["n1"] == "rule affinity: others of pair=p are in the node n2 or come there"
-    assert told["n2"] == ""
+    assert "n2" not in told  # it is where the plan brings it
 
 
 def test_what_a_rule_names_and_nothing_is_is_noted():
@@ -167,6 +168,85 @@ def test_what_a_rule_names_and_nothing_is_is_noted():
         "rule 1 (ban): no node is rack=r9",
         "rule 2 (spread): no node has a label rack",
     )
+
+
+def helped_drain(fleet: Cluster, policy: PlanPolicy, *names: str) -> Refusal:
+    made = helped(drain(fleet, names, "-", policy), fleet, policy, lambda facts, rules: drain(facts, names, "-", rules))
+    assert isinstance(made, Refusal)
+    return made
+
+
+def test_a_refusal_for_headroom_tells_the_most_that_can_be_kept_free():
+    fleet = cluster(node("n0", ct("a", 20, memory=8 * GIB, anon_bytes=0)), node("n1", memory=10 * GIB))
+    made = helped_drain(fleet, PlanPolicy(headroom=Headroom(memory=30)), "n0")
+    assert "with 19 % kept free (--headroom 19)" in made.change
+    kept = PlanPolicy(headroom_percent=19)
+    assert isinstance(drain(fleet, ["n0"], "-", kept), Plan)
+    assert isinstance(drain(fleet, ["n0"], "-", PlanPolicy(headroom_percent=20)), Refusal)
+
+
+def test_a_drain_refused_for_its_pauses_tells_the_one_limit_that_lets_all_of_them_go():
+    movers = [ct(f"c{i}", 20 + i, anon_bytes=(100 + 50 * i) * MIB, memory=GIB) for i in range(12)]
+    fleet = cluster(node("n0", *movers, memory=64 * GIB), node("n1", memory=64 * GIB))
+    made = helped_drain(fleet, PlanPolicy(blackout_s_max=0.2), "n0")
+    limit_s = float(made.change.split("--max-blackout ")[1].split(")")[0])
+    assert isinstance(drain(fleet, ["n0"], "-", PlanPolicy(blackout_s_max=limit_s)), Plan)
+    assert isinstance(drain(fleet, ["n0"], "-", PlanPolicy(blackout_s_max=limit_s - 1)), Refusal)
+
+
+def test_a_refusal_tells_how_many_nodes_more_let_the_whole_plan_go():
+    movers = [ct(f"c{i}", 20 + i, memory=3 * GIB, anon_bytes=0) for i in range(5)]
+    home = node("n0", *movers, memory=64 * GIB, labels={"rack": "old"})
+    policy = under(*(Ban(mover.name, ("rack=old",)) for mover in movers))
+    made = helped_drain(cluster(home, node("n1", memory=4 * GIB)), policy, "n0")
+    assert made.change == "with 4 nodes more like n1 (--add-node extra-1=n1 ... --add-node extra-4=n1)"
+
+
+def test_a_fence_of_nodes_that_are_not_there_says_so():
+    fleet = cluster(node("n0", ct("a", 20)), node("n1"))
+    made = helped_drain(fleet, under(Fence("a", ("rack=r9",))), "n0")
+    assert made.containers[0].reasons[0].text == "rule fence: a only on rack=r9 (no node is rack=r9)"
+
+
+def test_of_two_full_nodes_that_change_places_the_least_room_is_told_however_small_its_node_is():
+    for size, said in ((15.5, "with 236.0 MiB more memory on n3"), (8, "with 7.8 GiB more memory on n3")):
+        movers = [ct(name, 100 + i, memory=15 * GIB, anon_bytes=200 * MIB) for i, name in enumerate("ab")]
+        full = [node(f"n{i}", mover, memory=16 * GIB) for i, mover in enumerate(movers, 1)]
+        fleet, policy = cluster(*full, node("n3", memory=int(size * GIB))), PlanPolicy(headroom_percent=3)
+        wishes = {"a": "n2", "b": "n1"}
+        made = helped(
+            move(fleet, wishes, "-", policy, "move"),
+            fleet,
+            policy,
+            lambda facts, rules, wishes=wishes: move(facts, wishes, "-", rules, "move"),
+        )
+        assert isinstance(made, Refusal)
+        assert made.change.startswith(said)
+        assert {stuck.change for stuck in made.containers} == {made.change}
+        assert not any("more memory" in reason.text for reason in made.reasons)
+
+
+def test_a_return_brings_back_what_it_can_and_says_what_stays_and_why():
+    together = {"anti-affinity": "g"}
+    fleet = cluster(
+        node("n0"), node("n1", ct("a", 20, together), ct("c", 21)), node("n2", ct("b", 22, together)), node("n3")
+    )
+    made = bring_back(fleet, {"a": "n0", "b": "n0", "c": "n0"}, "-", under(), "return")
+    assert isinstance(made, Plan)
+    assert check(fleet, made, under()) == ()
+    assert {m.container for m in made.moves} == {"a", "c"}
+    assert "container b stays on n2: n0: a comes there too, and they must not be together" in made.notes
+
+
+def test_a_return_to_a_cordoned_node_says_how_the_cordon_is_taken_off():
+    fleet = cluster(node("n0", cordon="operator"), node("n1", ct("a", 20), ct("b", 21)), node("n2"))
+    made = bring_back(fleet, {"a": "n0"}, "-", under(), "return")
+    assert isinstance(made, Refusal)
+    assert made.containers[0].reasons[0].text == "cordoned (by operator); take it off: migrator uncordon n0"
+    some = bring_back(fleet, {"a": "n0", "b": "n2"}, "-", under(), "return")
+    assert isinstance(some, Plan)
+    assert [m.container for m in some.moves] == ["b"]
+    assert "migrator uncordon n0" in some.notes[0]
 
 
 def test_a_node_that_several_rules_close_is_told_with_all_of_them_and_which_to_waive_together():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from migrator.model.units import format_bytes, format_seconds, parse_bytes, parse_bytes_per_s
+from migrator.model.units import counted, format_bytes, format_seconds, parse_bytes, parse_bytes_per_s
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,9 @@ def test_a_rate_in_bytes_is_refused_rather_than_guessed() -> None:
 
 def test_formats() -> None:
     assert [format_bytes(n) for n in (0, 1023, 1536, 5 << 30)] == ["0 B", "1023 B", "1.5 KiB", "5.0 GiB"]
-    assert [format_seconds(s) for s in (0.423, 12.34, 185)] == ["0.42 s", "12.3 s", "3 min 05 s"]
+    assert [format_seconds(s) for s in (0.423, 12.34, 185, 3599.9)] == ["0.42 s", "12.3 s", "3 min 05 s", "59 min 59 s"]
+    assert [format_seconds(s) for s in (3600, 7500, 604_826)] == ["1 h 00 min", "2 h 05 min", "7 d 00 h"]
+
+
+def test_one_is_told_as_one():
+    assert [counted(n, "move") for n in (0, 1, 4)] == ["0 moves", "1 move", "4 moves"]
