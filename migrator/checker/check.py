@@ -7,7 +7,9 @@ First each statement of the plan is held against the facts; only if the plan can
 from __future__ import annotations
 
 from migrator.checker.budgets import budget_findings
+from migrator.checker.estimates import estimate_findings
 from migrator.checker.findings import Code, Finding
+from migrator.checker.intent import intent_findings
 from migrator.checker.pairs import pair_findings
 from migrator.checker.pauses import pause_findings
 from migrator.checker.replay import replay_findings
@@ -37,7 +39,7 @@ _UNFOLLOWABLE = frozenset(
 
 def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ...]:
     """All findings, in the order of the plan's moves; none means that the plan holds."""
-    found = list(statement_findings(cluster, plan))
+    found = [*statement_findings(cluster, plan), *intent_findings(cluster, plan, policy)]
     if not any(finding.code in _UNFOLLOWABLE for finding in found):
         found += pair_findings(cluster, plan, policy)
         found += replay_findings(cluster, plan, policy)
@@ -48,5 +50,6 @@ def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ..
         found += window_findings(cluster, plan, policy)
         found += turn_findings(cluster, plan, policy)
         found += pause_findings(cluster, plan, policy)
+        found += estimate_findings(cluster, plan, policy)
         found += survival_findings(cluster, plan, policy)
     return tuple(dict.fromkeys(found))

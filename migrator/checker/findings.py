@@ -35,6 +35,7 @@ class Code(StrEnum):
     BUDGET = "too-many-in-motion"
     LINK_BUSY = "too-many-on-a-link"
     WINDOW = "outside-its-window"
+    WINDOW_UNLIKELY = "window-unlikely"
     OUT_OF_TURN = "out-of-turn"
     SOFT_UNSAID = "soft-rule-unsaid"
     WAITS_UNKNOWN = "waits-for-unknown"
@@ -47,6 +48,11 @@ class Code(StrEnum):
     PAUSE_TOO_LONG = "pause-too-long"
     PAUSE_UNLIKELY = "pause-unlikely"
     PAUSES_OVERLAP = "pauses-overlap"
+    ESTIMATE = "estimate-unlikely"
+    MAKESPAN = "makespan-unlikely"
+    INTENT = "not-as-intended"
+    STAYS = "stays-and-moves"
+    STAYS_ELSEWHERE = "stays-elsewhere"
 
     @property
     def drifts(self) -> bool:
@@ -64,6 +70,10 @@ _DRIFTING = frozenset(
         Code.PAUSE_TOO_LONG,
         Code.PAUSE_UNLIKELY,
         Code.PAUSES_OVERLAP,
+        Code.WINDOW_UNLIKELY,
+        Code.ESTIMATE,
+        Code.MAKESPAN,
+        Code.STAYS_ELSEWHERE,
         Code.SOFT_UNSAID,
         Code.OUT_OF_TURN,
     }

@@ -1,8 +1,8 @@
 """Pauses: does the plan's own timeline keep those on one link apart, and give each as long as it is estimated to take?
 
 A plan tells when each container is predicted to be paused. By own counting: of every link (a node's up, a node's down,
-and what nodes share, each way) the pauses on it are laid in a row. Plans from before that was told have nothing to hold
-against it. When a run is really made the executor keeps pauses apart, so nothing here makes a plan stale.
+and what nodes share, each way) the pauses on it are laid in a row. When a run is really made the executor keeps pauses
+apart, so nothing here makes a plan stale.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from migrator.checker.findings import Code, Finding
-from migrator.model.facts import Cluster
+from migrator.model.estimate import Estimate, estimate_move
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 
@@ -18,8 +19,9 @@ ROUNDING_S = 0.0025  # begin, end and estimate are each told to a millisecond
 
 
 def pause_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
-    """Pauses that overlap on a link without being let, that are too short, or that are not within the plan."""
-    if all(move.pause is None for move in plan.moves):
+    """Pauses that are not told, overlap on a link without being let, are too short, or not within the plan."""
+    if plan.moves and all(move.pause is None for move in plan.moves):
+        yield Finding(Code.PAUSE_UNLIKELY, "the plan does not tell when its containers are paused")
         return
     ends_s = {move.name: move.pause.end_s for move in plan.moves if move.pause is not None}
     for move in plan.moves:
@@ -34,7 +36,7 @@ def _overlaps(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
     """Pauses that begin on a link before an earlier one there has ended."""
     rows: dict[str, list[PlannedMove]] = {}
     for move in plan.moves:
-        for link in _links(cluster, move):
+        for link in links_of(cluster, move):
             rows.setdefault(link, []).append(move)
     for link, row in rows.items():
         paused = sorted(
@@ -64,7 +66,50 @@ def _unlikely(move: PlannedMove, makespan_s: float, ends_s: Mapping[str, float])
     return ""
 
 
-def _links(cluster: Cluster, move: PlannedMove) -> Iterator[str]:
+def estimated(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[str, Estimate]:
+    """What each move is estimated at by these facts; of containers and nodes that they have."""
+    nodes = {node.name: node for node in cluster.nodes}
+    homes = {move.container: nodes.get(move.source) for move in plan.moves if move.leg == 1}
+    found: dict[str, Estimate] = {}
+    for move in plan.moves:
+        source, target, container = nodes.get(move.source), nodes.get(move.target), _facts_of(move, homes)
+        if source is not None and target is not None and container is not None:
+            rates = policy.rates(move.source, move.target)
+            found[move.name] = estimate_move(container, source.link, target.link, rates)
+    return found
+
+
+def _facts_of(move: PlannedMove, homes: Mapping[str, NodeFacts | None]) -> ContainerFacts | None:
+    home = homes.get(move.container)
+    return None if home is None else home.container(move.container)
+
+
+def replayed_ends_s(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[str, float]:
+    """When each move ends at the earliest, in seconds of the plan, by estimates from the facts, turns counted.
+
+    Moves start when they are told to or when what they wait for has ended, have the links to themselves but for the
+    pauses, and those take turns in the order in which the plan tells them.
+    """
+    facts = estimated(cluster, plan, policy)
+    free_s: dict[str, float] = {}
+    ends_s: dict[str, float] = {}
+
+    def ready_s(move: PlannedMove) -> float:
+        estimate = facts.get(move.name, move.estimate)
+        return (move.start_s or 0.0) + estimate.duration_s - estimate.blackout_s
+
+    for move in sorted(plan.moves, key=lambda move: ready_s(move) if move.pause is None else move.pause.start_s):
+        estimate, links = facts.get(move.name, move.estimate), tuple(links_of(cluster, move))
+        waited_s = max((ends_s.get(other, 0.0) for other in move.waits_for), default=0.0)
+        pause_s = max(ready_s(move), waited_s + estimate.duration_s - estimate.blackout_s)
+        if not policy.overlapping_pauses:
+            pause_s = max(pause_s, *(free_s.get(link, 0.0) for link in links))
+        ends_s[move.name] = round(pause_s + estimate.blackout_s, 3)
+        free_s |= dict.fromkeys(links, ends_s[move.name])
+    return ends_s
+
+
+def links_of(cluster: Cluster, move: PlannedMove) -> Iterator[str]:
     """Every link that a move's pages cross, with the way they go, as a person would name it."""
     yield f"the link from {move.source}"
     yield f"the link to {move.target}"

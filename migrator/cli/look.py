@@ -283,12 +283,15 @@ def _bar(share: float, cells: int = BAR_CELLS) -> str:
 
 def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None:
     """One line a move, from left to right as time goes; of a large plan one line a source."""
+    from migrator.cli.plan_text import moment
     from migrator.model.units import counted, format_seconds
 
     whole_s = max((span.end_s for span in when.values()), default=0.0) or 1.0
+    if plan.policy.start:
+        click.echo(clean(f"if it starts at {plan.policy.start}, it is done about {moment(plan, whole_s)}"))
     if len(plan.moves) <= ROWS_MAX or everything:
         rows = [
-            (m.name, f"{m.source} -> {m.target}", _track([when[m.name]], whole_s), *_ends(when[m.name]))
+            (m.name, f"{m.source} -> {m.target}", _track([when[m.name]], whole_s), *_ends(plan, when[m.name]))
             for m in plan.moves
         ]
         print_table(("CONTAINER", "MOVE", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
@@ -297,7 +300,7 @@ def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None
     for move in plan.moves:
         sources.setdefault(move.source, []).append(when[move.name])
     rows = [
-        (name, counted(len(spans), "move"), _track(spans, whole_s), *_ends(spans[0], *spans))
+        (name, counted(len(spans), "move"), _track(spans, whole_s), *_ends(plan, *spans))
         for name, spans in sorted(sources.items())[:ROWS_MAX]
     ]
     print_table(("SOURCE", "MOVES", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
@@ -305,10 +308,11 @@ def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None
         click.echo(f"and {len(sources) - ROWS_MAX} more sources; see every move with --all")
 
 
-def _ends(*spans: When) -> tuple[str, str]:
-    from migrator.model.units import format_seconds
+def _ends(plan: Plan, *spans: When) -> tuple[str, str]:
+    """When the first of these starts and the last ends."""
+    from migrator.cli.plan_text import moment
 
-    return format_seconds(min(s.start_s for s in spans)), format_seconds(max(s.end_s for s in spans))
+    return moment(plan, min(s.start_s for s in spans)), moment(plan, max(s.end_s for s in spans))
 
 
 def _track(spans: Sequence[When], whole_s: float) -> str:

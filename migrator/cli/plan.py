@@ -212,9 +212,12 @@ def _start(text: str | None) -> str:
     from datetime import UTC, datetime
 
     from migrator.errors import BadInput
+    from migrator.model.windows import STARTS
 
     try:
         start = datetime.now(UTC).replace(microsecond=0) if text is None else datetime.fromisoformat(text)
+        if start.year not in STARTS:
+            raise ValueError("no year to plan in")
         return (start if start.tzinfo else start.astimezone()).isoformat()
     except (ValueError, OverflowError) as error:
         raise BadInput(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
+from migrator.cli.plan_text import moment
 from migrator.model.plan import Plan
 from migrator.model.units import counted, format_seconds
 from migrator.planner.look import RESOURCES, Use
@@ -39,14 +40,17 @@ def draw(plan: Plan, used: Sequence[Use], when: Mapping[str, When]) -> str:
             parts.append(_bar(x, y - 4, use.after[number], AFTER))
     y += 2 * ROW_PX
     whole_s = max((span.end_s for span in when.values()), default=0.0) or 1.0
-    parts.append(_text(LABEL_PX, y, "0 s"))
-    parts.append(_text(LABEL_PX + TRACK_PX - 40, y, format_seconds(whole_s)))
+    parts.append(_text(LABEL_PX, y, moment(plan, 0.0) if plan.policy.start else "0 s"))
+    end = moment(plan, whole_s)
+    parts.append(_text(LABEL_PX + TRACK_PX - (110 if plan.policy.start else 40), y, end))
     for move in plan.moves:
         y += ROW_PX
         span = when[move.name]
         start = LABEL_PX + span.start_s / whole_s * TRACK_PX
         width = max((span.end_s - span.start_s) / whole_s * TRACK_PX, 1)
         title = f"{move.name}: {move.source} to {move.target}, {format_seconds(span.end_s - span.start_s)}"
+        if plan.policy.start:
+            title += f", from {moment(plan, span.start_s)} to {moment(plan, span.end_s)}"
         parts.append(_text(8, y, f"{move.name} {move.source} → {move.target}"))
         parts.append(
             f'<rect x="{start:.1f}" y="{y - 10}" width="{width:.1f}" height="10" fill="{MOVE}">'

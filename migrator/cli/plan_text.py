@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -47,6 +48,15 @@ def summary(plan: Plan) -> str:
         f"{plan.intent}: {counted(len(plan.moves), 'move')}, {format_bytes(total)}, about "
         f"{format_seconds(plan.makespan_s)} (the busiest link alone needs {format_seconds(plan.makespan_bound_s)})"
     )
+
+
+def moment(plan: Plan, at_s: float) -> str:
+    """A second of a plan: by the clock of the zone in which its start is told, or counted where none is known."""
+    try:
+        then = datetime.fromisoformat(plan.policy.start) + timedelta(seconds=at_s)
+    except (ValueError, OverflowError):
+        return format_seconds(at_s)
+    return then.replace(tzinfo=None).isoformat(" ", timespec="seconds")
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import TypeAdapter
 
@@ -93,13 +93,24 @@ async def examine(
 
 
 def refuse_closed(
-    planned: PlannedMove, descriptor: Descriptor, rules: tuple[Rule, ...], run: str, now: datetime
+    planned: PlannedMove,
+    descriptor: Descriptor,
+    rules: tuple[Rule, ...],
+    run: str,
+    now: datetime,
+    needs_s: float | None = None,
 ) -> None:
-    """Refuses a move that would begin, or by its estimate end, while one of its windows is closed."""
+    """Refuses a move that would go on, or by its estimate end, while one of its windows is closed.
+
+    `needs_s` is what it still takes, if that is not all of it.
+    """
     windows = windows_of(rules, planned.container, descriptor.labels)
-    wait_s = opens_in_s(windows, now, planned.estimate.duration_s)
+    wait_s = opens_in_s(windows, now, planned.estimate.duration_s if needs_s is None else needs_s)
     if wait_s == 0.0:
         return
+    if wait_s is not None and needs_s is not None:  # it begins anew
+        from_s = opens_in_s(windows, now + timedelta(seconds=wait_s), planned.estimate.duration_s)
+        wait_s = None if from_s is None else wait_s + from_s
     hours = " and ".join(f"{', '.join(window.open)} {window.zone}" for window in windows)
     then = "plan again" if wait_s is None else f"that is in {format_seconds(wait_s)}; then: migrator resume {run}"
     raise Refused(f"container {planned.container} on {planned.source} may be moved only within {hours}: {then}")

@@ -6,12 +6,13 @@ A failed move stops what waits for it and nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from migrator.errors import MigratorError, NeedsOperator
 from migrator.executor.recover import migrate
-from migrator.executor.saga import Notify
+from migrator.executor.saga import Notify, Turn
 from migrator.executor.turns import Turns
 from migrator.journal.store import Journal
 from migrator.model.plan import Plan, PlannedMove
@@ -49,7 +50,7 @@ class RunResult:
 
 class Runner:
     """Carries out the moves of one run. `prepare` makes a move from its plan, from facts as they are then; `turns` says
-    when each may go on.
+    when each may go on. `may_pause` is asked when a move has its turn, and raises if it may not be paused any more.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Runner:
         turns: Turns,
         prepare: Callable[[PlannedMove], Awaitable[Move]],
         notify: Notify,
+        may_pause: Callable[[PlannedMove, Move], None] = lambda planned, move: None,
     ) -> None:
         self.journal = journal
         self.prepare = prepare
         self.notify = notify
         self.turns = turns
+        self.may_pause = may_pause
 
     async def run(self, plan: Plan, done: Collection[str] = ()) -> RunResult:
         """Runs the plan's moves except those named in `done`. Never raises for a move's failure: the result tells."""
@@ -98,7 +101,7 @@ class Runner:
             if not done:
                 async with self.turns.moving(planned):
                     move = await self.prepare(planned)
-                    await migrate(move, self.journal, self.turns.pausing, self.notify)
+                    await migrate(move, self.journal, self._turn(planned), self.notify)
             result.moved.append(planned.name)
             mine.set_result(True)
         except MigratorError as error:
@@ -106,3 +109,14 @@ class Runner:
         finally:
             if not mine.done():
                 mine.set_result(False)
+
+    def _turn(self, planned: PlannedMove) -> Turn:
+        """A move's turn to pause, in which it is asked once more whether it may: it has waited since it was."""
+
+        @contextlib.asynccontextmanager
+        async def turn(move: Move) -> AsyncIterator[None]:
+            async with self.turns.pausing(move):
+                self.may_pause(planned, move)
+                yield
+
+        return turn

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, NeedsOperator, Refused
 from migrator.executor.fleet import Fleet, find_container, new_run_id
 from migrator.executor.look import look
-from migrator.executor.moves import from_journal, prepare
+from migrator.executor.moves import from_journal, prepare, refuse_closed
 from migrator.executor.outcome import CLOSED, Outcome, carried_out, cut_off, ended_early, ends, gate_error
 from migrator.executor.recover import recover
 from migrator.executor.runner import Runner, RunResult
@@ -127,6 +128,10 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
     async def prepared(planned: PlannedMove) -> Move:
         return await prepare(fleet, journal, run, planned, policy, plan.policy)
 
+    def may_pause(planned: PlannedMove, move: Move) -> None:
+        rules, needs_s = plan.policy.rules, planned.estimate.blackout_s
+        refuse_closed(planned, move.descriptor, rules, run, datetime.now(UTC), needs_s)
+
     before = ends(journal, run)
     if before.complete(plan):
         if journal.run(run).outcome != (outcome := carried_out(before, failed=False)):
@@ -138,7 +143,7 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
     outcome = Outcome.INTERRUPTED
     turns = Turns(policy, fleet.file.shared_links())
     try:
-        result = await Runner(journal, turns, prepared, notify).run(plan, before.over(plan))
+        result = await Runner(journal, turns, prepared, notify, may_pause).run(plan, before.over(plan))
         outcome = carried_out(ends(journal, run), failed=result.exit_code != 0)
     except asyncio.CancelledError:
         if not (after := ends(journal, run)).complete(plan):

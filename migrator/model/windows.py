@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from migrator.model.rules import Rule, Window, selects
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+STARTS = range(1970, 9000)  # years in which a plan may start: weeks before and centuries after can be counted
 AHEAD_DAYS = 8  # what does not open within a week never does
 ROUNDS_MAX = 100  # of several rules that each put a move off
 _OPENING = re.compile(r"(?:([a-z]{3}(?:[-,][a-z]{3})*) )?(\d\d):(\d\d)-(\d\d):(\d\d)")
@@ -58,6 +59,8 @@ def opens_in_s(windows: Iterable[Window], at: datetime, needs_s: float) -> float
     `at` knows its zone. A container without a window is open always.
     """
     windows, begin = tuple(windows), at
+    if windows and needs_s > AHEAD_DAYS * 86_400:
+        return None
     for _ in range(ROUNDS_MAX):
         later = begin
         for window in windows:
@@ -71,9 +74,24 @@ def opens_in_s(windows: Iterable[Window], at: datetime, needs_s: float) -> float
     return None
 
 
+def closes_in_s(windows: Iterable[Window], at: datetime) -> float:
+    """Seconds until the first of these windows closes; 0 if one is closed. `at` knows its zone."""
+    ends = [max((end for begin, end in _openings(w, at) if begin <= at <= end), default=at) for w in windows]
+    return (min(ends) - at).total_seconds()
+
+
 def _opens(window: Window, at: datetime, needs_s: float) -> datetime | None:
     """The first moment from `at` on at which one window has so long left."""
-    zone, best = ZoneInfo(window.zone), None
+    for begin, end in _openings(window, at):
+        first = max(begin, at)
+        if first + timedelta(seconds=needs_s) <= end:
+            return first
+    return None
+
+
+def _openings(window: Window, at: datetime) -> list[tuple[datetime, datetime]]:
+    """From when to when one window is open on the days around `at`, in order; what meets or overlaps is one."""
+    zone, found = ZoneInfo(window.zone), list[tuple[datetime, datetime]]()
     today = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
     for opening in map(parse_opening, window.open):
         for ahead in range(-1, AHEAD_DAYS + 1):
@@ -82,10 +100,14 @@ def _opens(window: Window, at: datetime, needs_s: float) -> datetime | None:
                 continue
             over = 24 * 60 if opening.to_min <= opening.from_min else 0
             begin, end = (
-                (day + timedelta(minutes=minutes)).replace(tzinfo=zone).astimezone(at.tzinfo)
+                (day + timedelta(minutes=minutes)).replace(tzinfo=zone).astimezone(UTC)
                 for minutes in (opening.from_min, opening.to_min + over)
             )
-            first = max(begin, at)
-            if first + timedelta(seconds=needs_s) <= end and (best is None or first < best):
-                best = first
-    return best
+            found.append((begin, end))
+    joined = list[tuple[datetime, datetime]]()
+    for begin, end in sorted(found):
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((begin, end))
+    return joined

@@ -10,14 +10,13 @@ from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Rates
-from migrator.model.windows import windows_of
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
 from migrator.planner.room_notes import room_notes
 from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
 from migrator.planner.survival import survival_notes
-from migrator.planner.windows import hold_of, window_notes
+from migrator.planner.windows import Hours, has_windows, placed, window_notes
 
 
 def assemble(
@@ -43,19 +42,21 @@ def assemble(
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
     bound_s = makespan_bound_s(moves, ways, speeds)
     labels = {leg.mover.name: leg.mover.descriptor.labels for leg in legs}
-    hold = hold_of(labels, policy)
-    spans = timeline(moves, policy, ways, speeds, hold)
-    moves = tuple(replace(move, pause=spans[move.name].pause) for move in moves)
-    if hold is not None:
-        windows = {name: windows_of(policy.rules, name, mine) for name, mine in labels.items()}
-        moves = tuple(replace(m, start_s=spans[m.name].start_s) if windows[m.container] else m for m in moves)
-        told = (*told, *window_notes(moves, policy))
+    if not has_windows(policy):
+        spans = timeline(moves, policy, ways, speeds)
+    else:
+        hours = Hours(cluster, labels, policy)
+        spans = placed(moves, hours, ways, lambda hold: timeline(moves, policy, ways, speeds, hold))
+    timed = tuple(replace(move, pause=spans[move.name].pause) for move in moves)
+    if has_windows(policy):
+        timed = tuple(replace(m, start_s=spans[m.name].start_s) if hours.windows(m) else m for m in timed)
+        told = (*told, *window_notes(timed, policy))
     return Plan(
         intent=intent,
         cluster=cluster.name,
         snapshot=snapshot,
         empties=empties,
-        moves=moves,
+        moves=timed,
         makespan_s=max(bound_s, makespan_s(spans)),
         makespan_bound_s=bound_s,
         stays=stays,

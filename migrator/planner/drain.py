@@ -88,7 +88,7 @@ def emptied(
     wanted = sorted(legs, key=lambda leg: (first.get(leg.name, 0), leg.mover.turn))
     ways, speeds = ways_of(graph, ((leg.source, leg.target) for leg in wanted)), speeds_of(graph)
     nodes = {node.name: node for node in cluster.nodes}
-    if shut := shut_out(wanted, nodes, policy):
+    if shut := shut_out(wanted, cluster, policy):
         return Refusal(intent, tuple(shut))
     order, blocked = order_of(wanted, Track(nodes, room, ways, speeds, policy, first, cluster.links))
     if blocked:

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from migrator.model.facts import Cluster, NodeFacts, Resources
-from migrator.model.plan import Plan
+from migrator.model.plan import Plan, PlannedMove
 from migrator.model.what_if import after
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
 from migrator.planner.placement import Mover, Site, barred, machine_differences
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.schedule import When, timeline
-from migrator.planner.windows import hold_of, labels_of
 
 RESOURCES = ("cpu", "memory", "disk")
 
@@ -81,8 +80,14 @@ def spans(cluster: Cluster, plan: Plan) -> dict[str, When]:
     """When each move of the plan is under way, by its name, if every one takes as long as estimated."""
     graph = capacity_graph(cluster, plan.policy)
     ways = ways_of(graph, ((move.source, move.target) for move in plan.moves))
-    hold = hold_of(labels_of(cluster.nodes), plan.policy)
-    return timeline(plan.moves, plan.policy, ways, speeds_of(graph), hold)
+    return timeline(plan.moves, plan.policy, ways, speeds_of(graph), _as_told)
+
+
+def _as_told(move: PlannedMove, now_s: float) -> float:
+    """How long a move waits for the start that the plan tells of it, because of a time window."""
+    if move.start_s is None or move.start_s <= round(now_s, 3):
+        return 0.0
+    return move.start_s - now_s
 
 
 def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:

@@ -49,7 +49,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         else:
             movers.append(Mover(container, container.descriptor, source))
     stuck += _closed(cluster, movers, wishes, policy)
-    stuck += shut_out([Leg(m, wishes[m.name]) for m in movers], {n.name: n for n in cluster.nodes}, policy)
+    stuck += shut_out([Leg(m, wishes[m.name]) for m in movers], cluster, policy)
     if stuck:
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
     first = classes(movers, policy.rules)

@@ -6,40 +6,131 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from migrator.model.estimate import estimate_move
-from migrator.model.facts import NodeFacts
+from migrator.model.estimate import Estimate, estimate_move, send_rate_bytes_per_s
+from migrator.model.facts import Cluster, NodeFacts, SharedLink
 from migrator.model.plan import PlannedMove, Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Window
 from migrator.model.units import counted, format_seconds
-from migrator.model.windows import opens_in_s, windows_of
+from migrator.model.windows import closes_in_s, opens_in_s, windows_of
 from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
+from migrator.planner.schedule import When
 
+ROUNDS_PER_MOVE = 20  # never reached but by moves that cannot fit
+Edge = tuple[str, str]
 Hold = Callable[[PlannedMove, float], float]
 Labels = Mapping[str, Mapping[str, str]]
+Closing = tuple[Edge, float]  # a link, and a moment at which windows of moves over it close
 
 
-def hold_of(labels: Labels, policy: PlanPolicy) -> Hold | None:
-    """How long a move has to wait for its window at so many seconds of the plan; None if no rule asks for that."""
-    if not any(isinstance(rule, Window) for rule in policy.rules):
-        return None
-    start = datetime.fromisoformat(policy.start)
+class Hours:
+    """When the moves of a plan may start, by its windows. A move that did not end in time may be put off."""
 
-    def hold(move: PlannedMove, now_s: float) -> float:
-        windows = windows_of(policy.rules, move.container, labels.get(move.container, {}))
-        if not windows:
+    def __init__(self, cluster: Cluster, labels: Labels, policy: PlanPolicy) -> None:
+        self._nodes = {node.name: node for node in cluster.nodes}
+        self._links = cluster.links
+        self._policy = policy
+        self._labels = labels
+        self._start = datetime.fromisoformat(policy.start)
+        self._not_before_s: dict[str, float] = {}
+
+    def windows(self, move: PlannedMove) -> tuple[Window, ...]:
+        return windows_of(self._policy.rules, move.container, self._labels.get(move.container, {}))
+
+    def hold(self, move: PlannedMove, now_s: float) -> float:
+        """How long a move has to wait for its time at so many seconds of the plan."""
+        if not (windows := self.windows(move)):
             return 0.0
-        at_s = round(now_s, 3)  # as the plan will tell it
-        wait_s = opens_in_s(windows, start + timedelta(seconds=at_s), move.estimate.duration_s)
-        return math.ceil((at_s + wait_s) * 1000) / 1000 - now_s if wait_s else 0.0  # what never opens was refused
+        at_s = max(round(now_s, 3), self._not_before_s.get(move.name, 0.0))  # as the plan will tell it
+        wait_s = opens_in_s(windows, self._at(at_s), self._needs_s(move))
+        begin_s = math.ceil((at_s + (wait_s or 0.0)) * 1000) / 1000  # what never opens was refused
+        return begin_s - now_s if begin_s > round(now_s, 3) else 0.0
 
-    return hold
+    def put_off(
+        self, moves: Sequence[PlannedMove], spans: Mapping[str, When], ways: Mapping[Edge, Sequence[Edge]]
+    ) -> bool:
+        """Has moves wait for the next opening that by a timeline end after their window has closed; whether there were.
+
+        Of those that were in each other's way on a link the first stays: without the others it may be in time.
+        """
+        late: dict[str, tuple[float, tuple[Closing, ...]]] = {}
+        first: dict[Closing, str] = {}
+        crowded = set[Closing]()
+        for move in sorted(moves, key=lambda move: spans[move.name].start_s):
+            closes_s = self._closes_s(move, spans[move.name].start_s)
+            if closes_s is not None and spans[move.name].end_s > closes_s:
+                closings = tuple((edge, closes_s) for edge in ways[move.source, move.target])
+                late[move.name] = closes_s, closings
+                for closing in closings:
+                    if first.setdefault(closing, move.name) != move.name:
+                        crowded.add(closing)
+        changed = False
+        for move in moves:
+            if move.name not in late:
+                continue
+            closes_s, closings = late[move.name]
+            mine = [first[closing] == move.name for closing in closings]
+            if all(mine) and not crowded.isdisjoint(closings):
+                continue
+            wait_s = opens_in_s(self.windows(move), self._at(closes_s), self._needs_s(move))
+            if wait_s is not None:
+                self._not_before_s[move.name] = closes_s + wait_s
+                changed = True
+        return changed
+
+    def _closes_s(self, move: PlannedMove, start_s: float) -> float | None:
+        """The second of the plan at which the opening ends in which a move starts; None if it may move always."""
+        windows = self.windows(move)
+        return start_s + closes_in_s(windows, self._at(start_s)) if windows else None
+
+    def _needs_s(self, move: PlannedMove) -> float:
+        source, target = self._nodes[move.source], self._nodes[move.target]
+        return alone_s(move.estimate, source, target, self._policy, self._links)
+
+    def _at(self, at_s: float) -> datetime:
+        return self._start + timedelta(seconds=at_s)
 
 
-def labels_of(nodes: Iterable[NodeFacts]) -> Labels:
-    """The labels of every container."""
-    return {c.name: c.descriptor.labels for node in nodes for c in node.containers if c.descriptor}
+def has_windows(policy: PlanPolicy) -> bool:
+    return any(isinstance(rule, Window) for rule in policy.rules)
+
+
+def placed(
+    moves: Sequence[PlannedMove],
+    hours: Hours,
+    ways: Mapping[Edge, Sequence[Edge]],
+    play: Callable[[Hold], dict[str, When]],
+) -> dict[str, When]:
+    """A timeline in which every move ends, turns to pause counted, before its window closes.
+
+    How long a move takes is known when all are played: others share its links, and it waits for its turn to pause. So
+    those that end too late are put off to their next opening, and all is played again. Each time at least one of those
+    that are in each other's way is put off, and one that is alone fits: it ends.
+    """
+    spans = play(hours.hold)
+    for _ in range(ROUNDS_PER_MOVE * len(moves)):
+        if not hours.put_off(moves, spans, ways):
+            break
+        spans = play(hours.hold)
+    return spans
+
+
+def alone_s(
+    estimate: Estimate, source: NodeFacts, target: NodeFacts, policy: PlanPolicy, links: Iterable[SharedLink]
+) -> float:
+    """Seconds of a move that has its links to itself, those that nodes share included."""
+    crossed = [link for link in links if link.crossed(source.name, target.name)]
+    declared = [link.up_bytes_per_s if source.name in link.nodes else link.down_bytes_per_s for link in crossed]
+    rates = policy.rates(source.name, target.name)
+    rate = send_rate_bytes_per_s(source.link, target.link, rates)
+    slow = min([rate, *(speed for speed in declared if speed)])
+    if slow == rate:
+        return estimate.duration_s
+    sending_s = estimate.memory_bytes / slow - estimate.memory_bytes / rate
+    seeding_s = estimate.files_bytes / min(slow, rates.files_bytes_per_s)
+    more_s = sending_s + seeding_s - estimate.files_bytes / min(rate, rates.files_bytes_per_s)
+    return round(estimate.duration_s + more_s, 3)
 
 
 def window_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[str]:
@@ -55,23 +146,24 @@ def window_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[s
         )
 
 
-def shut_out(legs: Sequence[Leg], nodes: Mapping[str, NodeFacts], policy: PlanPolicy) -> list[Stuck]:
+def shut_out(legs: Sequence[Leg], cluster: Cluster, policy: PlanPolicy) -> list[Stuck]:
     """The containers whose windows are never open for as long as their move is estimated to take."""
-    found = []
+    nodes, found = {node.name: node for node in cluster.nodes}, []
     for leg in legs:
-        why = why_never(leg.mover, nodes[leg.target], policy)
+        why = why_never(leg.mover, nodes[leg.target], policy, cluster.links)
         if why:
             found.append(Stuck(leg.name, leg.source, (Reason(why),)))
     return sorted(found, key=lambda stuck: stuck.container)
 
 
-def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy) -> str:
+def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy, links: Iterable[SharedLink] = ()) -> str:
     """Why a container can be moved to a node at no time; empty if it can."""
     windows = windows_of(policy.rules, mover.name, mover.descriptor.labels)
     if not windows:
         return ""
     rates = policy.rates(mover.source.name, target.name)
-    needs_s = estimate_move(mover.container, mover.source.link, target.link, rates).duration_s
+    estimate = estimate_move(mover.container, mover.source.link, target.link, rates)
+    needs_s = alone_s(estimate, mover.source, target, policy, links)
     if opens_in_s(windows, datetime.fromisoformat(policy.start), needs_s) is not None:
         return ""
     hours = " and ".join(f"{', '.join(window.open)} {window.zone}" for window in windows)

@@ -338,10 +338,25 @@ def test_a_time_that_is_none_is_one_line_and_a_time_window_is_planned_from_it(mi
     words = ("plan", "drain", "n1", "--snapshot", fits, "--policy", policy, "--json")
     code, _, err = migrator(*words, "--start", "tonight")
     assert (code, "--start: 'tonight' is no time" in err) == (2, True)
+    code, _, err = migrator(*words, "--start", "9999-12-31T23:59")
+    assert (code, "--start: '9999-12-31T23:59' is no time" in err, err.count("\n")) == (2, True, 1)
     document = json.loads(migrator(*words, "--start", "2026-03-02T12:00+00:00")[1])
     assert document["policy"]["start"] == "2026-03-02T12:00:00+00:00"
     assert {m["container"]: m.get("start_s") for m in document["moves"]}["a"] == 36_000.0
     assert json.loads(migrator(*words)[1])["policy"]["start"]
+
+
+def test_plan_show_tells_by_the_clock_when_each_move_is_under_way_if_the_start_is_known(migrator, fits, tmp_path):
+    policy, made, svg = tmp_path / "policy.yaml", tmp_path / "p.json", tmp_path / "p.svg"
+    policy.write_text('rules: [{rule: window, containers: a, open: ["mon 22:00-04:00"]}]\n')
+    words = ("--snapshot", fits, "--policy", policy, "--start", "2026-03-02T12:00+01:00", "-o", made)
+    assert migrator("plan", "drain", "n1", *words)[0] == 0
+    shown = migrator("plan", "show", made, "--snapshot", fits)[1]
+    assert "if it starts at 2026-03-02T12:00:00+01:00, it is done about 2026-03-02 23:00:0" in shown
+    (row,) = [line for line in shown.splitlines() if line.startswith("a ")]
+    assert "  2026-03-02 23:00:00  2026-03-02 23:00:0" in row
+    migrator("plan", "show", made, "--snapshot", fits, "--svg", svg)
+    assert "from 2026-03-02 23:00:00 to 2026-03-02 23:00:0" in svg.read_text()
 
 
 @pytest.fixture

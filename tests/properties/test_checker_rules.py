@@ -285,6 +285,33 @@ def at_noon(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return fleet, replace(plan, policy=replace(plan.policy, start="2026-03-02T12:00:00+00:00"))
 
 
+def in_time_by_its_own_words_alone(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A window of a minute, and a container whose memory alone takes longer, whatever the plan tells of it."""
+    policy = replace(plan.policy, rules=(Window(move.container, ("mon 12:00-12:01",)),), start="2026-03-02T12:00:00Z")
+    estimate = replace(move.estimate, duration_s=1.0, blackout_s=0.5)
+    plan = with_move(replace(plan, policy=policy), move, start_s=0.0, pause=Span(0.5, 1.0), estimate=estimate)
+    return with_container(fleet, move, anon_bytes=20 << 30), plan
+
+
+def told(**estimate: float) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
+    """A move that is estimated at other than the facts let expect."""
+    return lambda f, p, m: (f, with_move(p, m, estimate=replace(m.estimate, **estimate)))
+
+
+def hardly_any_memory(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    return with_container(fleet, move, anon_bytes=16 * MIB), with_move(
+        plan, move, estimate=replace(move.estimate, memory_bytes=1)
+    )
+
+
+def allowing(plan: Plan, leave_stopped: bool = True) -> Plan:
+    return replace(plan, policy=replace(plan.policy, leave_stopped=leave_stopped))
+
+
+def without(plan: Plan, move: PlannedMove) -> Plan:
+    return replace(plan, moves=tuple(other for other in plan.moves if other.name != move.name))
+
+
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.APART, out_of_the_rack),
     (Code.NOT_ALONE, lambda f, p, m: under(Lonely(f"d{m.target[1:]}", continuous=False))(f, p, m)),
@@ -296,6 +323,22 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.PAUSE_UNLIKELY, pause_after_the_end),
     (Code.PAUSE_UNLIKELY, paused_before_what_it_waits_for),
     (Code.PAUSE_UNLIKELY, lambda f, p, m: (f, with_move(p, m, pause=None))),
+    (Code.PAUSE_UNLIKELY, lambda f, p, m: (f, replace(p, moves=tuple(replace(o, pause=None) for o in p.moves)))),
+    (Code.ESTIMATE, hardly_any_memory),
+    (Code.ESTIMATE, told(files_bytes=1 << 40)),
+    (Code.ESTIMATE, told(duration_s=0.1)),
+    (Code.ESTIMATE, told(blackout_s=0.1)),
+    (Code.ESTIMATE, told(blackout_s=1e300)),
+    (Code.ESTIMATE, lambda f, p, m: (f, with_move(p, m, rounds=7))),
+    (Code.MAKESPAN, lambda f, p, m: (f, replace(p, makespan_s=0.0))),
+    (Code.MAKESPAN, lambda f, p, m: (f, replace(p, makespan_bound_s=1e6))),
+    (Code.MAKESPAN, lambda f, p, m: (f, replace(p, makespan_bound_s=1e6, makespan_s=1e6))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="drain n0 n1"))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="evacuate rack=none"))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="rebalance"))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="reboot all, group 1 of 2", empties=()))),
+    (Code.STAYS, lambda f, p, m: (f, replace(allowing(p, False), stays=("c0",)))),
+    (Code.STAYS_ELSEWHERE, lambda f, p, m: (f, allowing(replace(without(p, m), stays=(m.container,))))),
 ]
 
 
@@ -346,6 +389,12 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.PAUSE_TOO_LONG: lambda f, p, m: (f, replace(p, policy=replace(p.policy, blackout_s_max=0.1))),
     Code.PAUSE_UNLIKELY: too_short_a_pause,
     Code.PAUSES_OVERLAP: paused_together,
+    Code.WINDOW_UNLIKELY: in_time_by_its_own_words_alone,
+    Code.ESTIMATE: told(memory_bytes=1 << 40),
+    Code.MAKESPAN: lambda f, p, m: (f, replace(p, makespan_s=1e9)),
+    Code.INTENT: lambda f, p, m: (f, replace(p, empties=())),
+    Code.STAYS: lambda f, p, m: (f, allowing(replace(p, stays=(m.container,)))),
+    Code.STAYS_ELSEWHERE: lambda f, p, m: (f, allowing(replace(p, stays=("nobody",)))),
 }
 
 

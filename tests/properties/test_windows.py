@@ -16,8 +16,8 @@ from migrator.checker.findings import Code
 from migrator.errors import Refused
 from migrator.executor.moves import refuse_closed
 from migrator.inventory import plan_file
-from migrator.model.facts import Cluster
-from migrator.model.plan import Plan, Refusal
+from migrator.model.facts import Cluster, ContainerFacts, Link
+from migrator.model.plan import Plan, Refusal, Span
 from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rules import (
     Affinity,
@@ -123,7 +123,7 @@ def test_one_with_a_window_waits_for_it_and_the_others_do_not():
     assert isinstance(made, Plan)
     assert {m.container: m.start_s for m in made.moves} == {"a": 36_000.0, "b": None}
     assert spans(fleet, made)["b"].start_s == 0.0
-    assert any("1 of 2 moves have a time window" in note and "2026-03-02T22:00" in note for note in made.notes)
+    assert any("1 of 2 moves has a time window" in note and "2026-03-02T22:00" in note for note in made.notes)
     late = drain(fleet, ["n0"], "-", night("a", start=NOON + timedelta(days=4, hours=15, minutes=59, seconds=58)))
     assert isinstance(late, Plan)  # saturday 03:59:58, which is friday's night, and too late in it: monday 22:00
     assert late.move("a").start_s == 2 + 18 * 3600 + 2 * 86_400
@@ -202,3 +202,67 @@ def test_a_journal_gives_back_every_rule_of_a_plan_as_it_was():
     adapter = TypeAdapter(Plan)
     assert adapter.validate_json(adapter.dump_json(plan)) == plan
     assert adapter.validate_python(asdict(plan)) == plan
+
+
+def slow(*containers: ContainerFacts) -> Cluster:
+    """Containers on a node whose link takes seconds for each."""
+    return cluster(replace(node("n0", *containers), link=Link(8 * MIB, 8 * MIB)), node("n1"), node("n2"))
+
+
+def test_a_move_that_would_wait_for_its_turn_until_its_window_has_closed_is_put_off_to_the_next():
+    fleet = slow(*(ct(f"c{i}", 20 + i, anon_bytes=400 * MIB) for i in range(3)))
+    rules = tuple(Window(f"c{i}", ("mon 22:00-22:01", "tue 22:00-22:01")) for i in range(3))
+    start = NOON + timedelta(hours=10)
+    made = drain(fleet, ["n0"], "-", PlanPolicy(0, rules=rules, start=start.isoformat(), blackout_s_max=64))
+    assert isinstance(made, Plan)
+    assert check(fleet, made, made.policy) == ()
+    ends_s = sorted(m.pause.end_s for m in made.moves if m.pause)
+    assert 50 < ends_s[0] <= 60
+    assert 86_450 < ends_s[1] <= 86_460
+    assert 7 * 86_400 + 50 < ends_s[2] <= 7 * 86_400 + 60
+
+
+def test_windows_that_meet_are_one():
+    rules = (
+        Window("a", ("sun 23:59-24:00", "mon 00:00-00:01")),
+        Window("a", ("sat,sun 00:00-24:00", "mon 00:00-24:00")),
+    )
+    fleet = slow(ct("a", 20, anon_bytes=500 * MIB))
+    made = drain(fleet, ["n0"], "-", PlanPolicy(0, rules=rules, start=NOON.isoformat(), blackout_s_max=100))
+    assert isinstance(made, Plan)
+    assert made.moves[0].estimate.duration_s > 60
+    assert made.moves[0].start_s == 6.5 * 86_400 - 60
+    assert check(fleet, made, made.policy) == ()
+    alone = opens_in_s([Window("a", ("sat,sun 00:00-24:00",))], NOON, 40 * 3600.0)
+    assert alone == 4.5 * 86_400
+
+
+@pytest.mark.parametrize("start", ["", "9999-12-31T23:59:00+00:00", "0001-01-01T00:00:00+00:00"])
+@pytest.mark.parametrize("start_s", [None, 0.0, 1e300])
+def test_a_start_that_no_calendar_has_is_a_finding(start: str, start_s: float | None):
+    fleet = cluster(node("n0", ct("a", 20)), node("n1"))
+    made = drain(fleet, ["n0"], "-", night("a"))
+    assert isinstance(made, Plan)
+    moves = (replace(made.moves[0], start_s=start_s),)
+    bad = replace(made, moves=moves, policy=replace(made.policy, start=start))
+    assert Code.WINDOW in {f.code for f in check(fleet, bad, bad.policy)}
+    good_start = replace(made, moves=(replace(made.moves[0], start_s=1e300),))
+    assert Code.WINDOW in {f.code for f in check(fleet, good_start, good_start.policy)}
+
+
+def test_a_pause_told_after_the_window_is_found_and_so_is_one_that_the_turns_before_it_put_there():
+    fleet = slow(*(ct(f"c{i}", 20 + i, anon_bytes=400 * MIB) for i in range(2)))
+    rules = tuple(Window(f"c{i}", ("mon 22:00-22:02",)) for i in range(2))
+    start = NOON + timedelta(hours=10)
+    made = drain(fleet, ["n0"], "-", PlanPolicy(0, start=start.isoformat(), blackout_s_max=64))
+    assert isinstance(made, Plan)
+    told = tuple(replace(m, start_s=0.0) for m in made.moves)
+    plan = replace(made, moves=told, policy=replace(made.policy, rules=rules))
+    assert {f.code for f in check(fleet, plan, plan.policy)} == set()
+    rules = tuple(Window(f"c{i}", ("mon 22:00-22:01",)) for i in range(2))
+    plan = replace(plan, policy=replace(plan.policy, rules=rules))
+    assert {f.code for f in check(fleet, plan, plan.policy)} == {Code.WINDOW}
+    hushed = tuple(replace(m, pause=Span(40.0, 59.0), estimate=replace(m.estimate, blackout_s=1.0)) for m in told)
+    found = check(fleet, replace(plan, moves=hushed), plan.policy)
+    assert {Code.WINDOW_UNLIKELY, Code.ESTIMATE} <= {f.code for f in found}
+    assert Code.WINDOW not in {f.code for f in found}

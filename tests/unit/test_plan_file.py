@@ -181,7 +181,9 @@ def test_a_plan_from_before_pauses_were_told_is_read_and_kept_to_one_pause_a_lin
     old = plan_file.parse(json.dumps(document), "x.json")
     assert [move.pause for move in old.moves] == [None, None]
     assert not old.policy.overlapping_pauses
-    assert check(cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3")), old, old.policy) == ()
+    found = check(cluster(node("n1", ct("a"), ct("b")), node("n2"), node("n3")), old, old.policy)
+    assert [finding.text for finding in found] == ["the plan does not tell when its containers are paused"]
+    assert all(finding.code.drifts for finding in found)
 
 
 def test_the_rates_that_a_plan_was_estimated_with_come_back_from_its_file():
