@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from migrator.cli.main import main
+from migrator.inventory import snapshot
+from tests.cli.words import FIT, TIGHT
 
 
 @pytest.fixture
@@ -20,3 +22,17 @@ def migrator(capsys, monkeypatch, tmp_path):
         return int(ended.value.code or 0), out, err
 
     return run
+
+
+@pytest.fixture
+def fits(tmp_path):
+    """A snapshot in which n1 can be emptied."""
+    snapshot.save(FIT, tmp_path / "fits.json")
+    return tmp_path / "fits.json"
+
+
+@pytest.fixture
+def tight(tmp_path):
+    """A snapshot in which nobody has room for what is on n1."""
+    snapshot.save(TIGHT, tmp_path / "tight.json")
+    return tmp_path / "tight.json"
