@@ -159,6 +159,13 @@ def test_the_migrations_key_does_nothing_but_receive(tidy: Stage) -> None:
         assert refused.code == 10, (asked, refused)
 
 
+def test_the_empty_root_of_a_restore_that_was_killed_with_its_criu_goes_with_the_move(tidy: Stage) -> None:
+    root, log = "/tmp/.criu.mntns.aB3dE6", "/run/migrator/move/ghost.3/work/restore.log"
+    tidy.on_node("n2", "sh", "-c", f"mkdir -p {root} {log.removesuffix('/restore.log')}; echo 'mnt: {root}/9' > {log}")
+    assert verb(tidy, "n2", "discard-target", "ghost", "5").code == 0
+    assert tidy.on_node("n2", "ls", "-d", root).code != 0
+
+
 def test_names_that_begin_alike_are_kept_apart(tidy: Stage) -> None:
     tidy.counter("web", "n1", 7)
     tidy.counter("web-1", "n1", 8)

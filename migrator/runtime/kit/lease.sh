@@ -130,7 +130,9 @@ clean_move() { # CT TOKEN
     jobs_kill "$1"
     for dir in "$RUN/move/$1".[0-9]*; do
         [ -d "$dir" ] || continue
-        [ "${dir##*.}" -gt "$2" ] || remove_tree "$dir"
+        [ "${dir##*.}" -le "$2" ] || continue
+        forget_criu_root "$dir/work/restore.log" # a restore that was ended from outside could not
+        remove_tree "$dir"
     done
     rm -rf "$DISK/templates/.part-$1".[0-9]*
 }
