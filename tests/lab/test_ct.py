@@ -108,7 +108,7 @@ def test_a_log_that_became_a_link_is_not_followed(tidy: Stage) -> None:
         (("--template", "debian", "--ip", "10.1.1.0"), "--ip '10.1.1.0': not an address for one container"),
         (("--template", "debian", "--ip", "127.0.0.1"), "--ip '127.0.0.1': not an address"),
         (("--template", "debian", "--ip", "10.1.1.1", "--memory", "99999999T"), "--memory: too large"),
-        (("--template", "debian", "--ip", "10.1.1.1", "--cpus", "nan"), "--cpus nan"),
+        (("--template", "debian", "--ip", "10.1.1.1", "--cpus", "nan"), "nan is not a number to count with"),
         (("--template", "debian", "--ip", "10.1.1.1", "--memory", "much"), "--memory: not a size"),
         (("--template", "debian", "--ip", "10.1.1.1", "--label", "x"), "--label 'x'"),
         (("--template", "debian", "--ip", "10.1.1.1", "--user", "a b"), "--user 'a b'"),
