@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full sim lint bench-blackout bench-planner bench-rebalance bench-roadef chaos soak clean
+.PHONY: help setup demo test test-full sim lint bench-blackout bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -44,6 +44,7 @@ bench-planner:
 	@tools/setup --no-image
 	@$(PYTHON) -m migrator.demo.planner_bench --data $(DATA)
 	@$(PYTHON) -m migrator.demo.rebalance_bench --data $(DATA) --nodes $(NODES) --peer-seconds $(PEER_SECONDS)
+	@$(PYTHON) -m migrator.demo.reboot_bench --data $(DATA)
 
 # make bench-rebalance   how even a fleet becomes, with how many moves, by hbal's own score; NODES="20 100" PEER_SECONDS=600
 NODES ?= 20 100 1000
@@ -51,6 +52,11 @@ PEER_SECONDS ?= 600
 bench-rebalance:
 	@tools/setup --no-image
 	@$(PYTHON) -m migrator.demo.rebalance_bench --data $(DATA) --nodes $(NODES) --peer-seconds $(PEER_SECONDS)
+
+# make bench-reboot   in how few groups a fleet can be rebooted, with hroller beside it
+bench-reboot:
+	@tools/setup --no-image
+	@$(PYTHON) -m migrator.demo.reboot_bench --data $(DATA)
 
 # make bench-roadef   the search on the instances of ROADEF/EURO 2012 in DATA/roadef, SECONDS (300) each, beside published
 # make bench-roadef   results; INSTANCES="a1_2 b_1" for these alone, and the other rows of the page stay
