@@ -14,6 +14,17 @@ APPLICATION_ID = int.from_bytes(b"Migr")
 TABLES = frozenset({"runs", "migrations", "events"})
 _MAGIC = b"SQLite format 3\0"
 
+# What this process has open, by device and inode. The kernel drops all of a process's locks on a file when it closes
+# any descriptor of it; SQLite minds that for its own, not for one of ours. With its locks gone, the next program to
+# close the journal would take itself for the last, and remove the log that this one writes to.
+_opened: set[tuple[int, int]] = set()
+
+
+def note_opened(path: Path) -> None:
+    """From now on no other descriptor of this journal is opened in this process."""
+    found = path.stat()
+    _opened.add((found.st_dev, found.st_ino))
+
 
 def check_path(path: Path) -> None:
     """BadInput unless the path is a journal of ours, or nothing yet. Damage is not looked for: opening finds it."""
@@ -28,6 +39,8 @@ def check_path(path: Path) -> None:
         raise BadInput(f"journal {path}: it is {kind}")
     if not os.access(path, os.R_OK | os.W_OK):
         raise BadInput(f"journal {path}: this user may not read and write it")
+    if (found.st_dev, found.st_ino) in _opened:
+        return None
     if found.st_size == 0:
         return None  # made by hand, or by one of us that died right then
     if not _is_sqlite(path):

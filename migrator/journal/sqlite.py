@@ -12,7 +12,7 @@ from typing import Any
 from migrator.journal import lockfile
 from migrator.journal.base import JournalError, Migration, Run
 from migrator.journal.events import Event, Phase
-from migrator.journal.ours import APPLICATION_ID, check_path
+from migrator.journal.ours import APPLICATION_ID, check_path, note_opened
 from migrator.protocol.states import State
 
 SCHEMA_VERSION = 1
@@ -64,6 +64,7 @@ class SqliteStore:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._db = sqlite3.connect(path.absolute(), timeout=10, isolation_level=None)
             path.chmod(0o600)
+            note_opened(path)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute("PRAGMA foreign_keys = ON")

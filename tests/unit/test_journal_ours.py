@@ -123,3 +123,22 @@ def test_two_that_make_one_journal_at_one_moment_both_have_it(tmp_path: Path) ->
     )
     made = [subprocess.Popen([sys.executable, "-c", line, str(path)], stderr=subprocess.PIPE) for _ in range(6)]
     assert [process.wait() for process in made] == [0] * 6, [os.fsdecode(p.communicate()[1]) for p in made]
+
+
+def test_a_journal_opened_twice_in_one_process_loses_nothing_when_another_program_has_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+
+    def in_another_program(act: str) -> str:
+        opened = "import sys, pathlib; from migrator.journal.store import Journal"
+        program = f"{opened}; journal = Journal(pathlib.Path(sys.argv[1])); {act or 'pass'}; journal.close()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, path], check=True, timeout=60, capture_output=True, text=True
+        )
+        return done.stdout
+
+    first = Journal(path)
+    first.create_run("one", "test", {})
+    Journal(path).close()  # as planning does that learns from the journal it is going to write
+    in_another_program("")
+    first.create_run("two", "test", {})
+    assert sorted(in_another_program("print(*[run.id for run in journal.runs()])").split()) == ["one", "two"]
