@@ -194,7 +194,9 @@ class LabSide:
     async def kill(self, role: str) -> None:
         await self.console(role).shell(
             f"echo 1 > {GROUP}/cgroup.kill; while grep -q . {GROUP}/cgroup.procs 2> /dev/null; do sleep 0.02; done; "
-            f"for job in /run/migrator/jobs/{NAME}.*.restore; do [ ! -d $job ] || flock -w 60 $job/lock true; done"
+            f"for job in /run/migrator/jobs/{NAME}.*.restore; do [ ! -d $job ] || flock -w 60 $job/lock true; done; "
+            # The cable goes with the network namespace, which the kernel takes down a moment after its last process.
+            "tries=200; while ls -d /sys/class/net/ct* && [ $tries -gt 0 ]; do tries=$((tries - 1)); sleep 0.02; done"
         )
 
     async def watchdog(self, token: str) -> None:
