@@ -61,21 +61,21 @@ class Bench:
             return given, True
         made = self.folder / given.name
         words = [sys.executable, "-m", "migrator.demo.fleets", str(nodes), str(containers), str(emptied)]
-        _run(words, made)
+        run_well(words, made)
         return made, False
 
     def snapshot(self, fleet: Path, link: str) -> Path:
         made = self.folder / "snapshot.json"
         words = [PROGRAM, "import", "ganeti", str(fleet), "--link", link, "-o", str(made)]
-        _run(words, self.folder / "out")
+        run_well(words, self.folder / "out")
         return made
 
     def drain(self, snapshot: Path, parallel: int, *more: str) -> tuple[Cost, dict[str, float]]:
         """Plans to empty the marked nodes, checks the plan, and says what it is."""
         plan = self.folder / "plan.json"
         words = [PROGRAM, "plan", "drain", "--cordoned", "--max-blackout", "86400", "--parallel", str(parallel), *more]
-        cost = _run([*words, "--snapshot", str(snapshot), "-o", str(plan)], self.folder / "out")
-        _run([PROGRAM, "check", str(plan), "--snapshot", str(snapshot)], self.folder / "out")
+        cost = run_well([*words, "--snapshot", str(snapshot), "-o", str(plan)], self.folder / "out")
+        run_well([PROGRAM, "check", str(plan), "--snapshot", str(snapshot)], self.folder / "out")
         made = json.loads(plan.read_text())
         names = ("makespan_s", "makespan_bound_s")
         return cost, {"moves": len(made["moves"]), **{name: made[name] for name in names}}
@@ -118,7 +118,7 @@ class Bench:
         cost = cost_of(words, self.folder / "out", LIMIT_S)
         if cost.code != 0:
             return Ring(size, None, cost)
-        _run([PROGRAM, "check", str(plan), "--snapshot", str(snapshot)], self.folder / "out")
+        run_well([PROGRAM, "check", str(plan), "--snapshot", str(snapshot)], self.folder / "out")
         return Ring(size, len(json.loads(plan.read_text())["moves"]), cost)
 
     def hbal(self, fleet: Path) -> Peer | None:
@@ -141,7 +141,8 @@ class Bench:
         return Scaled(containers, int(made["moves"]), cost)
 
 
-def _run(words: list[str], out: Path) -> Cost:
+def run_well(words: list[str], out: Path) -> Cost:
+    """What a command cost, its output in a file; BenchError with its last words if it did not end well."""
     cost = cost_of(words, out, LIMIT_S)
     if cost.code != 0:
         raise BenchError(f"{' '.join(words[:4])} ...: {out.read_text()[-300:].strip() or 'it took too long'}")

@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from migrator.demo.bench_report import host_facts
-from migrator.demo.cost import Cost, cost_of
+from migrator.demo.cost import Cost
 from migrator.demo.page import with_section
-from migrator.demo.planner_bench import DATA, DOCUMENT, LIMIT_S, PROGRAM, Bench, BenchError
+from migrator.demo.planner_bench import DATA, DOCUMENT, LIMIT_S, PROGRAM, Bench, BenchError, run_well
 from migrator.demo.planner_report import MB
 from migrator.demo.rebalance_bench import FLEETS, unmarked
 
@@ -52,14 +52,14 @@ def case(bench: Bench, nodes: int) -> Groups:
     fleet.write_text(unmarked(source.read_text()))
     snapshot = bench.snapshot(fleet, "10Gbit")
     words = [PROGRAM, "plan", "reboot", "--all", "--max-blackout", "86400", "--snapshot", str(snapshot)]
-    cost = _run([*words, "-o", str(made)], out)
+    cost = run_well([*words, "-o", str(made)], out)
     document = json.loads(made.read_text())
     for number in range(1, len(document["groups"]) + 1):
         group.unlink(missing_ok=True)
-        _run([PROGRAM, "plan", "group", str(made), str(number), "-o", str(group)], out)
-        _run([PROGRAM, "check", str(group), "--snapshot", str(snapshot)], out)
+        run_well([PROGRAM, "plan", "group", str(made), str(number), "-o", str(group)], out)
+        run_well([PROGRAM, "check", str(group), "--snapshot", str(snapshot)], out)
     hroller = shutil.which("hroller")
-    theirs = _run([hroller, "-t", str(fleet), "--full-evacuation"], out) if hroller else None
+    theirs = run_well([hroller, "-t", str(fleet), "--full-evacuation"], out) if hroller else None
     return Groups(
         nodes,
         given,
@@ -69,13 +69,6 @@ def case(bench: Bench, nodes: int) -> Groups:
         groups_of(out.read_text()) if theirs else None,
         theirs,
     )
-
-
-def _run(words: list[str], out: Path) -> Cost:
-    cost = cost_of(words, out, LIMIT_S)
-    if cost.code != 0:
-        raise BenchError(f"{' '.join(words[:4])} ...: {out.read_text()[-300:].strip() or 'it took too long'}")
-    return cost
 
 
 def section(results: list[Groups]) -> str:
