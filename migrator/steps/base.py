@@ -15,6 +15,7 @@ from migrator.model.facts import NodeFacts
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
+from migrator.model.site import NO_SITE, Site
 from migrator.protocol.states import State
 from migrator.transport.base import Answer, Node, NodeFailed
 
@@ -56,6 +57,7 @@ class Move:
     paused_ms: int | None = None
     leg: int = 1
     rates: Rates = DEFAULT_RATES
+    site: Site = NO_SITE
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property

@@ -168,11 +168,19 @@ start_container() { # CT
     announce "$1"
 }
 
-# Tells the network where the container's address is: switches may have it at a node that spoke for it last. In
-# parentheses: a function called with redirections keeps copies of what they close, the node's lock among them.
+# Tells the network where the container's addresses are: switches may have them at a node that spoke for them last. One
+# packet may be lost, so it is said for two seconds, ever more seldom. In parentheses: a function called with
+# redirections keeps copies of what they close, the node's lock among them.
 announce() { # CT   (its network is in n_*)
-    (in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}") \
-        < /dev/null > /dev/null 2>&1 3>&- 4>&- 8>&- 9>&- &
+    (speak_on "$(init_pid "$1")") < /dev/null > /dev/null 2>&1 3>&- 4>&- 7>&- 8>&- 9>&- &
+}
+
+# Between two times nothing holds the container's network: it goes with the container.
+speak_on() { # PID
+    for pause in 0 0.1 0.3 0.6 1; do
+        sleep "$pause"
+        in_network "$1" sh "$KIT/speak" "$n_mac" || break
+    done
 }
 
 stopped_record() {
