@@ -8,6 +8,7 @@ from random import Random
 STEPS = 210  # moments of one undisturbed migration; later ones fall into its recovery
 CALLS = 40
 WRITES = 32
+ASKED_WRITES, ASKED = (20, 30), (150, 173)  # about the site's hooks, from the verification to after the release
 HELD = (138, 150)  # moments about the hold and the seal
 FENCING, LAST_PASS = (98, 110), (106, 126)
 LEASE_CALL, FENCE_CALL = 7, 22  # an undisturbed migration's calls: its lease on the target, its fence
@@ -22,6 +23,7 @@ MOMENTS = (97, 105, 105, 128, 128, 132, 132, 146, 146, 150, 150, 156, 156, 156, 
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
 WRITE_FAULTS = ("kill-before-write", "kill-after-write")
+HOOK_FAULTS = ("hook-fails", "hook-hangs")  # of an orchestrator's n-th call of a hook; one that hangs was effective
 STEP_FAULTS = (
     "kill",
     "stall",
@@ -59,7 +61,8 @@ class Fault:
 
     def __str__(self) -> str:
         where = "-".join(end for end in (self.node, self.other) if end) or f"orchestrator {self.who}"
-        unit = "call" if self.kind in CALL_FAULTS else "write" if self.kind in WRITE_FAULTS else "moment"
+        counted = {**dict.fromkeys((*CALL_FAULTS, *HOOK_FAULTS), "call"), **dict.fromkeys(WRITE_FAULTS, "write")}
+        unit = counted.get(self.kind, "moment")
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
         return f"{self.kind} of {where} at {unit} {self.at}{lasting}"
 
@@ -92,6 +95,7 @@ class Scenario:
     patience_s: float = 0.0
     back: bool = False
     early: bool = False
+    hooks: bool = False  # whether the site is told where containers are
     restart: bool = False  # whether the nodes' restarters start the containers again
     faults: tuple[Fault, ...] = ()
 
@@ -133,6 +137,10 @@ def generate(seed: int) -> Scenario:
             return _with_twins(rng, scenario)
     if turn == 7 and rng.random() < 0.5:
         scenario = _ring(rng, scenario)
+    if turn in (5, 6):
+        scenario = replace(scenario, hooks=True)
+        if turn == 5:
+            return replace(scenario, early=rng.random() < 0.5, faults=_asked(rng, scenario))
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
 
@@ -211,6 +219,18 @@ def _crux(rng: Random) -> tuple[Fault, ...]:
     if rng.random() < 0.5:
         return kill, Fault("part", at, node="o0", other=node, seconds=rng.choice((0.0, 30.0)))
     return kill, Fault("crash", at, node=node, seconds=rng.choice((0.0, 5.0, 5.0, 30.0)))
+
+
+def _asked(rng: Random, scenario: Scenario) -> tuple[Fault, ...]:
+    """What befalls a site's hooks: they fail or hang, or who calls them dies, and perhaps something else."""
+    draw = rng.random()
+    if draw < 0.4:
+        first = Fault(rng.choice(HOOK_FAULTS), rng.choice((1, 1, 1, 2)))
+    elif draw < 0.8:
+        first = Fault(rng.choice(WRITE_FAULTS), rng.randint(*ASKED_WRITES))
+    else:
+        first = Fault("kill", rng.randint(*ASKED))
+    return first, *(_fault(rng, scenario) for _ in range(rng.choice((0, 0, 1))))
 
 
 def fleet(seed: int) -> Scenario:

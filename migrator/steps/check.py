@@ -24,7 +24,8 @@ async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed."""
     neighbour = await _neighbour(move)
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
-    return findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed)
+    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed)
+    return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
 
 
 def refusal(move: Move, found: Sequence[str]) -> str:
