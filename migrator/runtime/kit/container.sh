@@ -183,6 +183,13 @@ speak_on() { # PID
     done
 }
 
+# The cable goes with the container's network, but only when the kernel comes to it, or somebody in it has ended.
+take_cable() { # CT
+    [ -e "$CONTAINERS/$1/net" ] || return 0
+    read_net "$1"
+    cut_cable
+}
+
 stopped_record() {
     r_state=stopped r_armed=no
     write_record "$ct"
@@ -209,6 +216,7 @@ verb_ct_stop() { # CT GRACE_S
     check_not_leased "$ct"
     disarm "$ct" # somebody may have started it meanwhile
     end_container "$ct"
+    take_cable "$ct"
     unmount_root "$ct"
     stopped_record
 }
@@ -226,6 +234,7 @@ verb_ct_remove() { # CT [CREATOR]
     ! has_processes "$ct" || refuse "container $ct is running"
     keeper_end "$ct"
     end_container "$ct"
+    take_cable "$ct"
     discard_tree "$ct"
     remove_record "$ct" "$r_token"
     unlock_and_delete
