@@ -24,8 +24,15 @@ async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed."""
     neighbour = await _neighbour(move)
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
+    links = [own.partition(" ")[2] for own in (await _own_network(move)) if own.startswith("link ")]
     found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed)
+    found += [f"its network has a link of its own, {link}, which is not carried; remove it inside" for link in links]
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
+
+
+async def _own_network(move: Move) -> list[str]:
+    """What the container's root has made in its network."""
+    return list((await move.source.node.call("own-network", move.name)).lines("own"))
 
 
 def refusal(move: Move, found: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """Fence: frozen, gate closed, and a watchdog on the source that undoes both at the deadline.
 
 Before the freeze the container's handshakes are let come to rest, for `quiet_ms`, which is no part of the pause.
-`unsent` is how many connections that its program had closed could not get their last bytes out.
+`unsent` is how many connections that its program had closed could not get their last bytes out. What its root has made
+in its network goes to the target then, where its restore will ask for it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ import math
 from typing import Any
 
 from migrator.protocol.states import State
+from migrator.runtime.carried import checked
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
+from migrator.transport.base import NodeFailed
 
 
 async def do(move: Move) -> dict[str, Any]:
     deadline_s = math.ceil(move.policy.blackout_s_max)
     answer = await move.source.node.call("fence", move.name, move.token, deadline_s)
+    if carried := list(answer.lines("carry")):
+        try:
+            told = checked(carried)
+        except ValueError as error:
+            raise NodeFailed(move.source.node.name, "fence", f"container {move.name}: {error}") from error
+        await move.target.node.call("carry", move.name, move.token, stdin=told)
     return {
         "frozen_at_ms": answer.number("frozen_at_ms"),
         "quiet_ms": answer.number("quiet_ms"),

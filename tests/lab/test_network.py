@@ -170,3 +170,44 @@ def test_nodes_without_a_common_network_are_known_before_anything_is_touched(tid
     assert f"address {tidy.ip(8)} answers on n1's bridge br0 and not on n3's bridge br9" in refused.err
     assert "run=-" in tidy.on_node("n1", "cat", "/var/lib/migrator/records/web").out.split()
     assert tidy.places("web") == [("n1", "running")]
+
+
+def inside(stage: Stage, node: str, command: str, stdin: str = "") -> Outcome:
+    """A command of the node's in the container's network, as the container's root could have run one of its own."""
+    enter = "nsenter --net=/proc/$(head -n 1 /sys/fs/cgroup/ct/web/cgroup.procs)/ns/net"
+    return stage.on_node(node, "sh", "-c", f"{enter} {command}", stdin=stdin)
+
+
+async def test_what_a_container_has_made_in_its_network_goes_with_it(tidy: Stage) -> None:
+    dual(tidy, 9)
+    more, more6 = tidy.ip(90), subnet(tidy).container_ip6(190)
+    made = (
+        f"ip address add {more}/24 dev eth0",
+        f"ip address add {more6}/64 dev eth0 nodad",
+        f"ip route add 192.0.2.0/24 via {subnet(tidy).host_ip}",
+        f"ip route add 2001:db8::/64 via {subnet(tidy).host_ip6}",
+        f"ip rule add from {more} lookup 100",
+        f"ip route add default via {subnet(tidy).host_ip} table 100",
+    )
+    for command in made:
+        assert inside(tidy, "n1", command).code == 0, command
+    rules = "ct state established accept\n tcp dport 9 drop\n"
+    fw = f"table inet fw {{\n chain in {{ type filter hook input priority 0;\n {rules}}}\n}}\n"
+    assert inside(tidy, "n1", "nft -f -", fw).code == 0
+    looks = ("ip -4 route show table all", "ip -6 route show table all", "ip rule", "ip -6 rule", "nft -s list ruleset")
+    before = [sorted(inside(tidy, "n1", look).out.splitlines()) for look in looks]
+    async with CountingClient(more6) as client:
+        done = await in_thread(tidy, "migrate", "web", "--to", "n2")
+        assert done.code == 0, done.err
+        await client.more(20)
+    assert [sorted(inside(tidy, "n2", look).out.splitlines()) for look in looks] == before
+    assert "dport 9 drop" in str(before)
+
+
+def test_a_link_of_its_own_keeps_a_container_where_it_is(tidy: Stage) -> None:
+    dual(tidy, 10)
+    assert inside(tidy, "n1", "ip link add own0 up type veth peer name own1").code == 0
+    refused = tidy.migrator("migrate", "web", "--to", "n2")
+    assert refused.code == 3
+    assert "a link of its own, own0" in refused.err
+    assert tidy.places("web") == [("n1", "running")]

@@ -27,6 +27,7 @@ verb_fence() { # CT TOKEN DEADLINE_S
     uptime_ms
     begun_ms=$now_ms
     pid=$(init_pid "$ct")
+    carry_out "$pid" # before the pause: it takes some milliseconds, and nearly never tells anything
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
     await_accepted "$ct" "$pid"
     uptime_ms
