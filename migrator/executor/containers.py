@@ -144,6 +144,8 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     for ip, answer in zip(ct.ips, asked, strict=True):
         if list(answer.lines("owner")):
             raise Refused(f"--ip {ip}: something on the network answers for this address already")
+        if blind := answer.get("blind"):
+            raise Refused(f"--ip {ip}: nobody can be asked who has this address: {blind} of {node}; turn it on")
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)

@@ -47,7 +47,7 @@ def _part(what: str, data: bytes) -> bytes:
     if what == "nft":
         try:
             ruleset = json.loads(data)  # as JSON, because nft's own language can name files
-        except RecursionError:
+        except (ValueError, RecursionError):
             ruleset = None
         if not isinstance(ruleset, dict) or not isinstance(ruleset.get("nftables"), list):
             raise ValueError("its nft rules are none")

@@ -149,10 +149,13 @@ def test_an_address_is_refused_where_ipv6_is_off(tidy: Stage) -> None:
     tidy.on_node("n3", "sh", "-c", f"echo 1 > {off}")
     try:
         refused = tidy.migrator("migrate", "web", "--to", "n3")
+        words = ("ct", "create", "new", "--node", "n3", "--template", "debian", "--ip", subnet(tidy).container_ip6(111))
+        made = tidy.migrator(*words, "--", "sleep", "1000")
     finally:
         tidy.on_node("n3", "sh", "-c", f"echo 0 > {off}")
     assert refused.code == 3
     assert "IPv6 is off on bridge br0 of n3" in refused.err
+    assert (made.code, "IPv6 is off on bridge br0 of n3" in made.err) == (3, True)
     assert tidy.places("web") == [("n1", "running")]
 
 
