@@ -61,11 +61,11 @@ verb_carry() { # CT TOKEN   (lines on stdin)
 carry_in() { # CT PID
     for dir in "$RUN/move/$1".[0-9]*/carry; do
         [ -d "$dir" ] || continue
-        in_network "$2" ip address restore < "$dir/addresses"
+        [ ! -s "$dir/addresses" ] || in_network "$2" ip address restore < "$dir/addresses"
         for family in 4 6; do
-            in_network "$2" ip "-$family" route restore < "$dir/routes$family"
+            [ ! -s "$dir/routes$family" ] || in_network "$2" ip "-$family" route restore < "$dir/routes$family"
             grep -E '^rule add pref [A-Za-z0-9./: _-]+$' "$dir/rules$family" | in_network "$2" ip "-$family" -batch -
         done
-        in_network "$2" nft -j -f - < "$dir/nft"
+        [ ! -s "$dir/nft" ] || in_network "$2" nft -j -f - < "$dir/nft"
     done
 }
