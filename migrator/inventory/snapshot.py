@@ -56,6 +56,10 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
         for later in ("more_addresses", "gateway6") if ct else ():
             if not ct[later]:
                 del ct[later]
+    for node in dumped["nodes"]:
+        for later in ("stream_out", "stream_in"):
+            if not node[later]:
+                del node[later]
     return dumped if cluster.policy == Standing() else dumped | {"policy": policy_file.to_document(cluster.policy)}
 
 

@@ -97,6 +97,7 @@ class Scenario:
     early: bool = False
     hooks: bool = False  # whether the site is told where containers are
     restart: bool = False  # whether the nodes' restarters start the containers again
+    streams: bool = False  # whether memory is streamed, or goes by images
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -123,6 +124,7 @@ def generate(seed: int) -> Scenario:
         back=rng.random() < 0.3,
         early=rng.random() < 0.3,
         restart=rng.random() < 0.5,
+        streams=Random(~seed).random() < 0.5,
     )
     if turn == 1:
         patient = replace(scenario, deadline_s=3.0, patience_s=200.0)

@@ -111,7 +111,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n2", "carry web 2", stdin="\n".join((*carried, f"rules4 {rule}", "")))
     twice("n1", "job web 2 dump 30 dump web 2")
     twice("n1", "job web 2 files-final 30 send-files web 2 final")
-    tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2")
+    tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2", "images")
     twice("n2", "await-held web 2 30")
     twice("n2", "job web 2 restore 0 restore web 2")
     twice("n1", "seal web 2")
@@ -226,7 +226,7 @@ WITH_TOKEN = {
     "send-files": ("n1", "9"),
     "send-template": ("n1", "debian"),
     "fence": ("n1", "60"),
-    "dump": ("n1", ""),
+    "dump": ("n1", "images"),
     "seal": ("n1", ""),
     "thaw": ("n1", ""),
     "reclaim": ("n1", ""),
@@ -234,7 +234,7 @@ WITH_TOKEN = {
     "admit": ("n2", "127.0.0.1 60 ssh-ed25519 KEY"),
     "prepare": ("n2", f"target debian 9961472 {MIB} 0"),
     "template-done": ("n2", "debian -"),
-    "restore": ("n2", ""),
+    "restore": ("n2", "images"),
     "await-held": ("n2", "1"),
     "release": ("n2", ""),
     "discard-target": ("n2", ""),
