@@ -109,11 +109,11 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     carried = [f"{what} " for what in ("addresses", "routes4", "routes6", "rules6", "nft")]
     rule = base64.b64encode(b"rule add pref 100 from 192.0.2.7 lookup 100\n").decode()
     twice("n2", "carry web 2", stdin="\n".join((*carried, f"rules4 {rule}", "")))
-    twice("n1", "job web 2 dump 30 dump web 2")
+    twice("n1", "job web 2 dump 30 dump web 2 images")
     twice("n1", "job web 2 files-final 30 send-files web 2 final")
     tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2", "images")
     twice("n2", "await-held web 2 30")
-    twice("n2", "job web 2 restore 0 restore web 2")
+    twice("n2", "job web 2 restore 0 restore web 2 images")
     twice("n1", "seal web 2")
     twice("n2", "release web 2")
     twice("n1", "retire web 2")
