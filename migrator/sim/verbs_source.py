@@ -177,6 +177,7 @@ async def _dump_streamed(m: Machine, key: tuple[str, int]) -> str:
     async with channel(m, ct, token, "stream") as sending:
         await sending.idle_until(move.fenced, "stream")
         copy, move = await _dumped(m, key)
+        move.images = Images(copy.stamp, copy.processes, pages=False, rest=True)
         there = sending.target.up.moves.get(key)
         if there is None:
             raise Exit(1, "the images did not arrive")

@@ -51,7 +51,7 @@ held=no
 for move in $run/move/$ct.[0-9]*; do
     [ -d "$move" ] || continue
     [ ! -e "$move/held" ] || [ -e "$move/ended" ] || held=yes
-    [ -e "$move/images/inventory.img" ] && echo "move ${move##*.}=images" || echo "move ${move##*.}=empty"
+    [ -f "$move/images/inventory.img" ] || [ -e "$move/came" ] && echo "move ${move##*.}=images" || echo "move ${move##*.}=empty"
 done
 if ! grep -q . $group/cgroup.procs 2> /dev/null; then echo copy=none
 elif grep -q 'frozen 1' $group/cgroup.events; then echo copy=frozen

@@ -45,13 +45,13 @@ FENCED = f"""{SEEDED}
 s fence web {{1}} 300
 """
 DUMPED = f"""{FENCED}
-s job web {{1}} dump 30 dump web {{1}}
+s job web {{1}} dump 30 dump web {{1}} images
 """
 SYNCED = f"""{DUMPED}
 s job web {{1}} files-final 30 send-files web {{1}} final
 """
 HELD = f"""{SYNCED}
-start t job web {{1}} restore 0 restore web {{1}}
+start t job web {{1}} restore 0 restore web {{1}} images
 t await-held web {{1}} 30
 """
 SEALED = f"""{HELD}
@@ -174,7 +174,7 @@ def down(script: str, *roles: str) -> str:
 
 # The product's own steps. The last pass over the files goes on when the dump has ended.
 _STEPS = ("lease", "check", "reserve", "seed", "fence", "dump", "sync", "restore", "verify", "seal")
-DONE_BY_STEPS = "".join(f"{'start ' if name == 'dump' else ''}twice do {name}\n" for name in _STEPS)
+DONE_BY_STEPS = "".join(f"{'start ' if name in ('fence', 'dump') else ''}twice do {name}\n" for name in _STEPS)
 UNDONE_BY_STEPS = "".join(f"twice undo {name}\n" for name in ("fence", "reserve", "lease"))
 
 # Everything that `make test` plays.
@@ -186,7 +186,7 @@ SCRIPTS: dict[str, str] = {
     "every step undone twice": DONE_BY_STEPS + UNDONE_BY_STEPS,
     "a target whose bridge has vanished": f"""{SYNCED}
 bridge t br9
-start t job web {{1}} restore 0 restore web {{1}}
+start t job web {{1}} restore 0 restore web {{1}} images
 t await-held web {{1}} 30
 {new_in(SETTLED, HELD)}t ct-start web
 t inspect web
@@ -236,7 +236,7 @@ s settle web {1} 1 r/one
     "a restore fails": SYNCED
     + """
 lose t {1}
-start t job web {1} restore 0 restore web {1}
+start t job web {1} restore 0 restore web {1} images
 start t await-held web {1} 30
 t job web {1} restore 30 restore web {1}
 """
@@ -281,7 +281,7 @@ s link web {1} root {peer} 22 {host_key}
 """
     + ABORT,
     "no room": LEASED + "t reserve web {1} 1000 1 1 999 9 9\nt reserve web {1} 1 1000 1 9 999 9\n" + ABORT,
-    "images come once": DUMPED + "s job web {1} dump2 30 dump web {1}\n" + ABORT,
+    "images come once": DUMPED + "s job web {1} dump2 30 dump web {1} images\n" + ABORT,
     "files that come when a copy is held": HELD + "s job web {1} files9 30 send-files web {1} 9\n" + ABORT,
     "a pass that hangs is ended by a later lease": SEEDED
     + """

@@ -48,7 +48,7 @@ class SimSide:
 
     def __init__(self, start: Start, loop: VirtualLoop) -> None:
         self.start = start
-        self.world = World(Clock(loop), Random(1))
+        self.world = World(Clock(loop), Random(1), streams=True)
         self.names = {"s": "n1", "t": "n2"}
         self.machines = {role: Machine(self.world, name, 64, 64 * GIB, 1 << 40) for role, name in self.names.items()}
         self.orchestrator = Orchestrator("o", self.world)
