@@ -51,7 +51,9 @@ held=no
 for move in $run/move/$ct.[0-9]*; do
     [ -d "$move" ] || continue
     [ ! -e "$move/held" ] || [ -e "$move/ended" ] || held=yes
-    [ -f "$move/images/inventory.img" ] || [ -e "$move/came" ] && echo "move ${move##*.}=images" || echo "move ${move##*.}=empty"
+    has=empty
+    [ ! -f "$move/images/inventory.img" ] && [ ! -e "$move/came" ] || has=images
+    echo "move ${move##*.}=$has"
 done
 if ! grep -q . $group/cgroup.procs 2> /dev/null; then echo copy=none
 elif grep -q 'frozen 1' $group/cgroup.events; then echo copy=frozen
