@@ -49,7 +49,7 @@ def plan_show(
     from dataclasses import asdict
 
     from migrator.cli.plan_svg import draw
-    from migrator.cli.plan_text import summary
+    from migrator.cli.plan_text import summary, waived_json
     from migrator.errors import BadInput
     from migrator.inventory import plan_file
     from migrator.planner.look import spans, uses
@@ -60,7 +60,8 @@ def plan_show(
     used, when = uses(cluster, plan), spans(cluster, plan)
     if as_json:
         timeline = {name: asdict(span) for name, span in when.items()}
-        print_json({"plan": str(plan_path), "nodes": [asdict(use) for use in used], "timeline": timeline})
+        document = {"plan": str(plan_path), "nodes": [asdict(use) for use in used], "timeline": timeline}
+        print_json(document | {"waived": waived_json(plan.policy)})
         return 0
     if svg is not None:
         try:
@@ -97,6 +98,7 @@ def explain(
     """
     from dataclasses import asdict
 
+    from migrator.cli.plan_text import waived_json
     from migrator.errors import BadInput, quoted
     from migrator.inventory import plan_file
     from migrator.planner.look import alternatives, spans
@@ -114,7 +116,7 @@ def explain(
     rules = list(rules_told(cluster, plan, container))
     if as_json:
         *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
-        document: dict[str, Any] = {**last, "stop_overs": stops, "rules": rules}
+        document: dict[str, Any] = {**last, "stop_overs": stops, "rules": rules, "waived": waived_json(plan.policy)}
         document |= {"balance": asdict(scores)} if scores else {}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
@@ -178,6 +180,7 @@ def _told(
     rules: Sequence[str],
 ) -> list[str]:
     """The explanation, a line each."""
+    from migrator.cli.plan_text import waived_said
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
@@ -193,6 +196,7 @@ def _told(
         f"why it moves: {why}",
         *([_chosen(move)] if scores is None else _scores(move, scores)),
         *rules,
+        *([f"the plan was made {waived}"] if (waived := waived_said(plan.policy)) else []),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",

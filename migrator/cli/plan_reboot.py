@@ -101,8 +101,10 @@ def unproved(cluster: Cluster, made: Reboot) -> list[Finding]:
 
 def summary(made: Reboot) -> str:
     """One line: how many groups, of how many nodes, how far from the fewest, and how long."""
+    from migrator.cli.plan_text import waived_said
     from migrator.model.units import format_bytes, format_seconds
 
+    waived = waived_said(made.policy)
     count = len(made.groups)
     nodes = sum(len(plan.empties) for plan in made.groups)
     total = sum(move.estimate.bytes for plan in made.groups for move in plan.moves)
@@ -111,7 +113,7 @@ def summary(made: Reboot) -> str:
         f"{made.intent}: {count} group{'s' * (count != 1)} of {nodes} node{'s' * (nodes != 1)}, {least}; "
         f"{format_bytes(total)} to move and to bring back, about "
         f"{format_seconds(sum(plan.makespan_s for plan in made.groups))} to drain one after the other; "
-        f"the checker passes every group"
+        f"the checker passes every group{waived and '; ' + waived}"
     )
 
 

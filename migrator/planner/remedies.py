@@ -253,17 +253,15 @@ def _longer_pauses(refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> It
 
 def _rules_less(cluster: Cluster, policy: PlanPolicy, count: int) -> Iterator[Change]:
     """So many hard rules that are waived; or, for one, a label by which containers are kept apart."""
-    hard = [number for number, rule in enumerate(policy.rules, 1) if not rule.soft]
+    hard = {number: rule for number, rule in policy.numbered() if not rule.soft}
     for place, numbers in enumerate(combinations(hard, count)):
-        rest = tuple(rule for number, rule in enumerate(policy.rules, 1) if number not in numbers)
-        names = " and ".join(f"{number} ({policy.rules[number - 1].rule})" for number in numbers)
+        names = " and ".join(f"{number} ({hard[number].rule})" for number in numbers)
         flags = " ".join(f"--waive {number}" for number in numbers)
         text = f"without rule{'s' if count > 1 else ''} {names}: {flags}"
-        yield Change(RULE, count * len(policy.rules) + place, text, cluster, replace(policy, rules=rest))
+        yield Change(RULE, count * len(policy.rules) + place, text, cluster, policy.without(numbers))
     for place, key in enumerate(policy.anti_affinity if count == 1 else ()):
-        keys = tuple(other for other in policy.anti_affinity if other != key)
         text = f"without keeping apart what has the same {key}: --waive {key}"
-        yield Change(RULE, 2 * len(policy.rules) + place, text, cluster, replace(policy, anti_affinity=keys))
+        yield Change(RULE, 2 * len(policy.rules) + place, text, cluster, policy.without((), (key,)))
 
 
 def _marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:
