@@ -17,6 +17,7 @@ import numpy as np
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.what_if import after
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
 from migrator.planner.graph import capacity_graph, rooms
@@ -31,6 +32,7 @@ from migrator.planner.windows import why_never
 from migrator.planner.worth_first import worth_first
 
 NAMES_MAX = 10  # in a note
+AGAIN = "while these move, a rule that holds at every moment keeps others; when this is done, rebalance again"
 ATTEMPTS = 4  # searches after which moves that have no order are left out
 
 
@@ -51,6 +53,20 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
 
     `snapshot` is the digest of the cluster's facts. Containers move between nodes that answer and are not cordoned.
     """
+    made, ended = _made(cluster, snapshot, policy, terms)
+    if not (made.moves and ended and _holds_back(policy)):
+        return made
+    then, _ = _made(after(cluster, made), snapshot, policy, terms)
+    return replace(made, notes=(*made.notes, AGAIN)) if then.moves else made
+
+
+def _holds_back(policy: PlanPolicy) -> bool:
+    """Whether a rule counts who leaves until the end of a plan, so that more may be possible once the plan is done."""
+    return any(not rule.soft and getattr(rule, "continuous", False) for rule in policy.rules)
+
+
+def _made(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> tuple[Plan, bool]:
+    """One search's plan, and whether the search came to its end."""
     nodes = open_nodes(cluster)
     movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source, policy)]
     before = fleet_score(nodes, policy, (), cluster.nodes)
@@ -66,7 +82,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     if found.score >= before:
         held = tuple(sorted({*found.held, *(leg.name for leg in found.legs)}))
         found = replace(found, legs=(), held=held, score=before)
-    return assemble(
+    made = assemble(
         cluster,
         found.legs,
         _reasons(cluster, nodes, found.legs, policy),
@@ -80,6 +96,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
             *fleet_notes(cluster, policy),
         ),
     )
+    return made, found.search.ended
 
 
 def fleet_score(
@@ -205,7 +222,8 @@ def _evened(nodes: Sequence[NodeFacts], spread: Spread, change: Change) -> str:
 def _notes(before: float, found: _Found) -> Iterator[str]:
     """What the search came to, and how to repeat it."""
     search = found.search
-    yield f"score {before:.4f} -> {found.score:.4f}" if found.legs else f"score {before:.4f}: no move is worth it"
+    none = f"score {before:.4f}: {'no move is worth it' if search.ended else 'no move was found that is worth it'}"
+    yield f"score {before:.4f} -> {found.score:.4f}" if found.legs else none
     if search.ended:
         yield f"nothing more is worth it after {search.iterations} iterations"
     else:
