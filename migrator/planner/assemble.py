@@ -15,6 +15,7 @@ from migrator.planner.ordering import Leg, waits
 from migrator.planner.room_notes import room_notes
 from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
+from migrator.planner.seats import Seats
 from migrator.planner.survival import survival_notes
 from migrator.planner.windows import Hours, has_windows, placed, window_notes
 
@@ -36,7 +37,9 @@ def assemble(
     told = (*room_notes(cluster.nodes, moved), *rule_notes(cluster.nodes, policy, moved))
     told = (*told, *survival_notes(cluster.nodes, policy, moved, empties))
     graph = capacity_graph(cluster, policy)
-    order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links)
+    order = waits(
+        legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links, Seats(cluster.nodes, policy)
+    )
     nodes = {node.name: node for node in cluster.nodes}
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name], policy) for leg in legs)
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)

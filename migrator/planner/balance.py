@@ -70,7 +70,7 @@ class Balance:
         numbers = {node.name: number for number, node in enumerate(nodes)}
         self.movers, self.nodes, self.policy = movers, nodes, policy
         self.spread = Spread(nodes, policy.weights)
-        self.targets = Targets(nodes, policy, everywhere)
+        self.targets = Targets(nodes, policy, everywhere, ordered=True)
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))

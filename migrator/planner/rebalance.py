@@ -17,6 +17,7 @@ import numpy as np
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import DomainsMin
 from migrator.model.what_if import after
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
@@ -27,6 +28,7 @@ from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rule_notes import cost, mended
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
+from migrator.planner.seats import Seats
 from migrator.planner.survival import Watch
 from migrator.planner.windows import why_never
 from migrator.planner.worth_first import worth_first
@@ -62,7 +64,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
 
 def _holds_back(policy: PlanPolicy) -> bool:
     """Whether a rule counts who leaves until the end of a plan, so that more may be possible once the plan is done."""
-    return any(not rule.soft and getattr(rule, "continuous", False) for rule in policy.rules)
+    return any(isinstance(rule, DomainsMin) and rule.continuous and not rule.soft for rule in policy.rules)
 
 
 def _made(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> tuple[Plan, bool]:
@@ -147,12 +149,13 @@ def _ordered(cluster: Cluster, search: Balance, policy: PlanPolicy) -> tuple[tup
     """
     goals = [(search.movers[i], search.nodes[search.at[i]]) for i in worth_first(search)]
     wished, room = legs_of(goals, policy), rooms(capacity_graph(cluster, policy))
-    legs, blocked = sequence(wished, room)
+    seats = Seats(cluster.nodes, policy)
+    legs, blocked = sequence(wished, room, seats=seats)
     if blocked:
-        found = sequence(legs_of(search.legs(), policy), room)
+        found = sequence(legs_of(search.legs(), policy), room, seats=seats)
         legs, blocked = found if len(found[1]) < len(blocked) else (legs, blocked)
     if first := classes([leg.mover for leg in wished], policy.rules):
-        ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room)
+        ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room, seats=seats)
         legs, blocked = (ranked, left) if len(left) <= len(blocked) else (legs, blocked)
     return legs, blocked
 
@@ -169,7 +172,8 @@ def _worth_it(
     search = Balance(movers, nodes, policy, cluster.nodes)
     search.resume([(leg.name, leg.target) for leg in legs], replace(terms, iterations=0), 0)
     kept = {mover.name for mover, _ in search.legs()}
-    rest, blocked = sequence([leg for leg in legs if leg.name in kept], rooms(capacity_graph(cluster, policy)))
+    seats, room = Seats(cluster.nodes, policy), rooms(capacity_graph(cluster, policy))
+    rest, blocked = sequence([leg for leg in legs if leg.name in kept], room, seats=seats)
     return legs if blocked or len(rest) == len(legs) else rest
 
 
