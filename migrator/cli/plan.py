@@ -236,8 +236,13 @@ def known_nodes(cluster: Cluster, names: tuple[str, ...], gone: tuple[str, ...] 
             raise BadInput(f"there is no node {quoted(name)} in cluster {cluster.name!r}; it has {some}")
 
 
-def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> Plan | Refusal:
-    """A plan to empty nodes of the cluster, made from these facts."""
+def make_drain(
+    cluster: Cluster,
+    nodes: tuple[str, ...],
+    policy: PlanPolicy,
+    which: Callable[[Cluster], tuple[str, ...]] | None = None,
+) -> Plan | Refusal:
+    """A plan to empty nodes of the cluster, made from these facts; `which` says what they are in others."""
     from migrator.inventory.snapshot import digest
     from migrator.planner.drain import drain as plan_to_drain
     from migrator.planner.remedies import helped
@@ -248,7 +253,7 @@ def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> 
         plan_to_drain(cluster, nodes, known, policy),
         cluster,
         policy,
-        lambda facts, rules: plan_to_drain(facts, nodes, known, rules),
+        lambda facts, rules: plan_to_drain(facts, which(facts) if which else nodes, known, rules),
     )
 
 

@@ -171,6 +171,9 @@ def _print_refused(made: Reboot) -> None:
             rows += [(one.node, stuck.container, reason.node or "-", reason.text) for reason in stuck.reasons]
     if rows:
         print_table(("REFUSED", "CONTAINER", "NODE", "WHY NOT"), rows)
+    for one in made.refused:
+        if one.refusal.change:
+            click.echo(clean(f"{one.node} could be emptied {one.refusal.change}"))
 
 
 def _refused_line(made: Reboot) -> str:

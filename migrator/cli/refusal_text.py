@@ -36,9 +36,9 @@ def print_refusal(refusal: Refusal) -> None:
             alike[stuck.change].append(stuck.container)
     for change, names in alike.items():
         click.echo(f"{_names(names)} could move {change}")
-    if len(alike) > 1:
+    if len(alike) > 1 or (alike and refusal.change not in alike):
         whole = f"all could move {refusal.change}" if refusal.change else "no one change was found to do for all"
-        click.echo(f"each of these is a change by itself, for its own line; {whole}")
+        click.echo(f"each of these is a change by itself, for one container; {whole}")
 
 
 def refusal_line(refusal: Refusal) -> str:

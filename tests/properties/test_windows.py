@@ -161,7 +161,7 @@ def test_a_window_that_is_too_short_is_told_with_how_long_the_move_takes():
         assert isinstance(made, Refusal)
         said = made.containers[0].reasons[0].text
         assert said.startswith("rule window: its move takes about ")
-        assert said.endswith("sun 03:00-03:01 UTC and mon 00:00-24:00 UTC is never open for so long")
+        assert said.endswith("sun 03:00-03:01 UTC and mon 00:00-24:00 UTC are never open at one time for so long")
     assert rebalance(fleet, "-", short, Terms(20, 0.0)).moves == ()
 
 
