@@ -136,6 +136,7 @@ def _leg_json(plan: Plan, move: PlannedMove, when: dict[str, When]) -> dict[str,
 def _followed(cluster: Cluster, plan: Plan) -> Cluster:
     """The facts, if they have every node and container that the plan speaks of."""
     from migrator.errors import Refused
+    from migrator.model.plan import brief
 
     nodes = {node.name: node for node in cluster.nodes}
     for move in plan.moves:
@@ -143,7 +144,7 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
         missing = source is None or move.target not in nodes
         if missing or (move.leg == 1 and source is not None and source.container(move.container) is None):
             raise Refused(
-                f"{plan.intent}: container {move.container} from {move.source} to {move.target} is not in these "
+                f"{brief(plan.intent)}: container {move.container} from {move.source} to {move.target} is not in these "
                 "facts: they are of another time or cluster; use the plan's own with "
                 "--snapshot, with its --without and --add-node, or plan again"
             )
@@ -181,6 +182,7 @@ def _told(
 ) -> list[str]:
     """The explanation, a line each."""
     from migrator.cli.plan_text import waived_said
+    from migrator.model.plan import brief
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
@@ -192,7 +194,7 @@ def _told(
     begin_s = when[way[0].name].start_s
     pauses = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
     lines = [
-        f"{container}: {nodes}, of the plan: {plan.intent}",
+        f"{container}: {nodes}, of the plan: {brief(plan.intent)}",
         f"why it moves: {why}",
         *([_chosen(move)] if scores is None else _scores(move, scores)),
         *rules,

@@ -108,7 +108,11 @@ def summary(made: Reboot) -> str:
     count = len(made.groups)
     nodes = sum(len(plan.empties) for plan in made.groups)
     total = sum(move.estimate.bytes for plan in made.groups for move in plan.moves)
-    least = "fewer cannot do" if count == made.groups_min else f"at least {made.groups_min} are needed"
+    least = (
+        "fewer cannot do"
+        if count == made.groups_min
+        else f"at least {made.groups_min} {'is' if made.groups_min == 1 else 'are'} needed"
+    )
     return (
         f"{made.intent}: {count} group{'s' * (count != 1)} of {nodes} node{'s' * (nodes != 1)}, {least}; "
         f"{format_bytes(total)} to move and to bring back, about "

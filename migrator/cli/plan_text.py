@@ -13,7 +13,7 @@ from migrator.checker.findings import Finding
 from migrator.cli.notes_text import print_notes
 from migrator.cli.output import clean, print_table
 from migrator.inventory.plan_file import integrity, to_document
-from migrator.model.plan import Plan, Reason, Refusal
+from migrator.model.plan import Plan, Reason, Refusal, brief
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import counted, format_bytes, format_seconds
 
@@ -48,7 +48,7 @@ def summary(plan: Plan) -> str:
     total = sum(move.estimate.bytes for move in plan.moves)
     waived = waived_said(plan.policy)
     return clean(
-        f"{plan.intent}: {counted(len(plan.moves), 'move')}, {format_bytes(total)}, about "
+        f"{brief(plan.intent)}: {counted(len(plan.moves), 'move')}, {format_bytes(total)}, about "
         f"{format_seconds(plan.makespan_s)} (the busiest link alone needs {format_seconds(plan.makespan_bound_s)})"
         f"{waived and '; ' + waived}"
     )
@@ -115,7 +115,7 @@ def findings_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 
 def findings_line(plan: Plan, findings: Sequence[Finding]) -> str:
-    return f"{plan.intent}: {counted(len(findings), 'finding')}: {_some([f.text for f in findings])}"
+    return f"{brief(plan.intent)}: {counted(len(findings), 'finding')}: {_some([f.text for f in findings])}"
 
 
 def _some(words: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from migrator.cli.output import print_table
-from migrator.model.plan import Reason, Refusal
+from migrator.model.plan import Reason, Refusal, brief
 from migrator.model.units import parse_bytes
 
 CLASS_MIN = 4  # so many nodes with one reason are told as a class
@@ -50,7 +50,7 @@ def refusal_line(refusal: Refusal) -> str:
         told.insert(0, f"{containers} cannot move: {_some(names)}")
     if refusal.change:
         told.append(f"possible {refusal.change}")
-    return f"{refusal.intent}: {'; '.join(told)}"
+    return f"{brief(refusal.intent)}: {'; '.join(told)}"
 
 
 def classes(reasons: Sequence[Reason]) -> Iterator[Reason]:

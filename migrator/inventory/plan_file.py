@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
-from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of
+from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, unread
 from migrator.inventory.files import read_text
 from migrator.inventory.policy_file import HeadroomFields, RuleEntry, WeightFields
 from migrator.model.container import NAME
@@ -248,7 +248,7 @@ def _json(text: str, source: str) -> Any:
     except json.JSONDecodeError as error:
         raise BadInput(f"{source}:{error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-        raise BadInput(f"{source}: not a plan: {error}") from error
+        raise BadInput(f"{source}: not a plan: {unread(error)}") from error
 
 
 def _line_of(text: str, location: Sequence[int | str]) -> int:

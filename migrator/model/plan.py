@@ -14,6 +14,20 @@ from migrator.model.plan_policy import PlanPolicy
 VERSION = 1
 
 
+NAMES_MAX = 8  # of an intent, that are told
+_VERBS = frozenset({"drain", "move", "return"})
+
+
+def brief(intent: str) -> str:
+    """An intent as people are told it: of many nodes or moves the first and the last."""
+    words = intent.split(" ")
+    verbs = next((i for i, word in enumerate(words) if word not in _VERBS), len(words))
+    names = words[verbs:]
+    if not verbs or len(names) <= NAMES_MAX:
+        return intent
+    return f"{' '.join((*words[:verbs], *names[: NAMES_MAX - 2]))} ... {names[-1]} ({len(names)} in all)"
+
+
 def move_name(container: str, leg: int) -> str:
     """What a move is called: "web", and "web#2" for the second move of the same container in one plan."""
     return container if leg == 1 else f"{container}#{leg}"

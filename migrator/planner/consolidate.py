@@ -91,7 +91,7 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
         intent="consolidate",
         snapshot=snapshot,
         stays=tuple(sorted(name for node in packed.names for name in fleet.stays[node])),
-        notes=(*notes, *fleet_notes(cluster, policy)),
+        notes=(*notes, *fleet_notes(cluster)),
         hasty=fleet.stopped or len(legs) > MOVES_ORDERED,
     )
 

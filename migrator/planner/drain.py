@@ -155,4 +155,4 @@ def _notes(
             yield f"{node.name} holds no container already"
     for container in stays:
         yield f"container {container.name} is stopped and stays where it is"
-    yield from fleet_notes(cluster, policy)
+    yield from fleet_notes(cluster)

@@ -70,7 +70,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         policy,
         intent=intent,
         snapshot=snapshot,
-        notes=(*notes, *fleet_notes(cluster, policy)),
+        notes=(*notes, *fleet_notes(cluster)),
     )
 
 

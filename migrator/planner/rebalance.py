@@ -95,7 +95,7 @@ def _made(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> 
             *_notes(before, found),
             *_unsafe_notes(unsafe),
             *_left_alone(cluster, movers),
-            *fleet_notes(cluster, policy),
+            *fleet_notes(cluster),
         ),
     )
     return made, found.search.ended

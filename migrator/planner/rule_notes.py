@@ -192,7 +192,7 @@ def _idle(rule: Rule, nodes: Sequence[NodeFacts], there: Sequence[Placed]) -> It
             yield f"no node is {wanted}"
     domain = getattr(rule, "domain", "")
     if domain and not any(domain in node.labels for node in nodes):
-        yield f"no node has a label {domain}"
+        yield f"no node has a label {domain}, so each node is a domain of its own"
 
 
 def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:

@@ -73,6 +73,24 @@ def test_a_large_plan_folds_and_says_so(migrator, tmp_path):
     assert all(move.container in whole for move in made.moves)
 
 
+def test_an_intent_of_many_nodes_is_told_by_the_first_and_the_last_of_them(migrator, tmp_path):
+    names = [f"n{number:02}" for number in range(12)]
+    facts, plan, svg = (tmp_path / name for name in ("facts.json", "plan.json", "plan.svg"))
+    snapshot.save(cluster(*(node(name, ct(f"c{name}", 100 + i)) for i, name in enumerate(names)), node("z")), facts)
+    told = "drain n00 n01 n02 n03 n04 n05 ... n11 (12 in all)"
+    words = ("plan", "drain", *names, "--snapshot", facts)
+    assert told in migrator(*words)[1]
+    assert told in migrator(*words, "-o", plan)[1]
+    for more in (("check", plan), ("plan", "show", plan), ("explain", plan, "cn00")):
+        out = migrator(*more, "--snapshot", facts)[1]
+        assert told in out
+    assert migrator("plan", "show", plan, "--svg", svg, "--snapshot", facts)[0] == 0
+    assert told in svg.read_text()
+    assert f"return {told}" in migrator("plan", "return", plan, "--snapshot", facts)[1]
+    assert json.loads(plan.read_text())["intent"] == f"drain {' '.join(names)}"
+    assert told in migrator(*words, "--without", "z")[2]
+
+
 def test_a_plan_of_other_facts_is_refused_and_a_container_that_stays_is_bad_input(migrator):
     three = ("--snapshot", str(PLANS / "three-nodes.snapshot.json"))
     assert migrator("plan", "show", PLAN, *three)[0] == 3
