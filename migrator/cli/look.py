@@ -102,6 +102,7 @@ def explain(
     from migrator.errors import BadInput, quoted
     from migrator.inventory import plan_file
     from migrator.planner.look import alternatives, spans
+    from migrator.planner.look_late import turns_told
     from migrator.planner.look_rules import rules_there, rules_told
 
     plan = plan_file.load(plan_path)
@@ -114,14 +115,21 @@ def explain(
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
     rules = list(rules_told(cluster, plan, container))
+    late = [line for leg in plan.ways()[container] for line in turns_told(cluster, plan, when, leg)]
     if as_json:
         *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
-        document: dict[str, Any] = {**last, "stop_overs": stops, "rules": rules, "waived": waived_json(plan.policy)}
+        document: dict[str, Any] = {
+            **last,
+            "stop_overs": stops,
+            "rules": rules,
+            "late": late,
+            "waived": waived_json(plan.policy),
+        }
         document |= {"balance": asdict(scores)} if scores else {}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
     there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
-    for line in [*_told(plan, container, when, scores, rules), *_elsewhere(others, there)]:
+    for line in [*_told(plan, container, when, scores, rules, late), *_elsewhere(others, there)]:
         click.echo(clean(line))
     return 0
 
@@ -179,6 +187,7 @@ def _told(
     when: dict[str, When],
     scores: Balanced | None,
     rules: Sequence[str],
+    late: Sequence[str],
 ) -> list[str]:
     """The explanation, a line each."""
     from migrator.cli.plan_text import waived_said
@@ -202,6 +211,7 @@ def _told(
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
+        *late,
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
         *(f"estimated {_rested(plan, leg)}" for leg in way),
