@@ -207,7 +207,7 @@ def _told(
         f"why it moves: {why}",
         *([_chosen(move)] if scores is None else _scores(move, scores)),
         *rules,
-        *([f"the plan was made {waived}"] if (waived := waived_said(plan.policy)) else []),
+        *([waived] if (waived := waived_said(plan.policy)) else []),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",

@@ -289,7 +289,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     if not as_json:
         print_run(journal, applied.run)
         if waived := waived_said(plan.policy):
-            click.echo(clean(f"the plan was made {waived}"))
+            click.echo(clean(waived))
     if applied.error is not None:
         return fail(str(applied.error), applied.error.exit_code, as_json, document)
     if as_json:

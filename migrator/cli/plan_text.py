@@ -13,7 +13,7 @@ from migrator.checker.findings import Finding
 from migrator.cli.notes_text import print_notes
 from migrator.cli.output import clean, print_table
 from migrator.inventory.plan_file import integrity, to_document
-from migrator.model.plan import Plan, Reason, Refusal, brief
+from migrator.model.plan import Plan, Reason, Refusal, brief, few
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import counted, format_bytes, format_seconds
 
@@ -57,7 +57,7 @@ def summary(plan: Plan) -> str:
 def waived_said(policy: PlanPolicy) -> str:
     """Which rules a plan was made without; empty if none was waived."""
     words = [str(waived) for waived in policy.waived]
-    return f"without {_some(words)}, waived" if words else ""
+    return f"waived: {few(words)}" if words else ""
 
 
 def waived_json(policy: PlanPolicy) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ is tried elsewhere (remedies.py).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 
@@ -99,15 +99,21 @@ def longer_pauses(refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> Ite
 
 def rules_less(cluster: Cluster, policy: PlanPolicy, count: int) -> Iterator[Change]:
     """So many hard rules that are waived; or, for one, a label by which containers are kept apart."""
-    hard = {number: rule for number, rule in policy.numbered() if not rule.soft}
+    hard = [number for number, rule in policy.numbered() if not rule.soft]
     for numbers in combinations(hard, count):
-        names = " and ".join(f"{number} ({hard[number].rule})" for number in numbers)
-        flags = " ".join(f"--waive {number}" for number in numbers)
-        text = f"without rule{'s' if count > 1 else ''} {names}: {flags}"
-        yield Change(RULE, count, text, cluster, policy.without(numbers))
+        yield Change(RULE, count, waive_text(policy, numbers), cluster, policy.without(numbers))
     for key in policy.anti_affinity if count == 1 else ():
         text = f"without keeping apart what has the same {key}: --waive {key}"
         yield Change(RULE, count, text, cluster, policy.without((), (key,)))
+
+
+def waive_text(policy: PlanPolicy, numbers: Sequence[int]) -> str:
+    """Some rules that are waived, in words; empty without any."""
+    if not numbers:
+        return ""
+    names = " and ".join(f"{number} ({rule.rule})" for number, rule in policy.numbered() if number in numbers)
+    flags = " ".join(f"--waive {number}" for number in numbers)
+    return f"without rule{'s' if len(numbers) > 1 else ''} {names}: {flags}"
 
 
 def marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:

@@ -10,7 +10,7 @@ does for the whole plan, it is asked what is still missing after the one that he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from migrator.model.facts import Cluster
@@ -31,6 +31,7 @@ from migrator.planner.changes import (
     room_more,
     rooms_more,
     rules_less,
+    waive_text,
     without_containers,
 )
 from migrator.planner.more_room import Ask
@@ -72,8 +73,9 @@ def remedies(refusal: Refusal, cluster: Cluster, policy: PlanPolicy, again: Agai
     _try_each(tried, refusal, cluster, policy)
     tried.left += kept
     whole = _least(done.change for done in tried.done if done.whole)
-    if not whole and (several := _several(tried, CHAIN_MAX - 1)) is not None:
-        whole = (several,)
+    if not whole:
+        several = _several(tried, CHAIN_MAX - 1) or _rules_and_more(tried, cluster, policy)
+        whole = (several,) if several is not None else ()
     found = {name: _least(done.change for done in tried.done if name in done.freed) for name in tried.stuck}
     return Remedies(found, whole)
 
@@ -92,6 +94,39 @@ def _several(tried: _Tries, more: int) -> Change | None:
         if last is not None:
             return replace(last, kind=SEVERAL, text=f"{first.text} and {last.text}")
     return None
+
+
+def _rules_and_more(tried: _Tries, cluster: Cluster, policy: PlanPolicy) -> Change | None:
+    """The rules that stand in the way of what then does, as few as are needed: where one container lacks both."""
+    numbers = [number for number, rule in policy.numbered() if not rule.soft]
+    if not numbers or tried.left <= 0:
+        return None
+    lax = policy.without(numbers)
+    made = tried.again(cluster, lax)
+    tried.left -= 1
+    last: Change | None = Change(RULE, len(numbers), "", cluster, lax)
+    if isinstance(made, Refusal):
+        then = _Tries(made, cluster, lax, tried.again, tried.left)
+        _try_each(then, made, cluster, lax)
+        whole = _least(one.change for one in then.done if one.whole)
+        last = whole[0] if whole else _several(then, CHAIN_MAX - 2)
+        tried.left = then.left
+    if last is None:
+        return None
+    for number in list(numbers):
+        fewer = [other for other in numbers if other != number]
+        kept = _waiving(policy, fewer, last.policy)
+        tried.left -= 1
+        if tried.left >= 0 and isinstance(tried.again(last.cluster, kept), Plan):
+            numbers, last = fewer, replace(last, policy=kept)
+    text = " and ".join(filter(None, (waive_text(policy, numbers), last.text)))
+    return replace(last, kind=SEVERAL, text=text)
+
+
+def _waiving(policy: PlanPolicy, numbers: Collection[int], other: PlanPolicy) -> PlanPolicy:
+    """The other policy with the rules of this one but for some."""
+    less = policy.without(numbers)
+    return replace(other, rules=less.rules, waived=less.waived)
 
 
 def _try_each(tried: _Tries, refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> None:

@@ -67,6 +67,19 @@ def test_a_change_of_room_and_a_rule_are_told_together_where_both_are_needed(pla
     assert " and with " in told or " and without " in told
 
 
+def test_a_container_that_a_rule_and_the_room_both_keep_is_told_both(plan):
+    fleet = cluster(node("a1", ct("w1", memory=GIB)), node("b1", ct("o"), memory=GIB))
+    rules = ("rule: ban, containers: o, nodes: [a1]", "rule: pin, containers: w1")
+    code, _, err = plan(fleet, rules, "drain", "a1")
+    assert code == 3
+    told = one_line(err).split("; possible ")[1]
+    assert told.startswith("without rule 2 (pin): --waive 2 and with ")
+    assert re.search(r"and with [\d.]+ [MG]iB more memory on b1", told)
+    assert plan(fleet, rules, "drain", "a1", "--waive", "2")[0] == 3
+    roomy = cluster(fleet.nodes[0], node("b1", ct("o"), memory=3 * GIB))
+    assert [plan(roomy, rules, "drain", "a1", *more)[0] for more in ((), ("--waive", "2"))] == [3, 0]
+
+
 @pytest.mark.parametrize("words", [("reboot", "--label", "rack=A"), ("reboot", "--all")])
 @pytest.mark.parametrize(
     ("rules", "told"),

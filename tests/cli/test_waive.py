@@ -52,7 +52,7 @@ def test_the_rules_that_are_left_keep_their_numbers_so_that_a_remedy_means_what_
 
 def test_what_was_waived_is_in_the_plan_and_in_all_that_is_said_of_it(planned, migrator):
     (_, out, _), facts, plan = planned("--waive", "2", "--waive", "3", "--waive", "anti-affinity")
-    told = "without rule 2 (lonely d1); rule 3 (pin w1); keeping apart by anti-affinity, waived"
+    told = "waived: rule 2 (lonely d1), rule 3 (pin w1), keeping apart by anti-affinity"
     assert told in out
     for words in (("check", plan), ("plan", "show", plan), ("explain", plan, "w1")):
         assert told in migrator(*words, "--snapshot", facts)[1]
