@@ -33,6 +33,7 @@ lint:
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@MYPYPATH=migrator/runtime/kit .venv/bin/mypy --explicit-package-bases migrator/runtime/kit/*.py
 
 # make bench-blackout   the pause of a migration beside bare runc's own freeze, dump and restore
 bench-blackout: setup

@@ -71,6 +71,8 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         runc=answer.get("runc"),
         rsync=answer.get("rsync"),
         features=tuple(sorted(answer.lines("feature"))),
+        stream_out=answer.get("stream_out"),
+        stream_in=answer.get("stream_in"),
         bridges=tuple(sorted(answer.lines("bridge"))),
         templates=dict(sorted(_pairs(answer, "template"))),
         cordon=answer.get("cordon") or None,

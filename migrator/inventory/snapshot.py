@@ -51,6 +51,10 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
     if not cluster.links:
         del dumped["links"]
     del dumped["policy"]
+    for node in dumped["nodes"]:
+        for later in ("stream_out", "stream_in"):
+            if not node[later]:
+                del node[later]
     return dumped if cluster.policy == Standing() else dumped | {"policy": policy_file.to_document(cluster.policy)}
 
 

@@ -32,6 +32,7 @@ NODE_PACKAGES = [
     "openssh-client",
     "openssh-server",
     "procps",
+    "python3",
     "rsync",
     "runc",
     "sudo",

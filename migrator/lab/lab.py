@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from migrator.errors import BadInput
-from migrator.lab import cgroup, network, node
+from migrator.lab import cgroup, network, node, settings
 from migrator.lab.network import Subnet
 from migrator.lab.paths import LABS, LabPaths
 from migrator.lab.shell import LabError, run
@@ -73,6 +73,7 @@ def up(lab: LabPaths, nodes: int, **declared: int | float | str | None) -> Spec:
         spec = _spec(lab, nodes, declared)
         if not lab.key.exists():
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", lab.key])
+        settings.change()
         network.make_switch(lab, spec.subnet)
         for name in spec.nodes:
             node.prepare_disk(lab, name, spec.ip(name))
@@ -93,8 +94,9 @@ def down(lab: LabPaths) -> None:
         network.remove_switch(lab)
         if lab.dir.exists():
             shutil.rmtree(lab.dir)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # other labs are there
             LABS.rmdir()
+            settings.put_back()
 
 
 def crash(lab: LabPaths, name: str) -> None:

@@ -95,7 +95,8 @@ class ContainerFacts:
 class NodeFacts:
     """One node: what the cluster file declares of it and, if it answered, what it is and holds.
 
-    `error` is empty for a node that answered. `capacity` is declared where declared, measured where not, and times
+    `error` is empty for a node that answered. `stream_out` and `stream_in` are whether memory can be streamed from it
+    and to it: "yes", or in its own words why not. `capacity` is declared where declared, measured where not, and times
     what the cluster file lets be promised for it.
     """
 
@@ -117,6 +118,8 @@ class NodeFacts:
     runc: str = ""
     rsync: str = ""
     features: tuple[str, ...] = ()
+    stream_out: str = ""
+    stream_in: str = ""
     bridges: tuple[str, ...] = ()
     templates: dict[str, str] = field(default_factory=dict)
     cordon: str | None = None

@@ -269,6 +269,8 @@ def fingerprint(world: World) -> list[str]:
         lines += [f"{m.name} {r.state} {ct} {r.generation} {r.run}" for ct, r in sorted(m.disk.records.items())]
         lines += [f"{m.name} files {ct} {tree.stamp}" for ct, tree in sorted(m.disk.trees.items())]
         if m.ram is not None:
-            lines += [f"{m.name} {copy.mode} {ct} {copy.stamp}" for ct, copy in sorted(m.ram.copies.items())]
+            lines += [
+                f"{m.name} {copy.mode} {ct} {copy.stamp}" for ct, copy in sorted(m.ram.copies.items()) if copy.counts
+            ]
             lines += [f"{m.name} gate {ct} {is_open}" for ct, is_open in sorted(m.ram.gates.items())]
     return lines

@@ -82,6 +82,10 @@ class MoveDir:
     role: str
     images: Images | None = None
     came: bool = False  # images come once
+    fenced: asyncio.Event = field(default_factory=asyncio.Event)  # a dump that stands ready may begin
+    all_images: asyncio.Event = field(default_factory=asyncio.Event)  # a restore that stands ready may go on
+    files_came: asyncio.Event = field(default_factory=asyncio.Event)  # the last pass of files is durable
+    filled: asyncio.Event = field(default_factory=asyncio.Event)  # nobody places pages any more; all, if images.pages
     held: int = 0  # how many processes were held; fewer are not the copy that was verified
     going: bool = False
     gate_error: str = ""  # why the gate did not open at the release

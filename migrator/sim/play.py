@@ -48,7 +48,9 @@ def play(scenario: Scenario, loop: VirtualLoop, trace: bool = False) -> Outcome:
     """Plays a scenario from its begin to its end; the same scenario plays the same way every time."""
     loop.now_s = 0.0
     random.seed(scenario.seed)  # the retries' pauses
-    world = World(Clock(loop), random.Random(scenario.seed ^ 0x5EED), trace=[] if trace else None)
+    world = World(
+        Clock(loop), random.Random(scenario.seed ^ 0x5EED), trace=[] if trace else None, streams=scenario.streams
+    )
     life = _Life(scenario, world)
     try:
         loop.run(life.live())

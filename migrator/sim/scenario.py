@@ -93,6 +93,7 @@ class Scenario:
     back: bool = False
     early: bool = False
     restart: bool = False  # whether the nodes' restarters start the containers again
+    streams: bool = False  # whether memory is streamed, or goes by images
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -119,6 +120,7 @@ def generate(seed: int) -> Scenario:
         back=rng.random() < 0.3,
         early=rng.random() < 0.3,
         restart=rng.random() < 0.5,
+        streams=Random(~seed).random() < 0.5,
     )
     if turn == 1:
         patient = replace(scenario, deadline_s=3.0, patience_s=200.0)

@@ -201,6 +201,8 @@ async def probe(m: Machine) -> str:
         f"disk_bytes {m.disk_bytes}",
         f"disk_available_bytes {0 if m.disk.full else m.disk_bytes}",
     ]
+    if m.world.streams:
+        lines += ["stream_out yes", "stream_in yes"]
     if m.disk.cordon is not None:
         lines.append(f"cordon {m.disk.cordon}")
     lines += [f"template {name} {digest}" for name, digest in m.disk.templates.items()]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+from migrator.sim.channel import carry, channel, usable
 from migrator.sim.gate import open_gate
 from migrator.sim.machine import Exit, Images, Link, Machine, MoveDir, Record, refuse
 from migrator.sim.restart import keeper_end
 from migrator.sim.verbs_lease import clean_move, close_links
+from migrator.sim.world import Copy
 
 CONNECT_TIMEOUT_S = 10
-LINK_DEAD_AFTER_S = 15
 PASS_S, PAGES_S, DUMP_S = 0.05, 0.1, 0.1
+DUMP_SAID = "dump_ms 100\nimage_kib 100\nsend_ms 110\n"
 PARTIAL = -2  # a tree that is being received
 
 
@@ -47,78 +49,6 @@ async def link(m: Machine, ct: str, token: str, user: str, address: str, *rest: 
     return ""
 
 
-def usable(m: Machine, link: Link) -> bool:
-    target = m.world.machines[link.target]
-    return link.alive and target.ram is not None and target.ram.boot == link.target_boot
-
-
-async def carry(m: Machine, ct: str, token: int, what: str, seconds: float) -> Machine:
-    """Sends for a while to a receiver on the target, which is a job there, let in by its token and state.
-
-    Returns the target; Exit when the connection, the receiver or either node's patience ends first.
-    """
-    link = m.up.links.get((ct, token))
-    if link is None or not usable(m, link):
-        raise Exit(1, f"{what}: no connection to the target")
-    target = m.world.machines[link.target]
-    receiver = await _receiver(target, ct, token, what)
-    slowness = m.world.slowness.get(frozenset((m.name, target.name)), 1.0)
-    left_s, silent_s = seconds * slowness, 0.0
-    try:
-        while left_s > 0:
-            await m.step(what)
-            if not usable(m, link) or not receiver.alive:
-                raise Exit(1, f"{what}: the connection to the target has ended")
-            if m.world.joined(m.name, target.name):
-                silent_s = 0.0
-                part_s = min(left_s, 0.05)
-                left_s -= part_s
-            else:
-                part_s = 0.5
-                silent_s += part_s
-            if silent_s > LINK_DEAD_AFTER_S:
-                link.alive = False
-            await asyncio.sleep(part_s)
-        if not usable(m, link) or not receiver.alive:
-            raise Exit(1, f"{what}: the connection to the target has ended")
-        return target
-    finally:
-        receiver.done.set()
-
-
-async def _receiver(target: Machine, ct: str, token: int, what: str) -> _Receiver:
-    async with target.locked():
-        record = target.check_token(ct, token)
-        if record.state != "reserved":
-            raise refuse(f"container {ct} is {record.state} here and takes nothing more")
-        if target.disk.full:
-            raise Exit(1, f"{what}: No space left on device")
-        receiver = _Receiver()
-        ram = target.up
-        ram.receivers += 1
-        key = (ct, token, f"receive-{what}-{ram.receivers}")
-        job = target.start_job(key, receiver.wait)
-        if job.task is not None:  # also if it was ended before it began; it leaves nothing to be found again
-            job.task.add_done_callback(lambda _: receiver.done.set())
-            job.task.add_done_callback(lambda _: ram.jobs.pop(key, None))
-        return receiver
-
-
-class _Receiver:
-    """The receiving process on the target: alive until its sender is through or somebody ends it."""
-
-    def __init__(self) -> None:
-        self.done = asyncio.Event()
-
-    @property
-    def alive(self) -> bool:
-        return not self.done.is_set()
-
-    async def wait(self) -> str:
-        await self.done.wait()
-        return ""
-
-
 async def send_template(m: Machine, ct: str, token: str, template: str) -> str:
     m.check_run(ct, int(token))
     target = await carry(m, ct, int(token), "template", PASS_S)
@@ -144,6 +74,8 @@ async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
         raise Exit(1, "rsync ended with 24")
     target.disk.trees[ct].stamp = stamp
     target.disk.trees[ct].durable = True
+    if number == "final" and (move := target.up.moves.get((ct, int(token)))):
+        move.files_came.set()
     m.world.changed(ct, f"{m.name}: files of {ct} of moment {stamp} are on {target.name}")
     return "bytes 1000\nsent 1000\nms 50\n"
 
@@ -181,6 +113,8 @@ async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
         m.set_gate(ct, False)
         m.up.held_back.discard(ct)
         check_fenced(m, ct)
+        if move := m.up.moves.get((ct, int(token))):
+            move.fenced.set()
         return f"frozen_at_ms {round(m.world.clock.now_s() * 1000)}\nquiet_ms 0\nunsent 0\nfenced now\n"
 
 
@@ -210,24 +144,14 @@ async def give_back(m: Machine, ct: str, record: Record) -> None:
     m.up.held_back.discard(ct)
 
 
-async def dump(m: Machine, ct: str, token: str) -> str:
-    """Dumps the frozen container, which stays frozen and whole; then sends the images."""
+async def dump(m: Machine, ct: str, token: str, way: str) -> str:
+    """Dumps the frozen container, which stays frozen and whole; its memory is on the target when this ends."""
     m.check_run(ct, int(token))
     key = (ct, int(token))
+    if way == "stream":
+        return await _dump_streamed(m, key)
     check_fenced(m, ct)
-    copy = m.copy(ct)
-    move = m.up.moves.get(key)
-    if copy is None or move is None:
-        raise Exit(1, "no place for images")
-    copy.tainted = "CRIU was killed while it dumped it"
-    await m.step("dump")
-    await asyncio.sleep(DUMP_S)
-    failed = m.up.fail_dump > 0
-    await m.step("dumped")
-    copy.tainted = ""
-    if failed:
-        m.up.fail_dump -= 1
-        raise Exit(1, "CRIU: dump failed half-way")
+    copy, move = await _dumped(m, key)
     move.images = Images(copy.stamp, copy.processes, pages=True, rest=True)
     target = await carry(m, ct, int(token), "pages", PAGES_S)
     there = target.up.moves.get(key)
@@ -241,7 +165,50 @@ async def dump(m: Machine, ct: str, token: str) -> str:
     await carry(m, ct, int(token), "images", 0.01)
     check_fenced(m, ct)
     there.images.rest = True
-    return "dump_ms 100\nimage_kib 100\nsend_ms 110\n"
+    return DUMP_SAID
+
+
+async def _dump_streamed(m: Machine, key: tuple[str, int]) -> str:
+    """Stands ready with its receiver until the container is fenced; a page goes into the restored process itself."""
+    ct, token = key
+    move = m.up.moves.get(key)
+    if move is None:
+        raise Exit(1, "no place for images")
+    async with channel(m, ct, token, "stream") as sending:
+        await sending.idle_until(move.fenced, "stream")
+        copy, move = await _dumped(m, key)
+        there = sending.target.up.moves.get(key)
+        if there is None:
+            raise Exit(1, "the images did not arrive")
+        await sending.send("images", 0.01)
+        there.images = Images(copy.stamp, copy.processes, pages=False, rest=True)
+        there.came = True
+        there.all_images.set()
+        try:
+            await sending.send("pages", PAGES_S)
+            there.images.pages = True
+        finally:
+            there.filled.set()
+    check_fenced(m, ct)
+    return DUMP_SAID
+
+
+async def _dumped(m: Machine, key: tuple[str, int]) -> tuple[Copy, MoveDir]:
+    """CRIU's dump itself."""
+    copy = m.copy(key[0])
+    move = m.up.moves.get(key)
+    if copy is None or move is None:
+        raise Exit(1, "no place for images")
+    copy.tainted = "CRIU was killed while it dumped it"
+    await m.step("dump")
+    await asyncio.sleep(DUMP_S)
+    failed = m.up.fail_dump > 0
+    await m.step("dumped")
+    copy.tainted = ""
+    if failed:
+        m.up.fail_dump -= 1
+        raise Exit(1, "CRIU: dump failed half-way")
+    return copy, move
 
 
 async def census(m: Machine, ct: str) -> str:

@@ -13,6 +13,7 @@ from migrator.sim.verbs_source import census, make_move
 from migrator.sim.world import Copy
 
 RESTORE_S = 0.1
+MISSING_PAGES = -3  # the moment of a copy that is not yet one
 RELEASE_WAIT_S, DISCARD_WAIT_S = 20, 10
 
 
@@ -56,13 +57,15 @@ async def template_done(m: Machine, ct: str, token: str, template: str, digest: 
         return ""
 
 
-async def restore(m: Machine, ct: str, token: str) -> str:
+async def restore(m: Machine, ct: str, token: str, way: str) -> str:
     """Restores and holds: ends only when the container was released, or the restore failed or was called off."""
     m.check_run(ct, int(token))
     move = m.up.moves.get((ct, int(token)))
     if move is None:
         raise Exit(1, "CRIU: no images")
     try:
+        if way == "stream":
+            await _stand_ready(move)
         await _hold(m, ct, move)
     except Exit:
         move.ended = True
@@ -72,11 +75,27 @@ async def restore(m: Machine, ct: str, token: str) -> str:
     return ""
 
 
-async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
+async def _stand_ready(move: MoveDir) -> None:
+    """Started before the freeze: CRIU waits for its first image, or is called off."""
     move.go = asyncio.get_running_loop().create_future()
+    if not await _happens(move.all_images, move.go):
+        raise Exit(1, "CRIU: it was called off")
+
+
+async def _happens(event: asyncio.Event, called_off: asyncio.Future[str]) -> bool:
+    """Whether it does before the restore is called off."""
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait((waiting, called_off), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    return event.is_set()
+
+
+async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
+    move.go = move.go or asyncio.get_running_loop().create_future()
     await m.step("restore")
     images = move.images
-    if images is None or not images.pages or not images.rest:
+    streamed = move.all_images.is_set()
+    if images is None or not (images.pages or streamed) or not images.rest:
         raise Exit(1, "CRIU: images are not whole")
     if ct in m.up.copies:
         raise Exit(1, f"container with id {ct} exists")
@@ -84,10 +103,22 @@ async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
         m.up.fail_restore -= 1
         raise Exit(1, "CRIU: restore failed: out of memory")
     m.up.gates[ct] = False
-    copy = Copy(ct, m.name, images.stamp, "held", images.processes)
+    copy = Copy(ct, m.name, MISSING_PAGES if streamed else images.stamp, "held", images.processes)
+    copy.counts = (
+        not streamed
+    )  # whole before the orchestrator can know: until it does, it may be given up, as images may
     m.up.copies[ct] = copy
     await asyncio.sleep(RESTORE_S)
     await m.step("restored")
+    if streamed:
+        await move.filled.wait()
+        if not images.pages:
+            m.end_copy(ct)
+            raise Exit(1, "CRIU: pages are missing")
+        if not await _happens(move.files_came, move.go):
+            m.end_copy(ct)
+            raise Exit(1, "CRIU: it was called off")
+        copy.stamp = images.stamp
     if copy.mode == "dead":
         raise Exit(1, "CRIU: it was killed")
     move.held = copy.processes
@@ -117,6 +148,9 @@ async def await_held(m: Machine, ct: str, token: str, timeout_s: str) -> str:
         record = m.check_token(ct, int(token))
         if record.state == "reserved":
             await m.write_record(ct, m.edit(record, state="held", boot=m.up.boot))
+        copy = m.copy(ct)
+        if copy is not None:
+            copy.counts = True
     closed = f"gate_error {error}\n" if (error := gate_error(m, ct)) else ""
     return "held yes\n" + closed + await census(m, ct)
 

@@ -53,6 +53,7 @@ class Copy:
     processes: int = 3
     tainted: str = ""  # why these processes can no longer be dumped or run as they were
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    counts: bool = True  # whether losing it is the loss of a copy
 
 
 @dataclass(slots=True)
@@ -86,6 +87,7 @@ class World:
     violations: list[Violation] = field(default_factory=list)
     trace: list[str] | None = None
     healed: bool = False
+    streams: bool = False  # whether nodes can stream memory
 
     def say(self, text: str) -> None:
         """One line of the trace, if one is kept."""
@@ -157,7 +159,7 @@ class World:
         """New processes from files alone: right only when no memory of the newest moment is left anywhere."""
         truth = self.truths[ct]
         copy = Copy(ct, node, tree_stamp, "frozen")
-        alive = [other for other in self.copies(ct) if other.stamp == truth.stamp]
+        alive = [other for other in self.copies(ct) if other.stamp == truth.stamp and other.counts]
         if alive and not truth.word:
             self.violate(Law.A_COPY_IS_LEFT, f"{ct} starts cold on {node} while {alive[0].node} holds it in memory")
         truth.connection = "reset: it started cold"
@@ -174,7 +176,7 @@ class World:
         was, copy.mode = copy.mode, "dead"
         copy.ended.set()
         last = copy.stamp == truth.stamp and not any(
-            other is not copy and other.stamp == truth.stamp for other in self.copies(copy.ct)
+            other is not copy and other.stamp == truth.stamp and other.counts for other in self.copies(copy.ct)
         )
         if cause == "code":
             if gate_open and not truth.word:
@@ -182,6 +184,7 @@ class World:
                     Law.CONNECTION, f"{copy.ct} on {copy.node} is killed with its gate open: its peers get a reset"
                 )
             owner = was != "held" and copy.stamp == truth.stamp
+            last = last and copy.counts
             if last and was == "held" and self.was_given_up(copy.ct):
                 truth.loss = truth.frozen_lost
                 truth.connection = f"reset: {truth.loss}"

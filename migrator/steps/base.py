@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
+from migrator.model.memory_way import MemoryWay, memory_way
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
@@ -61,6 +62,10 @@ class Move:
     @property
     def name(self) -> str:
         return self.descriptor.name
+
+    @property
+    def memory(self) -> MemoryWay:
+        return memory_way(self.source.facts, self.target.facts)
 
     @property
     def claim(self) -> str:

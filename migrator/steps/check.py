@@ -17,7 +17,8 @@ async def do(move: Move) -> dict[str, Any]:
     found = await ask(move)
     if found:
         raise Refused(refusal(move, found))
-    return {"findings": 0}
+    way = {"memory": move.memory.name}
+    return {"findings": 0, **way, **({"memory_why": move.memory.why} if move.memory.why else {})}
 
 
 async def ask(move: Move) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 from migrator.protocol.states import State
 from migrator.steps import traces
 from migrator.steps.base import Move, Step, run_job, start_job
+from migrator.steps.restore import why_it_failed
+from migrator.transport.base import Answer, NodeFailed
 
 LAST_PASS = "files-final"
 
@@ -15,7 +17,7 @@ LAST_PASS = "files-final"
 async def do(move: Move) -> dict[str, Any]:
     node = move.source.node
     dumped, census, _ = await asyncio.gather(
-        run_job(node, move, "dump", "dump", move.name, move.token, timeout_s=move.policy.blackout_s_max),
+        _dump(move),
         node.call("census", move.name),
         start_job(node, move, LAST_PASS, "send-files", move.name, move.token, "final"),
     )
@@ -25,6 +27,27 @@ async def do(move: Move) -> dict[str, Any]:
         "image_bytes": dumped.number("image_kib") * 1024,
         "census": sorted(census.text.split("\n")),
     }
+
+
+async def start_dump(move: Move) -> None:
+    """Starts the dump of streamed memory, which waits for the fence by itself."""
+    await start_job(move.source.node, move, "dump", *_words(move))
+
+
+def _words(move: Move) -> tuple[str | int, ...]:
+    return ("dump", move.name, move.token, move.memory.name)
+
+
+async def _dump(move: Move) -> Answer:
+    """Dumps; streamed memory is all in the restored processes when this ends. A restore that failed meanwhile is why
+    nothing could be sent, so it is what is told.
+    """
+    try:
+        return await run_job(move.source.node, move, "dump", *_words(move), timeout_s=move.policy.blackout_s_max)
+    except NodeFailed:
+        if move.memory.name == "stream" and (failed := await why_it_failed(move)):
+            raise failed from None
+        raise
 
 
 STEP = Step(State.DUMPED, do, traces.held)

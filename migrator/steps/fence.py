@@ -1,25 +1,35 @@
 """Fence: frozen, gate closed, and a watchdog on the source that undoes both at the deadline.
 
-Before the freeze the container's handshakes are let come to rest, for `quiet_ms`, which is no part of the pause.
+Before the freeze, for `quiet_ms`, which is no part of the pause, dump and restore are made ready and the container's
+handshakes are let come to rest.
 `unsent` is how many connections that its program had closed could not get their last bytes out.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
 from migrator.protocol.states import State
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
+from migrator.steps.dump import start_dump
+from migrator.steps.restore import start_restore
 
 
 async def do(move: Move) -> dict[str, Any]:
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
+    if move.memory.name == "stream":
+        # Both go as far as they can without the frozen container: no program starts, nothing connects in the pause.
+        await asyncio.gather(start_restore(move), start_dump(move))
+    ready_ms = round((clock() - began_s) * 1000)
     deadline_s = math.ceil(move.policy.blackout_s_max)
     answer = await move.source.node.call("fence", move.name, move.token, deadline_s)
     return {
         "frozen_at_ms": answer.number("frozen_at_ms"),
-        "quiet_ms": answer.number("quiet_ms"),
+        "quiet_ms": ready_ms + answer.number("quiet_ms"),
         "unsent": answer.number("unsent"),
         "deadline_s": deadline_s,
     }

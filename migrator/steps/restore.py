@@ -11,15 +11,36 @@ from migrator.steps import traces
 from migrator.steps.base import Move, Step, run_job, start_job
 from migrator.transport.base import Node, NodeFailed
 
+ASK_TIMEOUT_S = 2
+
+
+async def start_restore(move: Move) -> None:
+    """Starts the restore, or finds it started. Where memory is streamed it waits for the images by itself."""
+    await start_job(move.target.node, move, "restore", *_words(move))
+
+
+async def why_it_failed(move: Move) -> NodeFailed | None:
+    """What a restore says that has ended although nobody released it; None for one that goes on."""
+    try:
+        await run_job(move.target.node, move, "restore", *_words(move), timeout_s=ASK_TIMEOUT_S)
+    except NodeFailed as failed:
+        return failed if failed.verb == "restore" and " failed: " in str(failed) else None
+    return None
+
+
+def _words(move: Move) -> tuple[str | int, ...]:
+    return ("restore", move.name, move.token, move.memory.name)
+
 
 async def do(move: Move) -> dict[str, Any]:
     node = move.target.node
-    words = ("restore", move.name, move.token)
-    await start_job(node, move, "restore", *words)
+    if move.memory.name == "images":
+        await start_restore(move)
     timeout_s = math.ceil(move.policy.blackout_s_max)
     held = await node.call("await-held", move.name, move.token, timeout_s, timeout_s=timeout_s + 15)
     if held.get("held") != "yes":
-        await run_job(node, move, "restore", *words, timeout_s=2)  # raises with what CRIU said
+        if failed := await why_it_failed(move):
+            raise failed
         raise NodeFailed(node.name, "restore", f"the restore of {move.name} ended without holding")
     if said := held.get("gate_error"):
         raise NodeFailed(node.name, "restore", f"the gate of {move.name} could not be opened: {said}; make it")

@@ -37,8 +37,9 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     images_bytes = min(images_bytes, free_bytes if role == "source" else (free_bytes + IMAGE_MARGIN_BYTES) // 2)
     # One file of pages belongs to one process, which holds no more than the whole container has resident.
     first_pages_bytes = min(anon_bytes, mine.rss_bytes) if mine else 0
+    pages = "stream" if move.memory.name == "stream" else first_pages_bytes
     ct = move.descriptor
-    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, first_pages_bytes)
+    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
 
 
 async def put_bundle(side: Side, move: Move) -> None:

@@ -120,7 +120,8 @@ def test_a_job_that_nobody_asks_for_ends_itself_and_says_so(counted: Stage) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "verb"), [("files-final", "send-files web 2 final"), ("dump", "dump web 2"), ("restore", "restore web 2")]
+    ("name", "verb"),
+    [("files-final", "send-files web 2 final"), ("dump", "dump web 2 images"), ("restore", "restore web 2 images")],
 )
 def test_what_the_fence_depends_on_has_no_such_end(counted: Stage, name: str, verb: str) -> None:
     path = "/usr/local/sbin/setsid"  # shows how it is started, and starts nothing

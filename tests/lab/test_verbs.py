@@ -44,7 +44,7 @@ exit 0
 
 def said(text: str) -> str:
     """An answer without what may differ between a first and a second one: clocks, and the word for which it is."""
-    text = re.sub(r"^(released_at_ms|ms|dump_ms|send_ms) .*$", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^(released_at_ms|quiet_ms|ms|dump_ms|send_ms) .*$", r"\1", text, flags=re.MULTILINE)
     return re.sub(r"\b(now|before|already|taken|had)\b", "-", text).replace("made -\n", "")
 
 
@@ -107,7 +107,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "fence web 2 100")
     twice("n1", "job web 2 dump 30 dump web 2")
     twice("n1", "job web 2 files-final 30 send-files web 2 final")
-    tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2")
+    tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2", "images")
     twice("n2", "await-held web 2 30")
     twice("n2", "job web 2 restore 0 restore web 2")
     twice("n1", "seal web 2")
@@ -221,7 +221,7 @@ WITH_TOKEN = {
     "send-files": ("n1", "9"),
     "send-template": ("n1", "debian"),
     "fence": ("n1", "60"),
-    "dump": ("n1", ""),
+    "dump": ("n1", "images"),
     "seal": ("n1", ""),
     "thaw": ("n1", ""),
     "reclaim": ("n1", ""),
@@ -229,7 +229,7 @@ WITH_TOKEN = {
     "admit": ("n2", "127.0.0.1 60 ssh-ed25519 KEY"),
     "prepare": ("n2", f"target debian 9961472 {MIB} 0"),
     "template-done": ("n2", "debian -"),
-    "restore": ("n2", ""),
+    "restore": ("n2", "images"),
     "await-held": ("n2", "1"),
     "release": ("n2", ""),
     "discard-target": ("n2", ""),

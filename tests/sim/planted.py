@@ -205,9 +205,9 @@ def an_undo_that_does_not_name_its_run(patch: Patch) -> None:
 
 @planted(Law.ONE_RUNS)
 def target_not_held(patch: Patch) -> None:
-    async def restore(m: Machine, ct: str, token: str) -> str:
+    async def restore(m: Machine, ct: str, token: str, way: str) -> str:
         move = m.up.moves[(ct, int(token))]
-        task = m.spawn(verbs_target.restore(m, ct, token))
+        task = m.spawn(verbs_target.restore(m, ct, token, way))
         await move.woke.wait()
         if move.go is not None and not move.go.done():
             move.go.set_result("go")

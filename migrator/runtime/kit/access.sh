@@ -155,8 +155,11 @@ note_link() {
     unlock
 }
 
-on_link() { # CT TOKEN COMMAND   (no host is looked up: the connection stands)
-    ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no -o ControlPath="$RUN/links/$1.$2" peer "$3"
+# No host is looked up: the connection stands.
+LINK='ssh -F /dev/null -o BatchMode=yes -o ControlMaster=no'
+
+on_link() { # CT TOKEN COMMAND
+    $LINK -o ControlPath="$RUN/links/$1.$2" peer "$3"
 }
 
 # --- the target's side ------------------------------------------------------------------------------------------

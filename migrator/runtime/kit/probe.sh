@@ -21,6 +21,8 @@ verb_probe() {
         echo "$tool $(tool_version "$tool")"
     done
     features
+    echo "stream_out $(streams_out)"
+    echo "stream_in $(streams_in)"
     for bridge in /sys/class/net/*/bridge; do
         [ ! -d "$bridge" ] || { bridge=${bridge%/bridge}; echo "bridge ${bridge##*/}"; }
     done
@@ -44,6 +46,42 @@ features() {
         mv "$RUN/features.$$" "$RUN/features"
     fi
     cat "$RUN/features"
+}
+
+# Whether memory can be streamed from this node: CRIU keeps it in pipes of 8 MiB.
+streams_out() {
+    most=$(setting fs/pipe-max-size)
+    if ! has_python; then
+        echo 'Python 3.10 or newer is not there; install python3'
+    elif [ "$most" -lt 8388608 ] && ! may_raise_limits; then
+        echo 'pipes cannot be large enough; allow it with: sysctl -w fs.pipe-max-size=16777216'
+    else
+        echo yes
+    fi
+}
+
+# Whether memory can be streamed to it: a container's own root asks for the userfaultfd by which pages come.
+streams_in() {
+    allowed=$(setting vm/unprivileged_userfaultfd)
+    if ! has_python; then
+        echo 'Python 3.10 or newer is not there; install python3'
+    elif ! grep -q '^feature uffd-noncoop$' "$RUN/features" 2> /dev/null; then
+        echo 'its kernel has no userfaultfd that CRIU can use'
+    elif [ "$allowed" != 1 ]; then
+        echo 'user namespaces may not use userfaultfd; allow it with: sysctl -w vm.unprivileged_userfaultfd=1'
+    else
+        echo yes
+    fi
+}
+
+# Not by the shell's own read: it takes a byte at a time, and these files give only one.
+setting() { cat "/proc/sys/$1" 2> /dev/null || echo 0; }
+
+has_python() { python3 -ESsB -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2> /dev/null; }
+
+may_raise_limits() { # CAP_SYS_RESOURCE is the 24th
+    capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+    [ "$((0x$capabilities >> 24 & 1))" = 1 ]
 }
 
 tool_version() {

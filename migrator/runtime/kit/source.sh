@@ -41,7 +41,17 @@ verb_fence() { # CT TOKEN DEADLINE_S
     echo "frozen_at_ms $frozen_at_ms"
     echo "quiet_ms $((now_ms - begun_ms))"
     echo "unsent $unsent"
+    begin_dump "$RUN/move/$ct.$token"
     echo 'fenced now'
+}
+
+# A dump that stands ready goes on at once; one that does not will find the mark.
+begin_dump() { # MOVE
+    [ -p "$1/fence" ] || return 0
+    : > "$1/fenced"
+    exec 7<> "$1/fence"
+    echo >&7
+    exec 7>&-
 }
 
 # The record alone is no fence: frozen and closed is.
@@ -82,15 +92,42 @@ give_back() {
     announce "$ct" # a target that was released before this was settled has spoken for the address
 }
 
-# Dumps the frozen container, which stays frozen and whole, so that a rollback needs no restore; then sends the images.
-# CRIU writes its pages in the last third of a dump, so sending while it writes gains nothing. The first pages file, in
-# most containers nearly everything, goes as it is, without another process in between; the rest goes beside it.
-verb_dump() { # CT TOKEN
+# Dumps the frozen container, which stays frozen and whole, so that a rollback needs no restore; its memory is on the
+# target when this ends.
+verb_dump() { # CT TOKEN stream|images
     move=$RUN/move/$1.$2
     read_record "$1"
     check_run "$1" "$2"
     read_net "$1"
+    case $3 in
+        stream) dump_streamed "$1" "$2" ;;
+        images)
+            check_fenced "$1"
+            dump_images "$1" "$2" ;;
+        *) refuse "not a way for memory: $3" ;;
+    esac
+}
+
+# Started before the fence, to be ready; the fence itself sets it going, and it is asked for once more at the end.
+# Pages go to the target as CRIU serves them, and into the restored processes there. CRIU's page server listens to
+# everyone, so it gets a network that nobody else is in.
+dump_streamed() { # CT TOKEN
+    code=0
+    # shellcheck disable=SC2086
+    unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" \
+        -- $LINK -o ControlPath="$RUN/links/$1.$2" peer stream \
+        -- $RUNC checkpoint --leave-running --tcp-established --file-locks \
+        --image-path "$move/images" --work-path "$move/work" "$1" || code=$?
+    [ "$code" != 3 ] || fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
+    [ "$code" = 0 ] || exit "$code"
     check_fenced "$1"
+    cat "$move/result"
+}
+
+# For nodes that cannot stream: images in memory on both sides. CRIU writes its pages in the last third of a dump, so
+# sending while it writes gains nothing. The first pages file, in most containers nearly everything, goes as it is,
+# without another process in between; the rest goes beside it.
+dump_images() { # CT TOKEN
     pages=$move/images/pages-1.img
     before=$(now_ms)
     $RUNC checkpoint --leave-running --tcp-established --file-locks \

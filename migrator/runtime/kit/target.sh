@@ -1,7 +1,7 @@
 # Verbs of a migration's target.
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream
     ct=$1
     lock
     read_record "$ct"
@@ -9,7 +9,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     check_name "$4"
     check_number "$5"
     check_number "$6"
-    check_number "$7"
+    [ "$7" = stream ] || check_number "$7"
     if [ "$3" = target ]; then
         [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
     else
@@ -22,11 +22,18 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES
     fi
     mkdir -p -m 700 "$move/images" "$move/work"
     echo "$ct" > "$move/container"
-    [ "$3" = target ] || return 0
+    if [ "$3" != target ]; then
+        [ "$7" != stream ] || [ -p "$move/fence" ] || mkfifo "$move/fence"
+        return 0
+    fi
     for fifo in go woke; do
         [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
     done
-    [ "$7" = 0 ] || [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img"
+    case $7 in
+        0) ;;
+        stream) [ -p "$move/images/inventory.img" ] || mkfifo -m 640 "$move/images/inventory.img" ;;
+        *) [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img" ;;
+    esac
     make_container_dir "$ct" "$4" "$5"
 }
 
@@ -45,9 +52,11 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
     rm -rf "$part"
 }
 
-# Restores and holds: returns only when the container was released, or the restore failed or was called off.
-verb_restore() { # CT TOKEN
-    ct=$1
+# Restores and holds: returns only when the container was released, or the restore failed or was called off. Where memory
+# is streamed it is started before the freeze: the runtime and CRIU go as far as the first image, a fifo until the rest
+# of them has come.
+verb_restore() { # CT TOKEN stream|images
+    ct=$1 way=$3
     move=$RUN/move/$ct.$2
     read_record "$ct"
     check_run "$ct" "$2"
@@ -72,9 +81,16 @@ restore_held() {
     read -r base < "$CONTAINERS/$ct/id_base"
     # CRIU's first child reads images as the container's root, or, when it is quick, as the node's root that has just
     # lost its capabilities in the new user namespace: owner and group let in both, and nobody else.
+    lazy=
+    if [ "$way" = stream ]; then
+        lazy=--lazy-pages
+        # The runtime's own note of where the three standard streams led: in our containers to nothing outside.
+        echo '["/dev/null","/dev/null","/dev/null"]' > "$move/images/descriptors.json"
+    fi
     chown -R "$base:0" "$move/images"
     chmod -R g+rX "$move/images"
-    $RUNC restore --detach --tcp-established --file-locks \
+    # shellcheck disable=SC2086
+    $RUNC restore --detach --tcp-established --file-locks $lazy \
         --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
     runc=$!
     (watch_criu "$runc") 8>&- 2> /dev/null &
@@ -152,10 +168,12 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
 }
 
 # Whole, not only there: a copy of which the kernel has killed a part for its memory is not the one that was verified,
-# and CRIU, which stands in the same group, lives on.
+# and CRIU, which stands in the same group, lives on. Nor is one whole before the last pass over its files has come, which
+# streamed memory may overtake.
 is_held() { # CT
     for held in "$RUN/move/$1".[0-9]*/held; do
         [ -e "$held" ] && [ ! -e "${held%/held}/ended" ] || continue
+        [ ! -p "${held%/held}/images/inventory.img" ] || [ -e "${held%/held}/files-came" ] || continue
         read -r whole < "$held"
         [ "$(count_processes "$1")" != "$whole" ] || return 0
     done
@@ -265,7 +283,9 @@ verb_discard_target() { # CT TOKEN [RUN]
         *) refuse "container $ct is $r_state here; it is not discarded" ;;
     esac
     for move in "$RUN/move/$ct".[0-9]*; do
-        if [ -p "$move/go" ] && [ ! -e "$move/ended" ]; then
+        if [ -p "$move/images/inventory.img" ] && [ ! -e "$move/came" ]; then
+            call_off "$ct" "$move"
+        elif [ -p "$move/go" ] && [ ! -e "$move/ended" ]; then
             exec 7<> "$move/go"
             echo kill >&7
             for dir in "$RUN/jobs/$ct".[0-9]*.restore; do
@@ -285,6 +305,18 @@ verb_discard_target() { # CT TOKEN [RUN]
     discard_tree "$ct"
     remove_record "$ct" "$2"
     unlock_and_delete
+}
+
+# Ends a restore that still waits for its first image: it reads an empty one, and cleans up after itself.
+call_off() { # CT MOVE
+    tries=0
+    for dir in "$RUN/jobs/$1".[0-9]*.restore; do
+        [ -d "$dir" ] || continue
+        until flock -w 0.1 "$dir/lock" true || [ "$tries" -ge 100 ]; do
+            tries=$((tries + 1))
+            : <> "$2/images/inventory.img"
+        done
+    done
 }
 
 # The MAC address that answers for an IPv4 address on this node's own network, if any does.
