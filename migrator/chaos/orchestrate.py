@@ -129,8 +129,8 @@ class Orchestrator:
         wanted = Wanted.parse(
             name=words["container"],
             template="debian",
-            ip=words["ip"],
-            gateway=None,
+            ips=(words["ip"],),
+            gateways=(),
             memory=words["memory"],
             cpus=0.1,
             disk="1G",

@@ -21,8 +21,14 @@ def ct() -> None:
 @click.argument("name")
 @click.option("--node", required=True, help="Where it is made.")
 @click.option("--template", required=True, help="The read-only files it stands on.")
-@click.option("--ip", required=True, help="Its address, as 10.0.0.7/24 (a bare address means /24).")
-@click.option("--gateway", help="Its default route.")
+@click.option(
+    "--ip",
+    "ips",
+    required=True,
+    multiple=True,
+    help="Its address, as 10.0.0.7/24 or fd00::7/64 (a bare one means /24 or /64); may be repeated.",
+)
+@click.option("--gateway", "gateways", multiple=True, help="Its default route; one for IPv4 and one for IPv6.")
 @click.option("--memory", default="256M", show_default=True, help="Memory limit.")
 @click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
 @click.option("--disk", default="1G", show_default=True, help="Disk it is planned with.")
@@ -54,7 +60,7 @@ def create(ctx: click.Context, /, name: str, node: str, no_start: bool, as_json:
     if as_json:
         print_json(made)
     else:
-        click.echo(f"container {name} {'made' if no_start else 'runs'} on {node}, address {made['address']}")
+        click.echo(f"container {name} {'made' if no_start else 'runs'} on {node}, address {' '.join(wanted.addresses)}")
 
 
 @ct.command("list")
@@ -82,7 +88,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
                 row["name"],
                 row["node"],
                 row["state"],
-                row["address"],
+                " ".join(row["addresses"]) or "-",
                 format_bytes(row["rss_bytes"]),
                 format_bytes(row["memory_bytes"]),
                 f"{row['cpu_milli'] / 1000:g}",

@@ -11,6 +11,7 @@ import click
 from migrator.cli.output import print_table
 from migrator.cli.report import blackout_ms
 from migrator.journal.events import Event, Phase
+from migrator.model.site import When
 from migrator.protocol.states import State
 
 Clock = Literal["orchestrator", "source"]
@@ -59,6 +60,8 @@ def pause_parts(history: Sequence[Event]) -> list[Part]:
         if state is State.DUMPED:
             inner = (("dump", "dump_ms"), ("send", "send_ms"))
             parts += [Part(word, int(data[key]), "source", name) for word, key in inner if key in data]
+    if asked := [e.at_ms for e in history if e.phase is Phase.NOTE and e.data.get("hook") == When.BEFORE_COMMIT]:
+        parts.append(Part("the site's hooks", asked[-1] - asked[0]))
     rest_ms = whole_ms - sum(part.ms for part in parts if not part.within)
     back = State.RELEASED not in ended
     return [

@@ -40,6 +40,7 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
         "decision": str(progress.decision) if progress.decision else None,
         "error": progress.error or None,
         "gate_error": gate_error(journal, migration) or None,
+        "warnings": list(progress.warnings),
         "unsent": progress.reached.get(State.FENCED, {}).get("unsent", 0),
         "blackout_ms": blackout_ms(history),
         "duration_ms": history[-1].at_ms - history[0].at_ms if history else 0,
@@ -193,6 +194,8 @@ def print_run(journal: Journal, run_id: str) -> None:
         )
     if rows:
         print_table(("CONTAINER", "MOVE", "STATE", "BLACKOUT", "SENT", "DURATION"), rows)
+    for warning in (warning for m in document["migrations"] for warning in m["warnings"]):
+        click.echo(clean(f"warning: {warning}"), err=True)
     closed = document["outcome"] in CLOSED
     for stop in document["stop_overs"]:
         name, goal = stop["container"], stop["goal"]

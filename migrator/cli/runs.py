@@ -80,11 +80,14 @@ def _print_move(journal: Journal, migration: Migration, moved: dict[str, Any]) -
     """Its states and their times, estimates beside what happened, and what was not as it should be."""
     from migrator.cli.report import predicted_line
     from migrator.executor.outcome import cut_off
+    from migrator.journal.events import Phase
 
     click.echo(f"\n{migration.move}: {migration.source} -> {migration.target}, token {migration.token}")
     history = journal.events(migration.id)
     for event in history:
         said = clean(str(event.data.get("error") or event.data.get("reason") or ""))
+        if event.phase is Phase.NOTE:
+            said = clean(": ".join(filter(None, (f"{event.data['hook']} {event.data['is']}", said))))
         after_s = (event.at_ms - history[0].at_ms) / 1000
         click.echo(f"  {after_s:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip())
     if compared := predicted_line(moved):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import secrets
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import IO, Any, Literal
 
 from migrator.errors import QUOTED_CHARS_MAX, BadInput, FailedSafe, MigratorError, Refused, quoted
 from migrator.executor.fleet import Fleet, find_container
-from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, NAME, USER, Descriptor
+from migrator.model.address import bare, canonical, is_for_one, is_ipv6
+from migrator.model.container import ADDRESSES_MAX, ID_INDEX_MAX, ID_INDEX_MIN, NAME, USER, Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.units import parse_bytes
 from migrator.runtime import bundle
@@ -30,7 +30,9 @@ class Wanted:
     name: str
     template: str
     address: str
+    more_addresses: tuple[str, ...]
     gateway: str | None
+    gateway6: str | None
     command: tuple[str, ...]
     memory_bytes: int
     cpu_milli: int
@@ -40,14 +42,18 @@ class Wanted:
     labels: dict[str, str]
     restart: Literal["no", "always"] = "no"
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address, *self.more_addresses)
+
     @classmethod
     def parse(
         cls,
         *,
         name: str,
         template: str,
-        ip: str,
-        gateway: str | None,
+        ips: tuple[str, ...],
+        gateways: tuple[str, ...],
         memory: str,
         cpus: float,
         disk: str,
@@ -68,11 +74,15 @@ class Wanted:
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
             raise BadInput(f"--user {quoted(user)}: not a user's name")
+        address, *more_addresses = _addresses(ips)
+        gateway, gateway6 = _gateways(gateways)
         return cls(
             name=name,
             template=template,
-            address=_host_address("--ip", ip),
-            gateway=_interface("--gateway", gateway).split("/")[0] if gateway else None,
+            address=address,
+            more_addresses=tuple(more_addresses),
+            gateway=gateway,
+            gateway6=gateway6,
             command=command,
             memory_bytes=_size("--memory", memory, MEMORY_BYTES_MIN),
             cpu_milli=round(cpus * 1000),
@@ -117,7 +127,9 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         template_digest=facts.templates[wanted.template],
         command=wanted.command,
         address=wanted.address,
+        more_addresses=wanted.more_addresses,
         gateway=wanted.gateway,
+        gateway6=wanted.gateway6,
         id_index=_free_id_index(cluster),
         memory_bytes=wanted.memory_bytes,
         cpu_milli=wanted.cpu_milli,
@@ -128,8 +140,12 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         restart=wanted.restart,
     )
     there = fleet.node(node)
-    if list((await there.call("arp-owner", facts.bridge, ct.ip)).lines("owner")):
-        raise Refused(f"--ip {ct.ip}: something on the network answers for this address already")
+    asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
+    for ip, answer in zip(ct.ips, asked, strict=True):
+        if list(answer.lines("owner")):
+            raise Refused(f"--ip {ip}: something on the network answers for this address already")
+        if blind := answer.get("blind"):
+            raise Refused(f"--ip {ip}: nobody can be asked who has this address: {blind} of {node}; turn it on")
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
@@ -144,7 +160,13 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     except (MigratorError, asyncio.CancelledError) as error:
         await _take_back(there, ct.name, creator, error)
         raise
-    return {"name": ct.name, "node": node, "address": ct.address, "started": start}
+    return {
+        "name": ct.name,
+        "node": node,
+        "address": ct.address,
+        "addresses": list(ct.addresses),
+        "started": start,
+    }
 
 
 async def _take_back(node: Node, name: str, creator: str, error: BaseException) -> None:
@@ -173,8 +195,9 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
         for other in node.containers:
             if other.name == wanted.name:
                 raise BadInput(f"container {wanted.name} exists already on {node.name} ({other.state})")
-            if other.descriptor and other.descriptor.ip == wanted.address.split("/")[0]:
-                raise Refused(f"--ip {other.descriptor.ip}: container {other.name} on {node.name} has this address")
+            for ip in other.descriptor.ips if other.descriptor else ():
+                if ip in map(bare, wanted.addresses):
+                    raise Refused(f"--ip {ip}: container {other.name} on {node.name} has this address")
 
 
 def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
@@ -183,7 +206,8 @@ def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
         for other in other_node.containers:
             if other.descriptor is None or (other_node.name, other.name) == (node, ct.name):
                 continue
-            if ct.name == other.name or ct.ip == other.descriptor.ip or ct.id_index == other.descriptor.id_index:
+            same_address = not set(ct.ips).isdisjoint(other.descriptor.ips)
+            if ct.name == other.name or same_address or ct.id_index == other.descriptor.id_index:
                 raise Refused(f"container {other.name} was made on {other_node.name} at the same moment; try again")
 
 
@@ -266,6 +290,7 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "node": node.name,
                     "state": _state(found),
                     "address": ct.address if ct else "-",
+                    "addresses": list(ct.addresses) if ct else [],
                     "rss_bytes": found.rss_bytes,
                     "memory_bytes": found.reserved.memory_bytes,
                     "cpu_milli": found.reserved.cpu_milli,
@@ -301,22 +326,32 @@ def _size(option: str, text: str, least: int) -> int:
     return size
 
 
-def _interface(option: str, text: str) -> str:
+def _addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
+    if not 1 <= len(ips) <= ADDRESSES_MAX:
+        raise BadInput(f"--ip: a container has 1 to {ADDRESSES_MAX} addresses")
+    addresses = tuple(_address("--ip", text) for text in ips)
+    for text, address in zip(ips, addresses, strict=True):
+        if not is_for_one(address):
+            raise BadInput(f"--ip {quoted(text)}: not an address for one container")
+    found = [bare(address) for address in addresses]
+    if twice := next((ip for ip in found if found.count(ip) > 1), ""):
+        raise BadInput(f"--ip {twice}: is there twice")
+    return addresses
+
+
+def _gateways(given: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """The one for IPv4 and the one for IPv6."""
+    found = {is_ipv6(gateway): gateway for gateway in (bare(_address("--gateway", text)) for text in given)}
+    if len(found) < len(given):
+        raise BadInput("--gateway: a container has one for IPv4 and one for IPv6 at most")
+    return found.get(False), found.get(True)
+
+
+def _address(option: str, text: str) -> str:
     try:
-        address = ipaddress.IPv4Interface(text if "/" in text else f"{text}/24")
+        return canonical(text)
     except ValueError as error:
         raise BadInput(f"{option} {quoted(text)}: {str(error)[:QUOTED_CHARS_MAX]}") from error
-    return str(address)
-
-
-def _host_address(option: str, text: str) -> str:
-    """An address that one container may have: not a network's own, nor everybody's, nor the host's to itself."""
-    address = _interface(option, text)
-    parsed = ipaddress.IPv4Interface(address)
-    edges = (parsed.network.network_address, parsed.network.broadcast_address) if parsed.network.prefixlen < 31 else ()
-    if parsed.ip in edges or parsed.is_loopback or parsed.is_multicast or parsed.is_unspecified:
-        raise BadInput(f"{option} {quoted(text)}: not an address for one container")
-    return address
 
 
 def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:

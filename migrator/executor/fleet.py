@@ -14,6 +14,7 @@ from migrator.errors import BadInput, FailedSafe, Refused, quoted
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.probe import probe, probe_all
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.transport.hooks import HookCaller, LocalHooks
 from migrator.transport.retry import RetryingNode
 from migrator.transport.ssh import SshNode
 
@@ -22,7 +23,8 @@ class Fleet:
     """An open cluster: connections are made when first needed and closed at the end.
 
     `connect` makes the node for an entry of the cluster file, over ssh unless given. `holder` is the word by which
-    nodes know this orchestrator from all others, made anew for each unless given.
+    nodes know this orchestrator from all others, made anew for each unless given. `hooks` calls the site's hooks, on
+    this machine unless given.
     """
 
     def __init__(
@@ -30,9 +32,11 @@ class Fleet:
         cluster_file: ClusterFile,
         connect: Callable[[NodeEntry], RetryingNode] | None = None,
         holder: str | None = None,
+        hooks: HookCaller | None = None,
     ) -> None:
         self.file = cluster_file
         self.holder = holder or secrets.token_hex(4)
+        self.hooks = hooks or LocalHooks()
         connect = connect or (lambda entry: SshNode(entry.name, cluster_file.ssh_address(entry)))
         self.nodes = {entry.name: connect(entry) for entry in cluster_file.nodes}
 

@@ -89,6 +89,8 @@ async def examine(
         leg=planned.leg,
         holder=fleet.holder,
         rates=under.rates(planned.source, planned.target),
+        site=fleet.file.site(),
+        hooks=fleet.hooks,
     )
 
 
@@ -151,6 +153,8 @@ def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
         policy=policy,
         leg=migration.leg,
         holder=fleet.holder,
+        site=fleet.file.site(),
+        hooks=fleet.hooks,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator
+from migrator.executor import site
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import Seen, look_at, whereabouts
 from migrator.executor.saga import Notify, NotReleased, Saga, Turn, Undecided
@@ -16,6 +17,7 @@ from migrator.executor.settled import carry_out
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
+from migrator.model.site import When
 from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_source
 from migrator.protocol.states import FINAL, State
 from migrator.steps import AFTER_RELEASE, RELEASE, verify
@@ -169,6 +171,8 @@ async def _act(verdict: Verdict, move: Move, journal: Journal, seen: Seen) -> No
         if verdict.action is Action.COMMIT:
             if seen.target is not None:
                 await write_down(move.target.node, move, seen.target)
+            if journal.progress(move.id).told.get(When.BEFORE_COMMIT) != site.ENDED:
+                await site.tell(move, journal, When.BEFORE_COMMIT)  # no refusal brings back what is lost
             journal.decide(move.id, move.token, State.COMMITTED, {"reason": verdict.reason})
         await _finish(move, saga, journal, seen)
 
@@ -185,6 +189,7 @@ async def _finish(move: Move, saga: Saga, journal: Journal, seen: Seen) -> None:
             journal.record(move.id, (State.RELEASED, Phase.END, {"processes": there.processes}))
         else:
             await saga.release()
+    await site.tell(move, journal, When.AFTER_RELEASE)
     if seen.source is None:
         raise FailedSafe(
             f"container {move.name} runs on {move.target.node.name}; {move.source.node.name} does not answer, and its "

@@ -13,10 +13,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 import tenacity
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator, NotYet, Refused
+from migrator.executor import site
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import look
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError
+from migrator.model.site import When
 from migrator.protocol.recovery import of_a_silent_source
 from migrator.protocol.states import State, is_decided
 from migrator.steps import AFTER_RELEASE, FROZEN, PREPARE, RELEASE, UNDO_ORDER
@@ -64,7 +66,7 @@ class Saga:
             try:
                 await self._all(PREPARE)
                 await pause.enter_async_context(self.turn(self.move))
-                await self._all(FROZEN)
+                await self._frozen()
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
             except (MigratorError, asyncio.CancelledError) as error:
                 await finish_anyway(self._failed(error), f"{name}: rolling back on {source}")
@@ -73,10 +75,18 @@ class Saga:
                 raise
         await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
 
+    async def _frozen(self) -> None:
+        """The site is asked as late as its refusal costs no more than a pause: while the watchdog still stands by."""
+        for step in FROZEN:
+            if step.state is State.SEALED:
+                await site.ask(self.move, self.journal)
+            await self.step(step)
+
     async def finish(self) -> None:
         """What follows the release. The container runs on the target whatever happens here."""
         move = self.move
         try:
+            await site.tell(move, self.journal, When.AFTER_RELEASE)
             await self._all(AFTER_RELEASE)
         except MigratorError as error:
             raise FailedSafe(
@@ -140,6 +150,9 @@ class Saga:
             except MigratorError as error:
                 debts.append(str(error))
                 silent = silent or (step is UNDO_ORDER[0] and isinstance(error, NodeUnreachable))
+                continue
+            if step is UNDO_ORDER[0] and site.may_be_told_wrong(self.journal.progress(move.id)):
+                await site.tell(move, self.journal, When.AFTER_ROLLBACK)
         if debts:
             raise self._debts(debts, silent)
         data = {"generation": move.generation, "thawed_at_ms": thawed_at_ms, "paused_ms": move.paused_ms}

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from migrator.errors import FailedSafe, MigratorError, NeedsOperator
+from migrator.executor import site
 from migrator.executor.look import Seen, look, look_at
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
 from migrator.model.observation import Observation
+from migrator.model.site import When
 from migrator.protocol.states import State
 from migrator.steps.base import Move, Side
 from migrator.steps.restore import write_down
@@ -65,6 +67,7 @@ async def carry_out(move: Move, journal: Journal) -> None:
         if not work.kept:
             await _keep(work)
             journal.record(move.id, (State.SETTLED, Phase.END, {**data, "kept": True}))
+        await site.tell(move, journal, When.AFTER_ROLLBACK if source_kept else When.AFTER_RELEASE)
     except FailedSafe as error:
         if work.kept:
             raise

@@ -18,6 +18,7 @@ from migrator.inventory.policy_file import PolicySection
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
 from migrator.model.rules import selected, selects
+from migrator.model.site import Hook, Site, When
 from migrator.model.units import parse_bytes, parse_bytes_per_s
 from migrator.transport.ssh import SshAddress
 
@@ -122,6 +123,20 @@ class Defaults(_Strict):
     overcommit: Overcommit = Overcommit()
 
 
+def _is_a_path(argv: list[str]) -> list[str]:
+    if not argv[0].startswith("/"):
+        raise ValueError("is to begin with the program's whole path, from /: there is no shell that would find it")
+    return argv
+
+
+class HookEntry(_Strict):
+    """A program that is told where a container is, and when; `timeout` is seconds."""
+
+    argv: Annotated[list[Line], Field(min_length=1, max_length=100), AfterValidator(_is_a_path)]
+    when: Annotated[list[Literal["before_commit", "after_release", "after_rollback"]], Field(min_length=1)]
+    timeout: Annotated[float | int, Field(ge=0.1, le=60, allow_inf_nan=False)] = 5
+
+
 class ClusterFile(_Strict):
     version: Literal[1] = 1
     name: Line = "cluster"
@@ -129,6 +144,13 @@ class ClusterFile(_Strict):
     nodes: Annotated[list[NodeEntry], Field(min_length=1)]
     links: list[LinkEntry] = []
     policy: PolicySection = PolicySection()
+    network: Literal["shared", "routed"] = "shared"
+    hooks: Annotated[list[HookEntry], Field(max_length=10)] = []
+
+    def site(self) -> Site:
+        """How addresses get from node to node, and who is told."""
+        hooks = (Hook(tuple(h.argv), frozenset(When(when) for when in h.when), float(h.timeout)) for h in self.hooks)
+        return Site(self.network == "routed", tuple(hooks))
 
     def shared_links(self) -> tuple[SharedLink, ...]:
         """The links that nodes share, each with the names of all nodes behind it, sorted."""
@@ -200,6 +222,10 @@ def parse(text: str, source: str) -> ClusterFile:
         raise BadInput(f"{source}:{line_of(root, location)}: {field(location)}: {wrong}") from error
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
+    site = cluster.site()
+    if site.routed and not (site.at(When.BEFORE_COMMIT) or site.at(When.AFTER_RELEASE)):
+        where = f"{source}:{line_of(root, ['network'])}: network"
+        raise BadInput(f"{where}: routed, and there is no hook that takes a container's addresses to its target")
     return cluster
 
 

@@ -46,11 +46,16 @@ def to_document(cluster: Cluster) -> dict[str, object]:
 
 
 def _dumped(cluster: Cluster) -> dict[str, Any]:
-    """The cluster as JSON values; without shared links or a policy as it was before there were any."""
+    """The cluster as JSON values; without links, a policy or further addresses as it was before there were any."""
     dumped: dict[str, Any] = _CLUSTER.dump_python(replace(cluster, policy=Standing()), mode="json")
     if not cluster.links:
         del dumped["links"]
     del dumped["policy"]
+    for container in (container for node in dumped["nodes"] for container in node["containers"]):
+        ct = container["descriptor"]
+        for later in ("more_addresses", "gateway6") if ct else ():
+            if not ct[later]:
+                del ct[later]
     for node in dumped["nodes"]:
         for later in ("stream_out", "stream_in"):
             if not node[later]:

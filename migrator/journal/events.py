@@ -1,7 +1,8 @@
 """Events, and the fold that turns a migration's events into where it stands.
 
 Every transition is two events: `begin`, durable before the act, and `end`, durable after it. `fail` says that an
-act was tried and did not work. Recovery reads nothing but these and the nodes.
+act was tried and did not work. `note` tells of what stands beside the states: a site's hook that is called, and a
+warning. Recovery reads nothing but these and the nodes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class Phase(StrEnum):
     BEGIN = "begin"
     END = "end"
     FAIL = "fail"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Progress:
 
     `state` is the last state reached; `pending` one that was begun and has no outcome; `reached` holds all with
     what was measured on the way; `begun` all that were ever tried, reached or not; `error` is the last failure's.
+    `told` maps a moment at which the site's hooks are called to how far that came; `warnings` are for an operator.
     """
 
     migration: str
@@ -46,6 +49,8 @@ class Progress:
     reached: dict[State, dict[str, Any]] = field(default_factory=dict)
     begun: frozenset[State] = frozenset()
     error: str = ""
+    told: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def verified(self) -> bool:
@@ -62,6 +67,10 @@ def fold(migration: str, events: Iterable[Event]) -> Progress:
 
 def apply(progress: Progress, event: Event) -> Progress:
     """One event later."""
+    if event.phase is Phase.NOTE:
+        warnings = (event.data["warning"],) if "warning" in event.data else ()
+        told = {**progress.told, str(event.data["hook"]): str(event.data["is"])}
+        return replace(progress, told=told, warnings=progress.warnings + warnings)
     check_transition(progress.migration, progress.state, event.state)
     begun = progress.begun | {event.state}
     if event.phase is Phase.BEGIN:

@@ -161,6 +161,10 @@ class Journal:
             raise Refused(f"migration {migration} was taken over by another orchestrator")
         self._progress[migration] = progress
 
+    def note(self, migration: str, data: dict[str, Any]) -> None:
+        """Writes down what stands beside the states, where the migration is: see `events.Phase`."""
+        self.record(migration, (self.progress(migration).state, Phase.NOTE, data))
+
     def decide(self, migration: str, token: int, decision: State, data: dict[str, Any] | None = None) -> None:
         """The commit point. At most one caller succeeds: compare-and-set on the token and on the decision before.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from migrator.lab.shell import run
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
-    """10.213.INDEX.0/24: this machine is .1, nodes follow from .11, containers from .100 by the lab's habit."""
+    """10.213.INDEX.0/24: this machine is .1, nodes follow from .11, containers from .100 by the lab's habit.
+
+    Beside it is fd00:213:INDEX::/64, for this machine and for containers; nodes are reached by IPv4.
+    """
 
     index: int
 
@@ -25,6 +29,13 @@ class Subnet:
 
     def container_ip(self, number: int) -> str:
         return f"10.213.{self.index}.{100 + number}"
+
+    @property
+    def host_ip6(self) -> str:
+        return self.container_ip6(1)
+
+    def container_ip6(self, number: int) -> str:
+        return str(ipaddress.ip_address(f"fd00:213:{self.index}::{number}"))
 
     @property
     def prefix(self) -> str:
@@ -61,6 +72,8 @@ def make_switch(lab: LabPaths, subnet: Subnet) -> None:
     _ip(switch, "link", "set", "host", "master", "br0", "up")
     run(["ip", "addr", "add", f"{subnet.host_ip}/24", "dev", subnet.host_link])
     run(["ip", "link", "set", subnet.host_link, "up"])
+    # A machine without IPv6 has labs all the same.
+    run(["ip", "address", "add", f"{subnet.host_ip6}/64", "dev", subnet.host_link, "nodad"], check=False)
 
 
 def remove_switch(lab: LabPaths) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Literal
+
+from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
 ID_RANGE = 65_536
@@ -14,19 +15,18 @@ ID_INDEX_MIN = 16  # ids below 2**20 stay free for the host's own users and thei
 ID_INDEX_MAX = 65_000
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 AMOUNT_MAX = 2**53  # of bytes, or of thousandths of a CPU: no node has so much, and every program can count it
+ADDRESSES_MAX = 16  # each is asked for before a move, and announced after it
 _DIGEST = re.compile(r"[!-~]{1,200}")
-_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"  # addresses in the one way that they are written here
-_ADDRESS = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
-_INTERFACE = re.compile(rf"{_ADDRESS.pattern}/(?:3[0-2]|[12]?[0-9])")
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
     """One container, independent of the node it is on. Kept beside its bundle as one line of JSON.
 
-    `address` is CIDR ("10.0.0.7/24"). `id_index` numbers the container's range of user ids: container id 0 is host
-    id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's root.
-    `restart` says whether its node starts it again when it ends, and at boot.
+    `address` is CIDR ("10.0.0.7/24"), `more_addresses` are what it has beside it, IPv4 or IPv6; `gateway` and
+    `gateway6` are its default routes of either family. `id_index` numbers the container's range of user ids: container
+    id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
+    root. `restart` says whether its node starts it again when it ends, and at boot.
     """
 
     name: str
@@ -44,6 +44,8 @@ class Descriptor:
     labels: dict[str, str] = field(default_factory=dict)
     restart: Literal["no", "always"] = "no"
     version: int = 1
+    more_addresses: tuple[str, ...] = ()
+    gateway6: str | None = None
 
     @property
     def id_base(self) -> int:
@@ -56,12 +58,22 @@ class Descriptor:
         return f"ct{self.id_index}"
 
     @property
-    def ip(self) -> str:
-        return str(ipaddress.ip_interface(self.address).ip)
+    def addresses(self) -> tuple[str, ...]:
+        """All of them, each with its prefix."""
+        return (self.address, *self.more_addresses)
+
+    @property
+    def ips(self) -> tuple[str, ...]:
+        """All of them without their prefixes."""
+        return tuple(bare(address) for address in self.addresses)
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        return tuple(gateway for gateway in (self.gateway, self.gateway6) if gateway)
 
     @property
     def mac(self) -> str:
-        """A locally administered address that follows from name and address, so it is the same on every node."""
+        """A locally administered address that follows from name and first address, so it is the same on every node."""
         digest = hashlib.sha256(f"{self.name} {self.address}".encode()).digest()
         return "02:" + ":".join(f"{byte:02x}" for byte in digest[:5])
 
@@ -84,11 +96,18 @@ def fault(ct: Descriptor) -> str:
         "name": bool(NAME.fullmatch(ct.name)),
         "template": bool(NAME.fullmatch(ct.template)),
         "template_digest": bool(_DIGEST.fullmatch(ct.template_digest)),
-        "address": bool(_INTERFACE.fullmatch(ct.address)),
-        "gateway": ct.gateway is None or bool(_ADDRESS.fullmatch(ct.gateway)),
+        "address": _is_an_address(ct.address),
+        "more_addresses": all(_is_an_address(address) for address in ct.more_addresses)
+        and len(set(ct.ips)) == len(ct.ips) <= ADDRESSES_MAX,
+        "gateway": ct.gateway is None or (is_written_bare(ct.gateway) and not is_ipv6(ct.gateway)),
+        "gateway6": ct.gateway6 is None or (is_written_bare(ct.gateway6) and is_ipv6(ct.gateway6)),
         **{name: least <= getattr(ct, name) <= most for name, (least, most) in BOUNDS.items()},
         "user": ct.user is None or bool(USER.fullmatch(ct.user)),
         "command": bool(ct.command) and bool(ct.command[0]) and not any("\0" in word for word in ct.command),
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
     }
     return next((name for name, holds in checks.items() if not holds), "")
+
+
+def _is_an_address(address: str) -> bool:
+    return is_written(address) and (is_for_one(address) or not is_ipv6(address))

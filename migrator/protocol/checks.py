@@ -18,10 +18,24 @@ IMAGE_MARGIN_BYTES = plan_policy.IMAGE_MARGIN_BYTES  # the same that a plan coun
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """What the target itself saw: the MACs that answer for the container's address, and whether its CRIU works."""
+class Answered:
+    """Who answers for one address: `macs` on the target's bridge, and whether somebody does `at_source`, on its bridge.
+
+    `blind` is why the target could not ask; empty when it could.
+    """
 
     macs: tuple[str, ...]
+    at_source: bool = False
+    blind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """What the nodes themselves saw: who answers for each of the container's addresses, and whether the target's CRIU
+    works.
+    """
+
+    answered: dict[str, Answered]
     criu_works: bool
 
 
@@ -32,15 +46,16 @@ def findings(
     neighbour: Neighbour,
     policy: Policy,
     rates: Rates = DEFAULT_RATES,
+    routed: bool = False,
 ) -> list[str]:
     """Every reason against the move, in words for an operator; none means go. `rates` are what its pause is predicted
-    by.
+    by; `routed` is whether the site has declared that its hooks take the addresses from node to node.
     """
     return [
         *_sameness(source, target, neighbour),
         *_place(ct, source, target),
         *_room(ct, source, target),
-        *_network(ct, target, neighbour),
+        *_network(ct, source, target, neighbour, routed),
         *_pause(ct, source, target, policy, rates),
     ]
 
@@ -73,15 +88,31 @@ def _room(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str]
         yield _short("disk", files + IMAGE_MARGIN_BYTES, target.disk_available_bytes)
 
 
-def _network(ct: Descriptor, target: NodeFacts, neighbour: Neighbour) -> Iterator[str]:
-    others = [mac for mac in neighbour.macs if mac.lower() != ct.mac]
-    if others:
-        yield f"address {ct.ip} is also used by {others[0].lower()}; find that machine"
-    elif not neighbour.macs:
-        yield (
-            f"address {ct.ip} does not answer on {target.name}'s bridge {target.bridge}: the nodes share no network "
-            "for it, and connections would be lost; join the bridges"
-        )
+def _network(ct: Descriptor, source: NodeFacts, target: NodeFacts, neighbour: Neighbour, routed: bool) -> Iterator[str]:
+    """The container itself, which answers on the target's bridge, is the one proof that the nodes share its network: a
+    gateway, or a router that answers for others, has the same address, and often the same MAC, on several.
+    """
+    for ip in ct.ips:
+        seen = neighbour.answered[ip]
+        others = [mac for mac in seen.macs if mac.lower() != ct.mac]
+        if others:
+            yield f"address {ip} is also used by {others[0].lower()}; find that machine"
+        elif routed or seen.macs:
+            continue
+        elif seen.blind:
+            yield f"nobody can be asked who has address {ip}: {seen.blind} of {target.name}; turn it on"
+        elif seen.at_source:
+            yield (
+                f"address {ip} answers on {source.name}'s bridge {source.bridge} and not on {target.name}'s bridge "
+                f"{target.bridge}: the nodes share no network for it, and connections would be lost; join the bridges, "
+                "or declare network: routed, with a hook that takes it there"
+            )
+        else:
+            yield (
+                f"address {ip} does not answer on {target.name}'s bridge {target.bridge}, nor on {source.name}'s own: "
+                "nobody knows whether the nodes share a network for it; see whether its gate is open and it still has "
+                f"the address: migrator ct exec {ct.name} -- ip address"
+            )
 
 
 def _pause(ct: Descriptor, source: NodeFacts, target: NodeFacts, policy: Policy, rates: Rates) -> Iterator[str]:

@@ -95,10 +95,10 @@ def descriptor_json(ct: Descriptor) -> bytes:
 
 
 def net_file(ct: Descriptor, bridge: str) -> bytes:
-    """What the network hook reads: one `key value` a line."""
-    lines = [f"veth {ct.veth}", f"bridge {bridge}", f"mac {ct.mac}", f"address {ct.address}"]
-    if ct.gateway:
-        lines.append(f"gateway {ct.gateway}")
+    """What the network hook reads: one `key value` a line, with a line for each address and each gateway."""
+    lines = [f"veth {ct.veth}", f"bridge {bridge}", f"mac {ct.mac}"]
+    lines += [f"address {address}" for address in ct.addresses]
+    lines += [f"gateway {gateway}" for gateway in ct.gateways]
     if not all(_NET_LINE.fullmatch(line) for line in lines):
         raise BadInput(f"container {ct.name!r}: its network cannot be written down: {'; '.join(lines)!r}")
     return ("\n".join(lines) + "\n").encode()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from migrator.sim.machine import Machine
-from migrator.sim.scenario import CALL_FAULTS, WRITE_FAULTS, Fault
+from migrator.sim.scenario import CALL_FAULTS, HOOK_FAULTS, WRITE_FAULTS, Fault
 from migrator.sim.wire import Orchestrator
 from migrator.sim.world import World
 
@@ -29,6 +29,8 @@ class Strikes:
             elif fault.kind in WRITE_FAULTS:
                 word = "before" if fault.kind == "kill-before-write" else "after"
                 orchestrators[fault.who].write_faults[fault.at] = word
+            elif fault.kind in HOOK_FAULTS:
+                orchestrators[fault.who].hook_faults[fault.at] = fault.kind
             else:
                 self.at_moment(fault.at, lambda fault=fault: self.strike(fault))  # type: ignore[misc]
         world.on_step = self._on_step

@@ -198,17 +198,23 @@ def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
             world.violate(
                 Law.CONVERGES, f"{ct} runs {len(running)} times at the end ({', '.join(modes) or 'no copy anywhere'})"
             )
-        for m in world.machines.values():
-            record, keeper = m.disk.records.get(ct), m.up.keepers.get(ct)
-            tree = m.disk.trees.get(ct)
-            always = record is not None and tree is not None and tree.text("restart") == "always\n"
-            if always and running == [m.name] and (keeper is None or not keeper.alive):
-                world.violate(Law.KEPT_UP, f"{ct} is to run always, and nobody on {m.name} would start it again")
+        if truth.site and running and truth.site != running[0] and not truth.site_failed:
+            world.violate(Law.SITE_KNOWS, f"the site believes {ct} on {truth.site}, and it runs on {running[0]}")
+        _kept_up(world, ct, running)
         if truth.connection != "kept" and not truth.loss:
             world.violate(Law.CONNECTION, f"the connection of {ct} is {truth.connection}, and no fault explains it")
     if not stuck:
         for left in leftovers(world):
             world.violate(Law.NOTHING_LEFT, f"left behind: {left}")
+
+
+def _kept_up(world: World, ct: str, running: list[str]) -> None:
+    for m in world.machines.values():
+        record, keeper = m.disk.records.get(ct), m.up.keepers.get(ct)
+        tree = m.disk.trees.get(ct)
+        always = record is not None and tree is not None and tree.text("restart") == "always\n"
+        if always and running == [m.name] and (keeper is None or not keeper.alive):
+            world.violate(Law.KEPT_UP, f"{ct} is to run always, and nobody on {m.name} would start it again")
 
 
 def at_goals(world: World, store: MemoryStore, goals: dict[str, str]) -> None:

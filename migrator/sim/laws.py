@@ -19,6 +19,7 @@ class Law(StrEnum):
     CONVERGES = "everything ends with one running copy, and once more changes nothing"
     NOTHING_LEFT = "a finished move leaves nothing behind"
     KEPT_UP = "what is to run always has its keeper"
+    SITE_KNOWS = "a site that is told where a container is knows it in the end"
     OLD_JOURNAL = "a journal older than the world changes nothing"
 
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-STEPS = 210  # moments of one undisturbed migration; later ones fall into its recovery
+STEPS = 214  # moments of one undisturbed migration; later ones fall into its recovery
 CALLS = 40
 WRITES = 32
-HELD = (138, 150)  # moments about the hold and the seal
-FENCING, LAST_PASS = (98, 110), (106, 126)
-LEASE_CALL, FENCE_CALL = 7, 22  # an undisturbed migration's calls: its lease on the target, its fence
+ASKED_WRITES, ASKED = (20, 30), (157, 178)  # about the site's hooks, from the verification to after the release
+HELD = (142, 154)  # moments about the hold and the seal
+FENCING, LAST_PASS = (102, 114), (110, 130)
+LEASE_CALL, FENCE_CALL = 7, 23  # an undisturbed migration's calls: its lease on the target, its fence
 FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
 DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
-RELEASED_WRITES, RELEASED = (25, 26), (165, 170)  # the release is over, the end of the source is not
-SEALING = (153, 157)  # moments after the seal's begin and before the commit
+RELEASED_WRITES, RELEASED = (25, 26), (169, 174)  # the release is over, the end of the source is not
+SEALING = (157, 161)  # moments after the seal's begin and before the commit
 SEALING_WRITES = (12, 22)  # from the fence's end to the seal's: undecided
 # The moments of an undisturbed migration's FROZEN_WRITES; a third node or a template to be sent makes them a few later.
-MOMENTS = (97, 105, 105, 128, 128, 132, 132, 146, 146, 150, 150, 156, 156, 156, 164, 164, 173, 173)
+MOMENTS = (101, 109, 109, 132, 132, 136, 136, 150, 150, 154, 154, 160, 160, 160, 168, 168, 177, 177)
 
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
 WRITE_FAULTS = ("kill-before-write", "kill-after-write")
+HOOK_FAULTS = ("hook-fails", "hook-hangs")  # of an orchestrator's n-th call of a hook; one that hangs was effective
 STEP_FAULTS = (
     "kill",
     "stall",
@@ -39,7 +41,7 @@ STEP_FAULTS = (
     "clock-jumps",
 )
 OFTEN = ("process-dies", "process-dies", "receiver-dies", "receiver-dies", "slow", "crash")
-HOT = (80, 175)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
+HOT = (84, 179)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,8 @@ class Fault:
 
     def __str__(self) -> str:
         where = "-".join(end for end in (self.node, self.other) if end) or f"orchestrator {self.who}"
-        unit = "call" if self.kind in CALL_FAULTS else "write" if self.kind in WRITE_FAULTS else "moment"
+        counted = {**dict.fromkeys((*CALL_FAULTS, *HOOK_FAULTS), "call"), **dict.fromkeys(WRITE_FAULTS, "write")}
+        unit = counted.get(self.kind, "moment")
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
         return f"{self.kind} of {where} at {unit} {self.at}{lasting}"
 
@@ -92,6 +95,7 @@ class Scenario:
     patience_s: float = 0.0
     back: bool = False
     early: bool = False
+    hooks: bool = False  # whether the site is told where containers are
     restart: bool = False  # whether the nodes' restarters start the containers again
     streams: bool = False  # whether memory is streamed, or goes by images
     faults: tuple[Fault, ...] = ()
@@ -135,6 +139,10 @@ def generate(seed: int) -> Scenario:
             return _with_twins(rng, scenario)
     if turn == 7 and rng.random() < 0.5:
         scenario = _ring(rng, scenario)
+    if turn in (5, 6):
+        scenario = replace(scenario, hooks=True)
+        if turn == 5:
+            return replace(scenario, early=rng.random() < 0.5, faults=_asked(rng, scenario))
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
 
@@ -213,6 +221,18 @@ def _crux(rng: Random) -> tuple[Fault, ...]:
     if rng.random() < 0.5:
         return kill, Fault("part", at, node="o0", other=node, seconds=rng.choice((0.0, 30.0)))
     return kill, Fault("crash", at, node=node, seconds=rng.choice((0.0, 5.0, 5.0, 30.0)))
+
+
+def _asked(rng: Random, scenario: Scenario) -> tuple[Fault, ...]:
+    """What befalls a site's hooks: they fail or hang, or who calls them dies, and perhaps something else."""
+    draw = rng.random()
+    if draw < 0.4:
+        first = Fault(rng.choice(HOOK_FAULTS), rng.choice((1, 1, 1, 2)))
+    elif draw < 0.8:
+        first = Fault(rng.choice(WRITE_FAULTS), rng.randint(*ASKED_WRITES))
+    else:
+        first = Fault("kill", rng.randint(*ASKED))
+    return first, *(_fault(rng, scenario) for _ in range(rng.choice((0, 0, 1))))
 
 
 def fleet(seed: int) -> Scenario:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from migrator.executor.fleet import Fleet
-from migrator.inventory.cluster_file import ClusterFile, NodeEntry
+from migrator.inventory.cluster_file import ClusterFile, HookEntry, NodeEntry
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
 from migrator.model.container import Descriptor
 from migrator.runtime import bundle
+from migrator.sim.hooks import SimHooks
 from migrator.sim.machine import Machine, Record, Tree
 from migrator.sim.scenario import Scenario
 from migrator.sim.wire import Orchestrator, OrchestratorStore, SimNode
@@ -38,7 +39,8 @@ class Setting:
         machines = self.world.machines
         self.fleets += 1
         holder = f"{orchestrator.name}-{self.fleets}"  # another each time, and the same when it is played again
-        return Fleet(self.file, lambda entry: SimNode(machines[entry.name], orchestrator), holder)
+        hooks = SimHooks(orchestrator)
+        return Fleet(self.file, lambda entry: SimNode(machines[entry.name], orchestrator), holder, hooks)
 
     def journal(self, store: MemoryStore, orchestrator: Orchestrator, locks: bool = True) -> Journal:
         return Journal(OrchestratorStore(store, orchestrator, locks), self.world.clock.wall_ms)
@@ -68,17 +70,18 @@ def build(scenario: Scenario, world: World) -> Setting:
         ct = replace(descriptor(name, number), restart="always" if scenario.restart else "no")
         place(world, world.machines[full[number % len(full)]], ct)
     stores = [MemoryStore("journal"), MemoryStore("journal of the second")]
-    return Setting(world, cluster_of(nodes), containers, stores)
+    return Setting(world, cluster_of(nodes, scenario.hooks), containers, stores)
 
 
 _CLUSTERS: dict[tuple[str, ...], ClusterFile] = {}
 
 
-def cluster_of(names: list[str]) -> ClusterFile:
-    """The cluster file of simulated nodes, validated once for each set of names."""
-    key = tuple(names)
+def cluster_of(names: list[str], hooks: bool = False) -> ClusterFile:
+    """The cluster file of simulated nodes, validated once for each set of names; with a hook for every moment."""
+    key = (*names, *(["hooks"] if hooks else []))
     if key not in _CLUSTERS:
-        _CLUSTERS[key] = ClusterFile(name="sim", nodes=[NodeEntry(name=name) for name in names])
+        told = [HookEntry(argv=["/site"], when=["before_commit", "after_release", "after_rollback"])] if hooks else []
+        _CLUSTERS[key] = ClusterFile(name="sim", nodes=[NodeEntry(name=name) for name in names], hooks=told)
     return _CLUSTERS[key]
 
 

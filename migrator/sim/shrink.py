@@ -37,7 +37,7 @@ def _simpler(scenario: Scenario) -> Iterator[Scenario]:
     if scenario.second:
         yield replace(scenario, second="", second_at=0, backup_at=0)
     plain = Scenario(seed=scenario.seed)
-    for name in ("patience_s", "early", "back", "templates", "deadline_s"):
+    for name in ("patience_s", "early", "back", "templates", "hooks", "deadline_s"):
         if getattr(scenario, name) != getattr(plain, name):
             yield replace(scenario, **{name: getattr(plain, name)})
     if scenario.ring > 2:

@@ -236,10 +236,15 @@ async def arp_owner(m: Machine, bridge: str, ip: str) -> str:
             continue
         for ct, is_open in other.ram.gates.items():
             tree = other.disk.trees.get(ct)
-            net = dict(line.split(" ", 1) for line in tree.text("net").splitlines()) if tree else {}
-            if is_open and net.get("address", "").split("/")[0] == ip:
-                return f"owner {net['mac']}\n"
+            lines = [line.partition(" ") for line in tree.text("net").splitlines()] if tree else []
+            if is_open and ip in (value.partition("/")[0] for key, _, value in lines if key == "address"):
+                return "".join(f"owner {value}\n" for key, _, value in lines if key == "mac")
     await asyncio.sleep(1)
+    return ""
+
+
+async def own_network(m: Machine, ct: str) -> str:
+    await m.step("own network")
     return ""
 
 

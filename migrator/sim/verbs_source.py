@@ -86,7 +86,7 @@ def check_fenced(m: Machine, ct: str) -> None:
         raise Exit(12, f"container {ct} is not frozen behind a closed gate")
 
 
-async def fence(m: Machine, ct: str, token: str, deadline_s: str) -> str:
+async def fence(m: Machine, ct: str, token: str, deadline_s: str, carried: str = "") -> str:
     async with m.locked():
         record = m.check_run(ct, int(token))
         if record.void == int(token):

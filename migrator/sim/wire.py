@@ -36,7 +36,7 @@ class Killed(BaseException):
 
 @dataclass(slots=True)
 class Orchestrator:
-    """One process of the program. `call_faults` and `write_faults` say what befalls its n-th call or write."""
+    """One process of the program. `call_faults`, `write_faults` and `hook_faults` say what befalls its n-th."""
 
     name: str
     world: World
@@ -47,6 +47,8 @@ class Orchestrator:
     writes: int = 0
     call_faults: dict[int, Fault] = field(default_factory=dict)
     write_faults: dict[int, str] = field(default_factory=dict)
+    hooks: int = 0
+    hook_faults: dict[int, str] = field(default_factory=dict)
     runs_held: list[tuple[MemoryStore, str]] = field(default_factory=list)
 
     def alive(self) -> None:

@@ -39,6 +39,9 @@ class Truth:
     runs_on: str = ""
     frozen_lost: str = ""  # the fault that took the frozen copy while another was held, and when
     frozen_lost_ms: int = 0
+    site: str = ""  # where the site believes it to be, by the hook of which token; and whether one has failed for good
+    site_token: int = 0
+    site_failed: bool = False
     word: str = ""  # the operator's, that what one side holds may be given up
 
 

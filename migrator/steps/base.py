@@ -16,8 +16,10 @@ from migrator.model.memory_way import MemoryWay, memory_way
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
+from migrator.model.site import NO_SITE, Site
 from migrator.protocol.states import State
 from migrator.transport.base import Answer, Node, NodeFailed
+from migrator.transport.hooks import HookCaller, LocalHooks
 
 JOB_WAIT_S = 20
 
@@ -39,7 +41,8 @@ class Move:
     `thawed` is whether a rollback has ended the pause itself, `paused_ms` how long it was where the watchdog did.
     `leg` says which of the container's moves in the plan it is; no step asks for it. `holder` is this orchestrator's
     own word, by which a node tells it from another that has the same journal, and so the same run and token. `rates`
-    are those that its pause is predicted by.
+    are those that its pause is predicted by. `site` is what the cluster file says of the network around the nodes, and
+    `hooks` calls its hooks.
     """
 
     id: str
@@ -57,6 +60,8 @@ class Move:
     paused_ms: int | None = None
     leg: int = 1
     rates: Rates = DEFAULT_RATES
+    site: Site = NO_SITE
+    hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from migrator.errors import Refused
-from migrator.protocol.checks import Neighbour, findings
+from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
@@ -24,7 +24,16 @@ async def do(move: Move) -> dict[str, Any]:
 async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed."""
     neighbour = await _neighbour(move)
-    return findings(move.descriptor, move.source.facts, move.target.facts, neighbour, move.policy, move.rates)
+    ct, source, target = move.descriptor, move.source.facts, move.target.facts
+    links = [own.partition(" ")[2] for own in (await _own_network(move)) if own.startswith("link ")]
+    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed)
+    found += [f"its network has a link of its own, {link}, which is not carried; remove it inside" for link in links]
+    return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
+
+
+async def _own_network(move: Move) -> list[str]:
+    """What the container's root has made in its network."""
+    return list((await move.source.node.call("own-network", move.name)).lines("own"))
 
 
 def refusal(move: Move, found: Sequence[str]) -> str:
@@ -33,12 +42,22 @@ def refusal(move: Move, found: Sequence[str]) -> str:
 
 
 async def _neighbour(move: Move) -> Neighbour:
-    """Who answers for the container's address: asked from the target, which proves the shared network too."""
-    answers = await asyncio.gather(
-        move.target.node.call("arp-owner", move.target.facts.bridge, move.descriptor.ip),
-        move.target.node.call("criu-check"),
+    """Who answers for the container's addresses: asked from the target, which proves the shared network too."""
+    ips = move.descriptor.ips
+    criu, answered = await asyncio.gather(
+        move.target.node.call("criu-check"), asyncio.gather(*(_answered(move, ip) for ip in ips))
     )
-    return Neighbour(macs=tuple(answers[0].lines("owner")), criu_works=answers[1].get("criu") == "works")
+    return Neighbour(dict(zip(ips, answered, strict=True)), criu_works=criu.get("criu") == "works")
+
+
+async def _answered(move: Move, ip: str) -> Answered:
+    """Asked from the target; and where nobody answers there, from the source, which tells the reason apart."""
+    there = await move.target.node.call("arp-owner", move.target.facts.bridge, ip)
+    macs = tuple(there.lines("owner"))
+    if macs or move.site.routed:
+        return Answered(macs)
+    here = await move.source.node.call("arp-owner", move.source.facts.bridge, ip)
+    return Answered(macs, bool(here.get("owner")), there.get("blind"))
 
 
 STEP = Step(State.CHECKED, do, traces.frozen)

@@ -2,7 +2,8 @@
 
 Before the freeze, for `quiet_ms`, which is no part of the pause, dump and restore are made ready and the container's
 handshakes are let come to rest.
-`unsent` is how many connections that its program had closed could not get their last bytes out.
+`unsent` is how many connections that its program had closed could not get their last bytes out. What its root has made
+in its network goes to the target then, where its restore will ask for it, and only then the dump begins.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import math
 from typing import Any
 
 from migrator.protocol.states import State
+from migrator.runtime.carried import checked
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
 from migrator.steps.dump import start_dump
 from migrator.steps.restore import start_restore
+from migrator.transport.base import NodeFailed
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -27,6 +30,14 @@ async def do(move: Move) -> dict[str, Any]:
     ready_ms = round((clock() - began_s) * 1000)
     deadline_s = math.ceil(move.policy.blackout_s_max)
     answer = await move.source.node.call("fence", move.name, move.token, deadline_s)
+    if carried := list(answer.lines("carry")):
+        try:
+            told = checked(carried)
+        except ValueError as error:
+            raise NodeFailed(move.source.node.name, "fence", f"container {move.name}: {error}") from error
+        await move.target.node.call("carry", move.name, move.token, stdin=told)
+        if move.memory.name == "stream":
+            await move.source.node.call("fence", move.name, move.token, deadline_s, "carried")
     return {
         "frozen_at_ms": answer.number("frozen_at_ms"),
         "quiet_ms": ready_ms + answer.number("quiet_ms"),

@@ -207,6 +207,8 @@ VERBS = {
     "release": ["ghost", "1"],
     "discard-target": ["ghost", "1"],
     "arp-owner": ["br0", "10.0.0.1"],
+    "own-network": ["ghost"],
+    "carry": ["ghost", "1"],
     "cordon": ["r"],
 }
 ARGUMENTS = ["a[$(touch /canary)]", "../../../canary", "1\nstate=released", "-oProxyCommand=touch /canary"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 
@@ -44,7 +45,7 @@ exit 0
 
 def said(text: str) -> str:
     """An answer without what may differ between a first and a second one: clocks, and the word for which it is."""
-    text = re.sub(r"^(released_at_ms|quiet_ms|ms|dump_ms|send_ms) .*$", r"\1", text, flags=re.MULTILINE)
+    text = re.sub(r"^(released_at_ms|quiet_ms|ms|dump_ms|send_ms|carry \w+) .*$", r"\1", text, flags=re.MULTILINE)
     return re.sub(r"\b(now|before|already|taken|had)\b", "-", text).replace("made -\n", "")
 
 
@@ -105,11 +106,14 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "ct-start web")
     begin(twice, "n1", "n2", token=2)
     twice("n1", "fence web 2 100")
-    twice("n1", "job web 2 dump 30 dump web 2")
+    carried = [f"{what} " for what in ("addresses", "routes4", "routes6", "rules6", "nft")]
+    rule = base64.b64encode(b"rule add pref 100 from 192.0.2.7 lookup 100\n").decode()
+    twice("n2", "carry web 2", stdin="\n".join((*carried, f"rules4 {rule}", "")))
+    twice("n1", "job web 2 dump 30 dump web 2 images")
     twice("n1", "job web 2 files-final 30 send-files web 2 final")
     tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2", "images")
     twice("n2", "await-held web 2 30")
-    twice("n2", "job web 2 restore 0 restore web 2")
+    twice("n2", "job web 2 restore 0 restore web 2 images")
     twice("n1", "seal web 2")
     twice("n2", "release web 2")
     twice("n1", "retire web 2")
@@ -212,6 +216,7 @@ def taken_over(stage: Stage) -> Iterator[Stage]:
 
 # What each takes after its token; on the node where it belongs.
 WITH_TOKEN = {
+    "carry": ("n2", ""),
     "ct-put": ("n1", "restart 0"),
     "reserve": ("n2", ROOM),
     "settle": ("n1", "7"),

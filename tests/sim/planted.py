@@ -414,6 +414,11 @@ def a_stop_over_is_taken_for_the_goal(patch: Patch) -> None:
     patch.setattr(Ends, "over", over)
 
 
+@planted(Law.SITE_KNOWS)
+def a_rollback_that_tells_the_site_nothing(patch: Patch) -> None:
+    patch.setattr(saga.site, "may_be_told_wrong", lambda progress: False)
+
+
 # --- in the restarters ----------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from migrator.inventory import cluster_file, snapshot
 from migrator.model.facts import Cluster, NodeFacts, SharedLink
 from migrator.model.plan_policy import Standing
 from migrator.model.rules import Spread
+from migrator.model.site import When
 
 GOOD = """\
 version: 1
@@ -49,6 +50,23 @@ MISTAKES = [
         "c.yaml:7: policy: rule 1 (ban): nodes: is to have at least 1",
     ),
     ("nodes:\n- name: a\npolicy: {replace_rules: true}\n", "c.yaml:3: policy.replace_rules: there is no such key"),
+    (
+        "nodes:\n- name: a\nhooks:\n- argv: [tell]\n  when: [after_release]\n",
+        "c.yaml:4: hooks.0.argv: is to begin with",
+    ),
+    (
+        "nodes:\n- name: a\nhooks:\n- argv: [/tell]\n  when: [later]\n",
+        "c.yaml:5: hooks.0.when.0: is to be 'before_commit'",
+    ),
+    (
+        "nodes:\n- name: a\nhooks:\n- {argv: [/x], when: [after_release], timeout: 61}\n",
+        "c.yaml:4: hooks.0.timeout: is to be at",
+    ),
+    ("nodes:\n- name: a\nnetwork: routed\n", "c.yaml:3: network: routed, and there is no hook"),
+    (
+        "network: routed\nnodes:\n- name: a\nhooks:\n- {argv: [/x], when: [after_rollback]}\n",
+        "c.yaml:1: network: routed, and there is no hook",
+    ),
     ("", "c.yaml:1: a cluster file is a mapping"),
     ("- a\n", "c.yaml:1: a cluster file is a mapping"),
     ("nodes: []", "c.yaml:1: nodes:"),
@@ -139,3 +157,18 @@ def test_a_snapshot_with_an_impossible_rule_is_refused(tmp_path: Path):
     path.write_text(path.read_text().replace('"at_most": 2', '"at_most": 0'))
     with pytest.raises(BadInput, match=r"facts.json: policy: rule 1 \(spread\): at_most"):
         snapshot.load(path)
+
+
+def test_hooks_are_read_with_their_moments_in_the_order_of_the_file() -> None:
+    text = GOOD + (
+        "network: routed\nhooks:\n- {argv: [/bin/a, '$x'], when: [before_commit, after_rollback]}\n"
+        "- {argv: [/bin/b], when: [before_commit], timeout: 0.5}\n"
+    )
+    site = cluster_file.parse(text, "c.yaml").site()
+    assert site.routed
+    assert [(hook.argv, hook.timeout_s) for hook in site.at(When.BEFORE_COMMIT)] == [
+        (("/bin/a", "$x"), 5.0),
+        (("/bin/b",), 0.5),
+    ]
+    assert [hook.argv[0] for hook in site.at(When.AFTER_ROLLBACK)] == ["/bin/a"]
+    assert site.at(When.AFTER_RELEASE) == ()

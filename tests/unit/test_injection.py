@@ -61,8 +61,8 @@ def wanted(**given_words: Any) -> Wanted:
     good: dict[str, Any] = {
         "name": "web",
         "template": "debian",
-        "ip": "10.0.0.7",
-        "gateway": None,
+        "ips": ("10.0.0.7",),
+        "gateways": (),
         "memory": "64M",
         "cpus": 1.0,
         "disk": "1G",
@@ -85,8 +85,8 @@ def described(asked: Wanted) -> Descriptor:
         optional={
             "name": RAW,
             "template": RAW,
-            "ip": RAW,
-            "gateway": RAW,
+            "ips": st.lists(RAW, max_size=3).map(tuple),
+            "gateways": st.lists(RAW, max_size=2).map(tuple),
             "memory": RAW,
             "disk": RAW,
             "user": RAW,
@@ -108,7 +108,7 @@ def test_what_a_person_asks_for_is_possible_or_refused_in_one_line(words: dict[s
     config = json.loads(bundle.config_json(ct, "/kit", ("memory",)))
     assert config["process"]["args"][-len(ct.command) :] == list(ct.command)
     assert config["process"]["env"][-len(ct.env) or len(config["process"]["env"]) :] == list(ct.env)
-    assert len(bundle.net_file(ct, "br0").splitlines()) == (5 if ct.gateway else 4)
+    assert len(bundle.net_file(ct, "br0").splitlines()) == 3 + len(ct.addresses) + len(ct.gateways)
 
 
 @pytest.mark.parametrize("bad", ["\udcff", "a\0b"])

@@ -46,6 +46,16 @@ def test_a_snapshot_comes_back_with_its_digest_and_without(tmp_path: Path):
     assert snapshot.load(written(tmp_path)) == FLEET
 
 
+def test_further_addresses_are_kept_and_change_no_digest_of_facts_without_them():
+    (container,) = FLEET.nodes[0].containers
+    assert container.descriptor is not None
+    more = replace(container.descriptor, more_addresses=("fd00::7/64",), gateway6="fd00::1")
+    both = replace(FLEET, nodes=(replace(FLEET.nodes[0], containers=(replace(container, descriptor=more),)),))
+    facts = snapshot.to_document(both)["cluster"]
+    assert snapshot._CLUSTER.validate_python(facts).nodes == both.nodes
+    assert "more_addresses" not in json.dumps(snapshot.to_document(FLEET))
+
+
 def test_an_edit_of_the_facts_is_refused_while_the_digest_stands(tmp_path: Path):
     path = written(tmp_path, put("nodes", 0, "cpus", 99), digest=True)
     with pytest.raises(BadInput, match=r"s.json: digest: does not match"):

@@ -168,11 +168,26 @@ start_container() { # CT
     announce "$1"
 }
 
-# Tells the network where the container's address is: switches may have it at a node that spoke for it last. In
-# parentheses: a function called with redirections keeps copies of what they close, the node's lock among them.
+# Tells the network where the container's addresses are: switches may have them at a node that spoke for them last. One
+# packet may be lost, so it is said for two seconds, ever more seldom. In parentheses: a function called with
+# redirections keeps copies of what they close, the node's lock among them.
 announce() { # CT   (its network is in n_*)
-    (in_network "$(init_pid "$1")" arping -q -U -c 1 -w 1 -I eth0 "${n_address%/*}") \
-        < /dev/null > /dev/null 2>&1 3>&- 4>&- 8>&- 9>&- &
+    (speak_on "$(init_pid "$1")") < /dev/null > /dev/null 2>&1 3>&- 4>&- 7>&- 8>&- 9>&- &
+}
+
+# Between two times nothing holds the container's network: it goes with the container.
+speak_on() { # PID
+    for pause in 0 0.1 0.3 0.6 1; do
+        sleep "$pause"
+        in_network "$1" sh "$KIT/speak" "$n_mac" || break
+    done
+}
+
+# The cable goes with the container's network, but only when the kernel comes to it, or somebody in it has ended.
+take_cable() { # CT
+    [ -e "$CONTAINERS/$1/net" ] || return 0
+    read_net "$1"
+    cut_cable
 }
 
 stopped_record() {
@@ -201,6 +216,7 @@ verb_ct_stop() { # CT GRACE_S
     check_not_leased "$ct"
     disarm "$ct" # somebody may have started it meanwhile
     end_container "$ct"
+    take_cable "$ct"
     unmount_root "$ct"
     stopped_record
 }
@@ -218,6 +234,7 @@ verb_ct_remove() { # CT [CREATOR]
     ! has_processes "$ct" || refuse "container $ct is running"
     keeper_end "$ct"
     end_container "$ct"
+    take_cable "$ct"
     discard_tree "$ct"
     remove_record "$ct" "$r_token"
     unlock_and_delete

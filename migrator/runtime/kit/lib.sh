@@ -208,12 +208,14 @@ check_run() { # CT TOKEN
 
 # --- small parts ----------------------------------------------------------------------------------------------
 
-# Reads the network file beside the bundle into n_*.
+# Reads the network file beside the bundle into n_*; addresses and gateways are lists of words.
 read_net() {
-    n_veth= n_bridge= n_mac= n_address= n_gateway=
+    n_veth= n_bridge= n_mac= n_addresses= n_gateways=
     while read -r key value; do
         case $key in
-            veth | bridge | mac | address | gateway) eval "n_$key=\$value" ;;
+            veth | bridge | mac) eval "n_$key=\$value" ;;
+            address) n_addresses="$n_addresses $value" ;;
+            gateway) n_gateways="$n_gateways $value" ;;
         esac
     done < "$CONTAINERS/$1/net"
 }

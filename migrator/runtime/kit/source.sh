@@ -1,7 +1,7 @@
 # Verbs of a migration's source.
 
 # The fence: freeze, gate closed, and a watchdog on this node that undoes both at the deadline.
-verb_fence() { # CT TOKEN DEADLINE_S
+verb_fence() { # CT TOKEN DEADLINE_S [carried]
     ct=$1 token=$2
     check_number "$3"
     lock
@@ -27,6 +27,9 @@ verb_fence() { # CT TOKEN DEADLINE_S
     uptime_ms
     begun_ms=$now_ms
     pid=$(init_pid "$ct")
+    carried=
+    [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
+    [ -z "$carried" ] || printf '%s\n' "$carried"
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
     await_accepted "$ct" "$pid"
     uptime_ms
@@ -41,7 +44,8 @@ verb_fence() { # CT TOKEN DEADLINE_S
     echo "frozen_at_ms $frozen_at_ms"
     echo "quiet_ms $((now_ms - begun_ms))"
     echo "unsent $unsent"
-    begin_dump "$RUN/move/$ct.$token"
+    # A restore asks for what is carried as soon as it has its images, so that has to be there before.
+    [ -n "$carried" ] || begin_dump "$RUN/move/$ct.$token"
     echo 'fenced now'
 }
 

@@ -232,6 +232,8 @@ verb_release() { # CT TOKEN
     done
     uptime_ms
     echo "released_at_ms $now_ms"
+    read_net "$ct"
+    announce "$ct"
     has_processes "$ct" && echo 'processes running' || echo 'processes none'
 }
 
@@ -319,13 +321,41 @@ call_off() { # CT MOVE
     done
 }
 
-# The MAC address that answers for an IPv4 address on this node's own network, if any does.
-verb_arp_owner() { # BRIDGE IP
+# The MAC address that answers for an address on this node's own network, if any does; or "blind" and why nobody can be
+# asked here. The node itself would not answer.
+verb_arp_owner() { # BRIDGE ADDRESS
     check_interface "$1"
     case $2 in
-        '' | *[!0-9.]*) refuse "not an IPv4 address: $2" ;;
+        '' | *[!0-9a-f.:]*) refuse "not an address: $2" ;;
     esac
-    arping -f -w 1 -I "$1" "$2" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u
+    if [ -n "$(ip -o address show to "$2" 2> /dev/null)" ]; then
+        echo "owner $(cat "/sys/class/net/$1/address")"
+        return 0
+    fi
+    case $2 in
+        *:*) neighbour_owner "$1" "$2" ;;
+        *) arping -f -w 1 -I "$1" "$2" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u ;;
+    esac
+}
+
+# By the kernel's own neighbour solicitation, whatever routes there are; what it has learnt before is not asked for.
+neighbour_owner() { # BRIDGE ADDRESS
+    if [ -z "$(ip -6 -o address show dev "$1" scope link -tentative 2> /dev/null)" ]; then
+        echo "blind IPv6 is off on bridge $1"
+        return 0
+    fi
+    ip -6 neigh del "$2" dev "$1" 2> /dev/null || :
+    ip -6 neigh replace "$2" dev "$1" use
+    tries=24
+    while [ "$tries" -gt 0 ]; do
+        case $(ip -6 neigh show "$2" dev "$1") in
+            *lladdr*) break ;;
+        esac
+        tries=$((tries - 1))
+        sleep 0.05
+    done
+    ip -6 neigh show "$2" dev "$1" | sed -n 's/.* lladdr \([0-9a-f:]*\).*/owner \1/p'
+    ip -6 neigh del "$2" dev "$1" 2> /dev/null || :
 }
 
 # Whether CRIU can start at all on this kernel. Whether it can dump is proven by dumping.

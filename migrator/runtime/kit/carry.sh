@@ -1,0 +1,71 @@
+# What a container's root has made in its network, beside what the container was made with: addresses, routes, rules,
+# nft tables. It is read while the container still runs, and made anew on the target before its sockets are: a socket
+# may be bound to such an address. Without counters, and without the connections that rules have tracked.
+
+CARRIED_BYTES_MAX=200000
+
+own_network() { # PID   (read_net before)
+    in_network "$1" sh "$KIT/own" "$n_addresses" "$n_gateways"
+}
+
+# Tells what is carried, a line each: what of it, and its bytes in base64. Nothing where there is nothing of its own.
+carry_out() { # PID
+    [ -n "$(own_network "$1" | grep -v '^link ')" ] || return 0
+    carried addresses in_network "$1" ip address save dev eth0 scope global
+    carried routes4 in_network "$1" ip -4 route save table all
+    carried routes6 in_network "$1" ip -6 route save table all
+    carried rules4 rules_of "$1" 4
+    carried rules6 rules_of "$1" 6
+    carried nft in_network "$1" nft -j -s list ruleset
+}
+
+# As words that make them again. Saved as routes are, the rules that every network has would be there twice.
+rules_of() { # PID FAMILY
+    in_network "$1" ip "-$2" rule show |
+        sed -E '/from all lookup (local|main|default) *$/d; s/^([0-9]+):[[:space:]]*/rule add pref \1 /'
+}
+
+carried() { # WHAT COMMAND...
+    what=$1
+    shift
+    printf 'carry %s %s\n' "$what" "$("$@" 2> /dev/null | base64 -w 0)"
+}
+
+# What of a container's network is its own, as the check asks; nothing is changed.
+verb_own_network() { # CT
+    check_name "$1"
+    ! has_processes "$1" || {
+        read_net "$1"
+        own_network "$(init_pid "$1")" | cut -c 1-200 | sed 's/^/own /'
+    }
+}
+
+# On the target: keeps what the source has told, until the restore asks for it.
+verb_carry() { # CT TOKEN   (lines on stdin)
+    move=$RUN/move/$1.$2
+    lines=$(head -c "$CARRIED_BYTES_MAX")
+    lock
+    read_record "$1"
+    check_run "$1" "$2"
+    mkdir -p "$move/carry"
+    printf '%s\n' "$lines" | while read -r what data; do
+        case $what in
+            addresses | routes4 | routes6 | rules4 | rules6 | nft) ;;
+            *) refuse "nothing of a network: $what" ;;
+        esac
+        printf '%s' "$data" | base64 -d > "$move/carry/$what"
+    done
+}
+
+# In the network of a container that is being restored. What is there already is left as it is.
+carry_in() { # CT PID
+    for dir in "$RUN/move/$1".[0-9]*/carry; do
+        [ -d "$dir" ] || continue
+        [ ! -s "$dir/addresses" ] || in_network "$2" ip address restore < "$dir/addresses"
+        for family in 4 6; do
+            [ ! -s "$dir/routes$family" ] || in_network "$2" ip "-$family" route restore < "$dir/routes$family"
+            grep -E '^rule add pref [A-Za-z0-9./: _-]+$' "$dir/rules$family" | in_network "$2" ip "-$family" -batch -
+        done
+        [ ! -s "$dir/nft" ] || in_network "$2" nft -j -f - < "$dir/nft"
+    done
+}

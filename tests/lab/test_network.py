@@ -1,0 +1,216 @@
+"""The network of a container on real nodes: several addresses, IPv6, and who hears that it has moved."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from migrator.lab.network import Subnet
+from tests.lab.client import CountingClient
+from tests.lab.stage import COUNTER, Outcome, Stage
+
+DUAL = COUNTER.replace("import os, ", "import os, socket, ").replace(
+    "allow_reuse_address = True", "allow_reuse_address = True\n    address_family = socket.AF_INET6"
+)
+ETH_ARP, ETH_IPV6 = b"\x08\x06", b"\x86\xdd"
+ICMPV6, NEIGHBOUR_ADVERTISEMENT = 58, 136
+OVERRIDE, SOLICITED = 0x20, 0x40
+
+
+async def in_thread(stage: Stage, *words: str) -> Outcome:
+    return await asyncio.to_thread(stage.migrator, *words)
+
+
+def subnet(stage: Stage) -> Subnet:
+    return stage.spec.subnet
+
+
+def dual(stage: Stage, number: int) -> tuple[str, str]:
+    """A container that counts on IPv4 and IPv6; returns both addresses."""
+    ips = (stage.ip(number), subnet(stage).container_ip6(100 + number))
+    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ips[0], "--ip", ips[1])
+    stage.ok(*words, "--", "python3", "-c", DUAL, "8")
+    return ips
+
+
+def spoken(frame: bytes) -> str:
+    """The address for which a frame says, unasked, that its sender has it; empty for any other frame."""
+    if frame[12:14] == ETH_ARP and frame[28:32] == frame[38:42]:
+        return socket.inet_ntop(socket.AF_INET, frame[28:32])
+    if frame[12:14] == ETH_IPV6 and frame[20] == ICMPV6 and frame[54] == NEIGHBOUR_ADVERTISEMENT:
+        unasked = frame[58] & OVERRIDE and not frame[58] & SOLICITED
+        return socket.inet_ntop(socket.AF_INET6, frame[62:78]) if unasked else ""
+    return ""
+
+
+@contextmanager
+def listening(stage: Stage) -> Iterator[socket.socket]:
+    """A raw socket on this machine's cable to the lab's switch."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)) as wire:
+        wire.bind((subnet(stage).host_link, 0))
+        wire.setblocking(False)
+        yield wire
+
+
+def heard(wire: socket.socket) -> set[str]:
+    """Every address that was spoken for since the socket was last emptied."""
+    found = set()
+    while True:
+        try:
+            found.add(spoken(wire.recv(2048)))
+        except BlockingIOError:
+            return found - {""}
+
+
+def port_of(stage: Stage, mac: str) -> str:
+    """The port of the lab's switch behind which it believes a MAC address to be."""
+    argv = ["bridge", "-n", stage.paths.switch_netns, "fdb", "show", "br", "br0"]
+    for line in subprocess.run(argv, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines():
+        words = line.split()
+        if words[0] == mac:
+            return words[2]
+    return ""
+
+
+async def test_an_ipv6_connection_survives_a_migration_there_and_back(tidy: Stage) -> None:
+    _, ip6 = dual(tidy, 1)
+    async with CountingClient(ip6) as client:
+        for target in ("n2", "n1"):
+            done = await in_thread(tidy, "migrate", "web", "--to", target)
+            assert done.code == 0, done.err
+            await client.more(20)
+    assert tidy.places("web") == [("n1", "running")]
+
+
+async def test_an_ipv4_connection_of_a_container_with_both_survives_too(tidy: Stage) -> None:
+    ip, _ = dual(tidy, 2)
+    async with CountingClient(ip) as client:
+        done = await in_thread(tidy, "migrate", "web", "--to", "n2")
+        assert done.code == 0, done.err
+        await client.more(20)
+
+
+def test_no_address_waits_to_be_used(tidy: Stage) -> None:
+    dual(tidy, 3)
+    tidy.ok("migrate", "web", "--to", "n2")
+    shown = tidy.ok("ct", "exec", "web", "--", "ip", "-6", "address", "show", "dev", "eth0").out
+    assert shown.count("inet6 ") == 2
+    assert "tentative" not in shown
+
+
+def test_every_address_is_spoken_for_from_its_new_place(tidy: Stage) -> None:
+    ips = set(dual(tidy, 4))
+    mac = tidy.on_node("n1", "sed", "-n", "s/^mac //p", "/var/lib/migrator/containers/web/net").out.strip()
+    assert port_of(tidy, mac) == "n1"
+    with listening(tidy) as wire:
+        heard(wire)
+        tidy.ok("migrate", "web", "--to", "n2")
+        assert heard(wire) >= ips
+    assert port_of(tidy, mac) == "n2"
+
+
+def test_a_container_given_back_speaks_for_its_addresses_again(tidy: Stage) -> None:
+    ips = set(dual(tidy, 5))
+    with listening(tidy) as wire:
+        assert tidy.kill_at("web", "n2", "fenced:end", blackout_s=30) != 0
+        heard(wire)
+        run = tidy.ok("runs", "--json").json()["runs"][0]["run"]
+        tidy.migrator("rollback", run)
+        assert heard(wire) >= ips
+    assert tidy.places("web") == [("n1", "running")]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_an_address_that_somebody_else_has_too_is_found_before_anything_is_touched(tidy: Stage, which: int) -> None:
+    ips = dual(tidy, 6)
+    taken = f"{ips[which]}/{(24, 64)[which]}"
+    nodad = ("nodad",) if which else ()  # else it would see that the container has it, and not use it
+    assert tidy.on_node("n3", "ip", "address", "add", taken, "dev", "br0", *nodad).code == 0
+    try:
+        other = tidy.migrator("migrate", "web", "--to", "n3", "--dry-run")
+        assert other.code == 3
+        assert f"address {ips[which]} is also used by" in other.out + other.err
+        tidy.ok("ct", "destroy", "web", "--force", "--yes")
+        words = ("ct", "create", "new", "--node", "n1", "--template", "debian", "--ip", ips[which])
+        made = tidy.migrator(*words, "--", "sleep", "1000")
+        assert (made.code, "answers for this address" in made.err) == (3, True)
+    finally:
+        tidy.on_node("n3", "ip", "address", "del", taken, "dev", "br0")
+
+
+def test_an_address_is_refused_where_ipv6_is_off(tidy: Stage) -> None:
+    dual(tidy, 7)
+    off = "/proc/sys/net/ipv6/conf/br0/disable_ipv6"
+    tidy.on_node("n3", "sh", "-c", f"echo 1 > {off}")
+    try:
+        refused = tidy.migrator("migrate", "web", "--to", "n3")
+        words = ("ct", "create", "new", "--node", "n3", "--template", "debian", "--ip", subnet(tidy).container_ip6(111))
+        made = tidy.migrator(*words, "--", "sleep", "1000")
+    finally:
+        tidy.on_node("n3", "sh", "-c", f"echo 0 > {off}")
+    assert refused.code == 3
+    assert "IPv6 is off on bridge br0 of n3" in refused.err
+    assert (made.code, "IPv6 is off on bridge br0 of n3" in made.err) == (3, True)
+    assert tidy.places("web") == [("n1", "running")]
+
+
+def test_nodes_without_a_common_network_are_known_before_anything_is_touched(tidy: Stage) -> None:
+    dual(tidy, 8)
+    tidy.on_node("n3", "ip", "link", "add", "br9", "type", "bridge")
+    tidy.on_node("n3", "ip", "link", "set", "br9", "up")
+    apart = tidy.journal.with_name("apart.yaml")
+    apart.write_text(tidy.paths.cluster_file.read_text().replace("- name: n3\n", "- name: n3\n  bridge: br9\n"))
+    try:
+        refused = tidy.migrator("migrate", "web", "--to", "n3", cluster=str(apart))
+    finally:
+        tidy.on_node("n3", "ip", "link", "del", "br9")
+    assert refused.code == 3
+    assert f"address {tidy.ip(8)} answers on n1's bridge br0 and not on n3's bridge br9" in refused.err
+    assert "run=-" in tidy.on_node("n1", "cat", "/var/lib/migrator/records/web").out.split()
+    assert tidy.places("web") == [("n1", "running")]
+
+
+def inside(stage: Stage, node: str, command: str, stdin: str = "") -> Outcome:
+    """A command of the node's in the container's network, as the container's root could have run one of its own."""
+    enter = "nsenter --net=/proc/$(head -n 1 /sys/fs/cgroup/ct/web/cgroup.procs)/ns/net"
+    return stage.on_node(node, "sh", "-c", f"{enter} {command}", stdin=stdin)
+
+
+async def test_what_a_container_has_made_in_its_network_goes_with_it(tidy: Stage) -> None:
+    dual(tidy, 9)
+    more, more6 = tidy.ip(90), subnet(tidy).container_ip6(190)
+    made = (
+        f"ip address add {more}/24 dev eth0",
+        f"ip address add {more6}/64 dev eth0 nodad",
+        f"ip route add 192.0.2.0/24 via {subnet(tidy).host_ip}",
+        f"ip route add 2001:db8::/64 via {subnet(tidy).host_ip6}",
+        f"ip rule add from {more} lookup 100",
+        f"ip route add default via {subnet(tidy).host_ip} table 100",
+    )
+    for command in made:
+        assert inside(tidy, "n1", command).code == 0, command
+    rules = "ct state established accept\n tcp dport 9 drop\n"
+    fw = f"table inet fw {{\n chain in {{ type filter hook input priority 0;\n {rules}}}\n}}\n"
+    assert inside(tidy, "n1", "nft -f -", fw).code == 0
+    looks = ("ip -4 route show table all", "ip -6 route show table all", "ip rule", "ip -6 rule", "nft -s list ruleset")
+    before = [sorted(inside(tidy, "n1", look).out.splitlines()) for look in looks]
+    async with CountingClient(more6) as client:
+        done = await in_thread(tidy, "migrate", "web", "--to", "n2")
+        assert done.code == 0, done.err
+        await client.more(20)
+    assert [sorted(inside(tidy, "n2", look).out.splitlines()) for look in looks] == before
+    assert "dport 9 drop" in str(before)
+
+
+def test_a_link_of_its_own_keeps_a_container_where_it_is(tidy: Stage) -> None:
+    dual(tidy, 10)
+    assert inside(tidy, "n1", "ip link add own0 up type veth peer name own1").code == 0
+    refused = tidy.migrator("migrate", "web", "--to", "n2")
+    assert refused.code == 3
+    assert "a link of its own, own0" in refused.err
+    assert tidy.places("web") == [("n1", "running")]
