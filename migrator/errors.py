@@ -44,6 +44,10 @@ class Refused(MigratorError):
     exit_code = 3
 
 
+class NotYet(Refused):
+    """Refused because its time has not come, and nothing else is against it: it is possible later."""
+
+
 class FailedSafe(MigratorError):
     """Something failed; every container runs where the message says, and nothing needs an operator."""
 

@@ -45,7 +45,7 @@ class _Home:
 def end_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
     """Hard rules that are broken more at the end than before, and soft ones that the notes do not tell of."""
     homes = _homes(cluster, plan)
-    for number, rule in enumerate(policy.rules, 1):
+    for number, rule in policy.numbered():
         before, after = _broken(rule, homes, last=False), _broken(rule, homes, last=True)
         worse = [place for place, amount in after.items() if amount > before.get(place, 0)]
         if rule.soft:

@@ -23,7 +23,7 @@ Amounts = NDArray[np.int64]
 
 def survival_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
     """Nodes whose loss would leave containers without room after the plan: more of them than before it."""
-    for number, rule in enumerate(policy.rules, 1):
+    for number, rule in policy.numbered():
         if not isinstance(rule, SurviveLoss):
             continue
         after, before = _held(cluster, plan), _held(cluster, None)

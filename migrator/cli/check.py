@@ -27,13 +27,14 @@ def check(
     """Replay a plan file against the facts, by code that shares nothing with the planner."""
     from migrator.checker.check import check as check_plan
     from migrator.checker.standing import standing_notes
-    from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary
+    from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary, waived_json
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
     cluster, _ = what_if(facts(ctx, snapshot), gone, more)
     findings, notes = check_plan(cluster, loaded, loaded.policy), list(standing_notes(cluster))
     document = {"plan": str(plan_path), "findings": findings_json(findings), "notes": notes}
+    document["waived"] = waived_json(loaded.policy)
     if findings:
         if not as_json:
             print_findings(findings)

@@ -49,7 +49,7 @@ def plan_show(
     from dataclasses import asdict
 
     from migrator.cli.plan_svg import draw
-    from migrator.cli.plan_text import summary
+    from migrator.cli.plan_text import summary, waived_json
     from migrator.errors import BadInput
     from migrator.inventory import plan_file
     from migrator.planner.look import spans, uses
@@ -60,7 +60,8 @@ def plan_show(
     used, when = uses(cluster, plan), spans(cluster, plan)
     if as_json:
         timeline = {name: asdict(span) for name, span in when.items()}
-        print_json({"plan": str(plan_path), "nodes": [asdict(use) for use in used], "timeline": timeline})
+        document = {"plan": str(plan_path), "nodes": [asdict(use) for use in used], "timeline": timeline}
+        print_json(document | {"waived": waived_json(plan.policy)})
         return 0
     if svg is not None:
         try:
@@ -97,9 +98,11 @@ def explain(
     """
     from dataclasses import asdict
 
+    from migrator.cli.plan_text import waived_json
     from migrator.errors import BadInput, quoted
     from migrator.inventory import plan_file
     from migrator.planner.look import alternatives, spans
+    from migrator.planner.look_late import turns_told
     from migrator.planner.look_rules import rules_there, rules_told
 
     plan = plan_file.load(plan_path)
@@ -112,14 +115,21 @@ def explain(
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
     rules = list(rules_told(cluster, plan, container))
+    late = [line for leg in plan.ways()[container] for line in turns_told(cluster, plan, when, leg)]
     if as_json:
         *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
-        document: dict[str, Any] = {**last, "stop_overs": stops, "rules": rules}
+        document: dict[str, Any] = {
+            **last,
+            "stop_overs": stops,
+            "rules": rules,
+            "late": late,
+            "waived": waived_json(plan.policy),
+        }
         document |= {"balance": asdict(scores)} if scores else {}
         print_json(document | {"alternatives": [asdict(other) for other in others]})
         return 0
     there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
-    for line in [*_told(plan, container, when, scores, rules), *_elsewhere(others, there)]:
+    for line in [*_told(plan, container, when, scores, rules, late), *_elsewhere(others, there)]:
         click.echo(clean(line))
     return 0
 
@@ -134,6 +144,7 @@ def _leg_json(plan: Plan, move: PlannedMove, when: dict[str, When]) -> dict[str,
 def _followed(cluster: Cluster, plan: Plan) -> Cluster:
     """The facts, if they have every node and container that the plan speaks of."""
     from migrator.errors import Refused
+    from migrator.model.plan import brief
 
     nodes = {node.name: node for node in cluster.nodes}
     for move in plan.moves:
@@ -141,7 +152,7 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
         missing = source is None or move.target not in nodes
         if missing or (move.leg == 1 and source is not None and source.container(move.container) is None):
             raise Refused(
-                f"{plan.intent}: container {move.container} from {move.source} to {move.target} is not in these "
+                f"{brief(plan.intent)}: container {move.container} from {move.source} to {move.target} is not in these "
                 "facts: they are of another time or cluster; use the plan's own with "
                 "--snapshot, with its --without and --add-node, or plan again"
             )
@@ -176,8 +187,11 @@ def _told(
     when: dict[str, When],
     scores: Balanced | None,
     rules: Sequence[str],
+    late: Sequence[str],
 ) -> list[str]:
     """The explanation, a line each."""
+    from migrator.cli.plan_text import waived_said
+    from migrator.model.plan import brief
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
 
@@ -189,13 +203,15 @@ def _told(
     begin_s = when[way[0].name].start_s
     pauses = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
     lines = [
-        f"{container}: {nodes}, of the plan: {plan.intent}",
+        f"{container}: {nodes}, of the plan: {brief(plan.intent)}",
         f"why it moves: {why}",
         *([_chosen(move)] if scores is None else _scores(move, scores)),
         *rules,
+        *([waived] if (waived := waived_said(plan.policy)) else []),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
         f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
         f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
+        *late,
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
         *(f"estimated {_rested(plan, leg)}" for leg in way),

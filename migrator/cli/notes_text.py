@@ -13,7 +13,8 @@ SHOWN_MAX = 3  # of one kind
 _KINDS = tuple(
     re.compile(kind)
     for kind in (
-        r" are together on \S+ already$",
+        r" are together on \S+ already and stay so$",
+        r" are together on \S+ already and are parted by this plan$",
         r" did not answer and is left out$",
         r" is stopped and stays where it is$",
         r"^container \S+ is on \S+ already$",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from migrator.cli.numbers import FiniteRange
-from migrator.cli.output import fail, json_option, print_json
+from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.errors import quoted
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from migrator.model.facts import Cluster
     from migrator.model.plan import Plan, Refusal
     from migrator.model.plan_policy import PlanPolicy
-    from migrator.model.rules import Rule
 
 F = TypeVar("F", bound=Callable[..., Any])
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -161,7 +160,7 @@ def facts(ctx: click.Context, snapshot: Path | None) -> Cluster:
 
 def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
     """The cluster's rules, then those of a policy file, then a command's options; else what the defaults say."""
-    from dataclasses import fields
+    from dataclasses import fields, replace
 
     from migrator.inventory import policy_file
     from migrator.model.plan_policy import PlanPolicy
@@ -176,18 +175,17 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
     said |= {
         name: value for name, value in asked.items() if value not in (None, ()) and value is not False
     }  # 0 is said
-    if given.get("waive"):
-        said["rules"], said["anti_affinity"] = _waived(PlanPolicy(**said), given["waive"])
     said.pop("start", None)
-    if given.get("start") is not None or any(isinstance(rule, Window) for rule in said.get("rules", ())):
-        said["start"] = _start(given.get("start"))
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))
-    return PlanPolicy(**said)
+    policy = _waived(PlanPolicy(**said), given.get("waive", ()))
+    if given.get("start") is not None or any(isinstance(rule, Window) for rule in policy.rules):
+        return replace(policy, start=_start(given.get("start")))
+    return policy
 
 
-def _waived(policy: PlanPolicy, words: tuple[str, ...]) -> tuple[tuple[Rule, ...], tuple[str, ...]]:
-    """The rules without those of these numbers, counted from 1, and the labels of anti-affinity without these."""
+def _waived(policy: PlanPolicy, words: tuple[str, ...]) -> PlanPolicy:
+    """Without the rules of these numbers, counted from 1 as in the files, and without these labels of anti-affinity."""
     from migrator.errors import BadInput
 
     count, numbers = len(policy.rules), set()
@@ -203,8 +201,7 @@ def _waived(policy: PlanPolicy, words: tuple[str, ...]) -> tuple[tuple[Rule, ...
             there = f"there are {count} rules" if count > 1 else f"there is {count or 'no'} rule"
             raise BadInput(f"--waive: there is no rule {word[:9]}; {there}")
         numbers.add(int(word))
-    rest = tuple(rule for number, rule in enumerate(policy.rules, 1) if number not in numbers)
-    return rest, tuple(key for key in policy.anti_affinity if key not in words)
+    return policy.without(numbers, words)
 
 
 def _start(text: str | None) -> str:
@@ -239,8 +236,13 @@ def known_nodes(cluster: Cluster, names: tuple[str, ...], gone: tuple[str, ...] 
             raise BadInput(f"there is no node {quoted(name)} in cluster {cluster.name!r}; it has {some}")
 
 
-def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> Plan | Refusal:
-    """A plan to empty nodes of the cluster, made from these facts."""
+def make_drain(
+    cluster: Cluster,
+    nodes: tuple[str, ...],
+    policy: PlanPolicy,
+    which: Callable[[Cluster], tuple[str, ...]] | None = None,
+) -> Plan | Refusal:
+    """A plan to empty nodes of the cluster, made from these facts; `which` says what they are in others."""
     from migrator.inventory.snapshot import digest
     from migrator.planner.drain import drain as plan_to_drain
     from migrator.planner.remedies import helped
@@ -251,14 +253,14 @@ def make_drain(cluster: Cluster, nodes: tuple[str, ...], policy: PlanPolicy) -> 
         plan_to_drain(cluster, nodes, known, policy),
         cluster,
         policy,
-        lambda facts, rules: plan_to_drain(facts, nodes, known, rules),
+        lambda facts, rules: plan_to_drain(facts, which(facts) if which else nodes, known, rules),
     )
 
 
 def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     """Applies, reports, and returns the exit code."""
     from migrator.checker.check import check as check_plan
-    from migrator.cli.plan_text import plan_json
+    from migrator.cli.plan_text import plan_json, waived_said
     from migrator.cli.progress import Progress
     from migrator.cli.report import print_run, run_json
     from migrator.executor.apply import apply_plan
@@ -286,6 +288,8 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     document = run_json(journal, applied.run) | {"empty": list(applied.empty), "plan": plan_json(plan)}
     if not as_json:
         print_run(journal, applied.run)
+        if waived := waived_said(plan.policy):
+            click.echo(clean(waived))
     if applied.error is not None:
         return fail(str(applied.error), applied.error.exit_code, as_json, document)
     if as_json:

@@ -101,17 +101,23 @@ def unproved(cluster: Cluster, made: Reboot) -> list[Finding]:
 
 def summary(made: Reboot) -> str:
     """One line: how many groups, of how many nodes, how far from the fewest, and how long."""
+    from migrator.cli.plan_text import waived_said
     from migrator.model.units import format_bytes, format_seconds
 
+    waived = waived_said(made.policy)
     count = len(made.groups)
     nodes = sum(len(plan.empties) for plan in made.groups)
     total = sum(move.estimate.bytes for plan in made.groups for move in plan.moves)
-    least = "fewer cannot do" if count == made.groups_min else f"at least {made.groups_min} are needed"
+    least = (
+        "fewer cannot do"
+        if count == made.groups_min
+        else f"at least {made.groups_min} {'is' if made.groups_min == 1 else 'are'} needed"
+    )
     return (
         f"{made.intent}: {count} group{'s' * (count != 1)} of {nodes} node{'s' * (nodes != 1)}, {least}; "
         f"{format_bytes(total)} to move and to bring back, about "
         f"{format_seconds(sum(plan.makespan_s for plan in made.groups))} to drain one after the other; "
-        f"the checker passes every group"
+        f"the checker passes every group{waived and '; ' + waived}"
     )
 
 
@@ -169,6 +175,9 @@ def _print_refused(made: Reboot) -> None:
             rows += [(one.node, stuck.container, reason.node or "-", reason.text) for reason in stuck.reasons]
     if rows:
         print_table(("REFUSED", "CONTAINER", "NODE", "WHY NOT"), rows)
+    for one in made.refused:
+        if one.refusal.change:
+            click.echo(clean(f"{one.node} could be emptied {one.refusal.change}"))
 
 
 def _refused_line(made: Reboot) -> str:

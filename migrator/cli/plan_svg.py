@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 from migrator.cli.plan_text import moment
-from migrator.model.plan import Plan
+from migrator.model.plan import Plan, brief
 from migrator.model.units import counted, format_seconds
 from migrator.planner.look import RESOURCES, Use
 from migrator.planner.schedule import When
@@ -27,7 +27,7 @@ def draw(plan: Plan, used: Sequence[Use], when: Mapping[str, When]) -> str:
     parts: list[str] = []
     y = 24
     moves = counted(len(plan.moves), "move")
-    parts.append(_text(8, y, f"{plan.intent}: {moves}, {format_seconds(plan.makespan_s)}", 14))
+    parts.append(_text(8, y, f"{brief(plan.intent)}: {moves}, {format_seconds(plan.makespan_s)}", 14))
     y += 20
     for number, name in enumerate(RESOURCES):
         parts.append(_text(LABEL_PX + number * (BAR_PX + 20), y, f"{name}, before and after"))

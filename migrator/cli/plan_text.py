@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from migrator.checker.findings import Finding
 from migrator.cli.notes_text import print_notes
 from migrator.cli.output import clean, print_table
 from migrator.inventory.plan_file import integrity, to_document
-from migrator.model.plan import Plan, Reason, Refusal
+from migrator.model.plan import Plan, Reason, Refusal, brief, few
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import counted, format_bytes, format_seconds
 
 
@@ -44,10 +46,22 @@ def print_plan(plan: Plan) -> None:
 def summary(plan: Plan) -> str:
     """One line: what, how much, how long."""
     total = sum(move.estimate.bytes for move in plan.moves)
+    waived = waived_said(plan.policy)
     return clean(
-        f"{plan.intent}: {counted(len(plan.moves), 'move')}, {format_bytes(total)}, about "
+        f"{brief(plan.intent)}: {counted(len(plan.moves), 'move')}, {format_bytes(total)}, about "
         f"{format_seconds(plan.makespan_s)} (the busiest link alone needs {format_seconds(plan.makespan_bound_s)})"
+        f"{waived and '; ' + waived}"
     )
+
+
+def waived_said(policy: PlanPolicy) -> str:
+    """Which rules a plan was made without; empty if none was waived."""
+    words = [str(waived) for waived in policy.waived]
+    return f"waived: {few(words)}" if words else ""
+
+
+def waived_json(policy: PlanPolicy) -> list[dict[str, Any]]:
+    return [asdict(waived) for waived in policy.waived]
 
 
 def moment(plan: Plan, at_s: float) -> str:
@@ -68,6 +82,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "makespan_s": plan.makespan_s,
         "makespan_bound_s": plan.makespan_bound_s,
         "notes": list(plan.notes),
+        "waived": waived_json(plan.policy),
     }
 
 
@@ -100,7 +115,7 @@ def findings_json(findings: Sequence[Finding]) -> list[dict[str, str]]:
 
 
 def findings_line(plan: Plan, findings: Sequence[Finding]) -> str:
-    return f"{plan.intent}: {counted(len(findings), 'finding')}: {_some([f.text for f in findings])}"
+    return f"{brief(plan.intent)}: {counted(len(findings), 'finding')}: {_some([f.text for f in findings])}"
 
 
 def _some(words: Sequence[str]) -> str:

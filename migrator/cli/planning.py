@@ -81,7 +81,9 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
     from dataclasses import replace
 
     cluster, notes = facts_asked(ctx, **given)
-    made = make_drain(cluster, labelled(cluster, label), policy_asked(ctx, cluster, given))
+    inside = labelled(cluster, label)
+    policy = policy_asked(ctx, cluster, given)
+    made = make_drain(cluster, inside, policy, lambda facts: labelled(facts, label))
     return show(replace(made, intent=f"evacuate {label}"), notes, **given)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from migrator.cli.output import print_table
-from migrator.model.plan import Reason, Refusal
+from migrator.model.plan import Reason, Refusal, brief
 from migrator.model.units import parse_bytes
 
 CLASS_MIN = 4  # so many nodes with one reason are told as a class
@@ -36,9 +36,9 @@ def print_refusal(refusal: Refusal) -> None:
             alike[stuck.change].append(stuck.container)
     for change, names in alike.items():
         click.echo(f"{_names(names)} could move {change}")
-    if len(alike) > 1:
+    if len(alike) > 1 or (alike and refusal.change not in alike):
         whole = f"all could move {refusal.change}" if refusal.change else "no one change was found to do for all"
-        click.echo(f"each of these is a change by itself, for its own line; {whole}")
+        click.echo(f"each of these is a change by itself, for one container; {whole}")
 
 
 def refusal_line(refusal: Refusal) -> str:
@@ -50,7 +50,7 @@ def refusal_line(refusal: Refusal) -> str:
         told.insert(0, f"{containers} cannot move: {_some(names)}")
     if refusal.change:
         told.append(f"possible {refusal.change}")
-    return f"{refusal.intent}: {'; '.join(told)}"
+    return f"{brief(refusal.intent)}: {'; '.join(told)}"
 
 
 def classes(reasons: Sequence[Reason]) -> Iterator[Reason]:

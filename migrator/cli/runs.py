@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 @click.pass_context
 def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
     """List what was run, the newest first."""
+    from migrator.model.plan import brief
+
     found = open_journal(ctx).runs(limit)
     if as_json:
         rows = [
@@ -31,7 +33,7 @@ def runs(ctx: click.Context, limit: int, as_json: bool) -> None:
         return
     print_table(
         ("RUN", "STARTED (UTC)", "INTENT", "OUTCOME"),
-        [(r.id, _time(r.created_ms), r.kind, r.outcome or "unfinished") for r in found],
+        [(r.id, _time(r.created_ms), brief(r.kind), r.outcome or "unfinished") for r in found],
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
+from migrator.errors import FailedSafe, MigratorError, NeedsOperator, NotYet, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.outcome import Ends, stop_overs
 from migrator.executor.runner import RunResult
@@ -14,8 +14,9 @@ from migrator.executor.runs import start_run
 from migrator.executor.saga import Notify
 from migrator.journal.store import Journal
 from migrator.model.facts import Cluster
-from migrator.model.plan import Plan
+from migrator.model.plan import Plan, brief, few
 from migrator.model.policy import Policy
+from migrator.model.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +85,24 @@ def outcome(run: str, plan: Plan, result: RunResult, left: dict[str, str]) -> Mi
     if not result.failed and not result.skipped:
         again = "; plan again" if left else ""
         return FailedSafe(
-            f"{plan.intent}: every move is done, but {'; '.join((*result.cut_off, *left.values()))}{again}"
+            f"{brief(plan.intent)}: every move is done, but {'; '.join((*result.cut_off, *left.values()))}{again}"
         )
     told = result.told()
     stopped = stop_overs(plan, Ends(moved=frozenset(result.moved)))
     told += [f"container {stop.container} is at its stop-over {stop.node}" for stop in stopped]
-    missing = len(result.failed) + len(result.skipped)
+    missing, most = len(result.failed) + len(result.skipped), len(plan.moves)
     stay = "stays" if len(plan.empties) == 1 else "stay"
-    cordoned = f"{', '.join(plan.empties)} {stay} cordoned (migrator uncordon NODE ends that); " if plan.empties else ""
+    cordoned = f"{few(plan.empties)} {stay} cordoned (migrator uncordon NODE ends that); " if plan.empties else ""
+    if result.waiting:
+        waits = "waits for its time" if missing == 1 else "wait for their time"
+        how, then = f"nothing failed; {missing} of {counted(most, 'move')} {waits}", "do the rest then"
+    else:
+        how, then = f"{missing} of {counted(most, 'move')} did not end well", "try the rest again"
     message = (
-        f"{plan.intent}: {missing} of {len(plan.moves)} moves did not end well: {'; '.join(told)}; {cordoned}"
-        f"try the rest again: migrator resume {run}; or end it: migrator rollback {run}"
+        f"{brief(plan.intent)}: {how}: {'; '.join(told)}; {cordoned}"
+        f"{then}: migrator resume {run}; or end it: migrator rollback {run}"
     )
-    kind = {3: Refused, 5: NeedsOperator}.get(result.exit_code, FailedSafe)
+    kind = {3: NotYet if result.waiting else Refused, 5: NeedsOperator}.get(result.exit_code, FailedSafe)
     return kind(message)
 
 

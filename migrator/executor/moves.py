@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import TypeAdapter
 
-from migrator.errors import Refused
+from migrator.errors import NotYet, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.look import look
 from migrator.inventory.cluster_file import NodeEntry
@@ -114,8 +114,10 @@ def refuse_closed(
         from_s = opens_in_s(windows, now + timedelta(seconds=wait_s), planned.estimate.duration_s)
         wait_s = None if from_s is None else wait_s + from_s
     hours = " and ".join(f"{', '.join(window.open)} {window.zone}" for window in windows)
-    then = "plan again" if wait_s is None else f"that is in {format_seconds(wait_s)}; then: migrator resume {run}"
-    raise Refused(f"container {planned.container} on {planned.source} may be moved only within {hours}: {then}")
+    told = f"container {planned.container} on {planned.source} may be moved only within {hours}"
+    if wait_s is None:
+        raise Refused(f"{told}: plan again")
+    raise NotYet(f"{told}: that is in {format_seconds(wait_s)}; then: migrator resume {run}")
 
 
 def _held(container: str, run: str) -> str:

@@ -16,6 +16,7 @@ class Outcome(StrEnum):
     DONE = "done"
     SETTLED = "settled"
     FAILED = "failed"
+    WAITING = "waiting"
     INTERRUPTED = "interrupted"
     ROLLED_BACK = "rolled back"
     CANCELLED = "cancelled"
@@ -93,10 +94,15 @@ def cut_off(container: str, node: str, why: str) -> str:
     )
 
 
-def carried_out(found: Ends, failed: bool) -> Outcome:
-    """The word for a run that was carried out as far as it goes. What an operator has settled is never only "done"."""
+def carried_out(found: Ends, failed: bool, waiting: bool = False) -> Outcome:
+    """The word for a run that was carried out as far as it goes. What an operator has settled is never only "done".
+
+    `waiting`: what is not done has not failed, and waits for its time.
+    """
     if found.settled:
         return Outcome.SETTLED
+    if waiting:
+        return Outcome.WAITING
     return Outcome.FAILED if failed else Outcome.DONE
 
 

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
-from migrator.errors import MigratorError, NeedsOperator
+from migrator.errors import MigratorError, NeedsOperator, NotYet
 from migrator.executor.recover import migrate
 from migrator.executor.saga import Notify, Turn
 from migrator.executor.turns import Turns
@@ -37,6 +37,11 @@ class RunResult:
         return max(
             (error.exit_code for error in self.failed.values()), default=4 if self.skipped or self.cut_off else 0
         )
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nothing failed, and all that is not done waits for its time."""
+        return bool(self.failed) and all(isinstance(error, NotYet) for error in self.failed.values())
 
     def told(self) -> list[str]:
         """What did not end well, in words."""

@@ -144,7 +144,7 @@ async def _carry_out(fleet: Fleet, journal: Journal, run: str, plan: Plan, polic
     turns = Turns(policy, fleet.file.shared_links())
     try:
         result = await Runner(journal, turns, prepared, notify, may_pause).run(plan, before.over(plan))
-        outcome = carried_out(ends(journal, run), failed=result.exit_code != 0)
+        outcome = carried_out(ends(journal, run), failed=result.exit_code != 0, waiting=result.waiting)
     except asyncio.CancelledError:
         if not (after := ends(journal, run)).complete(plan):
             raise

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 
 import tenacity
 
-from migrator.errors import FailedSafe, MigratorError, NeedsOperator, Refused
+from migrator.errors import FailedSafe, MigratorError, NeedsOperator, NotYet, Refused
 from migrator.executor import site
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import look
@@ -224,6 +224,8 @@ class Saga:
         if isinstance(error, MigratorError):
             told = f"{error}; {await self._how_it_is()}"
             declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE
+            if isinstance(error, NotYet):
+                raise NotYet(told) from error
             kind = Refused if isinstance(error, Refused) or declined else FailedSafe
             raise kind(told) from error
 

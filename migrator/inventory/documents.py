@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,14 +15,17 @@ NODE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 SHOWN_CHARS_MAX = 60
 _BRANCHES = ("int", "str", "float", "bool")
 _PLAIN = {
+    "bool_parsing": "is to be true or false",
     "bool_type": "is to be true or false",
     "dict_type": "is to be a mapping, KEY: VALUE",
     "extra_forbidden": "there is no such key",
     "finite_number": "is to be a number, and finite",
+    "float_parsing": "is to be a number",
     "float_type": "is to be a number",
     "greater_than": "is to be more than {gt}",
     "greater_than_equal": "is to be at least {ge}",
     "int_parsing": "is to be a whole number",
+    "int_parsing_size": "is to be a whole number that can be counted with",
     "int_type": "is to be a whole number",
     "int_from_float": "is to be a whole number",
     "less_than": "is to be less than {lt}",
@@ -56,8 +60,16 @@ def read_yaml(text: str, source: str) -> tuple[Any, yaml.Node | None]:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise BadInput(f"{source}:{line}: not YAML: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a number of thousands of digits, a list in itself
-        raise BadInput(f"{source}: not YAML: {str(error).splitlines()[0]}") from error
+        raise BadInput(f"{source}: not YAML: {unread(error)}") from error
     return raw, root
+
+
+def unread(error: Exception) -> str:
+    """Why a text of some format could not be read, in words of ours where the library's are about itself."""
+    if isinstance(error, RecursionError):
+        return "one thing lies in another in another, too deep to be read"
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return "a number in it has too many digits" if "integer string conversion" in said else said
 
 
 def first_wrong(error: ValidationError) -> tuple[Sequence[int | str], str]:
@@ -106,7 +118,18 @@ def plain(error: Mapping[str, Any]) -> str:
     elif kind in _PLAIN:
         message = _PLAIN[kind].format_map(context)
     shown = repr(error["input"])
+    if kind in ("float_type", "int_type") and (number := _number_in_text(error["input"])):
+        return f"{message}; {shown} is text, write {number}"
     return message if kind in _SAYS_ALL or len(shown) > SHOWN_CHARS_MAX else f"{message}, not {shown}"
+
+
+def _number_in_text(value: object) -> str:
+    """How a number is to be written that YAML takes for text, such as 1e300: it wants a point, and a sign."""
+    try:
+        number = float(value) if isinstance(value, str) and len(value) <= SHOWN_CHARS_MAX else math.nan
+    except ValueError:
+        return ""
+    return f"{number:.17g}" if number.is_integer() and abs(number) < 10**15 else f"{number:e}" * math.isfinite(number)
 
 
 def line_of(root: yaml.Node | None, location: Sequence[int | str]) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from migrator.errors import BadInput
 from migrator.inventory.imported import container_facts, container_name, node_facts, node_name
-from migrator.model.facts import Cluster, ContainerFacts, Link, Resources
+from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources
 from migrator.model.plan_policy import ANTI_AFFINITY
 from migrator.model.units import counted
 
@@ -39,9 +39,12 @@ def parse(text: str, source: str, link: Link) -> Cluster:
             raise BadInput(f"{where}: there are two instances {container.name!r}")
         names.add(container.name)
         held[home].append(container)
-    nodes = []
+    nodes, there = list[NodeFacts](), set[str]()
     for where, fields in _rows(sections[1], source, 9):
         name = node_of(fields, where)
+        if name in there:
+            raise BadInput(f"{where}: there are two nodes {name!r}")
+        there.add(name)
         memory, own, free, disk, disk_free, cpus = (size_mib(word, where) for word in fields[1:7])
         group = groups.get(fields[8], fields[8])
         ratio = ratios.get(group, ratios.get("", CPU_RATIO))
@@ -60,8 +63,6 @@ def parse(text: str, source: str, link: Link) -> Cluster:
         )
     if held:
         raise BadInput(f"{source}: no node {min(held)!r} is there, and {held[min(held)][0].name} is on it")
-    if len({node.name for node in nodes}) < len(nodes):
-        raise BadInput(f"{source}: two nodes have one name")
     return Cluster("ganeti", tuple(sorted(nodes, key=lambda node: node.name)))
 
 

@@ -19,14 +19,14 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput
-from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of
+from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, unread
 from migrator.inventory.files import read_text
 from migrator.inventory.policy_file import HeadroomFields, RuleEntry, WeightFields
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
-from migrator.model.plan_policy import EVEN, PlanPolicy
+from migrator.model.plan_policy import EVEN, PlanPolicy, Waived
 from migrator.model.rates import Rates
 
 INTEGRITY = "integrity"
@@ -94,6 +94,11 @@ class _Rates(Strict):
     setup_s: Seconds
 
 
+class _Waived(Strict):
+    number: Count
+    words: Text
+
+
 class PolicyFields(Strict):
     anti_affinity: list[Text]
     blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
@@ -104,6 +109,7 @@ class PolicyFields(Strict):
     moves_per_node_max: Annotated[int, Field(ge=1)]
     overlapping_pauses: bool = False
     start: Annotated[str, AfterValidator(_is_start)] = ""
+    waived: list[_Waived] = []
     rules: list[RuleEntry] = []
     weights: WeightFields = WeightFields()
 
@@ -142,10 +148,12 @@ def to_document(plan: Plan) -> dict[str, Any]:
 
 
 def policy_document(policy: PlanPolicy) -> dict[str, Any]:
-    """The policy as JSON values; without what was learnt if nothing was, and without weights if nothing is weighed."""
+    """The policy as JSON values; what was learnt, waived and weighed is left out where nothing was."""
     document = asdict(policy)
     if not policy.learnt:
         del document["learnt"]
+    if not policy.waived:
+        del document["waived"]
     if policy.weights == EVEN:
         del document["weights"]
     return document
@@ -240,7 +248,7 @@ def _json(text: str, source: str) -> Any:
     except json.JSONDecodeError as error:
         raise BadInput(f"{source}:{error.lineno}: not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets thousands deep
-        raise BadInput(f"{source}: not a plan: {error}") from error
+        raise BadInput(f"{source}: not a plan: {unread(error)}") from error
 
 
 def _line_of(text: str, location: Sequence[int | str]) -> int:
@@ -268,11 +276,12 @@ def to_plan(document: PlanFields) -> Plan:
 
 def to_policy(policy: PolicyFields) -> PlanPolicy:
     return PlanPolicy(
-        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom", "learnt", "weights"}),
+        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom", "learnt", "weights", "waived"}),
         learnt={
             source: {target: Rates(**rates.model_dump()) for target, rates in targets.items()}
             for source, targets in policy.learnt.items()
         },
+        waived=tuple(Waived(**waived.model_dump()) for waived in policy.waived),
         weights=policy.weights.value(),
         headroom=policy.headroom.value(),
         anti_affinity=tuple(policy.anti_affinity),

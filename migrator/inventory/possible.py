@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
 
+from migrator.errors import quoted
 from migrator.inventory.documents import NODE_NAME
-from migrator.model.container import AMOUNT_MAX, NAME, fault
+from migrator.model.container import AMOUNT_MAX, BOUNDS, NAME, fault
 from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources, SharedLink
 from migrator.model.units import BYTES_PER_S_MAX
 
@@ -53,7 +54,11 @@ def _of_container(found: ContainerFacts) -> Iterator[str]:
     yield from _below_nothing(found)
     if found.descriptor is not None:
         if wrong := fault(found.descriptor):
-            yield f"descriptor.{wrong}: is not possible"
+            value = getattr(found.descriptor, wrong)
+            if wrong in BOUNDS:
+                yield f"descriptor.{wrong}: {_outside(value, *BOUNDS[wrong])}"
+            else:
+                yield f"descriptor.{wrong}: is not possible: {quoted(str(value))}"
         if found.descriptor.name != found.name:
             yield f"descriptor.name: is {found.descriptor.name!r}, of {found.name!r}"
 
@@ -74,4 +79,8 @@ def _below_nothing(
     for one in fields(facts):
         amount = getattr(facts, one.name)
         if isinstance(amount, int) and not 0 <= amount <= most:
-            yield f"{path}{one.name}: is to be from 0 to {most}, not {amount if abs(amount) < 10**20 else 'that'}"
+            yield f"{path}{one.name}: {_outside(amount, 0, most)}"
+
+
+def _outside(amount: int, least: int, most: int) -> str:
+    return f"is to be from {least} to {most}, not {amount if abs(amount) < 10**20 else 'that'}"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
-from migrator.inventory.documents import field, first_wrong
+from migrator.inventory.documents import field, first_wrong, unread
 from migrator.inventory.imported import container_facts, container_name, node_facts, node_name
 from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources
 from migrator.model.plan_policy import ANTI_AFFINITY
@@ -58,7 +58,10 @@ def parse(text: str, source: str, link: Link, cpu_ratio: float) -> Cluster:
     for number, item in enumerate(_items(text, source)):
         where = f"{source}: item {number + 1}"
         if isinstance(item, _Node):
-            nodes[node_name(item.node, where)] = item
+            name = node_name(item.node, where)
+            if name in nodes:
+                raise BadInput(f"{where}: there are two nodes {name!r}")
+            nodes[name] = item
         elif not item.template:
             guest = _guest(item, where, number)
             if guest.name in names:
@@ -78,7 +81,7 @@ def _items(text: str, source: str) -> list[_Node | _Guest]:
     try:
         raw: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{source}: not JSON: {error}") from error
+        raise BadInput(f"{source}: not JSON: {unread(error)}") from error
     if isinstance(raw, dict):
         raw = raw.get("data")
     if not isinstance(raw, list):

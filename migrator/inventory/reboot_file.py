@@ -35,12 +35,14 @@ class _Reason(Strict):
 
 
 class _Stuck(Strict):
+    change: Text = ""
     container: Container
     node: Node
     reasons: list[_Reason]
 
 
 class _Refused(Strict):
+    change: Text = ""
     node: Node
     reasons: list[_Reason]
     refusals: list[_Stuck]
@@ -131,18 +133,25 @@ def parse(text: str, source: str) -> Reboot:
 
 def _refused(one: RefusedNode) -> dict[str, Any]:
     return {
+        "change": one.refusal.change,
         "node": one.node,
         "reasons": _told(one.refusal.reasons),
         "refusals": [
-            {"container": stuck.container, "node": stuck.node, "reasons": _told(stuck.reasons)}
+            {
+                "change": stuck.change,
+                "container": stuck.container,
+                "node": stuck.node,
+                "reasons": _told(stuck.reasons),
+            }
             for stuck in one.refusal.containers
         ],
     }
 
 
 def _to_refused(one: _Refused) -> RefusedNode:
-    containers = tuple(Stuck(s.container, s.node, _to_reasons(s.reasons)) for s in one.refusals)
-    return RefusedNode(one.node, Refusal(f"drain {one.node}", containers, _to_reasons(one.reasons)))
+    containers = tuple(Stuck(s.container, s.node, _to_reasons(s.reasons), s.change) for s in one.refusals)
+    refusal = Refusal(f"drain {one.node}", containers, _to_reasons(one.reasons), one.change)
+    return RefusedNode(one.node, refusal)
 
 
 def _told(reasons: Sequence[Reason]) -> list[dict[str, str]]:

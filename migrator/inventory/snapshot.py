@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
 from migrator.inventory import policy_file
-from migrator.inventory.documents import said
+from migrator.inventory.documents import said, unread
 from migrator.inventory.files import read_text
 from migrator.inventory.possible import impossible
 from migrator.model.facts import Cluster
@@ -75,7 +75,7 @@ def load(path: Path) -> Cluster:
     try:
         raw = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not a snapshot: {error}") from error
+        raise BadInput(f"{path}: not a snapshot: {unread(error)}") from error
     if not isinstance(raw, dict) or raw.get("version") != VERSION:
         raise BadInput(f"{path}: not a snapshot of version {VERSION}")
     facts = raw.get("cluster")

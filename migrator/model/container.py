@@ -78,6 +78,14 @@ class Descriptor:
         return "02:" + ":".join(f"{byte:02x}" for byte in digest[:5])
 
 
+BOUNDS = {
+    "id_index": (ID_INDEX_MIN, ID_INDEX_MAX - 1),  # below are the node's own users, and its root
+    "memory_bytes": (0, AMOUNT_MAX),
+    "cpu_milli": (0, AMOUNT_MAX),
+    "disk_bytes": (0, AMOUNT_MAX),
+}
+
+
 def fault(ct: Descriptor) -> str:
     """The field that no container of ours has like this, or "": a description that came from elsewhere is asked.
 
@@ -93,10 +101,7 @@ def fault(ct: Descriptor) -> str:
         and len(set(ct.ips)) == len(ct.ips) <= ADDRESSES_MAX,
         "gateway": ct.gateway is None or (is_written_bare(ct.gateway) and not is_ipv6(ct.gateway)),
         "gateway6": ct.gateway6 is None or (is_written_bare(ct.gateway6) and is_ipv6(ct.gateway6)),
-        "id_index": ID_INDEX_MIN <= ct.id_index < ID_INDEX_MAX,  # below are the node's own users, and its root
-        "memory_bytes": 0 <= ct.memory_bytes <= AMOUNT_MAX,
-        "cpu_milli": 0 <= ct.cpu_milli <= AMOUNT_MAX,
-        "disk_bytes": 0 <= ct.disk_bytes <= AMOUNT_MAX,
+        **{name: least <= getattr(ct, name) <= most for name, (least, most) in BOUNDS.items()},
         "user": ct.user is None or bool(USER.fullmatch(ct.user)),
         "command": bool(ct.command) and bool(ct.command[0]) and not any("\0" in word for word in ct.command),
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),

@@ -5,6 +5,7 @@ Both are immutable values. The planner makes them, the checker replays a plan, t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from migrator.model.estimate import Estimate
@@ -12,6 +13,24 @@ from migrator.model.facts import Resources
 from migrator.model.plan_policy import PlanPolicy
 
 VERSION = 1
+
+
+NAMES_MAX = 8  # of an intent, that are told
+_VERBS = frozenset({"drain", "move", "return"})
+
+
+def brief(intent: str) -> str:
+    """An intent as people are told it: of many nodes or moves the first and the last."""
+    words = intent.split(" ")
+    verbs = next((i for i, word in enumerate(words) if word not in _VERBS), len(words))
+    return " ".join((*words[:verbs], few(words[verbs:], " "))) if verbs else intent
+
+
+def few(names: Sequence[str], between: str = ", ") -> str:
+    """The names, or of many the first and the last."""
+    if len(names) <= NAMES_MAX:
+        return between.join(names)
+    return f"{between.join(names[: NAMES_MAX - 2])} ... {names[-1]} ({len(names)} in all)"
 
 
 def move_name(container: str, leg: int) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, fields, replace
+from itertools import count
 from typing import Any
 
 from migrator.model.policy import BLACKOUT_S_MAX
 from migrator.model.rates import DEFAULT_RATES, Rates
-from migrator.model.rules import Rule
+from migrator.model.rules import Rule, rule_in_words
 
 ANTI_AFFINITY = "anti-affinity"
 IMAGE_MARGIN_BYTES = 64 << 20
@@ -37,6 +39,17 @@ EVEN = Weights()
 
 
 @dataclass(frozen=True, slots=True)
+class Waived:
+    """A rule that a plan is made without: its number in the files, and its words. 0 is a label that keeps apart."""
+
+    number: int
+    words: str
+
+    def __str__(self) -> str:
+        return f"rule {self.number} ({self.words})" if self.number else self.words
+
+
+@dataclass(frozen=True, slots=True)
 class PlanPolicy:
     """What a plan has to respect at every moment.
 
@@ -46,6 +59,7 @@ class PlanPolicy:
     emptied of everything else. `rules` say who may be where, how many together, how many in motion and
     when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
     `weights` are for a rebalance alone.
+    `waived` are the rules that it is made without; those of `rules` keep the numbers that they have beside them.
     `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
     that estimates are made with, by source and target, where they are others than the defaults.
     """
@@ -61,10 +75,27 @@ class PlanPolicy:
     weights: Weights = EVEN
     overlapping_pauses: bool = False
     learnt: dict[str, dict[str, Rates]] = field(default_factory=dict)
+    waived: tuple[Waived, ...] = ()
 
     def rates(self, source: str, target: str) -> Rates:
         """What moves between these nodes are estimated with."""
         return self.learnt.get(source, {}).get(target, DEFAULT_RATES)
+
+    def numbered(self) -> Iterator[tuple[int, Rule]]:
+        """The rules with the numbers that they have in the files, from 1: a waived one keeps its own."""
+        gone = {waived.number for waived in self.waived}
+        return zip((number for number in count(1) if number not in gone), self.rules, strict=False)
+
+    def without(self, numbers: Collection[int], keys: Collection[str] = ()) -> PlanPolicy:
+        """Without the rules of these numbers, and without keeping apart by these labels."""
+        gone = [Waived(number, rule_in_words(rule)) for number, rule in self.numbered() if number in numbers]
+        gone += [Waived(0, f"keeping apart by {key}") for key in self.anti_affinity if key in keys]
+        return replace(
+            self,
+            rules=tuple(rule for number, rule in self.numbered() if number not in numbers),
+            anti_affinity=tuple(key for key in self.anti_affinity if key not in keys),
+            waived=tuple(sorted((*self.waived, *gone), key=lambda waived: (not waived.number, waived.number))),
+        )
 
     @property
     def headrooms(self) -> tuple[int, int, int]:

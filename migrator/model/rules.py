@@ -169,3 +169,36 @@ def selects(selector: str, name: str, labels: Mapping[str, str]) -> bool:
 def selected(selectors: tuple[str, ...], name: str, labels: Mapping[str, str]) -> bool:
     """Whether one of them does."""
     return any(selects(selector, name, labels) for selector in selectors)
+
+
+def rule_in_words(rule: Rule) -> str:
+    """A rule as an operator would say it, in a few words: "lonely app=db", "fence x1 on a2, b2"."""
+    match rule:
+        case Ban() | Fence():
+            words = f"{rule.containers} on {', '.join(rule.nodes)}"
+        case Pin() | Lonely():
+            words = rule.containers
+        case Priority():
+            words = f"{rule.containers} level {rule.level}"
+        case Window():
+            words = f"{rule.containers} {', '.join(rule.open)} {rule.zone}"
+        case Spread() | Budget():
+            words = f"{rule.label}{_by(rule)} at most {rule.at_most}"
+        case DomainsMin():
+            words = f"{rule.label}{_by(rule)} at least {rule.at_least}"
+        case Affinity():
+            words = f"{rule.label}{_by(rule)}"
+        case Crowd():
+            words = f"at most {rule.at_most}{_of(rule.nodes)}"
+        case SurviveLoss():
+            words = f"{', '.join(rule.resources)}{_of(rule.nodes)}"
+    return f"{'soft ' * rule.soft}{rule.rule} {words}"
+
+
+def _by(rule: Spread | DomainsMin | Affinity | Budget) -> str:
+    domain = getattr(rule, "domain", "")
+    return f" by {domain}" if domain else ""
+
+
+def _of(nodes: tuple[str, ...]) -> str:
+    return f" on {', '.join(nodes)}" if nodes else ""

@@ -13,6 +13,7 @@ from migrator.model.rules import Rule, Window, selects
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 STARTS = range(1970, 9000)  # years in which a plan may start: weeks before and centuries after can be counted
 AHEAD_DAYS = 8  # what does not open within a week never does
+MOMENT = timedelta(milliseconds=1)  # before the clocks change: then they show another time already
 ROUNDS_MAX = 100  # of several rules that each put a move off
 _OPENING = re.compile(r"(?:([a-z]{3}(?:[-,][a-z]{3})*) )?(\d\d):(\d\d)-(\d\d):(\d\d)")
 
@@ -93,6 +94,7 @@ def _openings(window: Window, at: datetime) -> list[tuple[datetime, datetime]]:
     """From when to when one window is open on the days around `at`, in order; what meets or overlaps is one."""
     zone, found = ZoneInfo(window.zone), list[tuple[datetime, datetime]]()
     today = at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None, fold=0)
+    clocks = _clocks(zone, today)
     for opening in map(parse_opening, window.open):
         for ahead in range(-1, AHEAD_DAYS + 1):
             day = today + timedelta(days=ahead)
@@ -100,14 +102,44 @@ def _openings(window: Window, at: datetime) -> list[tuple[datetime, datetime]]:
                 continue
             over = 24 * 60 if opening.to_min <= opening.from_min else 0
             begin, end = (
-                (day + timedelta(minutes=minutes)).replace(tzinfo=zone).astimezone(UTC)
+                (day + timedelta(minutes=minutes)).replace(tzinfo=UTC)
                 for minutes in (opening.from_min, opening.to_min + over)
             )
-            found.append((begin, end))
+            shown = ((max(begin - c.ahead, c.from_), min(end - c.ahead, c.to)) for c in clocks)
+            found += [(first, last) for first, last in shown if first < last]
     joined = list[tuple[datetime, datetime]]()
     for begin, end in sorted(found):
         if joined and begin <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
         else:
             joined.append((begin, end))
-    return joined
+    turns = {clock.to for clock in clocks}
+    return [(begin, end - MOMENT if end in turns else end) for begin, end in joined]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """From one moment to another the clock of a zone is so far ahead of UTC."""
+
+    from_: datetime
+    to: datetime
+    ahead: timedelta
+
+
+def _clocks(zone: ZoneInfo, today: datetime) -> list[_Clock]:
+    """How a zone's clock stands on the days around `today`: where it is put on or back, in two parts.
+
+    So an hour that it leaves out is no time, and one that it shows twice is two. Zones change months apart, or weeks.
+    """
+
+    def ahead(moment: datetime) -> timedelta:
+        return moment.astimezone(zone).utcoffset() or timedelta()
+
+    from_, to = (today.replace(tzinfo=UTC) + timedelta(days=days) for days in (-3, AHEAD_DAYS + 4))
+    if ahead(from_) == ahead(to):
+        return [_Clock(from_, to, ahead(from_))]
+    before, after = from_, to
+    while after - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
+        before, after = (middle, after) if ahead(middle) == ahead(from_) else (before, middle)
+    return [_Clock(from_, after, ahead(from_)), _Clock(after, to, ahead(to))]

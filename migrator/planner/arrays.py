@@ -47,11 +47,16 @@ class Targets:
 
     `room` is what each can still take, `used` what of `whole` (its limits without headroom) is in use; `image` is
     the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes. Nothing
-    comes to a node that is not `open`. What is counted is copied before it changes, so that a copy of all is cheap.
+    comes to a node that is not `open`; `ordered` is for the rules (rulebook.py). What is counted is copied before it
+    changes, so that a copy of all is cheap.
     """
 
     def __init__(
-        self, nodes: Sequence[NodeFacts], policy: PlanPolicy, everywhere: Sequence[NodeFacts] | None = None
+        self,
+        nodes: Sequence[NodeFacts],
+        policy: PlanPolicy,
+        everywhere: Sequence[NodeFacts] | None = None,
+        ordered: bool = False,
     ) -> None:
         count = len(nodes)
         self.nodes, self.policy = nodes, policy
@@ -61,7 +66,7 @@ class Targets:
         self.image: Ints = np.zeros(count, np.int64)
         self.inflow_s: Floats = np.zeros(count)
         self.open: Mask = np.ones(count, bool)
-        self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy)
+        self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy, ordered)
         self._classes: dict[object, int] = {}
         self._learnt = {name for targets in policy.learnt.values() for name in targets}
         self._of_class: list[NodeFacts] = []

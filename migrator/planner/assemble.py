@@ -15,6 +15,7 @@ from migrator.planner.ordering import Leg, waits
 from migrator.planner.room_notes import room_notes
 from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
+from migrator.planner.seats import Seats
 from migrator.planner.survival import survival_notes
 from migrator.planner.windows import Hours, has_windows, placed, window_notes
 
@@ -33,10 +34,13 @@ def assemble(
 ) -> Plan:
     """A plan of these legs in this order, in which each has room once those before it have gone."""
     moved = {leg.mover.name: leg.target for leg in legs}  # of several legs the last
-    told = (*room_notes(cluster.nodes, moved), *rule_notes(cluster.nodes, policy, moved))
+    told = (*room_notes(cluster.nodes, moved), *_group_notes(cluster.nodes, policy, moved))
+    told = (*told, *rule_notes(cluster.nodes, policy, moved))
     told = (*told, *survival_notes(cluster.nodes, policy, moved, empties))
     graph = capacity_graph(cluster, policy)
-    order = waits(legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links)
+    order = waits(
+        legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links, Seats(cluster.nodes, policy)
+    )
     nodes = {node.name: node for node in cluster.nodes}
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name], policy) for leg in legs)
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
@@ -74,14 +78,19 @@ def _used(policy: PlanPolicy, moves: Sequence[PlannedMove]) -> dict[str, dict[st
     return used
 
 
-def fleet_notes(cluster: Cluster, policy: PlanPolicy) -> Iterator[str]:
-    """What a person should know of the fleet as it is: silent nodes, rules that are broken already."""
-    for node in cluster.nodes:
-        if not node.answered:
-            yield f"{node.name} did not answer and is left out"
+def fleet_notes(cluster: Cluster) -> Iterator[str]:
+    """What a person should know of the fleet as it is: the silent nodes."""
+    return (f"{node.name} did not answer and is left out" for node in cluster.nodes if not node.answered)
+
+
+def _group_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, str]) -> Iterator[str]:
+    """Groups that are not kept apart before the plan, and whether they are after it."""
+    for node in nodes:
         for key in policy.anti_affinity:
             for value, names in _together(node, key):
-                yield f"{', '.join(names)} of group {key}={value} are together on {node.name} already"
+                stay = sum(moved.get(name, node.name) == node.name for name in names)
+                end = "are parted by this plan" if stay < 2 else "stay so"
+                yield f"{', '.join(names)} of group {key}={value} are together on {node.name} already and {end}"
 
 
 def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str, policy: PlanPolicy) -> PlannedMove:

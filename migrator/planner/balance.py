@@ -70,7 +70,7 @@ class Balance:
         numbers = {node.name: number for number, node in enumerate(nodes)}
         self.movers, self.nodes, self.policy = movers, nodes, policy
         self.spread = Spread(nodes, policy.weights)
-        self.targets = Targets(nodes, policy, everywhere)
+        self.targets = Targets(nodes, policy, everywhere, ordered=True)
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
@@ -191,11 +191,14 @@ class Balance:
                 worth = MENDED * self.crowded + self.wrong - np.where(away, 0.0, self.toll)
                 wanted = Wanted(self.at, self.homes, self.amount, worth, np.where(away, self.toll, 0.0), ~self.held)
                 pairs = exchanges(self.spread, int(node), wanted, LEAST)
-                found = any(self._swapped(i, j, terms) for i, j in pairs)
+                found = any(self._swapped(i, j, gain, terms) for i, j, gain in pairs)
         return True
 
-    def _swapped(self, i: int, j: int, terms: Terms) -> bool:
-        """Exchanges two containers if one after the other has room; whether it did."""
+    def _swapped(self, i: int, j: int, gain: float, terms: Terms) -> bool:
+        """Exchanges two containers if one after the other has room, and it is worth it; whether it did.
+
+        `gain` is what it is worth if no rule is broken afterwards that either of them breaks now.
+        """
         if terms.once and (i in self.moved or j in self.moved):
             return False
         a, b = int(self.at[i]), int(self.at[j])
@@ -205,25 +208,26 @@ class Balance:
             self.targets.move(self.movers[first], here, there)
             fits = self._may(second, here)
             self.targets.move(self.movers[first], there, here)
-            if fits and not self._costs_rules(first, second):
+            if fits and gain - self._rules_left(first, second) >= LEAST:
                 self._move(first, there)
                 self._move(second, here)
                 self.iterations -= 1  # an exchange is one step
                 return True
         return False
 
-    def _costs_rules(self, i: int, j: int) -> bool:
-        """Whether the exchange of two containers would break soft rules that are dearer than those that it mends."""
+    def _rules_left(self, i: int, j: int) -> float:
+        """What the rules cost that an exchange breaks or leaves broken, of what it was taken to mend (`wrong`)."""
         if not self.ruled:
-            return False
+            return 0.0
         a, b, rules = int(self.at[i]), int(self.at[j]), self.targets.rules
-        before = self._rules_price(i)[a] + self._rules_price(j)[b]
-        rules.move(self.movers[i], a, b)
-        rules.move(self.movers[j], b, a)
-        after = self._rules_price(i)[b] + self._rules_price(j)[a]
+        mended = 0.0
+        for mover, here, there in ((i, a, b), (j, b, a)):  # one after the other: so the sum is what both cost together
+            price = self._rules_price(mover)
+            mended += price[here] - price[there]
+            rules.move(self.movers[mover], here, there)
         rules.move(self.movers[j], a, b)
         rules.move(self.movers[i], b, a)
-        return bool(after > before)
+        return float(self.wrong[i] + self.wrong[j] - mended)
 
     def _rules_price(self, i: int) -> Floats:
         """For each node, what the rules cost that a mover breaks there."""

@@ -5,13 +5,14 @@ of nodes that any answer needs is said beside it. Nodes are offered in a few ord
 The longest row of them that fits together is found by doubling and halving: its containers are placed largest first,
 each on the fullest node that has room, so that what is left free lies on few nodes. Then each of the others is tried
 on top of that, what has come to it included. The best set has the most nodes, and of those the fewest bytes to move.
-How much is tried is bounded by the number of containers placed.
+How much is tried is bounded by the number of containers placed. Every try leaves a set that can be emptied, so a search
+that is ended early has an answer.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,12 +30,24 @@ from migrator.planner.room import Load, image_bytes, stay_of
 from migrator.planner.survival import Watch
 
 REPAIRS_MAX = 4
+MOVES_ORDERED = 1_000  # above it the first order that fits is taken: to look for one that is done sooner takes longest
 STUCK_MAX = 8  # a try that leaves more without a place is not repaired
 PLACED_MAX = 60_000  # containers placed in all tries, above which no further order is tried
 NAMES_MAX = 10  # in a note
 RESOURCES = ("CPU", "memory", "disk")
 
 Names = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """When the search ends: after so many sets of nodes that are tried, or when `stop`, which is asked before each."""
+
+    tries: int = 2**62
+    stop: Callable[[], bool] = lambda: False
+
+
+WHOLE = Until()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,30 +65,34 @@ class Packed:
         return Packed(names, comers, dict(self.reasons), self.after.closing(indices))
 
 
-def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy) -> Plan | Refusal:
+def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Until = WHOLE) -> Plan | Refusal:
     """A plan after which as few nodes as were found hold all that runs; without moves where none can be emptied.
 
     `snapshot` is the digest of the cluster's facts. Nodes that are silent or cordoned neither give nor take; one with
     a container that cannot move stays.
     """
-    fleet = _Fleet(cluster, policy)
+    fleet = _Fleet(cluster, policy, until)
     packed = _surviving(fleet, _most(fleet), Watch(cluster.nodes, policy))
     holding = sum(1 for node in fleet.nodes if node.containers)
     notes = [f"{holding - len(packed.names)} of {holding} nodes keep all that runs; {fleet.least()}"]
+    if fleet.stopped:
+        notes.append(f"stopped early; --iterations {fleet.tries} repeats this exactly")
     if fleet.bound:
         kept = [f"{node} ({name})" for node, name in sorted(fleet.bound.items())]
         ask = f"migrator plan drain {min(fleet.bound)}"
         notes.append(f"kept by a container that cannot leave: {_some(kept)}; for the reasons: {ask}")
+    legs = [Leg(mover, target) for target, there in packed.comers.items() for mover in there.values()]
     return emptied(
         cluster,
         tuple(sorted(packed.names)),
-        [Leg(mover, target) for target, there in packed.comers.items() for mover in there.values()],
+        legs,
         packed.reasons,
         policy,
         intent="consolidate",
         snapshot=snapshot,
         stays=tuple(sorted(name for node in packed.names for name in fleet.stays[node])),
-        notes=(*notes, *fleet_notes(cluster, policy)),
+        notes=(*notes, *fleet_notes(cluster)),
+        hasty=fleet.stopped or len(legs) > MOVES_ORDERED,
     )
 
 
@@ -85,7 +102,7 @@ def _most(fleet: _Fleet) -> Packed:
     for key in (fleet.share, fleet.bytes, fleet.count):
         found = _grown(fleet, sorted(fleet.candidates, key=lambda name: (key(name), name)))
         best = max(best, found, key=lambda packed: (len(packed.names), -sum(map(fleet.bytes, packed.names))))
-        if fleet.placed > PLACED_MAX:
+        if fleet.stopped or fleet.placed > PLACED_MAX:
             break
     return best
 
@@ -114,6 +131,8 @@ def _grown(fleet: _Fleet, offered: Sequence[str]) -> Packed:
     """As many of the offered nodes as fit together: first the longest row from the front, then one by one."""
     packed, count = _longest(fleet, offered)
     for name in offered[count:]:
+        if fleet.ends():
+            break
         packed = fleet.with_one_more(packed, name) or packed
     return packed
 
@@ -121,10 +140,10 @@ def _grown(fleet: _Fleet, offered: Sequence[str]) -> Packed:
 def _longest(fleet: _Fleet, offered: Sequence[str]) -> tuple[Packed, int]:
     """The longest row of the offered from the front that fits, and its length: by doubling, then by halving."""
     best, fits, fails = fleet.nothing, 0, 1
-    while fails <= len(offered) and (found := fleet.pack(tuple(offered[:fails]))):
+    while fails <= len(offered) and not fleet.ends() and (found := fleet.pack(tuple(offered[:fails]))):
         best, fits, fails = found, fails, fails * 2
     fails = min(fails, len(offered) + 1)
-    while fails - fits > 1:
+    while fails - fits > 1 and not fleet.ends():
         middle = (fits + fails) // 2
         if found := fleet.pack(tuple(offered[:middle])):
             best, fits = found, middle
@@ -136,10 +155,12 @@ def _longest(fleet: _Fleet, offered: Sequence[str]) -> tuple[Packed, int]:
 class _Fleet:
     """What is asked of the cluster again and again, made ready once.
 
-    `bound` names a container that cannot leave, for the nodes that have one; `placed` counts the containers tried.
+    `bound` names a container that cannot leave, for the nodes that have one; `placed` counts the containers tried,
+    `tries` the sets of nodes. `stopped` is whether the search was ended before it came to its end.
     """
 
-    def __init__(self, cluster: Cluster, policy: PlanPolicy) -> None:
+    def __init__(self, cluster: Cluster, policy: PlanPolicy, until: Until) -> None:
+        self.until, self.tries, self.stopped = until, 0, False
         self.nodes = open_nodes(cluster)
         movers, stays, stuck = sorted_out(cluster, self.nodes, policy)
         self.movers: dict[str, list[Mover]] = defaultdict(list)
@@ -157,6 +178,12 @@ class _Fleet:
         self.bound = dict(self._homeless()) | {one.node: one.container for one in reversed(stuck)}
         self.candidates = [name for name in self.movers if name not in self.bound]
         self.placed = 0
+
+    def ends(self) -> bool:
+        """Asked before each try: whether the search is to end here."""
+        self.stopped = self.stopped or self.tries >= self.until.tries or self.until.stop()
+        self.tries += not self.stopped
+        return self.stopped
 
     def share(self, name: str) -> float:
         """How much of its node's fullest resource a container takes, summed over the node's."""

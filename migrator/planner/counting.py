@@ -117,6 +117,11 @@ class Groups:
         """The group of a container; None if it is in none."""
         return mover.descriptor.labels.get(self.label)
 
+    def here(self, mover: Mover) -> int:
+        """The domain in which a container is; where it came from if it has no place yet."""
+        at = self._at.get(mover.name)
+        return self.code(mover.source) if at is None else at
+
     def others(self, mover: Mover, value: str) -> Ints:
         """Members of its group in each domain, itself left out."""
         counts, at = self.now.get(value, self._none), self._at.get(mover.name, self.code(mover.source))

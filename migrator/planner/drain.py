@@ -16,7 +16,7 @@ from migrator.planner.look_closely import place_closely
 from migrator.planner.more_room import no_order
 from migrator.planner.movers import places_of, unmovable
 from migrator.planner.order_search import Track, order_of
-from migrator.planner.ordering import Leg
+from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
@@ -77,8 +77,11 @@ def emptied(
     snapshot: str,
     stays: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
+    hasty: bool = False,
 ) -> Plan | Refusal:
     """A plan that empties nodes by these moves, of which each has a place, in an order in which each has room.
+
+    With `hasty` the first such order is taken, and none looked for that is done sooner.
 
     `reasons` say for each container why it goes there. A refusal when there is no such order, or no time for one.
     """
@@ -90,7 +93,8 @@ def emptied(
     nodes = {node.name: node for node in cluster.nodes}
     if shut := shut_out(wanted, cluster, policy):
         return Refusal(intent, tuple(shut))
-    order, blocked = order_of(wanted, Track(nodes, room, ways, speeds, policy, first, cluster.links))
+    track = Track(nodes, room, ways, speeds, policy, first, cluster.links)
+    order, blocked = sequence(wanted, room) if hasty else order_of(wanted, track)
     if blocked:
         ground = Ground(cluster, policy, room, wanted, empties)
         order, blocked = untangle(wanted, ground)
@@ -151,4 +155,4 @@ def _notes(
             yield f"{node.name} holds no container already"
     for container in stays:
         yield f"container {container.name} is stopped and stays where it is"
-    yield from fleet_notes(cluster, policy)
+    yield from fleet_notes(cluster)

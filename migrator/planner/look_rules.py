@@ -20,14 +20,14 @@ def rules_told(cluster: Cluster, plan: Plan, container: str) -> Iterator[str]:
     goals = {name: way[-1].target for name, way in plan.ways().items()}
     stayed = _broken(cluster, plan.policy, {name: goal for name, goal in goals.items() if name != container})
     moved = _broken(cluster, plan.policy, goals)
-    for number, rule in enumerate(plan.policy.rules, 1):
+    for number, rule in plan.policy.numbered():
         if gone := _more(stayed[number], moved[number]):
             yield f"{named(number, rule)} asks for it; if it stayed: {gone}"
         if come := _more(moved[number], stayed[number]):
             yield f"{named(number, rule)} is broken by it: {come}"
     facts = next((c for node in cluster.nodes for c in node.containers if c.name == container), None)
     labels = facts.descriptor.labels if facts and facts.descriptor else {}
-    for number, rule in enumerate(plan.policy.rules, 1):
+    for number, rule in plan.policy.numbered():
         if isinstance(rule, (Window, Priority)) and selects(rule.containers, container, labels):
             yield f"{named(number, rule)}: {_asked(rule, plan.policy.start)}"
 
@@ -39,9 +39,7 @@ def rules_there(cluster: Cluster, plan: Plan, container: str, nodes: list[str]) 
     for node in nodes:
         there = _broken(cluster, plan.policy, goals | {container: node})
         worse = [
-            named(number, rule)
-            for number, rule in enumerate(plan.policy.rules, 1)
-            if _more(there[number], as_planned[number])
+            named(number, rule) for number, rule in plan.policy.numbered() if _more(there[number], as_planned[number])
         ]
         found[node] = " and ".join(worse)
     return found
@@ -49,7 +47,7 @@ def rules_there(cluster: Cluster, plan: Plan, container: str, nodes: list[str]) 
 
 def _broken(cluster: Cluster, policy: PlanPolicy, moved: Mapping[str, str]) -> Broken:
     there = placed(cluster.nodes, moved) if policy.rules else []
-    return {number: wrongs(rule, there) for number, rule in enumerate(policy.rules, 1)}
+    return {number: wrongs(rule, there) for number, rule in policy.numbered()}
 
 
 def _more(one: Mapping[str, Wrong], other: Mapping[str, Wrong]) -> str:

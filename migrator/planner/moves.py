@@ -58,7 +58,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
     legs, blocked = untangle(asked, ground)
     if blocked:
-        stuck = [_blocked(leg, cluster, policy) for leg in blocked]
+        stuck = [_blocked(leg, cluster, policy, ground) for leg in blocked]
         return no_order(intent, stuck, legs, blocked, ground)
     unsafe = Watch(cluster.nodes, policy).worse({leg.mover.name: leg.target for leg in legs}, (), soft=False)
     if unsafe:
@@ -70,14 +70,17 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         policy,
         intent=intent,
         snapshot=snapshot,
-        notes=(*notes, *fleet_notes(cluster, policy)),
+        notes=(*notes, *fleet_notes(cluster)),
     )
 
 
 def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str], policy: PlanPolicy) -> list[Stuck]:
     """Those that their target cannot take whatever the order."""
     going, stuck = {mover.name for mover in movers}, []
-    book, numbers = Rulebook(cluster.nodes, cluster.nodes, policy), {n.name: i for i, n in enumerate(cluster.nodes)}
+    book, numbers = (
+        Rulebook(cluster.nodes, cluster.nodes, policy, ordered=True),
+        {n.name: i for i, n in enumerate(cluster.nodes)},
+    )
     book.leave(movers)
     for mover in movers:
         target = cluster.node(wishes[mover.name])
@@ -139,8 +142,9 @@ def _against(
     return tuple(Reason(text, target.name) for text in texts)
 
 
-def _blocked(leg: Leg, cluster: Cluster, policy: PlanPolicy) -> Stuck:
+def _blocked(leg: Leg, cluster: Cluster, policy: PlanPolicy, ground: Ground) -> Stuck:
     lacking = Site.of(cluster.node(leg.target), policy).lacks(leg.mover)
+    lacking = lacking or ground.seats.lacking(ground.seats.first, leg)
     return Stuck(leg.name, leg.source, (Reason(lacking or "no order of these moves has room for it", leg.target),))
 
 

@@ -25,6 +25,7 @@ from migrator.planner.budgets import turns
 from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, image_bytes, images_in, images_out, stay_of
+from migrator.planner.seats import Seats
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,22 @@ Waits = dict[str, tuple[str, ...]]
 
 
 def sequence(
-    legs: Iterable[Leg], rooms: Mapping[str, Load], places: Mapping[str, int] | None = None
+    legs: Iterable[Leg],
+    rooms: Mapping[str, Load],
+    places: Mapping[str, int] | None = None,
+    seats: Seats | None = None,
 ) -> tuple[tuple[Leg, ...], tuple[Leg, ...]]:
     """The order in which moves start, and those that never can: each goes when those before it have gone.
 
-    `places` says who is wished to go first, by container; without it the first that is given does.
+    `places` says who is wished to go first, by container; without it the first that is given does. `seats` are asked
+    beside the room.
     """
     order, left = list[Leg](), list(legs)
     if places is not None:
         left.sort(key=lambda leg: (places[leg.name], leg.name))
     leaving = Counter((leg.source, thing) for leg in left for thing in leg.apart)
     free = {node: rooms[node] for leg in left for node in (leg.source, leg.target)}
+    taken = seats.first.copy() if seats else None
     while left:
         waiting = []
         for leg in left:
@@ -86,10 +92,13 @@ def sequence(
                 has_room(free[leg.target], coming, True)
                 and has_room(free[leg.source], leg.images(leg.source), False)
                 and not any(leaving[leg.target, thing] for thing in leg.apart)
+                and (taken is None or seats is None or seats.free(taken, leg))
             ):
                 free[leg.target] = free[leg.target] - stay_of(leg.mover.container)
                 free[leg.source] = free[leg.source] + stay_of(leg.mover.container)
                 leaving.subtract((leg.source, thing) for thing in leg.apart)
+                if taken is not None and seats is not None:
+                    seats.shift(taken, leg)
                 order.append(leg)
             else:
                 waiting.append(leg)
@@ -105,10 +114,11 @@ def waits(
     moves_per_node_max: int,
     rules: Iterable[Rule] = (),
     links: Iterable[SharedLink] = (),
+    seats: Seats | None = None,
 ) -> Waits:
     """For each move, in order, those that must have ended before it starts: as few as make every moment fit.
 
-    Of the rules, and of links, those count that look at moves under way (budgets.py).
+    Of the rules, and of links, those count that look at moves under way (budgets.py), and those of `seats`.
     """
     touching: dict[str, list[Leg]] = defaultdict(list)
     for leg in legs:
@@ -117,10 +127,11 @@ def waits(
     tight = {n for n, there in touching.items() if not _fits_in_any_order(n, there, rooms[n], moves_per_node_max)}
     ordering = _Ordering(rooms, moves_per_node_max)
     queued = turns(legs, rules, links)
+    seated = seats.queue(legs) if seats else {}
     left: dict[tuple[str, object], set[str]] = defaultdict(set)
     for leg in legs:
         first = {name for thing in leg.apart for name in left.get((leg.target, thing), ())}
-        first |= queued.get(leg.name, set())
+        first |= queued.get(leg.name, set()) | seated.get(leg.name, set())
         if leg.number > 1:
             first.add(move_name(leg.mover.name, leg.number - 1))
         ordering.add(leg, sorted({leg.source, leg.target} & tight), sorted(first))

@@ -17,6 +17,8 @@ import numpy as np
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import DomainsMin
+from migrator.model.what_if import after
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
 from migrator.planner.graph import capacity_graph, rooms
@@ -26,11 +28,13 @@ from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rule_notes import cost, mended
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
+from migrator.planner.seats import Seats
 from migrator.planner.survival import Watch
 from migrator.planner.windows import why_never
 from migrator.planner.worth_first import worth_first
 
 NAMES_MAX = 10  # in a note
+AGAIN = "while these move, a rule that holds at every moment keeps others; when this is done, rebalance again"
 ATTEMPTS = 4  # searches after which moves that have no order are left out
 
 
@@ -51,6 +55,20 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
 
     `snapshot` is the digest of the cluster's facts. Containers move between nodes that answer and are not cordoned.
     """
+    made, ended = _made(cluster, snapshot, policy, terms)
+    if not (made.moves and ended and _holds_back(policy)):
+        return made
+    then, _ = _made(after(cluster, made), snapshot, policy, terms)
+    return replace(made, notes=(*made.notes, AGAIN)) if then.moves else made
+
+
+def _holds_back(policy: PlanPolicy) -> bool:
+    """Whether a rule counts who leaves until the end of a plan, so that more may be possible once the plan is done."""
+    return any(isinstance(rule, DomainsMin) and rule.continuous and not rule.soft for rule in policy.rules)
+
+
+def _made(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> tuple[Plan, bool]:
+    """One search's plan, and whether the search came to its end."""
     nodes = open_nodes(cluster)
     movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source, policy)]
     before = fleet_score(nodes, policy, (), cluster.nodes)
@@ -66,7 +84,7 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
     if found.score >= before:
         held = tuple(sorted({*found.held, *(leg.name for leg in found.legs)}))
         found = replace(found, legs=(), held=held, score=before)
-    return assemble(
+    made = assemble(
         cluster,
         found.legs,
         _reasons(cluster, nodes, found.legs, policy),
@@ -77,9 +95,10 @@ def rebalance(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms)
             *_notes(before, found),
             *_unsafe_notes(unsafe),
             *_left_alone(cluster, movers),
-            *fleet_notes(cluster, policy),
+            *fleet_notes(cluster),
         ),
     )
+    return made, found.search.ended
 
 
 def fleet_score(
@@ -130,12 +149,13 @@ def _ordered(cluster: Cluster, search: Balance, policy: PlanPolicy) -> tuple[tup
     """
     goals = [(search.movers[i], search.nodes[search.at[i]]) for i in worth_first(search)]
     wished, room = legs_of(goals, policy), rooms(capacity_graph(cluster, policy))
-    legs, blocked = sequence(wished, room)
+    seats = Seats(cluster.nodes, policy)
+    legs, blocked = sequence(wished, room, seats=seats)
     if blocked:
-        found = sequence(legs_of(search.legs(), policy), room)
+        found = sequence(legs_of(search.legs(), policy), room, seats=seats)
         legs, blocked = found if len(found[1]) < len(blocked) else (legs, blocked)
     if first := classes([leg.mover for leg in wished], policy.rules):
-        ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room)
+        ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room, seats=seats)
         legs, blocked = (ranked, left) if len(left) <= len(blocked) else (legs, blocked)
     return legs, blocked
 
@@ -152,7 +172,8 @@ def _worth_it(
     search = Balance(movers, nodes, policy, cluster.nodes)
     search.resume([(leg.name, leg.target) for leg in legs], replace(terms, iterations=0), 0)
     kept = {mover.name for mover, _ in search.legs()}
-    rest, blocked = sequence([leg for leg in legs if leg.name in kept], rooms(capacity_graph(cluster, policy)))
+    seats, room = Seats(cluster.nodes, policy), rooms(capacity_graph(cluster, policy))
+    rest, blocked = sequence([leg for leg in legs if leg.name in kept], room, seats=seats)
     return legs if blocked or len(rest) == len(legs) else rest
 
 
@@ -205,7 +226,8 @@ def _evened(nodes: Sequence[NodeFacts], spread: Spread, change: Change) -> str:
 def _notes(before: float, found: _Found) -> Iterator[str]:
     """What the search came to, and how to repeat it."""
     search = found.search
-    yield f"score {before:.4f} -> {found.score:.4f}" if found.legs else f"score {before:.4f}: no move is worth it"
+    none = f"score {before:.4f}: {'no move is worth it' if search.ended else 'no move was found that is worth it'}"
+    yield f"score {before:.4f} -> {found.score:.4f}" if found.legs else none
     if search.ended:
         yield f"nothing more is worth it after {search.iterations} iterations"
     else:

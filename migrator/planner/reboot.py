@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from migrator.model.facts import Cluster, Resources
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
@@ -25,6 +26,7 @@ from migrator.planner.drain import drain, sorted_out
 from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
+from migrator.planner.remedies import helped
 from migrator.planner.room import Load, image_bytes, room_of, stay_of
 
 STUCK_MAX = 8  # a try that leaves more without a place is no group
@@ -45,7 +47,7 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
     that the cluster does not have.
     """
     fleet = _Fleet(cluster, sorted(set(nodes)), policy)
-    refused = tuple(_refused(fleet))
+    refused = tuple(_helped(fleet, list(_refused(fleet))))
     out = {one.node for one in refused}
     names = tuple(name for name in fleet.asked if name not in out)
     least = fleet.groups_min(names)
@@ -249,6 +251,21 @@ def _refused(fleet: _Fleet) -> Iterator[RefusedNode]:
         if isinstance(made, Refusal):
             told += name not in fleet.silent
             yield RefusedNode(name, made)
+
+
+def _helped(fleet: _Fleet, refused: Sequence[RefusedNode]) -> Iterator[RefusedNode]:
+    """The same, the first with the changes that would let them be emptied."""
+    for place, one in enumerate(refused):
+        if place >= EXPLAINED_MAX:
+            yield one
+            continue
+        again = partial(_again, one.node)
+        made = helped(one.refusal, fleet.cluster, fleet.policy, again)
+        yield replace(one, refusal=made) if isinstance(made, Refusal) else one
+
+
+def _again(name: str, cluster: Cluster, policy: PlanPolicy) -> Plan | Refusal:
+    return drain(cluster, [name], "", policy)
 
 
 def _refused_briefly(fleet: _Fleet, name: str) -> Refusal | None:

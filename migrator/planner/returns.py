@@ -14,10 +14,12 @@ from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.moves import home, move
+from migrator.planner.remedies import helped
 
 ROUNDS_MAX, SINGLES_MAX = 8, 32
 WORK_MAX = 2_000  # containers that are asked for in all tries of single ones
 SAID_MAX = 10
+HELPED_MAX = 3  # of those that stay, told what would let them go back
 
 
 def bring_back(
@@ -43,6 +45,9 @@ def bring_back(
             why[name] = "; ".join(str(r) for stuck in more.containers if stuck.container == name for r in stuck.reasons)
     if not made.moves and why:
         return whole
+    why |= {
+        name: _helped(cluster, {**asked, name: wishes[name]}, policy, why[name]) for name in sorted(why)[:HELPED_MAX]
+    }
     notes = [
         f"container {name} stays on {home(cluster, name).name}: {reason or 'no plan with it was found'}"
         for name, reason in sorted(why.items())
@@ -51,3 +56,14 @@ def bring_back(
     if len(notes) > SAID_MAX:
         told.append(f"and {len(notes) - SAID_MAX} more stay where they are: {', '.join(sorted(why)[SAID_MAX:])}")
     return replace(made, notes=(*told, *made.notes))
+
+
+def _helped(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy, reason: str) -> str:
+    """Why these cannot go back together, with the changes that were seen to let them."""
+
+    def again(facts: Cluster, rules: PlanPolicy) -> Plan | Refusal:
+        return move(facts, wishes, "", rules, "return")
+
+    made = helped(again(cluster, policy), cluster, policy, again)
+    change = made.change if isinstance(made, Refusal) else ""
+    return f"{reason or 'no plan with it was found'}; possible {change}" if change else reason

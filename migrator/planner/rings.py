@@ -34,7 +34,7 @@ def untangle(legs: Sequence[Leg], ground: Ground, closely: bool = True) -> tuple
 
     Raises nothing: what no stop-over helps is in the second part. Without `closely` nothing is searched step by step.
     """
-    order, blocked = sequence(legs, ground.rooms)
+    order, blocked = sequence(legs, ground.rooms, seats=ground.seats)
     if not blocked:
         return order, ()
     scene = Scene(ground, order, blocked)
@@ -61,6 +61,7 @@ class Scene:
         self.free = dict(ground.rooms)
         self.here = Counter((leg.source, thing) for leg in self.left.values() for thing in ground.apart(leg.mover))
         self.come = Counter[tuple[str, object]]()
+        self.taken = ground.seats.first.copy()
         self.stops: tuple[Stop, ...] = ()
         self.extra = 0
         following = {(leg.mover.name, leg.number - 1): leg for leg in (*order, *left)}
@@ -76,7 +77,7 @@ class Scene:
         other = Scene.__new__(Scene)
         other.ground, other.stops, other.extra = self.ground, self.stops, self.extra
         other.order, other.left, other.free = self.order.copy(), self.left.copy(), self.free.copy()
-        other.here, other.come = self.here.copy(), self.come.copy()
+        other.here, other.come, other.taken = self.here.copy(), self.come.copy(), self.taken.copy()
         return other
 
     def may(self, leg: Leg) -> bool:
@@ -86,6 +87,7 @@ class Scene:
             has_room(self.free[leg.target], coming, True)
             and has_room(self.free[leg.source], leg.images(leg.source), False)
             and not any(self.here[leg.target, thing] for thing in self.ground.apart(leg.mover))
+            and self.ground.seats.free(self.taken, leg)
         )
 
     def go(self, leg: Leg) -> None:
@@ -107,6 +109,8 @@ class Scene:
         self.free[leg.target] = self.free[leg.target] - stay
         self.free[leg.source] = self.free[leg.source] + stay
         self.here.subtract((leg.source, thing) for thing in self.ground.apart(leg.mover))
+        if self.ground.seats:
+            self.ground.seats.shift(self.taken, leg)
         self.order.append(leg)
 
     def settle(self, names: Collection[str], freed: str | None = None) -> None:

@@ -121,9 +121,9 @@ def rule_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[st
     if not policy.rules:
         return
     before, after = placed(nodes, {}), placed(nodes, moved)
-    for number, rule in enumerate(policy.rules, 1):
+    for number, rule in policy.numbered():
         yield from (f"rule {number} ({rule.rule}): {text}" for text in _idle(rule, nodes, before))
-    for number, rule in enumerate(policy.rules, 1):
+    for number, rule in policy.numbered():
         old, new = wrongs(rule, before), wrongs(rule, after)
         if rule.soft and new:
             more = any(wrong.amount > (old[at].amount if at in old else 0) for at, wrong in new.items())
@@ -139,7 +139,7 @@ def mended(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, s
     found: dict[str, list[str]] = defaultdict(list)
     before = placed(nodes, {}) if policy.rules else []
     goers = [p for p in before if p.container.name in moved]
-    for number, rule in enumerate(policy.rules, 1):
+    for number, rule in policy.numbered():
         if not (old := wrongs(rule, before)):
             continue
         new = wrongs(rule, placed(nodes, moved))
@@ -192,7 +192,7 @@ def _idle(rule: Rule, nodes: Sequence[NodeFacts], there: Sequence[Placed]) -> It
             yield f"no node is {wanted}"
     domain = getattr(rule, "domain", "")
     if domain and not any(domain in node.labels for node in nodes):
-        yield f"no node has a label {domain}"
+        yield f"no node has a label {domain}, so each node is a domain of its own"
 
 
 def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:

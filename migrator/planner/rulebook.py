@@ -28,10 +28,15 @@ Floats = NDArray[np.float64]
 
 
 class Rulebook:
-    """`everywhere` are all nodes of the cluster, whose containers count; answers are for `nodes`, the targets."""
+    """`everywhere` are all nodes of the cluster, whose containers count; answers are for `nodes`, the targets.
 
-    def __init__(self, nodes: Sequence[NodeFacts], everywhere: Iterable[NodeFacts], policy: PlanPolicy) -> None:
-        self.nodes = nodes
+    `ordered` is for moves whose order is asked for these rules too (seats.py): what has left does not count then.
+    """
+
+    def __init__(
+        self, nodes: Sequence[NodeFacts], everywhere: Iterable[NodeFacts], policy: PlanPolicy, ordered: bool = False
+    ) -> None:
+        self.nodes, self.ordered = nodes, ordered
         self.rules = tuple(rule for rule in policy.rules if isinstance(rule, Placing))
         self.hard = tuple(rule for rule in self.rules if not rule.soft)
         self.soft = tuple(rule for rule in self.rules if rule.soft)
@@ -134,12 +139,13 @@ class Rulebook:
                 return self._closed_by_affinity(rule, mover)
             case Crowd():
                 if rule.continuous:
-                    full: Mask = self.crowds.peak >= rule.at_most
+                    full: Mask = (self.crowds.others(mover) if self.ordered else self.crowds.peak) >= rule.at_most
                 else:
                     full = self.crowds.others(mover) >= np.maximum(rule.at_most, self.crowds.before)
                 return full & self._of(rule.nodes) if rule.nodes else full
             case Lonely() if rule.continuous:
-                unlike: Mask = self._unlike(rule, mover).peak > 0
+                crowds = self._unlike(rule, mover)
+                unlike: Mask = (crowds.now if self.ordered else crowds.peak) > 0
                 return unlike
             case Pin() if selects(rule.containers, mover.name, mover.descriptor.labels):
                 return self._everything
@@ -152,8 +158,8 @@ class Rulebook:
         if value is None:
             return self._nothing
         if rule.continuous:
-            full: Mask = groups.most(value) >= rule.at_most
-            full[groups.code(mover.source)] = False  # inside one domain nothing changes
+            full: Mask = (groups.others(mover, value) if self.ordered else groups.most(value)) >= rule.at_most
+            full[groups.here(mover) if self.ordered else groups.code(mover.source)] = False  # inside nothing changes
         else:
             full = groups.others(mover, value) >= np.maximum(rule.at_most, groups.first(value))
         return full[groups.codes]
@@ -218,12 +224,14 @@ class Rulebook:
             case Lonely():
                 return f"{rule.containers} alone, and others than this one are there or come"
             case Crowd():
-                count = (self.crowds.peak if rule.continuous else self.crowds.others(mover))[index]
+                peak = rule.continuous and not self.ordered
+                count = (self.crowds.peak if peak else self.crowds.others(mover))[index]
                 return f"at most {rule.at_most}, {count} are there or come"
         groups = self.groups[rule.label, rule.domain]
         value = groups.value(mover) or ""
         if isinstance(rule, Spread):
-            counts = groups.most(value) if rule.continuous else groups.others(mover, value)
+            peak = rule.continuous and not self.ordered
+            counts = groups.most(value) if peak else groups.others(mover, value)
             where = domain_name(rule.domain, groups.names[groups.code(node)])
             there = f"{counts[groups.code(node)]} of {rule.label}={value} are in {where} or come there"
             return f"at most {rule.at_most}, {there}"

@@ -13,6 +13,7 @@ from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover, barred, machine_differences
 from migrator.planner.room import Load
 from migrator.planner.rulebook import Rulebook
+from migrator.planner.seats import Seats, is_seated
 
 NODES_MAX = 16  # nodes that are looked at for one container, the roomiest first
 
@@ -74,7 +75,7 @@ class Ground:
         goal, rates = self._nodes[leg.target], self.policy.rates
         direct = estimate_move(container, mover.source.link, goal.link, rates(leg.source, goal.name))
         for node in self._suitable(leg):
-            if self.policy.rules and not self._ruled(leg, node, made):
+            if self._placing.rules and not self._ruled(leg, node, made):
                 continue
             first = estimate_move(container, mover.source.link, node.link, rates(leg.source, node.name))
             second = estimate_move(container, node.link, goal.link, rates(node.name, goal.name))
@@ -108,7 +109,7 @@ class Ground:
         return not barred(mover, node, self._alike[key], self.policy)
 
     def _ruled(self, leg: Leg, node: NodeFacts, made: Sequence[Stop]) -> bool:
-        """Whether the rules allow both moves beside all others, wherever those are on their way."""
+        """Whether the rules that `seats` leave allow both moves beside all others, wherever those are on their way."""
         here = self._book(self.cluster.nodes, leg, made)
         if not here.allows(leg.mover, passing=True)[self._numbers[node.name]]:
             return False
@@ -122,13 +123,23 @@ class Ground:
 
     def _book(self, nodes: Sequence[NodeFacts], leg: Leg, made: Sequence[Stop]) -> Rulebook:
         """The rules with every other container at its goal and all stop-overs taken, beside who stays or leaves."""
-        book = Rulebook(nodes, nodes, self.policy)
+        book = Rulebook(nodes, nodes, self._placing)
         for other in self.legs:
             if other.mover.name != leg.mover.name:
                 book.place(other.mover, self._numbers[other.target])
         for stop in made:
             book.visit(stop.there.mover, self._numbers[stop.there.target])
         return book
+
+    @cached_property
+    def seats(self) -> Seats:
+        """The rules that are asked of one move after the other."""
+        return Seats(self.cluster.nodes, self.policy)
+
+    @cached_property
+    def _placing(self) -> PlanPolicy:
+        """The policy with the other rules."""
+        return replace(self.policy, rules=tuple(rule for rule in self.policy.rules if not is_seated(rule)))
 
     @cached_property
     def _nodes(self) -> dict[str, NodeFacts]:

@@ -103,7 +103,7 @@ def survival_notes(
     nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, str], empties: Collection[str]
 ) -> Iterator[str]:
     """Nodes whose loss is not survived, before the plan or after it, where that is no reason to refuse."""
-    for number, rule in enumerate(policy.rules, 1):
+    for number, rule in policy.numbered():
         if not isinstance(rule, SurviveLoss):
             continue
         before, after = homeless(state(nodes, {}, ()), rule), homeless(state(nodes, moved, empties), rule)

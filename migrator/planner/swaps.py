@@ -40,8 +40,8 @@ def unlike(spread: Spread, node: int) -> Ints:
     return partners
 
 
-def exchanges(spread: Spread, node: int, wanted: Wanted, least: float) -> Iterator[tuple[int, int]]:
-    """Pairs of a container on the node and one elsewhere that are worth at least so much, the best first."""
+def exchanges(spread: Spread, node: int, wanted: Wanted, least: float) -> Iterator[tuple[int, int, float]]:
+    """Pairs of a container on the node and one elsewhere that are worth at least so much, the best first, with that."""
     at, homes = wanted.at, wanted.homes
     mine = np.flatnonzero((at == node) & wanted.free)
     known = np.concatenate([homes[mine], at[homes == node], unlike(spread, node)])
@@ -55,4 +55,4 @@ def exchanges(spread: Spread, node: int, wanted: Wanted, least: float) -> Iterat
     gains = np.round(gains, 12)
     good = np.flatnonzero(gains >= least)
     for index in good[np.argsort(-gains[good], kind="stable")]:
-        yield int(first[index]), int(second[index])
+        yield int(first[index]), int(second[index]), float(gains[index])

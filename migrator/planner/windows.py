@@ -164,7 +164,10 @@ def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy, links: Iterab
     rates = policy.rates(mover.source.name, target.name)
     estimate = estimate_move(mover.container, mover.source.link, target.link, rates)
     needs_s = alone_s(estimate, mover.source, target, policy, links)
-    if opens_in_s(windows, datetime.fromisoformat(policy.start), needs_s) is not None:
+    start = datetime.fromisoformat(policy.start)
+    if opens_in_s(windows, start, needs_s) is not None:
         return ""
-    hours = " and ".join(f"{', '.join(window.open)} {window.zone}" for window in windows)
-    return f"rule window: its move takes about {format_seconds(needs_s)}, and {hours} is never open for so long"
+    shut = [window for window in windows if opens_in_s([window], start, needs_s) is None]
+    hours = " and ".join(f"{', '.join(window.open)} {window.zone}" for window in shut or windows)
+    is_open = f"{'is' if len(shut) == 1 else 'are'} never open{'' if shut else ' at one time'}"
+    return f"rule window: its move takes about {format_seconds(needs_s)}, and {hours} {is_open} for so long"

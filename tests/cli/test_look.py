@@ -73,6 +73,42 @@ def test_a_large_plan_folds_and_says_so(migrator, tmp_path):
     assert all(move.container in whole for move in made.moves)
 
 
+def test_an_intent_of_many_nodes_is_told_by_the_first_and_the_last_of_them(migrator, tmp_path):
+    names = [f"n{number:02}" for number in range(12)]
+    facts, plan, svg = (tmp_path / name for name in ("facts.json", "plan.json", "plan.svg"))
+    snapshot.save(cluster(*(node(name, ct(f"c{name}", 100 + i)) for i, name in enumerate(names)), node("z")), facts)
+    told = "drain n00 n01 n02 n03 n04 n05 ... n11 (12 in all)"
+    words = ("plan", "drain", *names, "--snapshot", facts)
+    assert told in migrator(*words)[1]
+    assert told in migrator(*words, "-o", plan)[1]
+    for more in (("check", plan), ("plan", "show", plan), ("explain", plan, "cn00")):
+        out = migrator(*more, "--snapshot", facts)[1]
+        assert told in out
+    assert migrator("plan", "show", plan, "--svg", svg, "--snapshot", facts)[0] == 0
+    assert told in svg.read_text()
+    assert f"return {told}" in migrator("plan", "return", plan, "--snapshot", facts)[1]
+    assert json.loads(plan.read_text())["intent"] == f"drain {' '.join(names)}"
+    assert told in migrator(*words, "--without", "z")[2]
+
+
+def test_who_starts_or_pauses_late_is_told_whose_turn_it_is_before(migrator, tmp_path):
+    facts, plan = tmp_path / "facts.json", tmp_path / "plan.json"
+    snapshot.save(cluster(node("n1", ct("a", 100), ct("b", 101), ct("c", 102)), node("n2")), facts)
+    told = {}
+    for parallel in (2, 3):
+        assert migrator("plan", "drain", "n1", "--snapshot", facts, "--parallel", parallel, "-o", plan)[0] == 0
+        for name in "abc":
+            told[parallel, name] = migrator("explain", plan, name, "--snapshot", facts)[1]
+    assert "late" not in told[2, "a"] + told[2, "b"] + told[3, "c"]
+    turn = "s late: n1 takes part in 2 moves at one time (--parallel), and its turn comes when a ends"
+    assert turn in told[2, "c"]
+    assert "turn to pause" not in told[2, "a"]
+    pause = "waits for its turn to pause: until then a is paused on the link up from n1"
+    assert pause in told[2, "b"]
+    late = json.loads(migrator("explain", plan, "b", "--snapshot", facts, "--json")[1])["late"]
+    assert late == [pause]
+
+
 def test_a_plan_of_other_facts_is_refused_and_a_container_that_stays_is_bad_input(migrator):
     three = ("--snapshot", str(PLANS / "three-nodes.snapshot.json"))
     assert migrator("plan", "show", PLAN, *three)[0] == 3

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.errors import FailedSafe, NeedsOperator, Refused
+from migrator.errors import FailedSafe, NeedsOperator, NotYet, Refused
 from migrator.executor.apply import leftovers, outcome, refuse_own_host
+from migrator.executor.outcome import Ends, Outcome, carried_out
 from migrator.executor.runner import RunResult
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
@@ -65,6 +66,25 @@ def test_failed_moves_name_the_ways_on_and_keep_the_worst_exit_code(failed, code
     assert "migrator resume r1" in told
     assert "migrator rollback r1" in told
     assert "n1 stays cordoned (migrator uncordon NODE ends that)" in told
+
+
+def test_a_move_whose_window_is_closed_has_not_failed_and_is_said_to_wait():
+    closed = NotYet(
+        "container b on n1 may be moved only within mon 22:00-23:00 UTC: that is in 5 s; then: migrator resume r1"
+    )
+    error = outcome("r1", plan(), RunResult(moved=["a"], failed={"b": closed}), {})
+    assert error is not None
+    assert (type(error), error.exit_code) == (NotYet, 3)
+    told = str(error)
+    assert f"nothing failed; 1 of 2 moves waits for its time: {closed}" in told
+    assert "did not end well" not in told
+    assert "do the rest then: migrator resume r1" in told
+    both = outcome("r1", plan(), RunResult(failed={"a": FailedSafe("broke"), "b": closed}), {})
+    assert "2 of 2 moves did not end well" in str(both)
+    assert carried_out(Ends(), failed=True, waiting=True) is Outcome.WAITING
+    assert (
+        carried_out(Ends(), failed=True, waiting=RunResult(failed={"a": Refused("no room")}).waiting) is Outcome.FAILED
+    )
 
 
 def test_what_waited_for_a_failed_move_is_told_too():

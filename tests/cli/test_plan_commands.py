@@ -162,6 +162,17 @@ def test_the_search_of_a_rebalance_ends_by_count_or_by_time(migrator, lopsided):
     assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
 
 
+def test_the_search_of_a_consolidation_ends_by_count_or_by_time(migrator, tmp_path):
+    fleet = [node(f"n{n}", ct(f"c{n}", 100 + n)) for n in range(4)]
+    snapshot.save(cluster(*fleet), tmp_path / "four.json")
+    words = ("plan", "consolidate", "--snapshot", tmp_path / "four.json", "--json")
+    whole, none = (json.loads(migrator(*words, *more)[1]) for more in ((), ("--iterations", 0)))
+    assert (len(whole["empties"]), none["empties"]) == (3, [])
+    hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
+    assert "stopped early; --iterations 0 repeats this exactly" in hasty["notes"]
+    assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
+
+
 @pytest.mark.parametrize("intent", ["rebalance", "consolidate", "move", "return"])
 def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
     code, out, _ = migrator("plan", intent, "--help")

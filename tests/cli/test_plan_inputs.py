@@ -164,7 +164,7 @@ def test_notes_are_said_on_stderr_too_where_the_plan_goes_into_a_file_and_many_o
     )
     assert (code, "note: " in said) == (0, False)
     assert err.splitlines() == [line for line in out.splitlines() if line.startswith("note: ")]
-    assert "note: 5 alike: p0-0, p0-1 of group anti-affinity=g0 are together on n1 already; p1-0" in err
+    assert "note: 5 alike: p0-0, p0-1 of group anti-affinity=g0 are together on n1 already and stay so; p1-0" in err
     assert "; and 2 more" in err
     assert "note: rule 2 (pin): no container is nobody" in err
     assert len(plan_file.load(tmp_path / "x.json").notes) >= 6

@@ -114,7 +114,7 @@ def test_a_node_that_is_refused_is_exit_3_and_the_other_groups_are_shown_and_wri
     document = json.loads(out)
     assert (code, document["exit_code"], len(document["groups"])) == (3, 3, 2)
     assert document["refused"] == [
-        {"node": "n3", "reasons": [{"node": "n3", "text": "no answer: no route"}], "refusals": []}
+        {"change": "", "node": "n3", "reasons": [{"node": "n3", "text": "no answer: no route"}], "refusals": []}
     ]
 
 

@@ -13,7 +13,7 @@ from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import SurviveLoss
 from migrator.model.what_if import after
-from migrator.planner.consolidate import consolidate
+from migrator.planner.consolidate import Until, consolidate
 from tests.properties.fleets import cluster, ct, larger_fleets, node, policies, small_fleets
 from tests.properties.oracle import can_be_down
 
@@ -92,3 +92,22 @@ def test_a_node_with_a_container_that_cannot_move_stays_and_is_named() -> None:
     assert isinstance(made, Plan)
     assert made.empties == ("n2",)
     assert "kept by a container that cannot leave: n1 (a)" in made.notes[1]
+
+
+@some
+@given(st.one_of(small_fleets, larger_fleets), policies, st.integers(0, 8))
+def test_a_search_that_is_ended_early_has_a_plan_that_holds_and_its_count_repeats_it(
+    facts: Cluster, policy: PlanPolicy, asked: int
+) -> None:
+    answers = iter([False] * asked)
+    made = consolidate(facts, "-", policy, Until(stop=lambda: next(answers, True)))
+    assert isinstance(made, Plan)
+    assert check(facts, made, policy) == ()
+    counts = [int(note.split()[3]) for note in made.notes if note.startswith("stopped early")]
+    event(f"stopped: {bool(counts)}, emptied: {len(made.empties)}")
+    for count in counts:
+        assert consolidate(facts, "-", policy, Until(count)) == made
+    whole = consolidate(facts, "-", policy)
+    assert isinstance(whole, Plan)
+    assert len(made.empties) <= len(whole.empties)
+    assert counts or made == whole

@@ -11,11 +11,12 @@ from migrator.checker.check import check
 from migrator.inventory import plan_file
 from migrator.model.facts import Cluster
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Affinity, Ban, Crowd, DomainsMin, Lonely, Spread, SurviveLoss
 from migrator.model.what_if import after
 from migrator.planner.balance import LEAST, Terms, price
 from migrator.planner.movers import free_movers, open_nodes
 from migrator.planner.rebalance import fleet_score, legs_of, rebalance
-from tests.properties.fleets import fleets, larger_fleets, policies
+from tests.properties.fleets import MIB, cluster, ct, fleets, larger_fleets, node, policies
 from tests.properties.oracle import carry_out, group, may_come
 
 some = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -54,6 +55,58 @@ def test_a_second_rebalance_right_after_the_first_proposes_nothing(cluster: Clus
     unfinished = any("no order" in note or "rebalance again" in note for note in plan.notes)
     event(f"unfinished: {unfinished}")
     assert unfinished or again.moves == ()
+
+
+@st.composite
+def labelled(draw: st.DrawFn) -> tuple[Cluster, PlanPolicy]:
+    """Small fleets with soft rules that no placement can hold, some of hard ones beside them."""
+    nodes = [
+        node(
+            f"n{i}",
+            *[
+                ct(
+                    f"c{i}-{k}",
+                    20 + 10 * i + k,
+                    {"app": draw(st.sampled_from(["web", "db", "x"]))},
+                    memory=draw(st.sampled_from([1, 2, 4])) * 256 * MIB,
+                    anon_bytes=draw(st.integers(1, 200)) * MIB,
+                )
+                for k in range(draw(st.integers(0, 5)))
+            ],
+            labels={"rack": f"r{i % 3}"},
+        )
+        for i in range(draw(st.integers(3, 6)))
+    ]
+    weight = draw(st.sampled_from([0.1, 0.3, 1.0, 3.0]))
+    spread = Spread("app", draw(st.sampled_from(["name", "rack"])), draw(st.integers(1, 2)), soft=True, weight=weight)
+    more = [
+        SurviveLoss(resources=("memory",)),
+        Crowd(5),
+        Affinity("app", "rack"),
+        Affinity("app", "rack", soft=True, weight=0.2),
+        Crowd(3, soft=True, weight=0.3),
+        Lonely("c0-0", soft=True, weight=0.4),
+        DomainsMin("app", "rack", 2, soft=True, weight=0.3),
+        Ban("app=db", ("n0",), soft=True, weight=0.5),
+        Spread("app", "rack", 3),
+        DomainsMin("app", "rack", 2),
+    ]
+    return cluster(*nodes), PlanPolicy(rules=(spread, *draw(st.lists(st.sampled_from(more), max_size=3, unique=True))))
+
+
+@some
+@given(labelled())
+def test_with_soft_rules_a_rebalance_comes_to_an_end_and_a_second_proposes_nothing(
+    drawn: tuple[Cluster, PlanPolicy],
+) -> None:
+    fleet, policy = drawn
+    plan = rebalance(fleet, "-", policy, TERMS)
+    assert not [note for note in plan.notes if note.startswith("stopped early")]
+    assert check(fleet, plan, policy) == ()
+    again = rebalance(after(fleet, plan), "-", policy, TERMS)
+    unfinished = any("no order" in note or "rebalance again" in note for note in plan.notes)
+    event(f"unfinished: {unfinished}, soft rules alone: {all(rule.soft for rule in policy.rules)}")
+    assert again.moves == () or (unfinished and not all(rule.soft for rule in policy.rules))
 
 
 @some

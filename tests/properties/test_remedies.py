@@ -15,9 +15,10 @@ from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Budget, SurviveLoss, Window
+from migrator.planner.changes import RULE, Change
 from migrator.planner.drain import drain, emptied, sorted_out
 from migrator.planner.ordering import Leg
-from migrator.planner.remedies import RULE, TRIES_MAX, Change, remedies
+from migrator.planner.remedies import TRIES_MAX, remedies
 from tests.properties.fleets import MIB, larger_fleets, policies, small_fleets
 from tests.properties.test_rules import ruled, rules, softened
 

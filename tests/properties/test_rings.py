@@ -15,7 +15,7 @@ from migrator.inventory import plan_file
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove, Refusal
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Ban, Crowd, Fence, Spread
+from migrator.model.rules import Ban, Crowd, Fence, Lonely, Rule, Spread
 from migrator.model.what_if import after
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.more_room import Ask, what_would_do
@@ -106,6 +106,71 @@ def test_nobody_is_put_aside_where_a_rule_a_group_or_its_machine_forbids_it() ->
     for closed in ({"cordon": "operator"}, {"error": "no answer"}, {"criu": "3.19"}):
         fleet = cluster(*nodes, node("free", memory=FULL, **closed))
         assert not isinstance(move(fleet, wishes, "-", POLICY, "move"), Plan)
+
+
+@pytest.mark.parametrize(
+    ("rule", "size"),
+    [
+        *(
+            (rule, size)
+            for rule in (Spread("app", "rack", 1), Spread("app", "name", 1), Crowd(1))
+            for size in (2, 3, 6)
+        ),
+        (Lonely("r-0"), 2),
+        (Crowd(1, ("r0", "r1")), 2),
+    ],
+)
+def test_a_ring_that_a_rule_makes_is_turned_over_a_third_node(rule: Rule, size: int) -> None:
+    nodes = [node(f"r{i}", ct(f"r-{i}", 100 + i, labels={"app": "web"}), labels={"rack": f"k{i}"}) for i in range(size)]
+    wishes = {f"r-{i}": f"r{(i + 1) % size}" for i in range(size)}
+    policy = replace(POLICY, rules=(rule,))
+    made = planned(cluster(*nodes, node("free", labels={"rack": "x"})), wishes, policy)
+    assert len(made.moves) == size + 1
+    refused = move(cluster(*nodes), wishes, "-", policy, "move")
+    assert isinstance(refused, Refusal)
+    assert {f"rule {rule.rule}: others have to leave first" in str(s.reasons[0]) for s in refused.containers} >= {True}
+
+
+def test_who_leaves_gives_up_its_seat_to_one_that_waits_for_it() -> None:
+    web = {"labels": {"app": "web"}}
+    fleet = cluster(
+        node("a1", ct("w1", 20, **web), labels={"rack": "A"}),
+        node("b1", ct("w2", 21, **web), labels={"rack": "B"}),
+        node("c1", labels={"rack": "C"}),
+    )
+    made = planned(fleet, {"w1": "b1", "w2": "c1"}, replace(POLICY, rules=(Spread("app", "rack", 1),)))
+    assert {m.container: m.waits_for for m in made.moves} == {"w1": ("w2",), "w2": ()}
+    free = planned(fleet, {"w1": "b1", "w2": "c1"}, replace(POLICY, rules=(Spread("app", "rack", 2),)))
+    assert [m.waits_for for m in free.moves] == [(), ()]
+
+
+@st.composite
+def ruled(draw: st.DrawFn) -> tuple[Cluster, Wishes, PlanPolicy]:
+    """A few nodes in three racks, any containers on them, any of them wished elsewhere."""
+    count, wishes = draw(st.integers(3, 5)), Wishes()
+    nodes = []
+    for i in range(count):
+        held = []
+        for k in range(draw(st.integers(0, 3))):
+            held.append(ct(f"c{i}-{k}", 20 + 10 * i + k, {"app": draw(st.sampled_from(["web", "db"]))}))
+            if draw(st.booleans()):
+                wishes[held[-1].name] = f"n{draw(st.integers(0, count - 1))}"
+        nodes.append(node(f"n{i}", *held, labels={"rack": f"r{i % 3}"}))
+    kinds = st.sampled_from(
+        [Spread("app", "rack", 1), Spread("app", "rack", 2), Crowd(2), Crowd(3), Lonely("c0-0"), Lonely("app=db")]
+    )
+    rules = draw(st.lists(kinds, min_size=1, max_size=2, unique=True))
+    return cluster(*nodes), wishes, replace(POLICY, rules=tuple(rules), moves_per_node_max=draw(st.integers(1, 3)))
+
+
+@some
+@given(ruled())
+def test_moves_by_name_hold_the_rules_at_every_moment(drawn: tuple[Cluster, Wishes, PlanPolicy]) -> None:
+    fleet, wishes, policy = drawn
+    made = move(fleet, wishes, "-", policy, "move")
+    event(f"{type(made).__name__}, waits: {isinstance(made, Plan) and any(m.waits_for for m in made.moves)}")
+    if isinstance(made, Plan):
+        assert check(fleet, made, policy) == ()
 
 
 def test_a_group_is_kept_apart_at_a_stop_over_too() -> None:

@@ -70,6 +70,29 @@ def test_a_window_opens_in_the_first_minute_that_is_in_it(text: str, zone: str, 
     assert wait_s == first * 60 or is_open(text, zone, moment + timedelta(seconds=wait_s - 1))
 
 
+@pytest.mark.parametrize("turn", [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)])
+@pytest.mark.parametrize(
+    "text", ["02:10-02:20", "01:30-02:30", "02:30-03:30", "02:00-03:00", "03:00-02:00", "01:00-02:00"]
+)
+def test_where_the_clocks_change_a_window_is_open_when_the_clock_of_its_zone_shows_its_hours(turn: datetime, text: str):
+    """In spring 02:10 does not come, in autumn it comes twice."""
+    window = Window("a", (text,), "Europe/Berlin")
+    for minutes in range(-180, 180, 10):
+        moment = turn + timedelta(minutes=minutes)
+        wait_s = opens_in_s([window], moment, 60.0)
+        first = next(m for m in range(9 * 1440) if is_open(text, "Europe/Berlin", moment + timedelta(minutes=m)))
+        assert wait_s == first * 60
+
+
+def test_a_plan_that_starts_in_the_night_without_the_hour_of_its_window_waits_for_the_next_one():
+    policy = PlanPolicy(rules=(Window("a", ("02:10-02:20",), "Europe/Berlin"),), start="2026-03-28T23:00:00+00:00")
+    fleet = cluster(node("n0", ct("a", 20)), node("n1"))
+    made = drain(fleet, ["n0"], "-", policy)
+    assert isinstance(made, Plan)
+    assert check(fleet, made, policy) == ()
+    assert made.move("a").start_s == 25 * 3600 + 600  # 02:10 of the day after, which is 00:10 UTC
+
+
 @st.composite
 def timed(draw: st.DrawFn) -> tuple[Cluster, PlanPolicy]:
     held = [
@@ -138,7 +161,7 @@ def test_a_window_that_is_too_short_is_told_with_how_long_the_move_takes():
         assert isinstance(made, Refusal)
         said = made.containers[0].reasons[0].text
         assert said.startswith("rule window: its move takes about ")
-        assert said.endswith("sun 03:00-03:01 UTC and mon 00:00-24:00 UTC is never open for so long")
+        assert said.endswith("sun 03:00-03:01 UTC and mon 00:00-24:00 UTC are never open at one time for so long")
     assert rebalance(fleet, "-", short, Terms(20, 0.0)).moves == ()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from migrator.errors import Refused
+from migrator.errors import NotYet
 from migrator.executor.moves import refuse_closed
 from migrator.executor.runner import Runner, RunResult
 from migrator.executor.turns import Turns
@@ -48,7 +48,8 @@ async def test_a_move_whose_window_would_close_before_the_end_of_its_pause_is_ta
         scene = Scene(tmp_path / str(number))
         result = await run_at(CLOSES - timedelta(seconds=left_s), scene)
         error = result.failed["web"]
-        assert isinstance(error, Refused)
+        assert isinstance(error, NotYet)
+        assert result.waiting
         assert result.exit_code == 3
         said = "container web on n1 may be moved only within mon 22:00-22:02 UTC: that is in "
         assert str(error).startswith(said)

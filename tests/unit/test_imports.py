@@ -92,7 +92,7 @@ def test_a_plan_of_a_ganeti_file_keeps_its_exclusion_tags_apart():
     ("old", "new", "said"),
     [
         ("n2|8192", "n2|many", "f:4: 'many' is no number"),
-        ("n2|8192", "n1|8192", "two nodes have one name"),
+        ("n2|8192", "n1|8192", "f:4: there are two nodes 'n1'"),
         ("|Y|n1||plain", "|Y|n9||plain", "no node 'n9' is there, and web-example is on it"),
         ("db2|", "db|", "there are two instances 'db'"),
         ("|plain|svc:0|1", "", "f:7: 8 fields, 10 are wanted"),
@@ -179,6 +179,8 @@ def test_a_proxmox_node_that_is_not_online_is_left_out_and_says_why():
         (7, "not a list of cluster resources"),
         ([{"type": "lxc", "node": "pve1"}], "item 1: vmid: is missing"),
         ([{"type": "node", "node": "pve1", "maxmem": -1}], "item 1: maxmem"),
+        ([{"type": "node", "node": "pve1", "maxcpu": "x"}], "item 1: maxcpu: is to be a number, not 'x'"),
+        ([{"type": "node", "node": "pve1"}] * 2, "item 2: there are two nodes 'pve1'"),
         ([*PROXMOX, {"type": "lxc", "vmid": 7, "node": "pve9"}], "no node 'pve9' is there, and lxc-7 is on it"),
     ],
 )

@@ -121,7 +121,9 @@ def test_containers_of_a_group_go_to_different_nodes():
     web = {"anti-affinity": "web"}
     plan = planned(node("n1", ct("web1", labels=web), ct("web2", labels=web)), node("n2"), node("n3"))
     assert plan.move("web1").target != plan.move("web2").target
-    assert plan.notes == ("web1, web2 of group anti-affinity=web are together on n1 already",)
+    assert plan.notes == (
+        "web1, web2 of group anti-affinity=web are together on n1 already and are parted by this plan",
+    )
 
 
 def test_a_group_member_on_the_only_node_is_named():

@@ -125,7 +125,7 @@ def test_rules_bind_a_rebalance_too():
     plan = planned(node("n1", *grouped), node("n2"))
     assert len(plan.moves) == 1
     assert plan.moves[0].reason.startswith("no longer beside another of group anti-affinity=web; n1 ")
-    assert "w0, w1, w2 of group anti-affinity=web are together on n1 already" in plan.notes
+    assert "w0, w1, w2 of group anti-affinity=web are together on n1 already and stay so" in plan.notes
     slow = Link(up_bytes_per_s=1_000_000)
     assert planned(node("n1", *[ct(f"c{n}", 100 + n) for n in range(6)], link=slow), node("n2")).moves == ()
 

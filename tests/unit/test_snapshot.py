@@ -81,7 +81,10 @@ def test_an_older_file_without_facts_that_are_told_by_now_is_whole(tmp_path: Pat
         (put("nodes", 0, "containers", 0, "anon_bytes", -1), "nodes.0.containers.0.anon_bytes: is to be from 0"),
         (put("nodes", 0, "containers", 0, "reserved", "disk_bytes", -1), "nodes.0.containers.0.reserved.disk_bytes: "),
         (put("nodes", 0, "containers", 0, "name", "a b"), "nodes.0.containers.0.name: 'a b' cannot be"),
-        (put("nodes", 0, "containers", 0, "descriptor", "id_index", 0), "containers.0.descriptor.id_index: is not"),
+        (
+            put("nodes", 0, "containers", 0, "descriptor", "id_index", 0),
+            "containers.0.descriptor.id_index: is to be from 16 to 64999, not",
+        ),
         (put("nodes", 1, "name", "n1"), "nodes: 'n1' is the name of 2 nodes"),
         (put("nodes", 1, "name", "n\x1b[2J"), "nodes.1.name: 'n\\x1b[2J' cannot be the name of a node"),
         (put("nodes", []), "nodes: there is none"),
