@@ -205,17 +205,16 @@ class Breaker:
         return self._restore_at_work()
 
     def _dump_at_work(self) -> bool:
-        """Early: CRIU has begun. During: it has seized the processes. Late: it has written what it read of them."""
+        """Early: CRIU has begun. During: it has seized the processes. Late: it has written its images, serves pages."""
         if self.cell.moment is Moment.EARLY:
             return self._logs(self.source, "dump.log")
         if self.cell.moment is Moment.DURING:
             return any(_status(pid, "TracerPid") != "0" for pid in self._container_pids(self.source))
-        pages = self._move(self.source) / "images/pages-1.img"
-        return pages.exists() and pages.stat().st_blocks >= MEMORY_MIB << 11
+        return (self._move(self.source) / "images/inventory.img").exists()  # the last that it writes
 
     def _restore_at_work(self) -> bool:
-        """Early: CRIU has begun. During: the container's processes come. Late: they have their memory."""
-        if not self._logs(self.target, "restore.log"):
+        """Early: CRIU has its images. During: the container's processes come. Late: they have their memory."""
+        if not (self._move(self.target) / "came").exists() or not self._logs(self.target, "restore.log"):
             return False
         pids = self._container_pids(self.target)
         if self.cell.moment is Moment.EARLY:

@@ -87,6 +87,8 @@ class Cell:
             return f"{State.COMMITTED}:end"  # there its copy is killed
         if self.state is State.PLANNED:
             return f"{State.LEASED}:begin"
+        if self.waits_for_act and self.state in (State.DUMPED, State.RESTORED):
+            return f"{State.FENCED}:begin"  # the fence sets both going
         return f"{self.state}:{'end' if self.moment is Moment.END else 'begin'}"
 
     @property
