@@ -41,7 +41,7 @@ _LEFT_OUT = re.compile(
 _STAY = ("/run/migrator/keepers", "/run/migrator/keepers/.turn")  # from the first keeper of a boot to its end
 _WATCHED_PID = re.compile(r"--pid=\d+")  # a keeper waits for the first process of its container, whichever it is
 _RECORD_KEYS_LEFT_OUT = ("token", "generation", "boot", "creator")
-ANNOUNCING = "arping"  # it ends by itself, two seconds after a release
+ANNOUNCING = "/speak"  # it ends by itself, two seconds after a release
 _PLACES = ("/run", "/tmp", "/dev/shm", "/var/lib/migrator", "/root", "/etc", "/var/tmp")
 
 
@@ -82,7 +82,7 @@ def _processes(group: Path) -> Iterator[str]:
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
-        inside = where.startswith("/tree/ct/") and not command.startswith(ANNOUNCING)
+        inside = where.startswith("/tree/ct/") and ANNOUNCING not in command
         first = "container's" if inside else _WATCHED_PID.sub("--pid=-", command.split("\n")[0][:120])
         yield f"process in {where}: {first}"
 

@@ -169,18 +169,10 @@ start_container() { # CT
 }
 
 # Tells the network where the container's addresses are: switches may have them at a node that spoke for them last. One
-# packet may be lost, so it is said for two seconds, ever more seldom. In parentheses: a function called with
-# redirections keeps copies of what they close, the node's lock among them.
+# packet may be lost, so it is said for two seconds, ever more seldom. A program of its own: seen from outside it is not the
+# verb that began it, and it keeps nothing of that open, the node's lock among it.
 announce() { # CT   (its network is in n_*)
-    (speak_on "$(init_pid "$1")") < /dev/null > /dev/null 2>&1 3>&- 4>&- 7>&- 8>&- 9>&- &
-}
-
-# Between two times nothing holds the container's network: it goes with the container.
-speak_on() { # PID
-    for pause in 0 0.1 0.3 0.6 1; do
-        sleep "$pause"
-        in_network "$1" sh "$KIT/speak" "$n_mac" || break
-    done
+    sh "$KIT/speak-on" "$(init_pid "$1")" "$n_mac" < /dev/null > /dev/null 2>&1 3>&- 4>&- 7>&- 8>&- 9>&- &
 }
 
 # The cable goes with the container's network, but only when the kernel comes to it, or somebody in it has ended.

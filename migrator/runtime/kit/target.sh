@@ -340,6 +340,11 @@ verb_arp_owner() { # BRIDGE ADDRESS
 
 # By the kernel's own neighbour solicitation, whatever routes there are; what it has learnt before is not asked for.
 neighbour_owner() { # BRIDGE ADDRESS
+    tries=30 # a bridge that has just come up asks for a second or two whether its own address is free
+    while [ -n "$(ip -6 -o address show dev "$1" scope link tentative 2> /dev/null)" ] && [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        sleep 0.1
+    done
     if [ -z "$(ip -6 -o address show dev "$1" scope link -tentative 2> /dev/null)" ]; then
         echo "blind IPv6 is off on bridge $1"
         return 0
