@@ -162,7 +162,7 @@ class Rollback:
 
 
 ROLLBACK_EXIT_CODE = 4
-STATES_EXPECTED = ("synced", "aborted", "rolled-back")
+STATES_EXPECTED = ("fenced", "aborted", "rolled-back")
 
 
 def rollback_reasons(seen: Rollback) -> list[str]:

@@ -288,7 +288,7 @@ def test_the_table_joins_the_journal_with_the_clients() -> None:
 
 
 def rolled_back(**changed: Any) -> Rollback:
-    ends = [{"state": state, "phase": "end"} for state in ("synced", "aborted", "rolled-back")]
+    ends = [{"state": state, "phase": "end"} for state in ("fenced", "aborted", "rolled-back")]
     as_it_should_be: dict[str, Any] = {
         "container": "a",
         "exit_code": 4,
