@@ -43,7 +43,8 @@ class Server(socketserver.ThreadingTCPServer):
 Server(("", 7000), Handler).serve_forever()
 """
 
-# On a node: waits until the program stands in the middle of a move, and kills it.
+# On a node: waits until the program stands in the middle of a move, and kills it. Whatever a restore goes on with then,
+# on pages that read as zeros, must never be taken for a copy.
 KILL = """
 tries=0
 until [ -e "$1" ] && pid=$(pgrep -f "$2" | tail -n 1) && [ -n "$pid" ]; do
@@ -52,6 +53,12 @@ until [ -e "$1" ] && pid=$(pgrep -f "$2" | tail -n 1) && [ -n "$pid" ]; do
     sleep 0.005
 done
 kill -9 "$pid"
+tries=0
+while [ "$tries" -lt 150 ]; do
+    tries=$((tries + 1))
+    [ ! -e "${1%/*}/held" ] || exit 3
+    sleep 0.01
+done
 """
 
 
