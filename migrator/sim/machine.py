@@ -92,6 +92,19 @@ class MoveDir:
     ended: bool = False
     go: asyncio.Future[str] | None = None
     woke: asyncio.Event = field(default_factory=asyncio.Event)
+    follows: bool = False  # post-copy: its pages come after the release
+    finished: asyncio.Event = field(default_factory=asyncio.Event)  # CRIU has let go, and pages may come unasked
+    dumped: asyncio.Event = field(default_factory=asyncio.Event)  # images are on their way; pages follow
+
+    @property
+    def unfilled(self) -> bool:
+        """Whether memory that follows has not all come, or gone."""
+        return self.follows and not (self.filled.is_set() and self.images is not None and self.images.pages)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it cannot come any more."""
+        return self.unfilled and self.filled.is_set()
 
 
 @dataclass(slots=True)
@@ -364,7 +377,15 @@ class Machine:
         """Whole, not only there."""
         copy = self.copy(ct)
         return copy is not None and any(
-            move.held == copy.processes and not move.ended for key, move in self.up.moves.items() if key[0] == ct
+            move.held == copy.processes and not move.ended and not move.lost
+            for key, move in self.up.moves.items()
+            if key[0] == ct
+        )
+
+    def memory_follows(self, ct: str) -> bool:
+        """Whether pages are still to come here, or to go from here: then a lease leaves them their way."""
+        return self.record(ct).state in ("sealed", "held", "released") and any(
+            move.unfilled for key, move in self.up.moves.items() if key[0] == ct
         )
 
     def remove_tree(self, ct: str) -> None:
