@@ -88,7 +88,7 @@ async def examine(
         policy=policy,
         leg=planned.leg,
         holder=fleet.holder,
-        rates=under.rates(planned.source, planned.target),
+        rates=under.rates_between(source, target),
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )

@@ -22,11 +22,10 @@ from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Targets, row
 from migrator.planner.assemble import fleet_notes
-from migrator.planner.drain import emptied, sorted_out
+from migrator.planner.drain import emptied, legs_to, sorted_out
 from migrator.planner.movers import open_nodes
-from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
-from migrator.planner.room import Load, image_bytes, stay_of
+from migrator.planner.room import Load, stay_of
 from migrator.planner.survival import Watch
 
 REPAIRS_MAX = 4
@@ -81,7 +80,8 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
         kept = [f"{node} ({name})" for node, name in sorted(fleet.bound.items())]
         ask = f"migrator plan drain {min(fleet.bound)}"
         notes.append(f"kept by a container that cannot leave: {_some(kept)}; for the reasons: {ask}")
-    legs = [Leg(mover, target) for target, there in packed.comers.items() for mover in there.values()]
+    moved = ((mover, target) for target, there in packed.comers.items() for mover in there.values())
+    legs = legs_to(cluster, moved, policy)
     return emptied(
         cluster,
         tuple(sorted(packed.names)),
@@ -251,7 +251,7 @@ class _Fleet:
             index = int(fitting[at])
             if had is not None and mover.source.name != after.nodes[had].name:
                 after.move(mover, had, index)
-                after.image[index] = max(after.image[index], image_bytes(mover.container))
+                after.expect(mover, index)
             else:
                 after.place(mover, index, 0.0)
             packed.comers.setdefault(after.nodes[index].name, {})[mover.name] = mover

@@ -19,7 +19,7 @@ from migrator.model.facts import NodeFacts, SharedLink
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.ordering import Leg, sequence, waits
-from migrator.planner.room import Load, image_bytes
+from migrator.planner.room import Load
 from migrator.planner.schedule import Edge, timeline
 
 TRIES_MIN, MOVES_PER_TRY = 16, 4
@@ -58,10 +58,12 @@ class Track:
 
     def _move(self, leg: Leg, waits_for: tuple[str, ...]) -> PlannedMove:
         container = leg.mover.container
-        rates = self.policy.rates(leg.source, leg.target)
+        rates = self.policy.rates(leg.source, leg.target, leg.way)
         estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link, rates)
         demand, number = container.reserved, leg.number
-        return PlannedMove(leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number)
+        return PlannedMove(
+            leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number, memory_way=leg.way
+        )
 
 
 def order_of(legs: Iterable[Leg], track: Track) -> tuple[Order, Order]:
@@ -135,7 +137,7 @@ def _by_source(order: Order) -> dict[str, Order]:
 
 
 def _size(leg: Leg) -> int:
-    return image_bytes(leg.mover.container)
+    return leg.mover.container.anon_bytes
 
 
 def _sizes(order: Sequence[Leg]) -> tuple[int, ...]:

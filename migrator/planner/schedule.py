@@ -169,7 +169,7 @@ def timeline(
                 busy[move.source] += 1
                 busy[move.target] += 1
                 waiting.remove(number)
-                phases = _phases(move, policy.rates(move.source, move.target))
+                phases = _phases(move, policy.rates(move.source, move.target, move.memory_way))
                 play.go_on(_Flow(number, move, ways[move.source, move.target], phases))
                 starts[move.name] = play.now_s
         flow = play.next()
@@ -206,11 +206,12 @@ def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
 
 def _phases(move: PlannedMove, rates: Rates) -> list[Phase]:
     memory = move.estimate.memory_bytes
+    written_s, read_s = rates.images_s(memory)
     return [
         (rates.setup_s, 0, 0),
         (0, move.estimate.files_bytes, rates.files_bytes_per_s),
         _PAUSE,
-        (rates.pause_s + memory / rates.dump_bytes_per_s, 0, 0),
+        (rates.pause_s + written_s, 0, 0),
         (0, memory, rates.send_bytes_per_s),
-        (memory / rates.restore_bytes_per_s, 0, 0),
+        (read_s, 0, 0),
     ]

@@ -59,7 +59,7 @@ class Move:
     thawed: bool = False
     paused_ms: int | None = None
     leg: int = 1
-    rates: Rates = DEFAULT_RATES
+    rates: Rates = DEFAULT_RATES["stream"]
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None
