@@ -39,7 +39,7 @@ class Rates:
 
 
 DEFAULT_RATES: Mapping[Way, Rates] = {
-    "stream": Rates("stream", 0.4, 1.5, 600_000_000, 150_000_000),
+    "stream": Rates("stream", 0.5, 1.5, 900_000_000, 150_000_000),
     "images": Rates("images", 0.45, 1.5, 500_000_000, 150_000_000, 1_200_000_000, 1_200_000_000),
 }
 SEND_BYTES_PER_S = max(rates.send_bytes_per_s for rates in DEFAULT_RATES.values())
