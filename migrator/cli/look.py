@@ -257,7 +257,7 @@ def _elsewhere(others: Sequence[Alternative], rules: dict[str, str]) -> list[str
 
 def _rested(plan: Plan, leg: PlannedMove) -> str:
     """What the estimate of a move rests on, in words."""
-    from migrator.model.memory_way import WAYS
+    from migrator.model.memory_way import WAYS, WERE
     from migrator.model.units import format_bytes, format_seconds
 
     rates = plan.policy.rates(leg.source, leg.target, leg.memory_way)
@@ -272,7 +272,7 @@ def _rested(plan: Plan, leg: PlannedMove) -> str:
     }
     told = ", ".join(f"{step} {format_bytes(rate)}/s" for step, rate in steps.items() if rate)
     fixed = f"{format_seconds(rates.pause_s)} of the pause and {format_seconds(rates.setup_s)} around it"
-    seen = f"{rates.runs} migration{'s' * (rates.runs != 1)} {pair} whose memory {way.replace('is', 'was')}"
+    seen = f"{rates.runs} migration{'s' * (rates.runs != 1)} {pair} whose memory {WERE[leg.memory_way]}"
     return f"by {seen}: {told}; beside that {fixed}"
 
 

@@ -24,7 +24,8 @@ from migrator.protocol.states import FORWARD, State
 
 LATEST = 20  # migrations of a pair that count
 LARGE_BYTES = 64 << 20
-OVERHEAD_S = {"dump": 0.1, "send": 0.1, "restore": 0.2, "files": 0.4}  # of small containers between two lab nodes
+# Of small containers between two lab nodes.
+OVERHEAD_S = {"dump": 0.1, "send": 0.1, "restore": 0.2, "files": 0.4, "stream": 0.15}
 PAUSE_S_MIN, SETUP_S_MIN = 0.05, 0.1
 
 History = tuple[Migration, Sequence[Event]]
@@ -97,9 +98,10 @@ def rates_of(samples: Sequence[Sample]) -> Rates:
     """The rates that these migrations of one pair show, at least one, all of one way."""
     usual = DEFAULT_RATES[samples[0].way]
     memory, files = [s.memory_bytes for s in samples], [s.files_bytes for s in samples]
+    sending = "stream" if usual.way == "stream" else "send"
     rates = replace(
         usual,
-        send_bytes_per_s=_rate("send", memory, [s.send_s for s in samples]) or usual.send_bytes_per_s,
+        send_bytes_per_s=_rate(sending, memory, [s.send_s for s in samples]) or usual.send_bytes_per_s,
         files_bytes_per_s=_rate("files", files, [s.files_s for s in samples]) or usual.files_bytes_per_s,
         runs=len(samples),
     )

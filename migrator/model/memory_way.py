@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CAN = "yes"  # what a node answers that can
 WAYS: Mapping[str, str] = {"stream": "is streamed", "images": "goes by images"}  # in words
+WERE: Mapping[str, str] = {"stream": "was streamed", "images": "went by images"}
 
 
 @dataclass(frozen=True, slots=True)
