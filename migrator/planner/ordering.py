@@ -67,6 +67,10 @@ class Leg:
         return transit_in(container, self.way) if node == self.target else transit_out(container, self.way)
 
 
+_ENOUGH = Resources(2**62, 2**62, 2**62)
+_ANYTHING = Load(_ENOUGH, _ENOUGH)  # room for whatever comes
+
+
 def apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
     """What a container must not share with another on a node."""
     return frozenset({*groups_of(mover.descriptor, policy), mover.descriptor.id_index})
@@ -114,6 +118,15 @@ def sequence(
             break
         left = waiting
     return tuple(order), tuple(left)
+
+
+def stranded(movers: Iterable[Mover], way: Way, room: Load) -> list[str]:
+    """Of all that leaves one node those that it has no room to send, even when all others that can have left.
+
+    `way` is how their memory goes, `room` what the node has before anything moves.
+    """
+    legs = [Leg(mover, "", way) for mover in movers]
+    return [leg.name for leg in sequence(legs, {"": _ANYTHING, **{leg.source: room for leg in legs}})[1]]
 
 
 def waits(

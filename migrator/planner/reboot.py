@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from migrator.model.facts import Cluster, Resources
+from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
@@ -24,19 +24,17 @@ from migrator.model.rules import SurviveLoss, Window
 from migrator.planner.arrays import MEMORY_COLUMNS, Targets, row
 from migrator.planner.construct import construct_on
 from migrator.planner.drain import drain, sorted_out
-from migrator.planner.ordering import Leg, sequence
+from migrator.planner.ordering import stranded
 from migrator.planner.placement import Mover
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
 from migrator.planner.remedies import helped
-from migrator.planner.room import Load, room_of, stay_of
+from migrator.planner.room import room_of, stay_of
 
 STUCK_MAX = 8  # a try that leaves more without a place is no group
 CLOSELY_PAIRS_MAX = 400  # containers times nodes, up to which every arrangement is asked for
 PLACED_MAX = 60_000  # containers placed in all tries, above which nothing but a first answer is looked for
 MISSES_MAX = 24  # nodes that did not fit, after which a group is offered no more
 EXPLAINED_MAX = 3  # refused nodes that are told every reason
-_ENOUGH = Resources(2**62, 2**62, 2**62)
-_ANYTHING = Load(_ENOUGH, _ENOUGH)  # room for whatever comes
 
 Names = tuple[str, ...]
 
@@ -243,8 +241,7 @@ class _Fleet:
         movers = self.movers[name]
         ways = {self.policy.way(mover.source, node) for mover in movers[:1] for node in self.targets.nodes}
         way = wanted if wanted in ways or not ways else next(iter(ways))
-        legs = (Leg(mover, "", way) for mover in movers)
-        return [leg.name for leg in sequence(legs, {name: self.rooms[name], "": _ANYTHING})[1]]
+        return stranded(movers, way, self.rooms[name])
 
 
 def _refused(fleet: _Fleet) -> Iterator[RefusedNode]:
