@@ -209,3 +209,21 @@ def test_a_pause_that_is_predicted_too_long_by_what_was_learnt_is_planned_elsewh
     there = replace(made, moves=tuple(replace(move, target="n2") for move in made.moves))
     found = check(fleet, there, PlanPolicy(learnt=crawling))
     assert Code.PAUSE_TOO_LONG in {finding.code for finding in found}
+
+
+def test_a_plan_from_before_memory_was_streamed_is_of_images():
+    made = drain(cluster(node("n1", ct("a")), node("n2")), ["n1"], "sha256:facts", PlanPolicy())
+    assert isinstance(made, Plan)
+    document = json.loads(plan_file.dump(made))
+    assert document["moves"][0].pop("memory_way") == document["policy"].pop("memory_way") == "stream"
+    rates = {"pause_s": 0.4, "setup_s": 1.0, "runs": 3, "files_bytes_per_s": 1, "send_bytes_per_s": 7}
+    document["policy"]["learnt"] = {"n1": {"n2": rates | {"dump_bytes_per_s": 8, "restore_bytes_per_s": 9}}}
+    document["integrity"] = plan_file.integrity(document)
+    old = plan_file.parse(json.dumps(document), "x.json")
+    assert (old.moves[0].memory_way, old.policy.memory_way, old.policy.learnt["n1"]["n2"].way) == ("images",) * 3
+    assert old.policy.rates("n1", "n2", "stream") == DEFAULT_RATES["stream"]
+
+
+def test_a_way_of_memory_that_there_is_not_is_refused():
+    text = plan_file.dump(plan()).replace('"memory_way": "stream"', '"memory_way": "pigeon"', 1)
+    assert "memory_way: " in refusal_of(text)
