@@ -311,3 +311,26 @@ def test_what_the_records_of_others_hold_is_not_free():
 def test_the_demand_and_generation_of_each_container_are_in_its_move():
     move = planned(node("n1", ct("a", generation=7)), node("n2")).move("a")
     assert (move.generation, move.demand, move.source) == (7, Resources(100, 256 * MIB, GIB), "n1")
+
+
+def test_of_streamed_memory_the_target_needs_room_for_what_may_come_early_and_of_images_for_all():
+    large = ct("a", memory=GIB, anon_bytes=1000 * MIB)
+    for facts, beside in (({}, 256 * MIB), (BY_IMAGES, 1000 * MIB)):
+        exactly = GIB + beside + 64 * MIB
+        source = node("n1", large, memory=16 * GIB, **facts)
+        assert planned(source, node("n2", memory=exactly, memory_available_bytes=9 * GIB)).moves
+        refusal = refused(source, node("n2", memory=exactly - MIB, memory_available_bytes=9 * GIB))
+        assert why(refusal, "a") == ["n2: memory 1.0 MiB short"]
+
+
+def test_streamed_moves_that_come_together_wait_where_what_comes_early_has_no_room_twice():
+    room = 2 * 256 * MIB + 2 * (100 + 64) * MIB
+    for short, waits in ((0, [(), ()]), (MIB, [(), ("a",)])):
+        plan = planned(node("n1", ct("a"), ct("b")), node("n2", memory=room - short))
+        assert [m.waits_for for m in plan.moves] == waits
+
+
+def test_streamed_moves_that_leave_together_take_their_small_images_of_the_source_alone():
+    for free, waits in ((128 * MIB, [(), ()]), (127 * MIB, [(), ("a",)])):
+        plan = planned(node("n1", ct("a"), ct("b"), memory_available_bytes=free), node("n2"), node("n3"))
+        assert [m.waits_for for m in plan.moves] == waits
