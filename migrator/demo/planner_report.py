@@ -37,7 +37,7 @@ class Case:
 FLEETS = ((100, 1_000, 5, 1.0, 150), (1_000, 10_000, 50, 3.0, 250), (5_000, 50_000, 250, 15.0, 800))
 CASES = (
     *(Case(n, c, e, "10Gbit", 4, cpu_s, mb, with_peer=True) for n, c, e, cpu_s, mb in FLEETS),
-    *(Case(n, c, e, "10Gbit", parallel) for n, c, e, *_ in FLEETS[1:] for parallel in (2, 3, 8)),
+    *(Case(n, c, e, "10Gbit", parallel) for n, c, e, *_ in FLEETS[1:] for parallel in (2, 8)),
     *(Case(n, c, e, "1Gbit", parallel) for n, c, e, *_ in FLEETS[:2] for parallel in (2, 3, 4)),
 )
 
@@ -258,7 +258,8 @@ same. hbal is run beside it where Debian's package ganeti-htools is installed an
 waits; it is the nearest that there is. All of one table is from one run.
 
 The figures are of whole processes: `migrator plan drain --cordoned --snapshot FILE -o PLAN --max-blackout 86400`,
-from the start of Python to the written plan; CPU is user and system time, memory the peak of resident memory.
+from the start of Python to the written plan; CPU is user and system time, memory the peak of resident memory. Of
+three runs the one with the least CPU is shown: whatever else a machine does only adds to it.
 `migrator check` holds every plan. An imported fleet does not tell whether its nodes can stream memory, and is planned
 as if they could (`memory_way`).
 
