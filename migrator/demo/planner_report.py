@@ -278,8 +278,9 @@ short as it can be.
 
 What is between the two bounds is the rule and the machinery, and not the order:
 
-- {_stream()} So at 10 Gb/s, which is 1,250 MB/s, one pause at a time uses {_used()} of the link, and pauses that may
-  overlap fill it from two streams on. At 1 Gb/s one stream fills it.
+- {_stream()}
+  So at 10 Gb/s, which is 1,250 MB/s, one pause at a time uses {_used()} of the link, and pauses that may overlap fill
+  it from two streams on. At 1 Gb/s one stream fills it.
 - Each pause has {_constant()} in which its pages do not flow (freeze, dump without pages, the last pass over the
   files, verify, seal, release), and nobody else's pages flow then either if pauses come in turn. With the sixteen
   containers of a busy node that is eight seconds: at 1 Gb/s below half a percent, at 10 Gb/s four percent, even of
