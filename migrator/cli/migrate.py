@@ -54,7 +54,7 @@ def migrate(
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
-            learnt = learnt_for(ctx, cluster.name)
+            learnt = learnt_for(ctx, cluster, PlanPolicy())
             plan = plan_single(fleet, cluster, container, target, PlanPolicy(learnt=learnt))
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

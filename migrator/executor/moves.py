@@ -95,7 +95,7 @@ async def examine(
         mode=choice.mode,
         mode_why=choice.why,
         holder=fleet.holder,
-        rates=under.rates(planned.source, planned.target),
+        rates=under.rates_between(source, target),
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )

@@ -62,7 +62,7 @@ class Move:
     leg: int = 1
     mode: Mode = Mode.STOP_AND_COPY
     mode_why: str = ""
-    rates: Rates = DEFAULT_RATES
+    rates: Rates = DEFAULT_RATES["stream"]
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None
