@@ -6,7 +6,8 @@ import asyncio
 
 from migrator.sim.channel import carry, channel, usable
 from migrator.sim.gate import open_gate
-from migrator.sim.machine import Exit, Images, Link, Machine, MoveDir, Record, refuse
+from migrator.sim.machine import Exit, Link, Machine, Record, refuse
+from migrator.sim.move_dir import Images, MoveDir
 from migrator.sim.restart import keeper_end
 from migrator.sim.verbs_lease import clean_move, close_links
 from migrator.sim.world import Copy

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 
 from migrator.sim.gate import gate_error, open_gate
-from migrator.sim.machine import Exit, Machine, MoveDir, Tree, refuse
+from migrator.sim.machine import Exit, Machine, Tree, refuse
+from migrator.sim.move_dir import MoveDir
 from migrator.sim.restart import disarm, keeper_end
 from migrator.sim.verbs_lease import clean_move
 from migrator.sim.verbs_source import census, make_move
