@@ -35,9 +35,9 @@ lint:
 	@.venv/bin/mypy
 	@MYPYPATH=migrator/runtime/kit .venv/bin/mypy --explicit-package-bases migrator/runtime/kit/*.py
 
-# make bench-blackout   the pause of a migration beside bare runc's own freeze, dump and restore
+# make bench-blackout   the pause of each mode beside bare runc's own freeze, dump and restore; FULL=1 for more sizes
 bench-blackout: setup
-	@$(PYTHON) -m migrator.demo.bench
+	@$(PYTHON) -m migrator.demo.bench $(if $(FULL),--rounds 5 --mib 16 64 256 1024)
 
 # make bench-planner   what plans for fleets cost, with hbal beside it; DATA=FOLDER for where the given fleets are
 DATA ?= ../shared/bench
