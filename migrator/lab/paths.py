@@ -40,6 +40,11 @@ class NodePaths:
         return self.dir / "boot_id"
 
     @property
+    def vm_files(self) -> Path:
+        """A virtual machine's second disk: a tar of what only this node has."""
+        return self.dir / "files.tar"
+
+    @property
     def log(self) -> Path:
         return self.dir / "console.log"
 
