@@ -24,7 +24,7 @@ SSH_TIMEOUT_S = 30
 MEMORY_BYTES = 1 << 30
 Process = subprocess.Popen[bytes]
 # What the guest has to know before it can read anything: who it is. Nobody attacks an emulated CPU's predictions.
-CMDLINE = "console=ttyS0 quiet rw mitigations=off cgroup_no_v1=all panic=-1 lab.node={node} lab.ip={ip}"
+CMDLINE = "console=ttyS0 quiet rw mitigations=off cgroup_no_v1=all lab.node={node} lab.ip={ip}"
 
 
 @dataclass(frozen=True, slots=True)
