@@ -61,7 +61,7 @@ def _software(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     if target.runc and _numbers(target.runc) < _numbers(source.runc):
         yield f"its runc {target.runc} is older than {source.runc}"
     for feature in sorted(set(source.features) - set(target.features)):
-        if feature in ("userns", "timens", "overlayfs_maps", "network_lock_nftables"):
+        if feature in ("userns", "timens", "network_lock_nftables"):
             yield f"its kernel or CRIU has no {feature}"
 
 

@@ -13,6 +13,7 @@ from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.overcommit import promised
 from migrator.model.container import NAME, Descriptor, fault
+from migrator.model.cpu_flags import usable
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.observation import COUNTER_MAX, GATES, STATES
 from migrator.model.units import parse_bytes
@@ -64,7 +65,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         hostname=answer.get("hostname"),
         kernel=answer.get("kernel"),
         arch=answer.get("arch"),
-        cpu_flags=tuple(sorted(answer.get("cpu_flags").split())),
+        cpu_flags=tuple(sorted(usable(answer.get("cpu_flags").split()))),
         cgroup_version=int(cgroup[0]) if cgroup[0] in ("1", "2") else 0,
         controllers=tuple(sorted(cgroup[1:])),
         criu=answer.get("criu"),

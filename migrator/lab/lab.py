@@ -33,8 +33,8 @@ SUBNETS_MAX = 200
 class Spec:
     """What a lab is: its nodes and what they declare. `None` declares nothing: the node's own facts hold.
 
-    `kernels` has one for each node of a lab of virtual machines, and none in a lab of namespaces. A machine has the
-    memory and the CPUs that are asked for, so it declares neither.
+    `kernels` has one for each node of a lab of virtual machines, and none in a lab of namespaces. A machine really
+    has the memory that is asked for, and one CPU whatever it declares.
     """
 
     subnet_index: int
@@ -46,9 +46,9 @@ class Spec:
     kernels: tuple[str, ...] = ()
 
     @property
-    def machine(self) -> vm.Machine:
-        """What each virtual machine is made of."""
-        return vm.Machine(int(self.cpus or 1), parse_bytes(self.memory) if self.memory else vm.MEMORY_BYTES)
+    def memory_bytes(self) -> int:
+        """What memory each virtual machine has."""
+        return parse_bytes(self.memory) if self.memory else vm.MEMORY_BYTES
 
     def kernel(self, name: str) -> str:
         return self.kernels[self.nodes.index(name)]
@@ -170,7 +170,7 @@ def _boot(lab: LabPaths, spec: Spec, names: Sequence[str]) -> None:
     for name in names:
         vm.prepare_disk(lab, name, spec.ip(name))
     off = [name for name in names if not node.is_up(lab, name)]
-    begun = {name: vm.start(lab, name, spec.ip(name), spec.kernel(name), spec.machine) for name in off}
+    begun = {name: vm.start(lab, name, spec.ip(name), spec.kernel(name), spec.memory_bytes) for name in off}
     for name in names:
         vm.await_up(lab, name, spec.ip(name), begun.get(name))
 
@@ -241,7 +241,7 @@ def _write_cluster_file(lab: LabPaths, spec: Spec) -> None:
     """Writes the lab as any fleet is written: the rest of the program knows nothing of labs."""
     capacity = {"cpus": spec.cpus, "memory": spec.memory, "disk": spec.disk}
     if spec.kernels:
-        capacity = {"disk": spec.disk}
+        capacity = {"cpus": spec.cpus or vm.CPUS_DECLARED, "disk": spec.disk}
     declared = {key: value for key, value in capacity.items() if value is not None}
     nodes = []
     for name in spec.nodes:

@@ -10,7 +10,7 @@ from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import INODES_MIN
 
 TOOLS = ("criu", "runc", "rsync")
-RESTORES = ("network_lock_nftables", "overlayfs_maps", "timens", "userns")  # without which an image is not restored
+RESTORES = ("network_lock_nftables", "timens", "userns")  # without which an image is not restored
 
 
 def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:

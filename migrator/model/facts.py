@@ -95,9 +95,9 @@ class ContainerFacts:
 class NodeFacts:
     """One node: what the cluster file declares of it and, if it answered, what it is and holds.
 
-    `error` is empty for a node that answered. `stream_out` and `stream_in` are whether memory can be streamed from it
-    and to it: "yes", or in its own words why not. `capacity` is declared where declared, measured where not, and times
-    what the cluster file lets be promised for it.
+    `error` is empty for a node that answered. `cpu_flags` are those that programs may use. `stream_out` and `stream_in`
+    are whether memory can be streamed from it and to it: "yes", or in its own words why not. `capacity` is declared
+    where declared, measured where not, and times what the cluster file lets be promised for it.
     """
 
     name: str
