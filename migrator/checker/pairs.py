@@ -66,6 +66,9 @@ def _software(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
 
 
 def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
+    for need in container.needs:
+        if need not in target.features:
+            yield f"its kernel has no {need}, which processes of the container use"
     descriptor = container.descriptor
     if descriptor is None:
         return

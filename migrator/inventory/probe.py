@@ -21,7 +21,19 @@ from migrator.transport.base import Answer, Node, NodeFailed
 
 PROBE_TIMEOUT_S = 25
 WORDS_CHARS_MAX = 300  # a name, a version; nothing a node tells of itself is longer, but its CPU's features
-REPEATED = ("feature", "bridge", "template", "container", "keeper", "gate", "holds", "memory", "files", "descriptor")
+REPEATED = (
+    "feature",
+    "bridge",
+    "template",
+    "container",
+    "keeper",
+    "gate",
+    "holds",
+    "memory",
+    "files",
+    "descriptor",
+    "needs",
+)
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
 
@@ -122,6 +134,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
+    needs = dict(_pairs(answer, "needs"))
     found = []
     for line in answer.lines("container"):
         fields = line.split()
@@ -153,6 +166,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 keeper=keeper,
                 keeper_starts=keeper_starts,
                 gate=gate,
+                needs=(needs[name],) if name in needs else (),
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))

@@ -72,7 +72,8 @@ class ContainerFacts:
     `state` and `token` are the record's; `alive` is whether it has processes; `anon_bytes` is the memory that a dump
     would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
-    `gate` is "open" or "closed" where it has processes, else "none".
+    `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
+    without which no node can restore them.
     """
 
     name: str
@@ -89,6 +90,7 @@ class ContainerFacts:
     keeper: str = ""
     keeper_starts: int = 0
     gate: str = "none"
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
