@@ -19,8 +19,8 @@ from migrator.lab.cache import CACHE
 from migrator.lab.image import GUEST, TEMPLATE_NAME
 from migrator.lab.shell import LabError, run
 
-# Which suite has which kernel. The cloud flavour has everything that containers want, and few drivers.
-KERNEL_SUITES = {"6.1": "bookworm", "6.12": "trixie"}
+# Which suite has which kernel; "newest" goes on. The cloud flavour has all that containers want, and few drivers.
+KERNEL_SUITES = {"6.1": "bookworm", "6.12": "trixie", "newest": "forky"}
 KERNEL_DEFAULT = "6.12"
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 # QEMU 7.2 crashes its guests under software emulation; the base suite has 10.
@@ -122,10 +122,10 @@ def _add_kernel(partial: Path, series: str, suite: str, log: Path) -> str:
     tools, kernel = partial / "tools", partial / "kernels" / series
     work = tools / "build" / series
     work.mkdir(parents=True)
-    shown = run(["chroot", tools, "apt-cache", "show", f"{KERNEL_PACKAGE}/{suite}"]).stdout
-    depends = next(line for line in shown.splitlines() if line.startswith("Depends: "))
-    package = depends.removeprefix("Depends: ").split(" ")[0].rstrip(",")
-    fetch = f"cd /build/{series} && apt-get -o APT::Sandbox::User=root download {package} && dpkg-deb -x *.deb ."
+    image = next(name for name in _parts(tools, f"{KERNEL_PACKAGE}/{suite}") if name.startswith("linux-image-"))
+    packages = " ".join([image, *_parts(tools, image)])  # newer suites have the modules in a package of their own
+    fetch = f"cd /build/{series} && apt-get -o APT::Sandbox::User=root download {packages} && "
+    fetch += "for package in *.deb; do dpkg-deb -x $package . || exit 1; done"
     run(["chroot", tools, "sh", "-c", fetch], timeout_s=300, what=f"fetching kernel {series}", log=log)
     if not (work / "usr/lib/modules").exists():  # before trixie kernels still come in /lib
         (work / "usr/lib").mkdir(parents=True, exist_ok=True)
@@ -136,13 +136,24 @@ def _add_kernel(partial: Path, series: str, suite: str, log: Path) -> str:
     modules = next((work / "usr/lib/modules").iterdir())
     run(["chroot", tools, "depmod", "-b", f"/build/{series}", modules.name], what="depmod")
     kernel.mkdir(parents=True)
-    shutil.copy(next((work / "boot").glob("vmlinuz-*")), kernel / "vmlinuz")
+    shutil.copy(next(path for path in work.rglob("vmlinuz*") if path.is_file()), kernel / "vmlinuz")
     _make_initramfs(tools, series, modules.name)
     shutil.move(work / "initrd", kernel / "initrd")
     target = partial / "guest/usr/lib/modules"
     target.mkdir(exist_ok=True)
     run(["cp", "-a", modules, target], timeout_s=300)
     return modules.name
+
+
+def _parts(tools: Path, package: str) -> list[str]:
+    """The packages that a package needs in its own version: those that it was parted into."""
+    shown = run(["chroot", tools, "apt-cache", "show", "--no-all-versions", package]).stdout
+    fields = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line)
+    return [
+        word.split(" ")[0]
+        for word in fields.get("Depends", "").split(", ")
+        if word.endswith(f"(= {fields['Version']})")
+    ]
 
 
 def _make_initramfs(tools: Path, series: str, version: str) -> None:
