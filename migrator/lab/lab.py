@@ -95,8 +95,9 @@ def up(lab: LabPaths, nodes: int | None, kernels: Sequence[str] = (), **declared
         if not spec.kernels:
             settings.change()
         network.make_switch(lab, spec.subnet)
-        _boot(lab, spec, spec.nodes)
+        begun = _begin_boot(lab, spec, spec.nodes)
         _write_cluster_file(lab, spec)
+    _end_boot(lab, spec, begun)  # takes long, and holds up no other lab
     return spec
 
 
@@ -123,7 +124,8 @@ def crash(lab: LabPaths, name: str) -> None:
 
 
 def boot(lab: LabPaths, name: str) -> None:
-    _boot(lab, _known(lab, name), [name])
+    spec = _known(lab, name)
+    _end_boot(lab, spec, _begin_boot(lab, spec, [name]))
 
 
 def reboot(lab: LabPaths, name: str) -> None:
@@ -135,7 +137,7 @@ def reboot(lab: LabPaths, name: str) -> None:
         vm.reboot(lab, name, spec.ip(name))
         return
     node.crash(lab, name)
-    _boot(lab, spec, [name])
+    boot(lab, name)
 
 
 def exec_argv(lab: LabPaths, name: str, command: Sequence[str]) -> list[str]:
@@ -160,19 +162,23 @@ def status(lab: LabPaths) -> list[NodeStatus]:
     ]
 
 
-def _boot(lab: LabPaths, spec: Spec, names: Sequence[str]) -> None:
-    """Boots those of the nodes that are down, and waits for them: virtual machines all at once, for they take long."""
+def _begin_boot(lab: LabPaths, spec: Spec, names: Sequence[str]) -> dict[str, vm.Process | None]:
+    """Boots those of the nodes that are down. Virtual machines are only switched on; `_end_boot` waits for them."""
     if not spec.kernels:
         for name in names:
             node.prepare_disk(lab, name, spec.ip(name))
             node.boot(lab, name, spec.ip(name), spec.link_mbit)
-        return
+        return {}
     for name in names:
         vm.prepare_disk(lab, name, spec.ip(name))
     off = [name for name in names if not node.is_up(lab, name)]
     begun = {name: vm.start(lab, name, spec.ip(name), spec.kernel(name), spec.memory_bytes) for name in off}
-    for name in names:
-        vm.await_up(lab, name, spec.ip(name), begun.get(name))
+    return {name: begun.get(name) for name in names}
+
+
+def _end_boot(lab: LabPaths, spec: Spec, begun: dict[str, vm.Process | None]) -> None:
+    for name, process in begun.items():
+        vm.await_up(lab, name, spec.ip(name), process)
 
 
 def _boot_id(lab: LabPaths, spec: Spec, name: str) -> str:

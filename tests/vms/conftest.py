@@ -38,12 +38,18 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def vms(machines: Stage) -> Iterator[Stage]:
-    """The lab for one test: both machines up before it, and no container left after it."""
+def up(machines: Stage) -> Stage:
+    """The lab for a test that makes no containers: both machines up."""
     machines.begun += 1
     machines.journal = machines.journal.with_name(f"journal-{machines.begun}.db")
     machines.boot_all()
-    yield machines
-    machines.boot_all()
-    machines.remove_all()
-    assert machines.leftovers() == []
+    return machines
+
+
+@pytest.fixture
+def vms(up: Stage) -> Iterator[Stage]:
+    """The lab for one test: both machines up before it, and no container left after it."""
+    yield up
+    up.boot_all()
+    up.remove_all()
+    assert up.leftovers() == []
