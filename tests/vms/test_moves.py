@@ -14,6 +14,7 @@ from tests.lab.stage import Stage
 MOVE_TIMEOUT_S = 600
 BLACKOUT = ("--max-blackout", "300")
 LIMIT_BYTES = 96 << 20
+CONNECT_TRIES = 2400  # for two minutes, in which an emulated machine starts a Python
 
 # Counts as the lab's counter does; on another port it tells its clocks, and the largest and smallest steps they took.
 PROGRAM = """
@@ -95,7 +96,7 @@ async def test_a_host_is_emptied_rebooted_and_filled_again_under_a_client(vms: S
     ip = make(vms, "web", "n1", 0)
     kept = limits(vms, "n1", "web")
     assert kept == [str(LIMIT_BYTES), "50000", "100000"]
-    async with CountingClient(ip) as client:
+    async with CountingClient(ip, CONNECT_TRIES) as client:
         at_first = await clocks_of(ip)
         await run(vms, "drain", "n1", "--yes", *BLACKOUT)
         assert vms.places("web") == [("n2", "running")]
@@ -119,7 +120,7 @@ async def test_a_host_is_emptied_rebooted_and_filled_again_under_a_client(vms: S
 
 async def test_what_the_older_kernel_cannot_restore_is_refused_before_the_pause(vms: Stage) -> None:
     ip = make(vms, "dice", "n2", 1, "random")
-    async with CountingClient(ip) as client:
+    async with CountingClient(ip, CONNECT_TRIES) as client:
         refused = await asyncio.to_thread(vms.migrator, "migrate", "dice", "--to", "n1", *BLACKOUT, timeout_s=300)
         assert refused.code != 0
         assert "has no map_droppable, which the container's processes use" in refused.err
