@@ -45,6 +45,11 @@ class NodePaths:
         return self.dir / "files.tar"
 
     @property
+    def vm_image(self) -> Path:
+        """Names the image that a virtual machine's disk was begun from; on another its disk would make no sense."""
+        return self.dir / "image"
+
+    @property
     def log(self) -> Path:
         return self.dir / "console.log"
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from migrator.lab import cgroup, network, node, vm_image
 from migrator.lab.image import GUEST
@@ -34,6 +35,7 @@ def prepare_disk(lab: LabPaths, name: str, ip: str) -> None:
     paths = lab.node(name)
     if paths.vm_files.exists():
         return
+    paths.vm_image.write_text(f"{vm_image.load().dir}\n")
     base = ["-f", "qcow2", "-F", "raw", "-b", "/image/base.img"]
     run(_in_tools(lab, name, "qemu-img", "create", "-q", *base, "/lab/disk.qcow2"), what=f"making the disk of {name}")
     part = paths.vm_files.with_suffix(".part")
@@ -58,16 +60,7 @@ def qemu_argv(lab: LabPaths, name: str, ip: str, kernel: str, memory_bytes: int)
     series = f"/image/kernels/{kernel}"
     return [
         *("qemu-system-x86_64", "-name", f"{lab.name}-{name}", "-nodefaults", "-no-user-config", "-display", "none"),
-        *(
-            "-machine",
-            "q35,accel=tcg",
-            "-cpu",
-            "max",
-            "-smp",
-            "1",
-            "-m",
-            f"{memory_bytes >> 20}M",
-        ),
+        *("-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1", "-m", f"{memory_bytes >> 20}M"),
         *("-kernel", f"{series}/vmlinuz", "-initrd", f"{series}/initrd", "-append", CMDLINE.format(node=name, ip=ip)),
         *("-serial", "stdio", "-device", "virtio-rng-pci"),
         *("-drive", "file=/lab/disk.qcow2,format=qcow2,if=virtio"),
@@ -132,5 +125,10 @@ def ssh_argv(lab: LabPaths, ip: str, command: Sequence[str]) -> list[str]:
 
 def _in_tools(lab: LabPaths, name: str, *program: str) -> list[str]:
     """The argv that runs one of the image's tools: it sees the image as /image, the node's directory as /lab."""
-    script = str(GUEST / "run-vm")
-    return ["unshare", "--mount", "sh", script, str(vm_image.load().dir), str(lab.node(name).dir), *program]
+    image = lab.node(name).vm_image.read_text().strip()
+    if not Path(image).exists():
+        raise LabError(
+            f"node {name} of lab {lab.name} was made from an image that another has replaced; make the lab anew: "
+            f"migrator lab down --name {lab.name}"
+        )
+    return ["unshare", "--mount", "sh", str(GUEST / "run-vm"), image, str(lab.node(name).dir), *program]
