@@ -43,8 +43,9 @@ class Server(socketserver.ThreadingTCPServer):
 Server(("", 7000), Handler).serve_forever()
 """
 
-# On a node: waits until the program stands in the middle of a move, and kills it. Whatever a restore goes on with then,
-# on pages that read as zeros, must never be taken for a copy.
+# On a node: waits until the program stands in the middle of a move, stops it for as long as a restore needs to come to
+# where it lacks pages, and kills it. Whatever a restore goes on with then, on pages that read as zeros, must never be
+# taken for a copy.
 KILL = """
 tries=0
 until [ -e "$1" ] && pid=$(pgrep -f "$2" | tail -n 1) && [ -n "$pid" ]; do
@@ -52,6 +53,8 @@ until [ -e "$1" ] && pid=$(pgrep -f "$2" | tail -n 1) && [ -n "$pid" ]; do
     [ "$tries" -lt 3000 ] || exit 1
     sleep 0.005
 done
+kill -STOP "$pid"
+sleep 0.3
 kill -9 "$pid"
 tries=0
 while [ "$tries" -lt 150 ]; do

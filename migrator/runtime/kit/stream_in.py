@@ -6,6 +6,7 @@ makes it wait until that page has come. Files in MOVE tell the rest of the kit h
 
     came      all images are here, and CRIU's restore goes on
     filling   locked as long as pages are missing and somebody is placing them
+    listener  the number of who hears CRIU out after that; without him a release would fail, after its point of no return
     filled    every page is in its place
 
 When this program ends early, the kernel's side of userfaultfd lets go, and pages that are missing would read as zeros.
@@ -171,7 +172,10 @@ class Stream:
         no job, and holds nothing but that connection, so what ends receivers at the release does not end the restore.
         """
         connection = self._restore.connection
-        if connection is None or os.fork():
+        if connection is None:
+            return
+        if child := os.fork():
+            (self._move / "listener").write_text(f"{child}\n")
             return
         os.setsid()
         kept = connection.fileno()
