@@ -20,7 +20,7 @@ test: setup
 test-full: setup
 	@$(PYTHON) -m pytest
 
-# make test-vms   the tests on virtual machines with kernels of their own, emulated; 15 minutes, on a busy machine twice that
+# make test-vms   the tests on virtual machines with kernels of their own, emulated: 7 minutes on two busy cores
 test-vms:
 	@tools/setup --vms
 	@$(PYTHON) -m pytest tests/vms
