@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full sim lint bench-blackout bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
+.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -19,6 +19,11 @@ test: setup
 # make test-full   the tests that take longer than make test may
 test-full: setup
 	@$(PYTHON) -m pytest
+
+# make test-vms   the tests on virtual machines with kernels of their own, emulated: 7 minutes on two busy cores
+test-vms:
+	@tools/setup --vms
+	@$(PYTHON) -m pytest tests/vms
 
 # make sim   20,000 migrations with faults, over simulated nodes and virtual time; SEEDS=N for another number
 SEEDS := 20000
