@@ -11,11 +11,7 @@ from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.model.modes import AUTO, Mode
 
-
-@click.command()
-@click.argument("container")
-@click.option("--to", "target", required=True, metavar="NODE", help="Where it goes.")
-@click.option(
+blackout_option = click.option(
     "--max-blackout",
     "blackout_s_max",
     type=FiniteRange(min=0.1, max=600),
@@ -24,6 +20,12 @@ from migrator.model.modes import AUTO, Mode
     metavar="SECONDS",
     help="Longest pause: a move predicted over it is refused, one that reaches it is given up by the source itself.",
 )
+
+
+@click.command()
+@click.argument("container")
+@click.option("--to", "target", required=True, metavar="NODE", help="Where it goes.")
+@blackout_option
 @click.option(
     "--mode",
     type=click.Choice([AUTO, *map(str, Mode)]),
