@@ -25,6 +25,7 @@ VERBS: dict[str, Verb] = {
     "job": lease.job,
     "arp-owner": lease.arp_owner,
     "own-network": lease.own_network,
+    "undumpable": lease.undumpable,
     "criu-check": lease.criu_check,
     "ct-put": life.ct_put,
     "ct-start": life.ct_start,

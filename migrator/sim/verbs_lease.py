@@ -248,6 +248,11 @@ async def own_network(m: Machine, ct: str) -> str:
     return ""
 
 
+async def undumpable(m: Machine, ct: str) -> str:
+    await m.step("undumpable")
+    return ""
+
+
 async def criu_check(m: Machine) -> str:
     await m.step("criu check")
     return "criu works\n"

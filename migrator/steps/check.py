@@ -9,8 +9,12 @@ from typing import Any
 from migrator.errors import Refused
 from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
+from migrator.protocol.undumpable import reasons
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
+from migrator.transport.base import NodeFailed
+
+SECOND_LOOK_S = 0.5
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -28,12 +32,30 @@ async def ask(move: Move) -> list[str]:
     links = [own.partition(" ")[2] for own in (await _own_network(move)) if own.startswith("link ")]
     found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed)
     found += [f"its network has a link of its own, {link}, which is not carried; remove it inside" for link in links]
+    found += await _undumpable(move)
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
 
 
 async def _own_network(move: Move) -> list[str]:
     """What the container's root has made in its network."""
     return list((await move.source.node.call("own-network", move.name)).lines("own"))
+
+
+async def _undumpable(move: Move) -> list[str]:
+    """What CRIU would fail on. What is seen once may be about to end, as a command inside: it counts when it stays."""
+    seen = await _asked(move)
+    if seen:
+        await asyncio.sleep(SECOND_LOOK_S)
+        again = set(await _asked(move))
+        seen = [line for line in seen if line in again]
+    try:
+        return reasons(seen)
+    except ValueError as error:
+        raise NodeFailed(move.source.node.name, "undumpable", f"container {move.name}: {error}") from error
+
+
+async def _asked(move: Move) -> list[str]:
+    return list((await move.source.node.call("undumpable", move.name)).lines("cannot"))
 
 
 def refusal(move: Move, found: Sequence[str]) -> str:

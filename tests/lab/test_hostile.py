@@ -208,6 +208,7 @@ VERBS = {
     "discard-target": ["ghost", "1"],
     "arp-owner": ["br0", "10.0.0.1"],
     "own-network": ["ghost"],
+    "undumpable": ["ghost"],
     "carry": ["ghost", "1"],
     "cordon": ["r"],
 }
