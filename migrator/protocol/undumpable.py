@@ -20,6 +20,7 @@ _KINDS = {
     "handle": ("uses {0}, which CRIU cannot dump", "have it run without"),
     "headless": ("has ended its first thread and runs on in others", "restart it"),
     "huge": ("has memory in huge pages", "have it run without"),
+    "locks": ("locks {0}, which it has mapped, and would lose the lock", "install python3 on the target"),
     "multicast": ("or another listens to multicast group {0}, and would hear no more", "have it leave the group"),
     "nested": ("has a user namespace of its own", "end it, or run what it runs beside it"),
     "outsider": (
@@ -40,9 +41,9 @@ _REMEDIES = {
 }
 
 
-def reasons(lines: Iterable[str]) -> list[str]:
+def reasons(lines: Iterable[str], python_at_target: bool) -> list[str]:
     """A reason for each line, at most LISTED_MAX and how many more. ValueError for what no honest node tells."""
-    told = [_reason(line) for line in lines]
+    told = [_reason(line) for line in lines if not (python_at_target and line.startswith("locks "))]
     more = len(told) - LISTED_MAX
     return told if more <= 0 else [*told[:LISTED_MAX], f"and {more} more of the kind"]
 

@@ -243,13 +243,8 @@ async def arp_owner(m: Machine, bridge: str, ip: str) -> str:
     return ""
 
 
-async def own_network(m: Machine, ct: str) -> str:
-    await m.step("own network")
-    return ""
-
-
-async def undumpable(m: Machine, ct: str) -> str:
-    await m.step("undumpable")
+async def obstacles(m: Machine, ct: str) -> str:
+    await m.step("obstacles")
     return ""
 
 

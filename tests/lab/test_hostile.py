@@ -207,8 +207,7 @@ VERBS = {
     "release": ["ghost", "1"],
     "discard-target": ["ghost", "1"],
     "arp-owner": ["br0", "10.0.0.1"],
-    "own-network": ["ghost"],
-    "undumpable": ["ghost"],
+    "obstacles": ["ghost"],
     "carry": ["ghost", "1"],
     "cordon": ["r"],
 }

@@ -1,12 +1,15 @@
 # What of a running container CRIU cannot dump, or would lose: looked for in what the kernel tells of its processes, for
 # the check, in one quick pass that changes nothing. Each entry is there because an attempt has failed.
 #
-# A line each: cannot WHAT PID COMM DETAIL, with the process as it is called inside.
+# A line each: cannot WHAT PID COMM DETAIL, with the process as it is called inside. And what its root has made in its
+# network, of which some is not carried.
 
 GHOST_BYTES_MAX=33554432
 
-verb_undumpable() { # CT
+verb_obstacles() { # CT
     has_processes "$1" || return 0
+    read_net "$1"
+    own_network "$(init_pid "$1")" | cut -c 1-200 | sed 's/^/own /'
     scratch=$RUN/.look.$$
     trap 'rm -f "$scratch"*' EXIT
     processes "$1" > "$scratch"
@@ -34,6 +37,7 @@ undumpable() { # FILE   (PID INNER lines)
     removed_files "$1" < "$fds"
     special_maps "$1"
     lost_watches "$init" < "$fds"
+    locks_on_mapped "$1"
     find "/proc/$init/root/dev/mqueue/" -mindepth 1 -maxdepth 1 -printf "queue $init /dev/mqueue/%f\n" 2> /dev/null || :
     sockets "$init" < "$fds"
     memberships "$init"
@@ -113,6 +117,15 @@ special_maps() { # FILE
             sub(/^[^:]*:/, "", $6); gsub(/[][\/]/, "", $6)
             print $6 == "anon_hugepage" ? "huge" : "handle", at[3], $6 == "anon_hugepage" ? "" : $6
         }' 2> /dev/null || :
+}
+
+# Locks that a restore lets go (relock.py), which a target without Python cannot take again.
+locks_on_mapped() { # FILE
+    awk '$2 == "POSIX" { split($6, at, ":"); print "lock", $5, at[3] }' /proc/locks > "$1.locks"
+    [ -s "$1.locks" ] || return 0
+    sed 's|$|/maps|' "$1.dirs" | xargs awk '
+        $1 == "lock" { locked[$2, $3] = 1; next }
+        $5 > 0 { split(FILENAME, at, "/"); if ((at[3], $5) in locked) print "locks", at[3], $6 }' "$1.locks" 2> /dev/null || :
 }
 
 # --- watches (inotify, fanotify) -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
@@ -85,7 +86,7 @@ def make(request: pytest.FixtureRequest, tidy: Stage) -> Iterator[Make]:
 
     yield made
     for row in tidy.ok("ct", "list", "--json").json()["containers"]:
-        print(tidy.migrator("ct", "logs", row["name"]).out)  # shown where a test has failed
+        sys.stdout.write(tidy.migrator("ct", "logs", row["name"]).out)  # shown where a test has failed
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ async def test_nginx_sends_a_large_file_to_a_slow_reader(make: Make, clients: Cl
     digest = hashlib.sha256()
 
     async def read(who: int, load: Load) -> None:
-        """Takes little, with a small buffer, so the server waits for it at every moment; and all the rest at the end."""
+        """Takes little, with a small buffer, so the server waits for it at every moment."""
         loop = asyncio.get_running_loop()
         _, opened = await connect(server.ip, 80)
         opened.close()
