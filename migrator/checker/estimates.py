@@ -12,11 +12,12 @@ from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
 from migrator.checker.pauses import ROUNDING_S, estimated, links_of
+from migrator.checker.ways import streams
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rates import DEFAULT_RATES
+from migrator.model.rates import SEND_BYTES_PER_S
 from migrator.model.units import format_bytes
 
 SHARE = 0.25  # by which an estimate may be off
@@ -32,6 +33,7 @@ def estimate_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Itera
         if move.name in facts and (why := _far(move, facts[move.name])):
             text = f"container {move.container}: its move is estimated {why}"
             yield Finding(Code.ESTIMATE, text, move.container, move.source)
+    yield from _ways(cluster, plan, policy)
     bound_s = _bound_s(cluster, plan, policy)
     if abs(plan.makespan_bound_s - bound_s) > BOUND_SHARE * bound_s + 2 * ROUNDING_S:
         text = f"the bound of the makespan is told as {plan.makespan_bound_s:g} s, the busiest link needs {bound_s:g} s"
@@ -42,6 +44,20 @@ def estimate_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Itera
         if abs(plan.makespan_s - last_s) > ROUNDING_S:
             text = f"the makespan is told as {plan.makespan_s:g} s, by its moves and its bound it is {last_s:g} s"
             yield Finding(Code.MAKESPAN, text)
+
+
+def _ways(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
+    """Moves whose memory is told to go another way than by what their nodes say."""
+    nodes = {node.name: node for node in cluster.nodes}
+    for move in plan.moves:
+        source, target = nodes.get(move.source), nodes.get(move.target)
+        if source is None or target is None or source.error or target.error:
+            continue
+        streamed = streams(source, target, policy)
+        if streamed != (move.memory_way == "stream"):
+            words = ("by images", "streamed") if streamed else ("streamed", "by images")
+            text = f"container {move.container}: its memory is told to go {words[0]}, by what its nodes say {words[1]}"
+            yield Finding(Code.ESTIMATE, text, move.container, move.source)
 
 
 def _far(move: PlannedMove, facts: Estimate) -> str:
@@ -83,10 +99,10 @@ def _speeds(cluster: Cluster, policy: PlanPolicy) -> dict[str, float]:
     for source, targets in policy.learnt.items():
         for target, rates in targets.items():
             for name in (source, target):
-                reached[name] = max(reached.get(name, DEFAULT_RATES.send_bytes_per_s), rates.send_bytes_per_s)
+                reached[name] = max(reached.get(name, SEND_BYTES_PER_S), rates.send_bytes_per_s)
     found: dict[str, float] = {}
     for node in cluster.nodes:
-        assumed = reached.get(node.name, DEFAULT_RATES.send_bytes_per_s)
+        assumed = reached.get(node.name, SEND_BYTES_PER_S)
         found[f"the link from {node.name}"] = node.link.up_bytes_per_s or assumed
         found[f"the link to {node.name}"] = node.link.down_bytes_per_s or assumed
     for link in cluster.links:

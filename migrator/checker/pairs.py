@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
+from migrator.checker.ways import rates_by_facts
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan
@@ -26,7 +27,7 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         for why in (*_machine(source, target), *_in_the_way(container, target)):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
-        rates = policy.rates(source.name, target.name)
+        rates = rates_by_facts(source, target, policy)
         predicted_s = estimate_move(container, source.link, target.link, rates).blackout_s
         if predicted_s > policy.blackout_s_max:
             text = (

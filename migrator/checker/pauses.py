@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from migrator.checker.findings import Code, Finding
+from migrator.checker.ways import rates_by_facts
 from migrator.model.estimate import Estimate, estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
@@ -74,7 +75,7 @@ def estimated(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[str, Est
     for move in plan.moves:
         source, target, container = nodes.get(move.source), nodes.get(move.target), _facts_of(move, homes)
         if source is not None and target is not None and container is not None:
-            rates = policy.rates(move.source, move.target)
+            rates = rates_by_facts(source, target, policy)
             found[move.name] = estimate_move(container, source.link, target.link, rates)
     return found
 

@@ -3,7 +3,8 @@
 Theory. A plan does not say when a move starts, only what it waits for; so one order of events proves little. For
 each move the replay looks at the moment, among all that the waits allow, that is worst for its two nodes: every
 container that may have come is there, only those are gone whose moves are waited for, and beside it other moves
-are under way, as many as may touch a node at one time, those with the largest images. Both sides count.
+are under way, as many as may touch a node at one time, those that take the most meanwhile. Both sides count: where
+memory goes by images these lie on both, where it is streamed what comes early lies on the target.
 
 A container that moves several times is at first where the facts have it; after each move it is on that one's target
 until the next has surely ended, and on one node it counts once.
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from migrator.checker.findings import Code, Finding
+from migrator.checker.ways import lying_at_source_bytes, lying_at_target_bytes, streams
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, PlanPolicy
@@ -25,23 +27,25 @@ from migrator.model.units import format_bytes
 class _Event:
     """One move with its container's facts, and the names of the moves that have surely ended when it starts.
 
-    `on` is the name of the move by which its container goes on from the target; empty where it stays.
+    `on` is the name of the move by which its container goes on from the target; empty where it stays. `lying` is the
+    memory that the move takes meanwhile, on its source and on its target.
     """
 
     move: PlannedMove
     container: ContainerFacts
     ended: frozenset[str]
     on: str
+    lying: tuple[int, int]
 
-    @property
-    def image_bytes(self) -> int:
-        return self.container.anon_bytes + IMAGE_MARGIN_BYTES
+    def lying_bytes(self, node: NodeFacts) -> int:
+        """What the move takes of one of its two nodes' memory meanwhile."""
+        return self.lying[node.name == self.move.target]
 
 
 def replay_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
     """What does not fit or must not be together at some moment, and what is left at the end."""
     nodes = {node.name: node for node in cluster.nodes}
-    events = _events(nodes, plan)
+    events = _events(nodes, plan, policy)
     touching: dict[str, list[_Event]] = {node: [] for node in nodes}
     for event in events:
         touching[event.move.source].append(event)
@@ -55,7 +59,7 @@ def replay_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterato
     yield from _end(nodes, plan)
 
 
-def _events(nodes: dict[str, NodeFacts], plan: Plan) -> list[_Event]:
+def _events(nodes: dict[str, NodeFacts], plan: Plan, policy: PlanPolicy) -> list[_Event]:
     """The moves, each after all it waits for."""
     facts = {(node.name, c.name): c for node in nodes.values() for c in node.containers}
     homes = {move.container: move.source for move in plan.moves if move.leg == 1}
@@ -68,7 +72,9 @@ def _events(nodes: dict[str, NodeFacts], plan: Plan) -> list[_Event]:
             container = facts.get((homes[move.container], move.container))
             if container is not None:
                 on = following.get((move.container, move.leg), "")
-                events.append(_Event(move, container, ended[move.name], on))
+                streamed = streams(nodes[move.source], nodes[move.target], policy)
+                lying = lying_at_source_bytes(container, streamed), lying_at_target_bytes(container, streamed)
+                events.append(_Event(move, container, ended[move.name], on, lying))
         left = [move for move in left if move.name not in ended]
     return events
 
@@ -109,13 +115,13 @@ def _arrived(event: _Event, node: NodeFacts, touching: list[_Event]) -> list[Con
 
 
 def _arrival(event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy) -> Iterator[Finding]:
-    """Room on the target for all that has come, and for the images."""
+    """Room on the target for all that has come, and for what moves take meanwhile."""
     name = event.move.container
     arrived = _arrived(event, node, touching)
     gone = _left(event, node, touching)
     held = [c for c in node.containers if c.name not in gone] + arrived
-    images = sorted((e.image_bytes for e in _beside(event, touching) if e.move.target == node.name), reverse=True)
-    images_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
+    beside = sorted((e.lying_bytes(node) for e in _beside(event, touching) if e.move.target == node.name), reverse=True)
+    lying_bytes = event.lying_bytes(node) + sum(beside[: policy.moves_per_node_max - 1])
     cpu, memory, disk = policy.headrooms
     cpu_milli = _over(sum(c.reserved.cpu_milli for c in held), node.capacity.cpu_milli, cpu)
     memory_bytes = _over(sum(c.reserved.memory_bytes for c in held), node.capacity.memory_bytes, memory)
@@ -127,15 +133,15 @@ def _arrival(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
         if short_bytes > 0:
             text = f"container {name}: {node.name} is short of {format_bytes(short_bytes)} of {what}"
             yield Finding(Code.OVER_LIMITS, text, name, node.name)
-    if memory_bytes <= 0 < memory_bytes + images_bytes:
-        short = format_bytes(memory_bytes + images_bytes)
-        text = f"container {name}: {node.name} is short of {short} of memory for the images beside its containers"
+    if memory_bytes <= 0 < memory_bytes + lying_bytes:
+        short = format_bytes(memory_bytes + lying_bytes)
+        text = f"container {name}: {node.name} is short of {short} of memory for what moves beside its containers"
         yield Finding(Code.IMAGES_DO_NOT_FIT, text, name, node.name)
     yield from _really_free(event, node, touching, policy, arrived)
 
 
 def _departure(event: _Event, node: NodeFacts, touching: list[_Event], policy: PlanPolicy) -> Iterator[Finding]:
-    """Memory on the source for the images that it sends."""
+    """Memory on the source for what its moves take meanwhile."""
     yield from _really_free(event, node, touching, policy, _arrived(event, node, touching))
 
 
@@ -144,8 +150,8 @@ def _really_free(
 ) -> Iterator[Finding]:
     """Measured room: what is free now, and by what has surely left, for all that may come."""
     name = event.move.container
-    images = sorted((e.image_bytes for e in _beside(event, touching)), reverse=True)
-    memory_bytes = event.image_bytes + sum(images[: policy.moves_per_node_max - 1])
+    beside = sorted((e.lying_bytes(node) for e in _beside(event, touching)), reverse=True)
+    memory_bytes = event.lying_bytes(node) + sum(beside[: policy.moves_per_node_max - 1])
     left = _left(event, node, touching).values()
     memory_bytes += sum(c.anon_bytes for c in arrived) - sum(c.anon_bytes for c in left)
     if memory_bytes > node.memory_available_bytes:

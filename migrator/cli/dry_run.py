@@ -11,6 +11,7 @@ from migrator.cli.output import fail, print_json
 from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
+from migrator.model.memory_way import WAYS
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
 from migrator.model.units import format_bytes, format_seconds
@@ -31,6 +32,7 @@ class Forecast:
     source: str
     target: str
     mode: str
+    memory_way: str
     memory_bytes: int
     memory_rounds: int
     files_bytes: int
@@ -54,6 +56,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         source=planned.source,
         target=planned.target,
         mode="stop-and-copy",
+        memory_way=planned.memory_way,
         memory_bytes=estimate.memory_bytes,
         memory_rounds=1,
         files_bytes=estimate.files_bytes,
@@ -89,7 +92,7 @@ def _lines(told: Forecast) -> list[str]:
         basis = f"by rates of an idle lab: none was seen from {told.source} to {told.target} yet"
     return [
         f"{told.container}: {told.source} -> {told.target}, {told.mode}",
-        f"memory: {format_bytes(told.memory_bytes)}, sent once, while it is paused",
+        f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, sent once, while it is paused",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
         f"pause: {format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",

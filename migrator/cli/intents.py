@@ -60,8 +60,8 @@ def policy_asked(ctx: click.Context, cluster: Cluster, given: dict[str, Any]) ->
 
     from migrator.cli.learning import learnt_for
 
-    learnt = learnt_for(ctx, cluster.name, given["learn_from"], live=given["snapshot"] is None)
-    return replace(policy_of(given, cluster), learnt=learnt)
+    policy = policy_of(given, cluster)
+    return replace(policy, learnt=learnt_for(ctx, cluster, policy, given["learn_from"], live=given["snapshot"] is None))
 
 
 def labelled(cluster: Cluster, label: str) -> tuple[str, ...]:

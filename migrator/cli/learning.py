@@ -13,7 +13,9 @@ from migrator.journal.learnt import History, learn, pauses_seen
 from migrator.journal.store import Journal
 
 if TYPE_CHECKING:
-    from migrator.model.rates import Rates
+    from migrator.model.facts import Cluster
+    from migrator.model.plan_policy import PlanPolicy
+    from migrator.model.rates import Rates, Way
 
 RUNS_MAX = 200  # the latest of the journal
 PAUSES_MIN = 5
@@ -22,9 +24,11 @@ Range = tuple[float, float] | None  # from, to, in seconds
 
 
 def learnt_for(
-    ctx: click.Context, cluster: str, learn_from: Path | None = None, live: bool = True
+    ctx: click.Context, cluster: Cluster, policy: PlanPolicy, learn_from: Path | None = None, live: bool = True
 ) -> dict[str, dict[str, Rates]]:
-    """What the journal shows of pairs of nodes of this cluster; nothing for saved facts unless one is named."""
+    """What the journal shows of pairs of nodes of this cluster, by the way that memory goes between them under this
+    policy; nothing for saved facts unless a journal is named.
+    """
     from migrator.errors import BadInput
 
     if learn_from is not None and not learn_from.is_file():
@@ -32,9 +36,15 @@ def learnt_for(
     path = learn_from or journal_path(ctx)
     if (learn_from is None and not live) or not path.is_file():
         return {}
+    nodes = {node.name: node for node in cluster.nodes}
+
+    def way(source: str, target: str) -> Way:
+        known = source in nodes and target in nodes  # others are in no plan
+        return policy.way(nodes[source], nodes[target]) if known else policy.memory_way
+
     journal = Journal(path)
     try:
-        return learn(histories(journal, cluster))
+        return learn(histories(journal, cluster.name), way)
     finally:
         journal.close()
 

@@ -137,7 +137,7 @@ def explain(
 def _leg_json(plan: Plan, move: PlannedMove, when: dict[str, When]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    rates = asdict(plan.policy.rates(move.source, move.target))
+    rates = asdict(plan.policy.rates(move.source, move.target, move.memory_way))
     return {"move": asdict(move), "when": asdict(when[move.name]), "rates": rates}
 
 
@@ -257,20 +257,23 @@ def _elsewhere(others: Sequence[Alternative], rules: dict[str, str]) -> list[str
 
 def _rested(plan: Plan, leg: PlannedMove) -> str:
     """What the estimate of a move rests on, in words."""
+    from migrator.model.memory_way import WAYS, WERE
     from migrator.model.units import format_bytes, format_seconds
 
-    rates, pair = plan.policy.rates(leg.source, leg.target), f"{leg.source} -> {leg.target}"
+    rates = plan.policy.rates(leg.source, leg.target, leg.memory_way)
+    way, pair = WAYS[leg.memory_way], f"{leg.source} -> {leg.target}"
     if not rates.runs:
-        return f"by the default rates: nothing was learnt of {pair}"
+        return f"by the default rates for memory that {way}: nothing was learnt of {pair}"
     steps = {
         "dump": rates.dump_bytes_per_s,
         "send": rates.send_bytes_per_s,
         "restore": rates.restore_bytes_per_s,
         "files": rates.files_bytes_per_s,
     }
-    told = ", ".join(f"{step} {format_bytes(rate)}/s" for step, rate in steps.items())
+    told = ", ".join(f"{step} {format_bytes(rate)}/s" for step, rate in steps.items() if rate)
     fixed = f"{format_seconds(rates.pause_s)} of the pause and {format_seconds(rates.setup_s)} around it"
-    return f"by {rates.runs} migration{'s' * (rates.runs != 1)} {pair}: {told}; beside that {fixed}"
+    seen = f"{rates.runs} migration{'s' * (rates.runs != 1)} {pair} whose memory {WERE[leg.memory_way]}"
+    return f"by {seen}: {told}; beside that {fixed}"
 
 
 def _print_uses(plan: Plan, used: Sequence[Use], everything: bool) -> None:

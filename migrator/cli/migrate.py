@@ -9,6 +9,7 @@ import click
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.model.modes import AUTO, Mode
 
 
 @click.command()
@@ -23,11 +24,18 @@ from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_asyn
     metavar="SECONDS",
     help="Longest pause: a move predicted over it is refused, one that reaches it is given up by the source itself.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice([AUTO, *map(str, Mode)]),
+    default=AUTO,
+    show_default=True,
+    help="How its memory goes. post-copy: it runs on the target while its memory follows; taken only by name.",
+)
 @click.option("--dry-run", is_flag=True, help="Tell what it would take and what would stop it; touch nothing.")
 @json_option
 @click.pass_context
 def migrate(
-    ctx: click.Context, container: str, target: str, blackout_s_max: float, dry_run: bool, as_json: bool
+    ctx: click.Context, container: str, target: str, blackout_s_max: float, mode: str, dry_run: bool, as_json: bool
 ) -> int:
     """Move CONTAINER to another node while its clients stay connected."""
     from migrator.cli.dry_run import foretell, print_forecast
@@ -40,13 +48,13 @@ def migrate(
     from migrator.model.policy import Policy
 
     check_container_name(container)
-    policy = Policy(blackout_s_max=blackout_s_max)
+    policy = Policy(blackout_s_max=blackout_s_max, mode=mode)
     journal = open_journal(ctx)
 
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
-            learnt = learnt_for(ctx, cluster.name)
+            learnt = learnt_for(ctx, cluster, PlanPolicy())
             plan = plan_single(fleet, cluster, container, target, PlanPolicy(learnt=learnt))
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

@@ -131,7 +131,8 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
     cluster = facts(ctx, None)
-    policy = replace(policy_of(rules, cluster), learnt=learnt_for(ctx, cluster.name))
+    policy = policy_of(rules, cluster)
+    policy = replace(policy, learnt=learnt_for(ctx, cluster, policy))
     made = make_drain(cluster, nodes, policy)
     if isinstance(made, Refusal):
         return refused(made, as_json)

@@ -87,9 +87,9 @@ def fleet_text(nodes: int, containers: int, emptied: int, seed: int = 1, racks: 
 def ring_text(full: int) -> str:
     """So many full nodes with one container of 48 GiB each, and one node of the same size that is free.
 
-    A node has room for one of them and its images beside the headroom, and for no second one.
+    A node has room for one of them that comes beside the headroom, and for no second one.
     """
-    size_mib, node_mib = 48 << 10, 104 << 10
+    size_mib, node_mib = 48 << 10, 96 << 10
     rows = [
         f"n{number:05d}|{node_mib}|{OWN_MIB}|{node_mib - OWN_MIB - (size_mib if number < full else 0)}|{NODE_DISK_MIB}|"
         f"{NODE_DISK_MIB}|{NODE_CPUS}|N|u1|1"

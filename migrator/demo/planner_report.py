@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from migrator.demo.bench_report import host_facts
 from migrator.demo.cost import Cost
 from migrator.demo.curve import plot
+from migrator.model.rates import DEFAULT_RATES
 
 MB = 1_000_000
 ANCHOR = 10_000  # where the line for comparison meets the curve: above, starting Python is a small part
@@ -35,7 +36,8 @@ class Case:
 
 FLEETS = ((100, 1_000, 5, 1.0, 150), (1_000, 10_000, 50, 3.0, 250), (5_000, 50_000, 250, 15.0, 800))
 CASES = (
-    *(Case(n, c, e, "10Gbit", 8, cpu_s, mb, with_peer=True) for n, c, e, cpu_s, mb in FLEETS),
+    *(Case(n, c, e, "10Gbit", 4, cpu_s, mb, with_peer=True) for n, c, e, cpu_s, mb in FLEETS),
+    *(Case(n, c, e, "10Gbit", parallel) for n, c, e, *_ in FLEETS[1:] for parallel in (2, 8)),
     *(Case(n, c, e, "1Gbit", parallel) for n, c, e, *_ in FLEETS[:2] for parallel in (2, 3, 4)),
 )
 
@@ -50,19 +52,37 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One case, measured; `given` is whether the fleet was, or is of our own making. `makespan_s` is with the pauses on
-    each link one after the other, `together_s` with pauses that overlap.
+class Times:
+    """What a plan tells of its times: `pauses_s` is when the busiest link has had all its pauses, if they come one
+    after the other from the first moment on at which one may begin; `pause_s` is the longest pause of all.
     """
+
+    moves: int
+    makespan_s: float
+    bound_s: float
+    pauses_s: float
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One case, measured; `given` is whether the fleet was, or is of our own making."""
 
     case: Case
     given: bool
     cost: Cost
-    moves: int
-    makespan_s: float
-    together_s: float
-    bound_s: float
+    in_turn: Times
+    together: Times
     peer: Peer | None = None
+
+    @property
+    def moves(self) -> int:
+        return self.in_turn.moves
+
+    @property
+    def bound_s(self) -> float:
+        """The busiest link's bytes over its speed."""
+        return self.in_turn.bound_s
 
     def over(self, makespan_s: float) -> float:
         """By which part a makespan is above the bound."""
@@ -95,7 +115,8 @@ def line(result: Result) -> str:
     case, cost, peer = result.case, result.cost, result.peer
     own = f"{cost.cpu_s:.2f} CPU-s, {cost.wall_s:.2f} s, {cost.memory_bytes / MB:.0f} MB, {result.moves} moves"
     times = (
-        f"{result.makespan_s:.0f} s ({result.together_s:.0f} s with overlapping pauses) where the busiest link needs "
+        f"{result.in_turn.makespan_s:.0f} s where the pauses of one link need {result.in_turn.pauses_s:.0f} s "
+        f"({result.together.makespan_s:.0f} s with overlapping pauses) where the busiest link needs "
         f"{result.bound_s:.0f} s"
     )
     beside = f"; hbal: {_peer(peer)}" if peer else ""
@@ -153,12 +174,19 @@ def _ratio(r: Result) -> str:
 
 
 def makespan_table(results: Sequence[Result]) -> str:
-    head = "| drain | links | `--parallel` | bound | makespan | over it | `--overlapping-pauses` | over it |"
-    lines = [head, "|---|---|--:|--:|--:|--:|--:|--:|"]
+    """Each case with its bound: with pauses in turn, beside what these need at the least, and with pauses that overlap.
+
+    Behind each makespan is its part over the bound, and the longest pause.
+    """
+    head = "| drain | links | `--parallel` | bound | pauses in turn | makespan | over | longest pause |"
+    lines = [f"{head} `--overlapping-pauses` | over | longest pause |", "|---|---|" + "--:|" * 9]
     for r in results:
-        both = (f"{makespan_s:.0f} s | {r.over(makespan_s):.1%}" for makespan_s in (r.makespan_s, r.together_s))
-        times = f"{r.bound_s:.0f} s | {' | '.join(both)}"
-        lines.append(f"| {r.case.name} | {r.case.link} | {r.case.parallel} | {times} |")
+        both = (
+            f"{times.makespan_s:.1f} s | {r.over(times.makespan_s):.1%} | {times.pause_s:.0f} s"
+            for times in (r.in_turn, r.together)
+        )
+        told = f"{r.bound_s:.1f} s | {r.in_turn.pauses_s:.1f} s | {' | '.join(both)}"
+        lines.append(f"| {r.case.name} | {r.case.link} | {r.case.parallel} | {told} |")
     return "\n".join(lines)
 
 
@@ -204,6 +232,19 @@ def curve(points: Sequence[Scaled]) -> str:
     )
 
 
+def _stream() -> str:
+    rate = DEFAULT_RATES["stream"].send_bytes_per_s // MB
+    return f"One stream of pages is no faster than {rate} MB/s, which is what ssh reaches with a core at each end."
+
+
+def _used() -> str:
+    return f"{DEFAULT_RATES['stream'].send_bytes_per_s / 1.25e9:.0%}"
+
+
+def _constant() -> str:
+    return f"{DEFAULT_RATES['stream'].pause_s:g} s"
+
+
 def section(results: Sequence[Result], turned: Sequence[Ring], points: Sequence[Scaled], plot_name: str) -> str:
     """The section of the page, whole."""
     machine = ", ".join(f"{name} {value}" for name, value in host_facts().items())
@@ -217,8 +258,10 @@ same. hbal is run beside it where Debian's package ganeti-htools is installed an
 waits; it is the nearest that there is. All of one table is from one run.
 
 The figures are of whole processes: `migrator plan drain --cordoned --snapshot FILE -o PLAN --max-blackout 86400`,
-from the start of Python to the written plan; CPU is user and system time, memory the peak of resident memory.
-`migrator check` holds every plan.
+from the start of Python to the written plan; CPU is user and system time, memory the peak of resident memory. Of
+three runs the one with the least CPU is shown: whatever else a machine does only adds to it.
+`migrator check` holds every plan. An imported fleet does not tell whether its nodes can stream memory, and is planned
+as if they could (`memory_way`).
 
 {cost_table(results)}
 
@@ -228,29 +271,28 @@ from the start of Python to the written plan; CPU is user and system time, memor
 
 {makespan_table(results)}
 
-The bound is the busiest link's bytes over its speed: the time of a link that is never idle. Plans are over it. The
-first reason is that pauses on one link come one after the other unless `--overlapping-pauses` is given: a pause is
-dump, send and restore, and the link carries pages in the second of these alone, for 12 GiB in 26 of 48 s at 10 Gb/s
-and in 103 of 125 s at 1 Gb/s. So the pauses of the busiest node, added up, are the time of its plan, and `--parallel`
-changes little. What that buys is that no container is paused for longer than by itself; with pauses that overlap all
-is done sooner, and each pause on a link that is full is longer. These are the reasons that remain then:
+The bound is the busiest link's bytes over its speed: the time of a link that is never idle. *Pauses in turn* is a
+second bound, for plans without `--overlapping-pauses`, where no two containers are paused on one link at a time: the
+pauses of one link added up, and the set-up of the first. No order of the moves is below it, for every pause is as
+short as it can be.
 
-- One stream of pages is no faster than 500 MB/s, which is what the machinery reaches; a link of 10 Gb/s carries
-  1,250 MB/s, so three have to send at one time to fill it.
-- While a move dumps and restores (1,200 MB/s each), and while it sets up (2 s), it leaves the link idle. A move of
-  32 GiB sends for 69 s of its 128 s. So five moves or more have to be under way to fill 10 Gb/s, and two to fill
-  1 Gb/s; and the last restore comes after the last byte. A move of 64 GiB, as in the made fleets, takes 254 s by
-  itself at 10 Gb/s, which is more than the bound of the whole plan.
-- Images lie in the memory of the source until the move has ended. A node that is nearly full has no room for a large
-  image, and none for several: it sends small ones first, and the large ones last, a few at a time or alone. Room is
-  counted at the worst moment that the waits allow, so more turns (`--parallel`) may also mean more waiting.
+What is between the two bounds is the rule and the machinery, and not the order:
 
-So 2 % is out of reach at 10 Gb/s, whatever the order, with pauses that overlap too. In the made fleets one move of
-64 GiB is longer than the bound. In the given fleet of 1,000 nodes the busiest source has 26 GiB free and holds five
-containers of 32 GiB and 69 GiB of others. To end by 201 s, each of the five has to start before 73 s and ends after
-128 s, so all five images, 160 GiB, lie there at one time; but there is room for 95 GiB, even if all others have left.
-At 1 Gb/s the same reasons cost less, because sending is most of a move; how far plans are from the best order there is
-not known.
+- {_stream()}
+  So at 10 Gb/s, which is 1,250 MB/s, one pause at a time uses {_used()} of the link, and pauses that may overlap fill
+  it from two streams on. At 1 Gb/s one stream fills it.
+- Each pause has {_constant()} in which its pages do not flow (freeze, dump without pages, the last pass over the
+  files, verify, seal, release), and nobody else's pages flow then either if pauses come in turn. With the sixteen
+  containers of a busy node that is eight seconds: at 1 Gb/s below half a percent, at 10 Gb/s four percent, even of
+  streams that were as fast as the link.
+
+With pauses that overlap three moves on a link are enough at 10 Gb/s: while one is set up, or in the constant part of
+its pause, two others send. With two the link is idle then, in part. With many more a large container, which gets no
+more than its share, is left alone at the end, and alone it does not fill the link; and every pause is longer, for the
+link is shared. What is left over the bound is the first set-up and the constant part of one pause.
+
+What streams need of nodes is counted as in docs/plan-format.md: no images lie on the source, so even a full node sends
+as many at a time as it has turns.
 
 ### Swap rings
 
@@ -260,7 +302,7 @@ holds one container of 48 GiB and has no room for a second one; each container i
 
 ### The cost curve
 
-Made fleets of ten containers a node, one node in twenty emptied, `--parallel 8`.
+Made fleets of ten containers a node, one node in twenty emptied, `--parallel 4`.
 
 ![CPU seconds over containers]({plot_name})
 

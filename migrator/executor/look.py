@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from migrator.model.observation import COUNTER_MAX, GATES, PROCESSES, STATES, Observation
+from migrator.model.observation import COUNTER_MAX, GATES, MEMORY, PROCESSES, STATES, Observation
 from migrator.steps.base import Move
 from migrator.transport.base import Answer, Node, NodeFailed, NodeUnreachable
 
 
 def observe(answer: Answer) -> Observation:
     """What `inspect` told, all of it and nothing that nobody knows: on this a decision is built."""
-    known = {"state": STATES, "same_boot": {"yes", "no"}, "processes": PROCESSES, "gate": GATES}
+    known = {"state": STATES, "same_boot": {"yes", "no"}, "processes": PROCESSES, "gate": GATES, "memory": MEMORY}
     for key, values in known.items():
-        told = answer.get(key, "none" if key == "gate" else "")
+        told = answer.get(key, "none" if key in ("gate", "memory") else "")
         if told not in values:
             raise NodeFailed(answer.node, "inspect", f"it tells of a {key} that nobody knows: {told[:40]!r}")
     counters = {key: answer.number(key) for key in ("token", "generation", "floor")}
@@ -33,6 +33,7 @@ def observe(answer: Answer) -> Observation:
         held=answer.get("held") == "yes",
         jobs=tuple(answer.lines("job_running")),
         floor=counters["floor"],
+        memory=answer.get("memory", "none"),
     )
 
 

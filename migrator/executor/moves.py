@@ -14,6 +14,8 @@ from migrator.inventory.cluster_file import NodeEntry
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
+from migrator.model.memory_way import memory_way
+from migrator.model.modes import choose
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -32,7 +34,7 @@ async def prepare(
 ) -> Move:
     """Looks at both nodes again, and enters the migration into the journal. Refused as `examine` refuses it."""
     move = await examine(fleet, journal, run, planned, policy, under)
-    document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode()}
+    document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode(), "mode": move.mode}
     journal.add_migration(
         Migration(
             id=move.id,
@@ -75,6 +77,9 @@ async def examine(
         raise Refused(
             f"container {planned.container} is {there.state} on {planned.target} for run {there.run}; finish that first"
         )
+    choice = choose(policy.mode, policy.modes_allowed, memory_way(source, target))
+    if choice.refused:
+        raise Refused(f"container {planned.container} cannot move to {planned.target}: {choice.refused}")
     return Move(
         id=f"{run}/{planned.container}/{len(earlier) + 1}",
         run=run,
@@ -87,8 +92,10 @@ async def examine(
         generation=found.generation,
         policy=policy,
         leg=planned.leg,
+        mode=choice.mode,
+        mode_why=choice.why,
         holder=fleet.holder,
-        rates=under.rates(planned.source, planned.target),
+        rates=under.rates_between(source, target),
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )
@@ -152,6 +159,7 @@ def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
         generation=migration.generation,
         policy=policy,
         leg=migration.leg,
+        mode=migration.mode,
         holder=fleet.holder,
         site=fleet.file.site(),
         hooks=fleet.hooks,

@@ -20,7 +20,7 @@ from migrator.model.observation import Observation
 from migrator.model.site import When
 from migrator.protocol.recovery import Action, Verdict, judge, of_a_silent_source
 from migrator.protocol.states import FINAL, State
-from migrator.steps import AFTER_RELEASE, RELEASE, verify
+from migrator.steps import RELEASE, after_release, verify
 from migrator.steps.base import Move
 from migrator.steps.restore import write_down
 from migrator.transport.base import NodeUnreachable
@@ -195,7 +195,7 @@ async def _finish(move: Move, saga: Saga, journal: Journal, seen: Seen) -> None:
             f"container {move.name} runs on {move.target.node.name}; {move.source.node.name} does not answer, and its "
             f"frozen copy is removed when it does: migrator resume {move.run}"
         )
-    for step in AFTER_RELEASE:
+    for step in after_release(move):
         if step.state in progress.reached:
             continue
         if step.happened(here, there):

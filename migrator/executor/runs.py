@@ -47,8 +47,8 @@ def plan_single(
         raise Refused(
             f"container {container} does not run on {source.name}; start it with: migrator ct start {container}"
         )
-    rates = policy.rates(source.name, target)
-    estimate = estimate_move(found, source.link, cluster.node(target).link, rates)
+    going = cluster.node(target)
+    estimate = estimate_move(found, source.link, going.link, policy.rates_between(source, going))
     move = PlannedMove(
         container=container,
         source=source.name,
@@ -58,6 +58,7 @@ def plan_single(
         reason="asked for by name",
         estimate=estimate,
         pause=Span(round(estimate.duration_s - estimate.blackout_s, 3), estimate.duration_s),
+        memory_way=policy.way(source, going),
     )
     return Plan(
         intent=f"move {container} to {target}",

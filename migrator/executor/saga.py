@@ -21,8 +21,9 @@ from migrator.journal.store import Journal, JournalError
 from migrator.model.site import When
 from migrator.protocol.recovery import of_a_silent_source
 from migrator.protocol.states import State, is_decided
-from migrator.steps import AFTER_RELEASE, FROZEN, PREPARE, RELEASE, UNDO_ORDER
+from migrator.steps import FROZEN, PREPARE, RELEASE, UNDO_ORDER, after_release
 from migrator.steps.base import Move, Step
+from migrator.steps.fill import MemoryLost
 from migrator.transport.base import NodeMissing, NodeRefused, NodeUnreachable
 
 Turn = Callable[[Move], AbstractAsyncContextManager[object]]
@@ -87,7 +88,9 @@ class Saga:
         move = self.move
         try:
             await site.tell(move, self.journal, When.AFTER_RELEASE)
-            await self._all(AFTER_RELEASE)
+            await self._all(after_release(move))
+        except MemoryLost:
+            raise
         except MigratorError as error:
             raise FailedSafe(
                 f"container {move.name} runs on {move.target.node.name}, but {move.source.node.name} is not cleaned: "

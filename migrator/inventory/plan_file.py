@@ -27,9 +27,10 @@ from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
 from migrator.model.plan_policy import EVEN, PlanPolicy, Waived
-from migrator.model.rates import Rates
+from migrator.model.rates import Rates, Way
 
 INTEGRITY = "integrity"
+OLDER_WAY: Way = "images"  # what plans were made for before memory was streamed, and do not tell
 Count = Annotated[int, Field(ge=0, le=2**62)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=10_000)]
@@ -73,6 +74,7 @@ class _Move(Strict):
     estimate: _Estimate
     generation: Count
     leg: Annotated[int, Field(ge=1, le=9999)] = 1
+    memory_way: Way = OLDER_WAY
     pause: _Span | None = None
     reason: Text
     source: Node
@@ -85,13 +87,14 @@ Rate = Annotated[int, Field(ge=1, le=2**62)]
 
 
 class _Rates(Strict):
-    dump_bytes_per_s: Rate
+    dump_bytes_per_s: Count
     files_bytes_per_s: Rate
     pause_s: Seconds
-    restore_bytes_per_s: Rate
+    restore_bytes_per_s: Count
     runs: Count
     send_bytes_per_s: Rate
     setup_s: Seconds
+    way: Way = OLDER_WAY
 
 
 class _Waived(Strict):
@@ -106,6 +109,7 @@ class PolicyFields(Strict):
     headroom_percent: Annotated[int, Field(ge=0, le=90)]
     learnt: dict[Node, dict[Node, _Rates]] = {}
     leave_stopped: bool
+    memory_way: Way = OLDER_WAY
     moves_per_node_max: Annotated[int, Field(ge=1)]
     overlapping_pauses: bool = False
     start: Annotated[str, AfterValidator(_is_start)] = ""
@@ -303,4 +307,5 @@ def _move(move: _Move) -> PlannedMove:
         start_s=move.start_s,
         pause=None if move.pause is None else Span(**move.pause.model_dump()),
         leg=move.leg,
+        memory_way=move.memory_way,
     )

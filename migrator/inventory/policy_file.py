@@ -21,6 +21,7 @@ from migrator.errors import BadInput
 from migrator.inventory.documents import field, first_wrong, line_of, read_yaml, said
 from migrator.inventory.files import read_text
 from migrator.model.plan_policy import Headroom, Standing, Weights
+from migrator.model.rates import Way
 from migrator.model.rules import (
     Affinity,
     Ban,
@@ -233,6 +234,7 @@ class PolicySection(_Strict):
     leave_stopped: bool | None = None
     weights: WeightFields | None = None
     overlapping_pauses: bool | None = None
+    memory_way: Way | None = None
     rules: list[RuleEntry] = []
 
     def value(self) -> Standing:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from migrator.errors import MigratorError
 from migrator.journal.events import Event
+from migrator.model.modes import Mode
 from migrator.model.plan import move_name
 from migrator.protocol.states import State
 
@@ -51,6 +52,11 @@ class Migration:
     def leg(self) -> int:
         """Which of the container's moves in the run's plan it is an attempt at, from 1."""
         return int(self.document.get("leg", 1))
+
+    @property
+    def mode(self) -> Mode:
+        """How its memory goes."""
+        return Mode(self.document.get("mode", Mode.STOP_AND_COPY))
 
     @property
     def move(self) -> str:

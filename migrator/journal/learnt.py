@@ -5,24 +5,27 @@ an overhead and bytes over a rate, so a rate is told only by a migration that is
 small beside it; the usual overhead is taken off, but never more than half of the time. What a pause, and a move around
 it, took beyond its bytes at these rates is the constant part. Each figure is the median of the latest migrations of its
 pair, so one that ran while the machine was busy changes little; where none was large enough the default rate stays.
+Memory that is streamed and memory that goes by images have nothing in common but the link, so of a pair those alone
+count that went the way which its next one will go.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
 
 from migrator.journal.base import Migration
 from migrator.journal.events import Event, Phase
-from migrator.model.rates import DEFAULT_RATES, Rates
+from migrator.model.rates import DEFAULT_RATES, Rates, Way
 from migrator.protocol.states import FORWARD, State
 
 LATEST = 20  # migrations of a pair that count
 LARGE_BYTES = 64 << 20
-OVERHEAD_S = {"dump": 0.1, "send": 0.1, "restore": 0.2, "files": 0.4}  # of small containers between two lab nodes
+# Of small containers between two lab nodes.
+OVERHEAD_S = {"dump": 0.1, "send": 0.1, "restore": 0.2, "files": 0.4, "stream": 0.15}
 PAUSE_S_MIN, SETUP_S_MIN = 0.05, 0.1
 
 History = tuple[Migration, Sequence[Event]]
@@ -32,6 +35,7 @@ History = tuple[Migration, Sequence[Event]]
 class Sample:
     """What one migration took. `blackout_s` is from freeze to release, `around_s` all of the rest but waiting."""
 
+    way: Way
     memory_bytes: int
     files_bytes: int
     dump_s: float
@@ -42,12 +46,16 @@ class Sample:
     around_s: float
 
 
-def learn(histories: Iterable[History]) -> dict[str, dict[str, Rates]]:
-    """Rates by source and target, sorted. `histories` are migrations with their events, the latest first."""
+def learn(histories: Iterable[History], way: Callable[[str, str], Way]) -> dict[str, dict[str, Rates]]:
+    """Rates by source and target, sorted. `histories` are migrations with their events, the latest first; `way` tells
+    of two nodes how memory goes between them now.
+    """
     samples: dict[tuple[str, str], list[Sample]] = {}
     for migration, events in histories:
         there = samples.setdefault((migration.source, migration.target), [])
-        if len(there) < LATEST and (found := sample(migration, events)) is not None:
+        if len(there) == LATEST or (found := sample(migration, events)) is None:
+            continue
+        if found.way == way(migration.source, migration.target):
             there.append(found)
     learnt: dict[str, dict[str, Rates]] = {}
     for source, target in sorted(pair for pair, there in samples.items() if there):
@@ -74,6 +82,7 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN] - quiet_s
     waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END]
     return Sample(
+        way="stream" if data[State.CHECKED].get("memory") == "stream" else "images",
         memory_bytes=int(dumped["image_bytes"]),
         files_bytes=sum(int(each.get("sent_bytes", 0)) for each in files),
         dump_s=dumped["dump_ms"] / 1000,
@@ -86,29 +95,37 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
 
 
 def rates_of(samples: Sequence[Sample]) -> Rates:
-    """The rates that these migrations of one pair show, at least one."""
+    """The rates that these migrations of one pair show, at least one, all of one way."""
+    usual = DEFAULT_RATES[samples[0].way]
     memory, files = [s.memory_bytes for s in samples], [s.files_bytes for s in samples]
+    sending = "stream" if usual.way == "stream" else "send"
     rates = replace(
-        DEFAULT_RATES,
-        dump_bytes_per_s=_rate("dump", memory, [s.dump_s for s in samples]) or DEFAULT_RATES.dump_bytes_per_s,
-        send_bytes_per_s=_rate("send", memory, [s.send_s for s in samples]) or DEFAULT_RATES.send_bytes_per_s,
-        restore_bytes_per_s=_rate("restore", memory, [s.restore_s for s in samples])
-        or DEFAULT_RATES.restore_bytes_per_s,
-        files_bytes_per_s=_rate("files", files, [s.files_s for s in samples]) or DEFAULT_RATES.files_bytes_per_s,
+        usual,
+        send_bytes_per_s=_rate(sending, memory, [s.send_s for s in samples]) or usual.send_bytes_per_s,
+        files_bytes_per_s=_rate("files", files, [s.files_s for s in samples]) or usual.files_bytes_per_s,
         runs=len(samples),
     )
-    s_per_byte = 1 / rates.dump_bytes_per_s + 1 / rates.send_bytes_per_s + 1 / rates.restore_bytes_per_s
-    pause_s = median(s.blackout_s - s.memory_bytes * s_per_byte for s in samples)
+    if usual.way == "images":
+        rates = replace(
+            rates,
+            dump_bytes_per_s=_rate("dump", memory, [s.dump_s for s in samples]) or usual.dump_bytes_per_s,
+            restore_bytes_per_s=_rate("restore", memory, [s.restore_s for s in samples]) or usual.restore_bytes_per_s,
+        )
+    pause_s = median(s.blackout_s - _moving_s(s.memory_bytes, rates) for s in samples)
     setup_s = median(s.around_s - s.files_bytes / rates.files_bytes_per_s for s in samples)
     return replace(rates, pause_s=max(round(pause_s, 3), PAUSE_S_MIN), setup_s=max(round(setup_s, 3), SETUP_S_MIN))
 
 
 def pauses_seen(histories: Iterable[History], source: str, target: str, rates: Rates) -> list[float]:
     """The pauses of a pair's latest migrations over what these rates say of each, sorted; 1.0 is as predicted."""
-    s_per_byte = 1 / rates.dump_bytes_per_s + 1 / rates.send_bytes_per_s + 1 / rates.restore_bytes_per_s
     mine = (sample(m, events) for m, events in histories if (m.source, m.target) == (source, target))
-    latest = islice((s for s in mine if s is not None), LATEST)
-    return sorted(s.blackout_s / (rates.pause_s + s.memory_bytes * s_per_byte) for s in latest)
+    latest = islice((s for s in mine if s is not None and s.way == rates.way), LATEST)
+    return sorted(s.blackout_s / (rates.pause_s + _moving_s(s.memory_bytes, rates)) for s in latest)
+
+
+def _moving_s(memory_bytes: int, rates: Rates) -> float:
+    """What of a pause memory takes at these rates."""
+    return memory_bytes / rates.send_bytes_per_s + sum(rates.images_s(memory_bytes))
 
 
 def _rate(step: str, sizes_bytes: Sequence[int], times_s: Sequence[float]) -> int | None:

@@ -1,8 +1,9 @@
 """How long a move takes and how long the pause is, before anything is touched.
 
-Theory. In the pause the pages are written once by the dump, read and sent over the link, and read again by the
-restore, one after the other; everything else costs a constant. How fast each is between two nodes is in rates.py; no
-rate is above the link speed that is declared.
+Theory. In the pause the pages are sent over the link, and everything else costs a constant. Where memory goes by images
+they are also written once by the dump and read again by the restore, and these come one after the other; streamed
+memory is in its place when it has been sent. How fast each is between two nodes is in rates.py; no rate is above the
+link speed that is declared.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from migrator.model.facts import ContainerFacts, Link
-from migrator.model.rates import DEFAULT_RATES, Rates
-
-SEND_BYTES_PER_S = DEFAULT_RATES.send_bytes_per_s
+from migrator.model.rates import Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +28,17 @@ class Estimate:
         return self.memory_bytes + self.files_bytes
 
 
-def send_rate_bytes_per_s(source: Link, target: Link, rates: Rates = DEFAULT_RATES) -> int:
+def send_rate_bytes_per_s(source: Link, target: Link, rates: Rates) -> int:
     """The slower of what the machinery reaches and what the two ends of the link declare."""
     declared = [rate for rate in (source.up_bytes_per_s, target.down_bytes_per_s) if rate]
     return min([rates.send_bytes_per_s, *declared])
 
 
-def estimate_move(container: ContainerFacts, source: Link, target: Link, rates: Rates = DEFAULT_RATES) -> Estimate:
+def estimate_move(container: ContainerFacts, source: Link, target: Link, rates: Rates) -> Estimate:
     """Predicts a stop-and-copy move of a container over a link that nothing else uses."""
     rate = send_rate_bytes_per_s(source, target, rates)
     memory = container.anon_bytes
-    blackout_s = rates.pause_s + memory / rates.dump_bytes_per_s + memory / rate + memory / rates.restore_bytes_per_s
+    blackout_s = rates.pause_s + memory / rate + sum(rates.images_s(memory))
     seeding_s = container.files_bytes / min(rate, rates.files_bytes_per_s)
     return Estimate(
         memory_bytes=memory,

@@ -4,27 +4,50 @@ that lie in both nodes' memory meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING
 
-from migrator.model.facts import NodeFacts
+from migrator.model.rates import Way
+
+if TYPE_CHECKING:
+    from migrator.model.facts import NodeFacts
 
 CAN = "yes"  # what a node answers that can
+WAYS: Mapping[str, str] = {"stream": "is streamed", "images": "goes by images"}  # in words
+WERE: Mapping[str, str] = {"stream": "was streamed", "images": "went by images"}
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryWay:
     """The way that is taken, and, where it is not the shorter one, why."""
 
-    name: Literal["stream", "images"]
+    name: Way
     why: str = ""
 
 
 def memory_way(source: NodeFacts, target: NodeFacts) -> MemoryWay:
     """The shortest way that both nodes can: streamed memory is never written down, and arrives while CRIU restores."""
     lacks = [
-        f"{node.name}: {said or 'it does not tell whether it can stream memory'}"
-        for node, said in ((source, source.stream_out), (target, target.stream_in))
+        f"{node}: {said or 'it does not tell whether it can stream memory'}"
+        for node, said in _told(source, target)
         if said != CAN
     ]
     return MemoryWay("images", "; ".join(lacks)) if lacks else MemoryWay("stream")
+
+
+def planned_way(source: NodeFacts, target: NodeFacts, untold: Way) -> Way:
+    """The way that a plan counts with: `untold` where neither node says that it cannot, and one of them says nothing.
+
+    A node that is asked always tells. Facts from elsewhere, or older ones, may not.
+    """
+    said = {said for _, said in _told(source, target)}
+    if said - {CAN, ""}:
+        return "images"
+    return untold if "" in said else "stream"
+
+
+def _told(source: NodeFacts, target: NodeFacts) -> Iterator[tuple[str, str]]:
+    """Of both nodes what they say of their end."""
+    yield source.name, source.stream_out
+    yield target.name, target.stream_in

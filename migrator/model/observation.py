@@ -8,6 +8,7 @@ from dataclasses import dataclass
 STATES = frozenset({"absent", "reserved", "serving", "stopped", "fenced", "sealed", "held", "released"})
 PROCESSES = frozenset({"none", "frozen", "running"})
 COUNTER_MAX = 10**15  # of tokens and generations: one more can still be counted, and told to a node
+MEMORY = frozenset({"none", "follows", "lost"})
 GATES = frozenset({"none", "open", "closed"})
 
 
@@ -16,7 +17,8 @@ class Observation:
     """`state` is the record's; `same_boot` whether the node has been up since it was written.
 
     `processes` is none, frozen or running; `held` whether a restored copy waits for its release; `floor` the highest
-    token of the container's records that were removed there: a new one has to be above it.
+    token of the container's records that were removed there: a new one has to be above it. `memory`
+    is, in post-copy, whether the rest of it follows, or is lost, and the copy with it; none when all of it is there.
     """
 
     state: str = "absent"
@@ -29,6 +31,7 @@ class Observation:
     held: bool = False
     jobs: tuple[str, ...] = ()
     floor: int = 0
+    memory: str = "none"
 
     @property
     def alive(self) -> bool:

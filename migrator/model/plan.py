@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import Way
 
 VERSION = 1
 
@@ -54,7 +55,7 @@ class PlannedMove:
     is how many times its memory is expected to cross the link. `leg` counts the moves of one container, from 1: all but
     its last end at a stop-over, from which the next one starts. `start_s` is its predicted start, in seconds of the
     plan, where it has to wait for a time window; else it starts as soon as it can. `pause` is when its container is
-    predicted to be paused; None in plans that are older than that.
+    predicted to be paused; None in plans that are older than that. `memory_way` is how its memory is taken to go.
     """
 
     container: str
@@ -69,6 +70,7 @@ class PlannedMove:
     leg: int = 1
     start_s: float | None = None
     pause: Span | None = None
+    memory_way: Way = "stream"
 
     @property
     def name(self) -> str:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from migrator.model.memory_way import planned_way
 from migrator.model.policy import BLACKOUT_S_MAX
-from migrator.model.rates import DEFAULT_RATES, Rates
+from migrator.model.rates import DEFAULT_RATES, Rates, Way
 from migrator.model.rules import Rule, rule_in_words
+
+if TYPE_CHECKING:
+    from migrator.model.facts import NodeFacts
 
 ANTI_AFFINITY = "anti-affinity"
 IMAGE_MARGIN_BYTES = 64 << 20
+STREAM_KEPT_BYTES = 256 << 20  # what the kit keeps at most of streamed memory that has come too early
 INODES_MIN = 10_000
 
 
@@ -61,7 +66,8 @@ class PlanPolicy:
     `weights` are for a rebalance alone.
     `waived` are the rules that it is made without; those of `rules` keep the numbers that they have beside them.
     `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
-    that estimates are made with, by source and target, where they are others than the defaults.
+    that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
+    memory is taken to go between nodes of which one does not tell whether it can stream.
     """
 
     headroom_percent: int = 5
@@ -76,10 +82,23 @@ class PlanPolicy:
     overlapping_pauses: bool = False
     learnt: dict[str, dict[str, Rates]] = field(default_factory=dict)
     waived: tuple[Waived, ...] = ()
+    memory_way: Way = "stream"
 
-    def rates(self, source: str, target: str) -> Rates:
+    def way(self, source: NodeFacts, target: NodeFacts) -> Way:
+        """How memory is taken to go between these nodes."""
+        return planned_way(source, target, self.memory_way)
+
+    def rates(self, source: str, target: str, way: Way) -> Rates:
+        """What moves between nodes of these names are estimated with, if their memory goes this way.
+
+        What was learnt of the other way says nothing of this one.
+        """
+        learnt = self.learnt.get(source, {}).get(target)
+        return learnt if learnt is not None and learnt.way == way else DEFAULT_RATES[way]
+
+    def rates_between(self, source: NodeFacts, target: NodeFacts) -> Rates:
         """What moves between these nodes are estimated with."""
-        return self.learnt.get(source, {}).get(target, DEFAULT_RATES)
+        return self.rates(source.name, target.name, self.way(source, target))
 
     def numbered(self) -> Iterator[tuple[int, Rule]]:
         """The rules with the numbers that they have in the files, from 1: a waived one keeps its own."""
@@ -120,6 +139,7 @@ class Standing:
     leave_stopped: bool | None = None
     weights: Weights | None = None
     overlapping_pauses: bool | None = None
+    memory_way: Way | None = None
     rules: tuple[Rule, ...] = ()
     replace_rules: bool = False
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from migrator.model.modes import AUTO
+
 BLACKOUT_S_MAX = 15.0
 
 
@@ -14,7 +16,9 @@ class Policy:
     `blackout_s_max` is both the longest predicted pause that is begun and the deadline of the watchdog.
     `moves_per_node_max` counts moves that leave or enter a node at one time; `overlapping_pauses` is whether pauses of
     several may overlap on one link. `key_lifetime_s` outlasts the template and every pass, each as long as
-    `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move.
+    `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move. `mode` is one of modes.Mode,
+    or auto, which may also take one of `modes_allowed`. `fill_timeout_s` bounds how long the orchestrator waits for
+    memory that follows; the container runs meanwhile, and after it.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -25,3 +29,6 @@ class Policy:
     recovery_timeout_s: float = 60.0
     key_lifetime_s: int = 18_000
     overlapping_pauses: bool = False
+    mode: str = AUTO
+    modes_allowed: tuple[str, ...] = ()
+    fill_timeout_s: float = 3600.0

@@ -1,31 +1,47 @@
 """How fast the machinery is between two nodes: the constants and rates that estimates are made of.
 
-The defaults are medians measured between two lab nodes on two cores (docs/benchmarks.md says how); what was learnt
-from ended migrations takes their place, pair by pair (journal/learnt.py).
+There is one set for each way that memory goes (memory_way.py). The defaults are medians measured between two lab nodes
+on two cores (docs/benchmarks.md says how); what was learnt from ended migrations takes their place, pair by pair
+(journal/learnt.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+Way = Literal["stream", "images"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Of one direction between two nodes. `pause_s` is the part of a pause, and `setup_s` the part of a move outside
-    its pause, that does not grow with bytes; the other figures are bytes a second of memory dumped, sent and restored,
-    and of files. `runs` is how many migrations it rests on; 0 are the defaults.
+    """Of one direction between two nodes, and of one way.
+
+    `pause_s` is the part of a pause, and `setup_s` the part of a move outside its pause, that does not grow with bytes;
+    the other figures are bytes a second of memory sent, of files, and, where memory goes by images, of images written
+    and read. Streamed memory is neither: both are 0. `runs` is how many migrations it rests on; 0 are the defaults.
     """
 
-    pause_s: float = 0.45
-    setup_s: float = 1.5
-    dump_bytes_per_s: int = 1_200_000_000
-    send_bytes_per_s: int = 500_000_000
-    restore_bytes_per_s: int = 1_200_000_000
-    files_bytes_per_s: int = 150_000_000
+    way: Way
+    pause_s: float
+    setup_s: float
+    send_bytes_per_s: int
+    files_bytes_per_s: int
+    dump_bytes_per_s: int = 0
+    restore_bytes_per_s: int = 0
     runs: int = 0
 
+    def images_s(self, memory_bytes: int) -> tuple[float, float]:
+        """Seconds of a pause in which images are written, and in which they are read: nothing is sent then."""
+        written, read = self.dump_bytes_per_s, self.restore_bytes_per_s
+        return memory_bytes / written if written else 0.0, memory_bytes / read if read else 0.0
 
-DEFAULT_RATES = Rates()
+
+DEFAULT_RATES: Mapping[Way, Rates] = {
+    "stream": Rates("stream", 0.5, 1.5, 900_000_000, 150_000_000),
+    "images": Rates("images", 0.45, 1.5, 500_000_000, 150_000_000, 1_200_000_000, 1_200_000_000),
+}
+SEND_BYTES_PER_S = max(rates.send_bytes_per_s for rates in DEFAULT_RATES.values())
 
 Learnt = Mapping[str, Mapping[str, Rates]]  # by source, then by target

@@ -19,15 +19,16 @@ from migrator.model.compatibility import differences
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import INODES_MIN, PlanPolicy
+from migrator.model.rates import Way
 from migrator.planner.placement import Mover
-from migrator.planner.room import Load, image_bytes, room_of, stay_of, usable
+from migrator.planner.room import Load, room_of, stay_of, transit_in_bytes, transit_out_bytes, usable
 from migrator.planner.rulebook import Rulebook
 
 Key = TypeVar("Key")
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-MEMORY_COLUMNS = (1, 3)  # where images count, beside the containers
+MEMORY_COLUMNS = (1, 3)  # where what is in transit counts, beside the containers
 
 
 def row(load: Load) -> list[int]:
@@ -45,10 +46,10 @@ def row(load: Load) -> list[int]:
 class Targets:
     """The nodes that may take containers, and what has come to them so far.
 
-    `room` is what each can still take, `used` what of `whole` (its limits without headroom) is in use; `image` is
-    the largest image of all that come to it; `inflow_s` is how long its link is busy with all that comes. Nothing
-    comes to a node that is not `open`; `ordered` is for the rules (rulebook.py). What is counted is copied before it
-    changes, so that a copy of all is cheap.
+    `room` is what each can still take, `used` what of `whole` (its limits without headroom) is in use; `transit` is
+    the most memory that one of all that come to it takes while it is under way; `inflow_s` is how long its link is
+    busy with all that comes. Nothing comes to a node that is not `open`; `ordered` is for the rules (rulebook.py).
+    What is counted is copied before it changes, so that a copy of all is cheap.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Targets:
         self.room: Ints = np.array([row(room_of(n, policy)) for n in nodes], np.int64).reshape(count, 5)
         self.used: Ints = np.array([row(Load(n.reserved))[:3] for n in nodes], np.int64).reshape(count, 3)
         self.whole: Floats = np.array([row(Load(usable(n, policy)))[:3] for n in nodes], float).reshape(count, 3)
-        self.image: Ints = np.zeros(count, np.int64)
+        self.transit: Ints = np.zeros(count, np.int64)
         self.inflow_s: Floats = np.zeros(count)
         self.open: Mask = np.ones(count, bool)
         self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy, ordered)
@@ -76,6 +77,7 @@ class Targets:
         self._names: dict[str, Counter[int]] = {}
         self._templates: dict[tuple[str, str], Mask] = {}
         self._alike: dict[tuple[object, int], bool] = {}
+        self._ways_from: dict[str, list[Way]] = {}
         for index, node in enumerate(nodes):
             for container in node.containers:
                 self._note(index, container, 1)
@@ -83,7 +85,7 @@ class Targets:
     def closing(self, indices: Sequence[int] = ()) -> Self:
         """A copy, to be filled by itself, in which these nodes take nothing."""
         other = copy(self)
-        for name in ("room", "used", "image", "inflow_s", "open"):
+        for name in ("room", "used", "transit", "inflow_s", "open"):
             setattr(other, name, getattr(self, name).copy())
         for name in ("_groups", "_ids", "_names"):
             setattr(other, name, dict(getattr(self, name)))
@@ -99,12 +101,12 @@ class Targets:
     def fitting(self, mover: Mover) -> Mask:
         """The nodes that can take it beside all that has come, whatever the order in which they come."""
         need = np.array(row(stay_of(mover.container)), np.int64)
-        images = np.maximum(self.image, image_bytes(mover.container))
+        transit = np.maximum(self.transit, self.in_transit(mover))
         rest = self.room - need
         fits: Mask = np.logical_and.reduce([rest[:, column] >= 0 for column in range(rest.shape[1])])
         fits &= self.open
         for column in MEMORY_COLUMNS:
-            fits &= rest[:, column] >= images
+            fits &= rest[:, column] >= transit
         fits &= self._suited(mover)[self._kinds]
         fits &= self._right_template(mover)
         for taken in self._taken(mover):
@@ -114,11 +116,11 @@ class Targets:
     def fits(self, mover: Mover, index: int) -> bool:
         """Whether one node can take it: `fitting` for that node alone."""
         rest = self.room[index] - np.array(row(stay_of(mover.container)), np.int64)
-        images = max(int(self.image[index]), image_bytes(mover.container))
+        transit = max(int(self.transit[index]), self._in_bytes(mover, index))
         return bool(
             self.open[index]
             and (rest >= 0).all()
-            and all(rest[column] >= images for column in MEMORY_COLUMNS)
+            and all(rest[column] >= transit for column in MEMORY_COLUMNS)
             and not any(index in taken for taken in self._taken(mover))
             and not any(self.rules.closed(rule, mover)[index] for rule in self.rules.hard)
             and self._suited(mover)[self._kinds[index]]
@@ -137,19 +139,39 @@ class Targets:
     def place(self, mover: Mover, index: int, sending_s: float) -> None:
         """Books a container that comes to a node; `sending_s` is how long its bytes keep the node's link busy."""
         self._book(index, mover.container, 1)
-        self.image[index] = max(self.image[index], image_bytes(mover.container))
+        self.expect(mover, index)
         self.inflow_s[index] += sending_s
         self.rules.place(mover, index)
 
+    def expect(self, mover: Mover, index: int) -> None:
+        """Counts what a container that comes to a node takes there while it is under way."""
+        self.transit[index] = max(self.transit[index], self._in_bytes(mover, index))
+
+    def in_transit(self, mover: Mover) -> Ints:
+        """For each node, the memory that it takes there while it is under way, beside what stays."""
+        by_kind = [transit_in_bytes(mover.container, way) for way in self._ways(mover.source)]
+        return np.array(by_kind, np.int64)[self._kinds]
+
     def move(self, mover: Mover, source: int, target: int) -> None:
-        """Books a container that has gone from one of the nodes to another, its images gone too."""
+        """Books a container that has gone from one of the nodes to another, nothing of it in transit any more."""
         self._book(source, mover.container, -1)
         self._book(target, mover.container, 1)
         self.rules.move(mover, source, target)
 
-    def may_leave(self, mover: Mover, index: int) -> bool:
-        """Whether the node has room for the images that it would send."""
-        return bool(self.room[index, 3] >= image_bytes(mover.container) and self.room[index, 4] >= 0)
+    def leaving(self, mover: Mover, index: int) -> Mask:
+        """For each node, whether the one where the container is has room to send it there."""
+        free_bytes = self.room[index, 3] if self.room[index, 4] >= 0 else -1
+        by_kind = [transit_out_bytes(mover.container, way) <= free_bytes for way in self._ways(mover.source)]
+        return np.array(by_kind, bool)[self._kinds]
+
+    def _in_bytes(self, mover: Mover, index: int) -> int:
+        return transit_in_bytes(mover.container, self._ways(mover.source)[self._kinds[index]])
+
+    def _ways(self, source: NodeFacts) -> list[Way]:
+        """For each class of nodes: how memory goes there from this one."""
+        if source.stream_out not in self._ways_from:
+            self._ways_from[source.stream_out] = [self.policy.way(source, node) for node in self._of_class]
+        return self._ways_from[source.stream_out]
 
     def _book(self, index: int, container: ContainerFacts, sign: int) -> None:
         self.room[index] -= sign * np.array(row(stay_of(container)), np.int64)
@@ -189,7 +211,7 @@ class Targets:
             key = (_machine(source), kind)
             if key not in self._alike:
                 self._alike[key] = next(differences(source, node), None) is None
-            rates = self.policy.rates(source.name, node.name)
+            rates = self.policy.rates_between(source, node)
             suited[kind] = (
                 self._alike[key] and estimate_move(mover.container, source.link, node.link, rates).blackout_s <= limit_s
             )
@@ -197,7 +219,7 @@ class Targets:
 
     def _kind(self, node: NodeFacts) -> int:
         own = node.name if node.name in self._learnt else ""
-        key = (_machine(node), node.inodes_available < INODES_MIN, node.link, own)
+        key = (_machine(node), node.inodes_available < INODES_MIN, node.link, node.stream_in, own)
         if key not in self._classes:
             self._classes[key] = len(self._of_class)
             self._of_class.append(node)

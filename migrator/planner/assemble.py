@@ -17,6 +17,7 @@ from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
 from migrator.planner.seats import Seats
 from migrator.planner.survival import survival_notes
+from migrator.planner.way_notes import way_notes
 from migrator.planner.windows import Hours, has_windows, placed, window_notes
 
 
@@ -43,6 +44,7 @@ def assemble(
     )
     nodes = {node.name: node for node in cluster.nodes}
     moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name], policy) for leg in legs)
+    told = (*told, *way_notes(((leg.mover.source, nodes[leg.target]) for leg in legs), policy))
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
     bound_s = makespan_bound_s(moves, ways, speeds)
     labels = {leg.mover.name: leg.mover.descriptor.labels for leg in legs}
@@ -72,9 +74,9 @@ def assemble(
 def _used(policy: PlanPolicy, moves: Sequence[PlannedMove]) -> dict[str, dict[str, Rates]]:
     """Of what was learnt that which the estimates of these moves rest on, sorted."""
     used: dict[str, dict[str, Rates]] = {}
-    for source, target in sorted({(move.source, move.target) for move in moves}):
-        if target in policy.learnt.get(source, {}):
-            used.setdefault(source, {})[target] = policy.learnt[source][target]
+    for source, target, way in sorted({(move.source, move.target, move.memory_way) for move in moves}):
+        if (rates := policy.rates(source, target, way)).runs:
+            used.setdefault(source, {})[target] = rates
     return used
 
 
@@ -102,9 +104,12 @@ def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str, 
         generation=container.generation,
         demand=container.reserved,
         reason=reason,
-        estimate=estimate_move(container, leg.mover.source.link, target.link, policy.rates(leg.source, leg.target)),
+        estimate=estimate_move(
+            container, leg.mover.source.link, target.link, policy.rates(leg.source, leg.target, leg.way)
+        ),
         waits_for=waits_for,
         leg=leg.number,
+        memory_way=leg.way,
     )
 
 

@@ -27,6 +27,7 @@ import numpy as np
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Link, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.arrays import Floats, Ints, Mask, Targets
 from migrator.planner.movers import Group, company, groups_of
 from migrator.planner.placement import Mover
@@ -74,7 +75,7 @@ class Balance:
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
-        self.price: Floats = np.array([price(mover) * priority(mover, policy.rules) for mover in movers], float)
+        self.price: Floats = np.array([price(mover, policy) * priority(mover, policy.rules) for mover in movers], float)
         self.toll: Floats = self.price
         self.held: Mask = np.zeros(len(movers), bool)
         self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
@@ -236,7 +237,7 @@ class Balance:
     def _may(self, i: int, target: int) -> bool:
         """Whether one mover may go to a node now."""
         mover, here = self.movers[i], int(self.at[i])
-        return (here != self.homes[i] or self.targets.may_leave(mover, here)) and self.targets.fits(mover, target)
+        return (here != self.homes[i] or self.targets.leaving(mover, here)[target]) and self.targets.fits(mover, target)
 
     def _bounds(self) -> Floats:
         """For every mover: what its best move is worth, if there were room everywhere."""
@@ -253,10 +254,9 @@ class Balance:
 
     def _best(self, i: int) -> tuple[float, int]:
         """The best move of one mover that has room, and its worth; of equal ones the first by name."""
-        at_home = self.at[i] == self.homes[i]
-        if at_home and not self.targets.may_leave(self.movers[i], int(self.at[i])):
-            return -1.0, -1
         fits = self.targets.fitting(self.movers[i])
+        if self.at[i] == self.homes[i]:
+            fits &= self.targets.leaving(self.movers[i], int(self.at[i]))
         if not fits.any():
             return -1.0, -1
         one = np.array([i])
@@ -302,7 +302,8 @@ class Balance:
         return sum(self.together[there, group] > 1 for group in self.groups[i])
 
 
-def price(mover: Mover) -> float:
-    """What moving it costs, in shares of a node, over the link that its node has and to one without limits."""
-    estimate = estimate_move(mover.container, mover.source.link, Link())
+def price(mover: Mover, policy: PlanPolicy) -> float:
+    """What moving it costs, in shares of a node, over the link that its node has and to one like it without limits."""
+    rates = DEFAULT_RATES[policy.way(mover.source, mover.source)]
+    estimate = estimate_move(mover.container, mover.source.link, Link(), rates)
     return PRICE_PER_S * (estimate.duration_s + (PAUSE_WEIGHT - 1) * estimate.blackout_s)

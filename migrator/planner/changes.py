@@ -18,7 +18,7 @@ from migrator.model.units import format_seconds
 from migrator.model.what_if import with_nodes
 from migrator.planner.more_room import Ask, mean_node, missing
 from migrator.planner.placement import Mover, barred, machine_differences
-from migrator.planner.room import Load, images_in, room_of, stay_of
+from migrator.planner.room import Load, room_of, stay_of, transit_in
 
 PAIRS_MAX = 20_000  # containers and nodes whose pauses are looked at
 BLACKOUT_S_MOST = 86_400.0  # the longest that can be allowed
@@ -133,7 +133,7 @@ def marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy)
 
 def _pause_s(mover: Mover, node: NodeFacts, policy: PlanPolicy) -> float:
     """The predicted pause, up to whole seconds."""
-    rates = policy.rates(mover.source.name, node.name)
+    rates = policy.rates_between(mover.source, node)
     predicted_s = estimate_move(mover.container, mover.source.link, node.link, rates).blackout_s
     return float(-(-predicted_s // 1))
 
@@ -151,7 +151,8 @@ def rooms_more(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy)
             continue
         node = cluster.node(reason.node)
         if node.answered and not barred(mover, node, machine_differences(mover.source, node), policy):
-            wanted = stay_of(mover.container) + images_in(mover.container)
+            way = policy.way(mover.source, node)
+            wanted = stay_of(mover.container) + transit_in(mover.container, way)
             alone = missing(wanted, room_of(node, policy), True) or Load()
             for short in {alone, Load(*reason.short) if reason.short else alone} - {Load()}:
                 found.append(room_more(Ask(node.name, short), node, cluster, policy))

@@ -20,13 +20,14 @@ import numpy as np
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import Way
 from migrator.planner.arrays import Targets, row
 from migrator.planner.assemble import fleet_notes
-from migrator.planner.drain import emptied, sorted_out
+from migrator.planner.drain import emptied, legs_to, sorted_out
 from migrator.planner.movers import open_nodes
-from migrator.planner.ordering import Leg
+from migrator.planner.ordering import stranded
 from migrator.planner.placement import Mover
-from migrator.planner.room import Load, image_bytes, stay_of
+from migrator.planner.room import Load, room_of, stay_of
 from migrator.planner.survival import Watch
 
 REPAIRS_MAX = 4
@@ -81,7 +82,8 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
         kept = [f"{node} ({name})" for node, name in sorted(fleet.bound.items())]
         ask = f"migrator plan drain {min(fleet.bound)}"
         notes.append(f"kept by a container that cannot leave: {_some(kept)}; for the reasons: {ask}")
-    legs = [Leg(mover, target) for target, there in packed.comers.items() for mover in there.values()]
+    moved = ((mover, target) for target, there in packed.comers.items() for mover in there.values())
+    legs = legs_to(cluster, moved, policy)
     return emptied(
         cluster,
         tuple(sorted(packed.names)),
@@ -175,7 +177,8 @@ class _Fleet:
         # to fill a node that is empty already is to empty none
         free = [index for index, node in enumerate(self.nodes) if not node.containers]
         self.nothing = Packed((), {}, {}, targets.closing(free))
-        self.bound = dict(self._homeless()) | {one.node: one.container for one in reversed(stuck)}
+        self.bound = dict(self._stranded(policy)) | dict(self._homeless())
+        self.bound |= {one.node: one.container for one in reversed(stuck)}
         self.candidates = [name for name in self.movers if name not in self.bound]
         self.placed = 0
 
@@ -251,7 +254,7 @@ class _Fleet:
             index = int(fitting[at])
             if had is not None and mover.source.name != after.nodes[had].name:
                 after.move(mover, had, index)
-                after.image[index] = max(after.image[index], image_bytes(mover.container))
+                after.expect(mover, index)
             else:
                 after.place(mover, index, 0.0)
             packed.comers.setdefault(after.nodes[index].name, {})[mover.name] = mover
@@ -265,6 +268,14 @@ class _Fleet:
             homeless = next((mover.name for mover in movers if not after.fitting(mover).any()), None)
             if homeless is not None:
                 yield name, homeless
+
+    def _stranded(self, policy: PlanPolicy) -> Iterator[tuple[str, str]]:
+        """Nodes that have no room to send one of their containers to whatever node, and the first such container."""
+        for node in self.nodes:
+            by_images = any(policy.way(node, other) == "images" for other in self.nodes if other is not node)
+            way: Way = "images" if by_images else "stream"
+            for name in stranded(self.movers.get(node.name, ()), way, room_of(node, policy))[:1]:
+                yield node.name, name
 
     def _share(self, mover: Mover) -> float:
         """The container's largest share of the largest node."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from migrator.model.estimate import estimate_move, send_rate_bytes_per_s
+from migrator.model.estimate import send_rate_bytes_per_s
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.arrays import Floats, Mask, Targets
 from migrator.planner.placement import Mover
 from migrator.planner.together import Together
@@ -73,7 +74,7 @@ def construct(
 
 def construct_on(movers: Sequence[Mover], targets: Targets, stuck_max: int) -> Built:
     """The same on nodes as they stand, which are not changed; given up once a try leaves more than so many stuck."""
-    limit_s = _busiest_source_s(movers)
+    limit_s = _busiest_source_s(movers, targets.policy)
     largest = targets.largest
     together = Together(movers, targets.rules)
     order = together.order(sorted(movers, key=lambda m: _size(m, largest)))
@@ -104,7 +105,7 @@ def _once(order: Sequence[Mover], targets: Targets, limit_s: float, stuck_max: i
             price = targets.rules.price(mover, BROKEN) + together.price(mover, targets)
         index, choice = _choose(mover, targets, fitting, limit_s, price)
         choices[mover.name] = choice
-        targets.place(mover, index, _sending_s(mover, targets.nodes[index]))
+        targets.place(mover, index, _sending_s(mover, targets.nodes[index], targets.policy))
     return Built(choices, tuple(stuck))
 
 
@@ -115,7 +116,7 @@ def _choose(
     shares = targets.share(mover)[fitting]
     prices = np.zeros(len(fitting)) if price is None else price[fitting]
     order = np.argsort(shares + prices, kind="stable")  # names are sorted, so equal shares go to the first name
-    sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]])])
+    sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]], targets.policy)])
     cheap = prices <= prices[order[0]]  # no rule is broken to be done sooner
     soon = (targets.inflow_s[fitting] + sending_s <= limit_s) & cheap
     at = int(order[np.argmax(soon[order])]) if soon.any() else _soonest(targets.inflow_s[fitting], cheap)
@@ -139,16 +140,17 @@ def _soonest(inflow_s: Floats, cheap: Mask) -> int:
     return int(np.argmin(np.where(cheap, inflow_s, np.inf)))
 
 
-def _sending_s(mover: Mover, target: NodeFacts) -> float:
-    rate = send_rate_bytes_per_s(mover.source.link, target.link)
-    return estimate_move(mover.container, mover.source.link, target.link).bytes / rate
+def _sending_s(mover: Mover, target: NodeFacts, policy: PlanPolicy) -> float:
+    rates = DEFAULT_RATES[policy.way(mover.source, target)]
+    rate = send_rate_bytes_per_s(mover.source.link, target.link, rates)
+    return (mover.container.anon_bytes + mover.container.files_bytes) / rate
 
 
-def _busiest_source_s(movers: Sequence[Mover]) -> float:
+def _busiest_source_s(movers: Sequence[Mover], policy: PlanPolicy) -> float:
     """How long the busiest of the sources' links sends, at best."""
     busy: dict[str, float] = defaultdict(float)
     for mover in movers:
-        busy[mover.source.name] += _sending_s(mover, mover.source)
+        busy[mover.source.name] += _sending_s(mover, mover.source, policy)
     return max(busy.values(), default=0.0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -20,7 +20,7 @@ from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
-from migrator.planner.room import Load, image_bytes
+from migrator.planner.room import Load
 from migrator.planner.stop_overs import Ground
 from migrator.planner.survive import survivable
 from migrator.planner.windows import shut_out
@@ -56,7 +56,7 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     return emptied(
         cluster,
         empties,
-        [Leg(mover, built.choices[mover.name].target) for mover in movers],
+        legs_to(cluster, ((mover, built.choices[mover.name].target) for mover in movers), policy),
         {mover.name: built.choices[mover.name].said() for mover in movers},
         policy,
         intent=intent,
@@ -114,6 +114,12 @@ def emptied(
     )
 
 
+def legs_to(cluster: Cluster, moved: Iterable[tuple[Mover, str]], policy: PlanPolicy) -> list[Leg]:
+    """The moves of containers to these nodes, each with the way of its memory."""
+    nodes = {node.name: node for node in cluster.nodes}
+    return [Leg(mover, target, policy.way(mover.source, nodes[target])) for mover, target in moved]
+
+
 def sorted_out(
     cluster: Cluster, leaving: Sequence[NodeFacts], policy: PlanPolicy
 ) -> tuple[list[Mover], list[ContainerFacts], list[Stuck]]:
@@ -139,11 +145,12 @@ def sorted_out(
 
 
 def _blocked(leg: Leg, gone: Sequence[Leg], room: Mapping[str, Load]) -> Stuck:
-    """A move that has no room for its images where it starts, even when all that can leave before it has left."""
+    """A move that has no room for its transit where it starts, even when all that can leave before it has left."""
     free_bytes = room[leg.source].measured.memory_bytes
     free_bytes += sum(other.mover.container.anon_bytes for other in gone if other.source == leg.source)
-    short = format_bytes(image_bytes(leg.mover.container) - free_bytes)
-    return Stuck(leg.name, leg.source, (Reason(f"free memory on {leg.source} {short} short for its images"),))
+    short = format_bytes(leg.out_bytes - free_bytes)
+    what = "for its images" if leg.way == "images" else "to send it from"
+    return Stuck(leg.name, leg.source, (Reason(f"free memory on {leg.source} {short} short {what}"),))
 
 
 def _notes(

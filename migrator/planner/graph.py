@@ -12,10 +12,10 @@ from collections.abc import Iterable, Mapping
 
 import networkx as nx
 
-from migrator.model.estimate import SEND_BYTES_PER_S
 from migrator.model.facts import Cluster
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import SEND_BYTES_PER_S
 from migrator.planner.room import Load, room_of
 
 SWITCH = "*"  # never the name of a node

@@ -143,7 +143,7 @@ def _short_at_the_end(ground: Ground) -> Iterator[Reason]:
     """Nodes that have no room for all that is to come, even when all that leaves has left."""
     for node in sorted({leg.target for leg in ground.legs}):
         coming = [leg for leg in ground.legs if leg.target == node]
-        wanted = min((leg.images(node) for leg in coming), key=lambda load: load.measured.memory_bytes)
+        wanted = min((leg.transit(node) for leg in coming), key=lambda load: load.measured.memory_bytes)
         for leg in coming:
             wanted = wanted + stay_of(leg.mover.container)
         for leg in ground.legs:
@@ -158,11 +158,11 @@ def _short_at_the_end(ground: Ground) -> Iterator[Reason]:
 def _asks(scene: Scene) -> Iterator[Ask]:
     """What is missing now for each step that somebody could take."""
     for leg in scene.left.values():
-        images = missing(leg.images(leg.source), scene.free[leg.source], False)
-        if images is not None:
-            yield Ask(leg.source, images)
+        leaving = missing(leg.transit(leg.source), scene.free[leg.source], False)
+        if leaving is not None:
+            yield Ask(leg.source, leaving)
             continue
-        coming = stay_of(leg.mover.container) + leg.images(leg.target)
+        coming = stay_of(leg.mover.container) + leg.transit(leg.target)
         steps = [leg.target, *(stop.there.target for stop in scene.ground.stops(leg) if not scene.meets(stop))]
         for node in steps:
             lacking = missing(coming, scene.free[node], True)

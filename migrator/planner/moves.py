@@ -12,6 +12,7 @@ from dataclasses import replace
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import Way
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.more_room import no_order
@@ -48,13 +49,17 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
             stuck.append(Stuck(name, source.name, (Reason(why),)))
         else:
             movers.append(Mover(container, container.descriptor, source))
+
+    def way(mover: Mover) -> Way:
+        return policy.way(mover.source, cluster.node(wishes[mover.name]))
+
     stuck += _closed(cluster, movers, wishes, policy)
-    stuck += shut_out([Leg(m, wishes[m.name]) for m in movers], cluster, policy)
+    stuck += shut_out([Leg(m, wishes[m.name], way(m)) for m in movers], cluster, policy)
     if stuck:
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
     first = classes(movers, policy.rules)
     ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
-    asked = [Leg(mover, wishes[mover.name], apart(mover, policy)) for mover in ready]
+    asked = [Leg(mover, wishes[mover.name], way(mover), apart(mover, policy)) for mover in ready]
     ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
     legs, blocked = untangle(asked, ground)
     if blocked:

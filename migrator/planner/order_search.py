@@ -5,7 +5,9 @@ ones first leaves small ones for the end, but two equal moves side by side dump 
 nobody sends; and on a source that is nearly full, images of large ones keep the others back. No rule is best for every
 source, so a few are played over the whole plan. Then the order of the source that ends last is changed one place at a
 time and played by itself, as if its targets had nobody else, as long as that helps and tries are left. What comes out
-is played whole once more, and kept only if it is better. Tries are counted, so equal input gives equal order.
+is played whole once more, and kept only if it is better. Tries are counted, so equal input gives equal order. Where a
+source has but one link up, and either its pauses in turn or its bytes fill the time, no order ends sooner, and none is
+looked for.
 """
 
 from __future__ import annotations
@@ -19,10 +21,11 @@ from migrator.model.facts import NodeFacts, SharedLink
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.ordering import Leg, sequence, waits
-from migrator.planner.room import Load, image_bytes
+from migrator.planner.room import Load
 from migrator.planner.schedule import Edge, timeline
 
 TRIES_MIN, MOVES_PER_TRY = 16, 4
+EQUAL_S = 0.01  # times are told to a millisecond
 Order = tuple[Leg, ...]
 
 
@@ -56,12 +59,32 @@ class Track:
             ends[leg.source] = max(ends.get(leg.source, 0.0), spans[leg.name].end_s)
         return ends
 
+    def least_s(self, mine: Iterable[Leg]) -> float:
+        """Seconds before which one source cannot have sent the last of its moves, in whatever order.
+
+        The link up from it carries nothing before the first move is set up. Then its pauses come one after the other,
+        or, where they may overlap, at the least its bytes over its speed.
+        """
+        moves = [self._move(leg, ()) for leg in mine]
+        ready_s, idle_s, pauses_s, count_bytes = [], [], 0.0, 0
+        for move in moves:
+            rates = self.policy.rates(move.source, move.target, move.memory_way)
+            ready_s.append(move.estimate.duration_s - move.estimate.blackout_s)
+            idle_s.append(rates.setup_s + (0.0 if move.estimate.files_bytes else rates.pause_s))
+            pauses_s += move.estimate.blackout_s
+            count_bytes += move.estimate.bytes
+        speed = self.speeds[self.ways[moves[0].source, moves[0].target][0]]
+        sent_s = min(idle_s) + count_bytes / speed
+        return sent_s if self.policy.overlapping_pauses else max(sent_s, min(ready_s) + pauses_s)
+
     def _move(self, leg: Leg, waits_for: tuple[str, ...]) -> PlannedMove:
         container = leg.mover.container
-        rates = self.policy.rates(leg.source, leg.target)
+        rates = self.policy.rates(leg.source, leg.target, leg.way)
         estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link, rates)
         demand, number = container.reserved, leg.number
-        return PlannedMove(leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number)
+        return PlannedMove(
+            leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number, memory_way=leg.way
+        )
 
 
 def order_of(legs: Iterable[Leg], track: Track) -> tuple[Order, Order]:
@@ -69,13 +92,22 @@ def order_of(legs: Iterable[Leg], track: Track) -> tuple[Order, Order]:
     order, blocked = sequence(legs, track.rooms)
     if blocked or len(order) < 2:
         return order, blocked
+    ends = track.ends_s(order)
+    if _is_least(order, ends, track):
+        return order, ()
     tried = [order, *(found for found in _rules(order, track) if found != order)]
-    played = [(max((ends := track.ends_s(found)).values()), number, ends) for number, found in enumerate(tried)]
-    end_s, number, ends = min(played, key=lambda each: each[:2])
-    mended = _mended(tried[number], ends, track)
+    ways = [ends, *(track.ends_s(found) for found in tried[1:])]
+    end_s, number = min((max(each.values()), number) for number, each in enumerate(ways))
+    mended = _mended(tried[number], ways[number], track)
     if mended != tried[number] and max(track.ends_s(mended).values()) < end_s:
         return mended, ()
     return tried[number], ()
+
+
+def _is_least(order: Order, ends_s: Mapping[str, float], track: Track) -> bool:
+    """Whether the source that ends last cannot end sooner."""
+    last = max(sorted(ends_s), key=lambda name: ends_s[name])
+    return ends_s[last] <= track.least_s(leg for leg in order if leg.source == last) + EQUAL_S
 
 
 def _rules(order: Order, track: Track) -> Iterator[Order]:
@@ -98,6 +130,8 @@ def _mended(order: Order, ends_s: Mapping[str, float], track: Track) -> Order:
     tries = TRIES_MIN + len(order) // MOVES_PER_TRY
     while tries > 0:
         last = max(sorted(ends), key=lambda name: ends[name])
+        if ends[last] <= track.least_s(mine[last]) + EQUAL_S:
+            break
         better, end_s, used = _better(mine[last], ends[last], tries, track)
         tries -= used
         if better == mine[last]:
@@ -135,7 +169,7 @@ def _by_source(order: Order) -> dict[str, Order]:
 
 
 def _size(leg: Leg) -> int:
-    return image_bytes(leg.mover.container)
+    return leg.mover.container.anon_bytes
 
 
 def _sizes(order: Sequence[Leg]) -> tuple[int, ...]:

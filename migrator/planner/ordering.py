@@ -2,7 +2,7 @@
 
 Theory. The moves of a plan start as soon as what they wait for has ended, so anything that no wait forbids can
 happen at one time. A plan is good if everything fits at the worst moment of every move: all that may have come has
-come, nothing has left but what is waited for, and as many images lie beside as moves may touch a node at one time.
+come, nothing has left but what is waited for, and what is in transit of as many moves as may touch a node at one time.
 A container's second move waits for its first, and at its stop-over it counts as one that comes and one that leaves.
 Taken one by one in their order, the moves fit. So each is first tried without waits, then with those of the move
 before it on the same node, and at last waiting for every earlier move there, which is one by one again. Who must not
@@ -20,11 +20,12 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources, SharedLink
 from migrator.model.plan import move_name
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import DEFAULT_RATES, Way
 from migrator.model.rules import Rule
 from migrator.planner.budgets import turns
 from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
-from migrator.planner.room import Load, image_bytes, images_in, images_out, stay_of
+from migrator.planner.room import Load, stay_of, transit_in, transit_in_bytes, transit_out, transit_out_bytes
 from migrator.planner.seats import Seats
 
 
@@ -32,17 +33,23 @@ from migrator.planner.seats import Seats
 class Leg:
     """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range.
 
-    `number` counts the moves of one container, from 1; `mover` is it as it stands where this one starts.
+    `way` is how its memory goes; `number` counts the moves of one container, from 1; `mover` is it as it stands where
+    this one starts.
     """
 
     mover: Mover
     target: str
+    way: Way
     apart: frozenset[object] = frozenset()
     number: int = 1
     name: str = field(init=False)  # what the plan calls the move
+    in_bytes: int = field(init=False)  # memory that its transit takes on the target
+    out_bytes: int = field(init=False)  # and on the source
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", move_name(self.mover.name, self.number))
+        object.__setattr__(self, "in_bytes", transit_in_bytes(self.mover.container, self.way))
+        object.__setattr__(self, "out_bytes", transit_out_bytes(self.mover.container, self.way))
 
     @property
     def source(self) -> str:
@@ -52,11 +59,16 @@ class Leg:
     def duration_s(self) -> float:
         """About how long it takes, as if its target's link were like its source's."""
         link = self.mover.source.link
-        return estimate_move(self.mover.container, link, link).duration_s
+        return estimate_move(self.mover.container, link, link, DEFAULT_RATES[self.way]).duration_s
 
-    def images(self, node: str) -> Load:
-        """What its images take on one of its two nodes."""
-        return images_in(self.mover.container) if node == self.target else images_out(self.mover.container)
+    def transit(self, node: str) -> Load:
+        """What it takes on one of its two nodes while it is under way, beside what stays."""
+        container = self.mover.container
+        return transit_in(container, self.way) if node == self.target else transit_out(container, self.way)
+
+
+_ENOUGH = Resources(2**62, 2**62, 2**62)
+_ANYTHING = Load(_ENOUGH, _ENOUGH)  # room for whatever comes
 
 
 def apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
@@ -87,10 +99,10 @@ def sequence(
     while left:
         waiting = []
         for leg in left:
-            coming = stay_of(leg.mover.container) + leg.images(leg.target)
+            coming = stay_of(leg.mover.container) + leg.transit(leg.target)
             if (
                 has_room(free[leg.target], coming, True)
-                and has_room(free[leg.source], leg.images(leg.source), False)
+                and has_room(free[leg.source], leg.transit(leg.source), False)
                 and not any(leaving[leg.target, thing] for thing in leg.apart)
                 and (taken is None or seats is None or seats.free(taken, leg))
             ):
@@ -106,6 +118,15 @@ def sequence(
             break
         left = waiting
     return tuple(order), tuple(left)
+
+
+def stranded(movers: Iterable[Mover], way: Way, room: Load) -> list[str]:
+    """Of all that leaves one node those that it has no room to send, even when all others that can have left.
+
+    `way` is how their memory goes, `room` what the node has before anything moves.
+    """
+    legs = [Leg(mover, "", way) for mover in movers]
+    return [leg.name for leg in sequence(legs, {"": _ANYTHING, **{leg.source: room for leg in legs}})[1]]
 
 
 def waits(
@@ -200,7 +221,7 @@ class _Ordering:
         """Whether the node has room at the worst moment of this move."""
         mine, arrives = self.before[leg.name], leg.target == node
         cpu_milli = memory_bytes = disk_bytes = anon_bytes = files_bytes = 0  # plain numbers: this is asked often
-        images: list[tuple[int, bool]] = []
+        beside: list[tuple[int, bool]] = []
         for other in self.touching[node]:
             name = other.name
             ended, comes = name in mine, other.target == node
@@ -215,18 +236,18 @@ class _Ordering:
                 anon_bytes += sign * stay.anon_bytes
                 files_bytes += sign * stay.files_bytes
             if not ended and other is not leg:
-                images.append((image_bytes(other.mover.container), comes))
-        own_bytes, beside = image_bytes(leg.mover.container), self.moves_per_node_max - 1
-        coming = sum(sorted((size for size, comes in images if comes), reverse=True)[:beside])
-        lying = sum(sorted((size for size, _ in images), reverse=True)[:beside])
+                beside.append((other.in_bytes if comes else other.out_bytes, comes))
+        own_bytes, most = leg.in_bytes if arrives else leg.out_bytes, self.moves_per_node_max - 1
+        coming = sum(sorted((size for size, comes in beside if comes), reverse=True)[:most])
+        lying = sum(sorted((size for size, _ in beside), reverse=True)[:most])
         limits = Resources(cpu_milli, memory_bytes + coming + own_bytes * arrives, disk_bytes)
         measured = Resources(0, anon_bytes + lying + own_bytes, files_bytes)
         return has_room(self.rooms[node], Load(limits, measured), arrives)
 
 
 def _fits_in_any_order(node: str, legs: Sequence[Leg], room: Load, moves_per_node_max: int) -> bool:
-    """Whether the node has room for all that comes, with the largest images beside and nothing gone yet."""
-    load = _largest([leg.images(node) for leg in legs], moves_per_node_max)
+    """Whether the node has room for all that comes, with the most in transit beside and nothing gone yet."""
+    load = _largest([leg.transit(node) for leg in legs], moves_per_node_max)
     for leg in legs:
         if leg.target == node:
             load = load + stay_of(leg.mover.container)
@@ -238,8 +259,8 @@ def has_room(room: Load, load: Load, arrives: bool) -> bool:
     return load.measured.fits_in(room.measured) and (not arrives or load.limits.fits_in(room.limits))
 
 
-def _largest(images: Sequence[Load], count: int) -> Load:
-    """The most memory that so many of these images take, on each ledger."""
-    limits = sorted((load.limits.memory_bytes for load in images), reverse=True)
-    measured = sorted((load.measured.memory_bytes for load in images), reverse=True)
+def _largest(loads: Sequence[Load], count: int) -> Load:
+    """The most memory that so many of these loads take, on each ledger."""
+    limits = sorted((load.limits.memory_bytes for load in loads), reverse=True)
+    measured = sorted((load.measured.memory_bytes for load in loads), reverse=True)
     return Load(Resources(memory_bytes=sum(limits[:count])), Resources(memory_bytes=sum(measured[:count])))

@@ -10,7 +10,7 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_seconds
-from migrator.planner.room import Load, image_bytes, images_in, kept, room_of, shortfall, stay_of, usable
+from migrator.planner.room import Load, kept, room_of, shortfall, stay_of, transit_in, usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Mover:
 
     @property
     def turn(self) -> tuple[int, str]:
-        """Sorts movers as they start: large images first, since room for images only gets less."""
-        return (-image_bytes(self.container), self.name)
+        """Sorts movers as they start: those with much memory first, since room beside what has come only gets less."""
+        return (-self.container.anon_bytes, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Site:
         coming = Load()
         for comer in self._with(mover):
             coming = coming + stay_of(comer.container)
-            lacking = shortfall(coming + images_in(comer.container), self.room)
+            lacking = shortfall(coming + self._transit(comer), self.room)
             if lacking:
                 return self._said(lacking)
         return ""
@@ -80,7 +80,7 @@ class Site:
         coming, most = Load(), Load()
         for comer in self._with(mover):
             coming = coming + stay_of(comer.container)
-            most = most.over((coming + images_in(comer.container)) - self.room)
+            most = most.over((coming + self._transit(comer)) - self.room)
         return most
 
     def place(self, mover: Mover) -> Site:
@@ -106,6 +106,9 @@ class Site:
             _share(used.disk_bytes, self.usable.disk_bytes),
         )
 
+    def _transit(self, comer: Mover) -> Load:
+        return transit_in(comer.container, self.policy.way(comer.source, self.node))
+
     def _with(self, mover: Mover) -> tuple[Mover, ...]:
         return tuple(sorted((*self.comers, mover), key=lambda m: m.turn))
 
@@ -127,7 +130,7 @@ def barred(mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: Plan
     if target.cordon is not None:
         return (f"cordoned (by {target.cordon})",)
     reasons = [*alike, *obstacles(mover.descriptor, target)]
-    rates = policy.rates(mover.source.name, target.name)
+    rates = policy.rates_between(mover.source, target)
     predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates).blackout_s
     if predicted_s > policy.blackout_s_max:
         reasons.append(

@@ -15,27 +15,26 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from migrator.model.facts import Cluster, Resources
+from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import Way
 from migrator.model.reboot import Reboot, RefusedNode
 from migrator.model.rules import SurviveLoss, Window
 from migrator.planner.arrays import MEMORY_COLUMNS, Targets, row
 from migrator.planner.construct import construct_on
 from migrator.planner.drain import drain, sorted_out
-from migrator.planner.ordering import Leg, sequence
+from migrator.planner.ordering import stranded
 from migrator.planner.placement import Mover
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
 from migrator.planner.remedies import helped
-from migrator.planner.room import Load, image_bytes, room_of, stay_of
+from migrator.planner.room import room_of, stay_of
 
 STUCK_MAX = 8  # a try that leaves more without a place is no group
 CLOSELY_PAIRS_MAX = 400  # containers times nodes, up to which every arrangement is asked for
 PLACED_MAX = 60_000  # containers placed in all tries, above which nothing but a first answer is looked for
 MISSES_MAX = 24  # nodes that did not fit, after which a group is offered no more
 EXPLAINED_MAX = 3  # refused nodes that are told every reason
-_ENOUGH = Resources(2**62, 2**62, 2**62)
-_ANYTHING = Load(_ENOUGH, _ENOUGH)  # room for whatever comes
 
 Names = tuple[str, ...]
 
@@ -157,7 +156,7 @@ class _Fleet:
         self.rooms = {name: room_of(node, policy) for name, node in nodes.items()}
         room = self.targets.room.copy()
         room[:, MEMORY_COLUMNS] -= min(
-            (image_bytes(mover.container) for mover in movers), default=0
+            (min(self.targets.in_transit(mover).tolist(), default=0) for mover in movers), default=0
         )  # of who comes last
         self.room: list[list[int]] = room.clip(min=0).tolist()
         self.total = [sum(column) for column in zip(*self.room, strict=True)] or [0] * 5
@@ -227,17 +226,22 @@ class _Fleet:
         if self.asks_the_drain:
             return False
         sound = name not in self.silent and name not in self.unmovable
-        return sound and not self.without_images(name) and self._places((name,))
+        return sound and not self.without_room(name, "images") and self._places((name,))
 
     def homeless(self, name: str) -> list[str]:
         """Containers of the node that find no place on any other, even if nothing else comes there."""
         closed = self.targets.closing([self.at[name]] if name in self.at else [])
         return [mover.name for mover in self.movers[name] if not closed.fitting(mover).any()]
 
-    def without_images(self, name: str) -> list[str]:
-        """Containers of the node that it has no room to make images of, even when all that can leave has left."""
-        legs = (Leg(mover, "") for mover in self.movers[name])
-        return [leg.name for leg in sequence(legs, {name: self.rooms[name], "": _ANYTHING})[1]]
+    def without_room(self, name: str, wanted: Way) -> list[str]:
+        """Containers of the node that it has no room to send, even when all that can leave has left.
+
+        `wanted` is the way that is counted with where their memory may go either way.
+        """
+        movers = self.movers[name]
+        ways = {self.policy.way(mover.source, node) for mover in movers[:1] for node in self.targets.nodes}
+        way = wanted if wanted in ways or not ways else next(iter(ways))
+        return stranded(movers, way, self.rooms[name])
 
 
 def _refused(fleet: _Fleet) -> Iterator[RefusedNode]:
@@ -275,7 +279,7 @@ def _refused_briefly(fleet: _Fleet, name: str) -> Refusal | None:
         return Refusal(intent, tuple(fleet.unmovable[name]))
     for why, names in (
         ("no node can take", fleet.homeless(name)),
-        ("it has no room for the images of", fleet.without_images(name)),
+        ("it has no room to send", fleet.without_room(name, "stream")),
     ):
         if names:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -82,10 +82,10 @@ class Scene:
 
     def may(self, leg: Leg) -> bool:
         """Whether a move has room on both its nodes now, and meets nobody there that it must not meet."""
-        coming = stay_of(leg.mover.container) + leg.images(leg.target)
+        coming = stay_of(leg.mover.container) + leg.transit(leg.target)
         return (
             has_room(self.free[leg.target], coming, True)
-            and has_room(self.free[leg.source], leg.images(leg.source), False)
+            and has_room(self.free[leg.source], leg.transit(leg.source), False)
             and not any(self.here[leg.target, thing] for thing in self.ground.apart(leg.mover))
             and self.ground.seats.free(self.taken, leg)
         )

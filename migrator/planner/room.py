@@ -2,9 +2,10 @@
 
 Theory. Room is counted on two ledgers. On the first are limits: capacity less headroom less what the records hold.
 On the second is what was measured: the memory and the disk that are really free. A container must fit on both. While
-it moves, the target holds its images beside the memory that is restored from them, and the source holds the images
-that are sent. What a container frees on its source is free when its move has ended: by then its processes are
-reaped, its images unmounted and its files removed.
+it moves, its restored memory is on the target, and some more lies beside. Of streamed memory that is what comes before
+there is a process for it, bounded by the kit, and on the source next to nothing. Memory that goes by images lies on
+the target beside what is restored from it, and on the source as it is sent. What a container frees on its source is
+free when its move has ended: by then its processes are reaped, its images unmounted and its files removed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
-from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, PlanPolicy
+from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, STREAM_KEPT_BYTES, PlanPolicy
+from migrator.model.rates import Way
 from migrator.model.units import format_bytes
 
 
@@ -67,9 +69,15 @@ def room_of(node: NodeFacts, policy: PlanPolicy) -> Load:
     return Load(usable(node, policy) - node.reserved, measured)
 
 
-def image_bytes(container: ContainerFacts) -> int:
-    """Memory that its images take on either side while it moves."""
-    return container.anon_bytes + IMAGE_MARGIN_BYTES
+def transit_in_bytes(container: ContainerFacts, way: Way) -> int:
+    """Memory that it takes on the target beside what is restored, while it moves."""
+    kept_bytes = min(container.anon_bytes, STREAM_KEPT_BYTES) if way == "stream" else container.anon_bytes
+    return kept_bytes + IMAGE_MARGIN_BYTES
+
+
+def transit_out_bytes(container: ContainerFacts, way: Way) -> int:
+    """Memory that it takes on the source beside its own, while it moves."""
+    return IMAGE_MARGIN_BYTES if way == "stream" else container.anon_bytes + IMAGE_MARGIN_BYTES
 
 
 def stay_of(container: ContainerFacts) -> Load:
@@ -77,15 +85,15 @@ def stay_of(container: ContainerFacts) -> Load:
     return Load(container.reserved, Resources(0, container.anon_bytes, container.files_bytes))
 
 
-def images_in(container: ContainerFacts) -> Load:
-    """What its images take on the target."""
-    images = Resources(memory_bytes=image_bytes(container))
-    return Load(images, images)
+def transit_in(container: ContainerFacts, way: Way) -> Load:
+    """What its move takes on the target beside what stays there."""
+    memory = Resources(memory_bytes=transit_in_bytes(container, way))
+    return Load(memory, memory)
 
 
-def images_out(container: ContainerFacts) -> Load:
-    """What its images take on the source: really there, but not against any limit of the containers."""
-    return Load(measured=Resources(memory_bytes=image_bytes(container)))
+def transit_out(container: ContainerFacts, way: Way) -> Load:
+    """What its move takes on the source: really there, but not against any limit of the containers."""
+    return Load(measured=Resources(memory_bytes=transit_out_bytes(container, way)))
 
 
 def shortfall(wanted: Load, room: Load) -> str:

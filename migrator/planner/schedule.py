@@ -1,9 +1,10 @@
 """How long a plan takes: its moves played on their links, before anything is touched.
 
-Theory. A move is a row of phases: some take their time (set-up, dump, restore), the others take a link, up from the
-source and down to the target (files, then pages). Those under way on a link share it equally, and none is faster
-than the machinery itself; the slower of its two ends sets a move's rate. Equal shares are what TCP comes to, and what
-one move cannot use of its share goes to nobody here, so the time is an upper one (max-min sharing would be lower).
+Theory. A move is a row of phases: some take their time (set-up, the constant part of a pause, images written and
+read), the others take a link, up from the source and down to the target (files, then pages). None is faster than the
+machinery itself, and those under way on a link share it: what one cannot use of an equal share, because the machinery
+is slower, goes to the others, which is what TCP comes to. The slower of its two ends sets a move's rate; what it
+leaves of the faster one goes to nobody here, so the time is an upper one (max-min sharing would be lower).
 A move starts, in the plan's order, when all it waits for has ended and both its nodes have a turn free. Before its
 pause, which is its last part, it waits until nobody else is paused on any of its links, those first who came first;
 its files have crossed by then, beside the pauses of others.
@@ -12,6 +13,7 @@ its files have crossed by then, beside the pauses of others.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +47,8 @@ class _Flow:
 class _Play:
     """Moves under way and the links that they share; `due` holds what ends next, entries of old rates included.
 
-    `pausing` are the links of moves in their pause, `queues` who waits for each, in the order in which they came.
+    `shares` is what each link has for one that takes all it can get, in bytes a second. `pausing` are the links of
+    moves in their pause, `queues` who waits for each, in the order in which they came.
     """
 
     speeds: Mapping[Edge, float]
@@ -53,6 +56,7 @@ class _Play:
     now_s: float = 0.0
     due: list[tuple[float, int, int, _Flow]] = field(default_factory=list)
     on: dict[Edge, dict[int, _Flow]] = field(default_factory=lambda: defaultdict(dict))
+    shares: dict[Edge, float] = field(default_factory=dict)
     pausing: set[Edge] = field(default_factory=set)
     queues: dict[Edge, dict[int, _Flow]] = field(default_factory=lambda: defaultdict(dict))
     came: dict[int, int] = field(default_factory=dict)
@@ -116,17 +120,29 @@ class _Play:
 
     def _share(self, way: Sequence[Edge]) -> None:
         """New rates for all that is on these links."""
+        for edge in way:
+            self.shares[edge] = fair_share(self.speeds[edge], [flow.phases[0][2] for flow in self.on[edge].values()])
         touched = {number: flow for edge in way for number, flow in self.on[edge].items()}
         for number in sorted(touched):
             flow = touched[number]
             flow.rest_bytes -= flow.rate * (self.now_s - flow.since_s)
             flow.since_s = self.now_s
-            flow.rate = min(flow.phases[0][2], *(self.speeds[edge] / len(self.on[edge]) for edge in flow.way))
+            flow.rate = min(flow.phases[0][2], *(self.shares[edge] for edge in flow.way))
             self._push(flow, self.now_s + max(flow.rest_bytes, 0.0) / flow.rate)
 
     def _push(self, flow: _Flow, at_s: float) -> None:
         flow.version += 1
         heapq.heappush(self.due, (at_s, flow.number, flow.version, flow))
+
+
+def fair_share(speed: float, most: Sequence[float]) -> float:
+    """What each flow gets at most, if each takes up to its `most` until a link is used up; infinite if it is not."""
+    rest, left = speed, len(most)
+    for rate in sorted(most):
+        if rate * left >= rest:
+            return rest / left
+        rest, left = rest - rate, left - 1
+    return math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +185,7 @@ def timeline(
                 busy[move.source] += 1
                 busy[move.target] += 1
                 waiting.remove(number)
-                phases = _phases(move, policy.rates(move.source, move.target))
+                phases = _phases(move, policy.rates(move.source, move.target, move.memory_way))
                 play.go_on(_Flow(number, move, ways[move.source, move.target], phases))
                 starts[move.name] = play.now_s
         flow = play.next()
@@ -206,11 +222,12 @@ def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
 
 def _phases(move: PlannedMove, rates: Rates) -> list[Phase]:
     memory = move.estimate.memory_bytes
+    written_s, read_s = rates.images_s(memory)
     return [
         (rates.setup_s, 0, 0),
         (0, move.estimate.files_bytes, rates.files_bytes_per_s),
         _PAUSE,
-        (rates.pause_s + memory / rates.dump_bytes_per_s, 0, 0),
+        (rates.pause_s + written_s, 0, 0),
         (0, memory, rates.send_bytes_per_s),
-        (memory / rates.restore_bytes_per_s, 0, 0),
+        (read_s, 0, 0),
     ]

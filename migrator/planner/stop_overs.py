@@ -72,16 +72,17 @@ class Ground:
         `made` are the stop-overs that the plan has already.
         """
         mover, container = leg.mover, leg.mover.container
-        goal, rates = self._nodes[leg.target], self.policy.rates
-        direct = estimate_move(container, mover.source.link, goal.link, rates(leg.source, goal.name))
+        goal, rates = self._nodes[leg.target], self.policy.rates_between
+        direct = estimate_move(container, mover.source.link, goal.link, rates(mover.source, goal))
         for node in self._suitable(leg):
             if self._placing.rules and not self._ruled(leg, node, made):
                 continue
-            first = estimate_move(container, mover.source.link, node.link, rates(leg.source, node.name))
-            second = estimate_move(container, node.link, goal.link, rates(node.name, goal.name))
+            first = estimate_move(container, mover.source.link, node.link, rates(mover.source, node))
+            second = estimate_move(container, node.link, goal.link, rates(node, goal))
             more_s = round(first.duration_s + second.duration_s - direct.duration_s, 3)
-            there = replace(leg, target=node.name)
-            on = replace(leg, mover=replace(mover, source=node), number=leg.number + 1)
+            there = replace(leg, target=node.name, way=self.policy.way(mover.source, node))
+            onward = replace(mover, source=node)
+            on = replace(leg, mover=onward, number=leg.number + 1, way=self.policy.way(node, goal))
             used = sum(stop.there.target == node.name for stop in made)
             yield Stop(there, on, first.bytes, more_s, used, self.rooms[node.name].limits.memory_bytes)
 

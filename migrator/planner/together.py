@@ -15,7 +15,7 @@ import numpy as np
 from migrator.model.rules import Affinity
 from migrator.planner.arrays import MEMORY_COLUMNS, Floats, Mask, Targets, row
 from migrator.planner.placement import Mover
-from migrator.planner.room import image_bytes, stay_of
+from migrator.planner.room import stay_of
 from migrator.planner.rulebook import Rulebook
 
 Group = tuple[Affinity, str]
@@ -66,12 +66,15 @@ class Together:
         if len(members) < 2 or groups.others(mover, value).any():
             return np.ones(len(targets.nodes), bool)
         need = np.array([row(stay_of(m.container)) for m in members], np.int64).sum(axis=0)
-        need[list(MEMORY_COLUMNS)] += max(image_bytes(m.container) for m in members)
+        transit = np.max([targets.in_transit(m) for m in members], axis=0)
         if not rule.domain:
-            takes: Mask = (targets.room >= need).all(axis=1)
+            rest = targets.room - need
+            rest[:, list(MEMORY_COLUMNS)] -= transit[:, None]
+            takes: Mask = (rest >= 0).all(axis=1)
             for member in members:
                 takes &= targets.fitting(member)
             return takes
+        need[list(MEMORY_COLUMNS)] += min(transit.tolist(), default=0)
         domains = len(groups.names)
         room = np.zeros((domains, targets.room.shape[1]))
         np.add.at(room, groups.codes, np.where(targets.open[:, None], targets.room.clip(min=0), 0))

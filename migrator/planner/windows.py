@@ -122,7 +122,7 @@ def alone_s(
     """Seconds of a move that has its links to itself, those that nodes share included."""
     crossed = [link for link in links if link.crossed(source.name, target.name)]
     declared = [link.up_bytes_per_s if source.name in link.nodes else link.down_bytes_per_s for link in crossed]
-    rates = policy.rates(source.name, target.name)
+    rates = policy.rates_between(source, target)
     rate = send_rate_bytes_per_s(source.link, target.link, rates)
     slow = min([rate, *(speed for speed in declared if speed)])
     if slow == rate:
@@ -161,7 +161,7 @@ def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy, links: Iterab
     windows = windows_of(policy.rules, mover.name, mover.descriptor.labels)
     if not windows:
         return ""
-    rates = policy.rates(mover.source.name, target.name)
+    rates = policy.rates_between(mover.source, target)
     estimate = estimate_move(mover.container, mover.source.link, target.link, rates)
     needs_s = alone_s(estimate, mover.source, target, policy, links)
     start = datetime.fromisoformat(policy.start)

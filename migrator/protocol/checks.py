@@ -10,11 +10,13 @@ from migrator.model.compatibility import differences, obstacles
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
+from migrator.model.memory_way import memory_way
 from migrator.model.policy import Policy
-from migrator.model.rates import DEFAULT_RATES, Rates
+from migrator.model.rates import Rates
 from migrator.model.units import format_bytes, format_seconds
 
 IMAGE_MARGIN_BYTES = plan_policy.IMAGE_MARGIN_BYTES  # the same that a plan counts with
+STREAM_KEPT_BYTES = plan_policy.STREAM_KEPT_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def findings(
     target: NodeFacts,
     neighbour: Neighbour,
     policy: Policy,
-    rates: Rates = DEFAULT_RATES,
+    rates: Rates,
     routed: bool = False,
 ) -> list[str]:
     """Every reason against the move, in words for an operator; none means go. `rates` are what its pause is predicted
@@ -78,11 +80,16 @@ def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str
 def _room(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     mine = source.container(ct.name)
     anon = mine.anon_bytes if mine else 0
-    image = anon + IMAGE_MARGIN_BYTES
-    if source.memory_available_bytes < image:
-        yield _short("memory for the images on the source", image, source.memory_available_bytes)
-    if target.memory_available_bytes < image + anon:
-        yield _short("memory for the images and the restored pages", image + anon, target.memory_available_bytes)
+    if memory_way(source, target).name == "stream":
+        sent, come = IMAGE_MARGIN_BYTES, min(anon, STREAM_KEPT_BYTES) + IMAGE_MARGIN_BYTES
+        what = "pages that come early and those in their place"
+    else:
+        sent = come = anon + IMAGE_MARGIN_BYTES
+        what = "the images and the restored pages"
+    if source.memory_available_bytes < sent:
+        yield _short("memory for the images on the source", sent, source.memory_available_bytes)
+    if target.memory_available_bytes < come + anon:
+        yield _short(f"memory for {what}", come + anon, target.memory_available_bytes)
     files = mine.files_bytes if mine else 0
     if target.disk_available_bytes < files + IMAGE_MARGIN_BYTES:
         yield _short("disk", files + IMAGE_MARGIN_BYTES, target.disk_available_bytes)

@@ -57,8 +57,18 @@ def judge(known: Known, source: Observation | None, target: Observation | None, 
         source, target = _unless_held_by_others(known, source), _unless_held_by_others(known, target)
     if State.DONE in known.begun and target is not None and target.run != known.run:
         return Verdict(Action.FINISH, "the target has settled it; only the journal was not told")
+    if known.decision is State.COMMITTED and known.follows and target is not None and _is_lost(target):
+        return Verdict(
+            Action.STUCK,
+            "it was released on the target, and lost its memory there before all of it had followed; its files are "
+            "there, the source's memory is of before the move: choose, with migrator settle",
+        )
     verified = State.VERIFIED in known.reached and (forward or source is None or not source.alive)
     return decide(known.decision, verified, source, target)
+
+
+def _is_lost(target: Observation) -> bool:
+    return target.state == "released" and (target.memory == "lost" or not target.same_boot)
 
 
 def _unless_held_by_others(known: Known, seen: Observation | None) -> Observation | None:

@@ -31,7 +31,8 @@ def word_needed(container: str, other: str, here: Observation, there: Observatio
     """
     if there is None:
         return f"{other} is off"
-    runs = there.state in ("serving", "released") and there.alive
+    # Released, it has run: what it did is in its files, which are newer than any memory of the other.
+    runs = there.state == "released" or (there.state == "serving" and there.alive)
     cold = not here.alive or (here.state in ("reserved", "held") and not (here.holds and verified))
     whole = there.alive and (there.state in ("fenced", "sealed") or there.holds)
     if runs or (cold and whole):

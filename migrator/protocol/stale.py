@@ -20,7 +20,8 @@ class Known:
     """What a journal knows of one migration.
 
     `begun` are all states whose act was announced, `reached` those that ended well. `superseded` names a later run of
-    the same journal that has had the container, if this migration was never leased; else it is empty.
+    the same journal that has had the container, if this migration was never leased; else it is empty. `follows` is
+    whether it goes by post-copy, and its memory has not been seen to be filled.
     """
 
     run: str
@@ -30,6 +31,7 @@ class Known:
     begun: frozenset[State] = frozenset()
     reached: frozenset[State] = frozenset()
     superseded: str = ""
+    follows: bool = False
 
 
 def never_leased(known: Known, source: Observation | None, target: Observation | None) -> bool:

@@ -1,9 +1,10 @@
 """The states of one migration, and the only place that says which may follow which.
 
-A migration moves along `FORWARD` one state at a time. Until the decision it may turn to ABORTED from anywhere;
-after COMMITTED there is no way but forward, except that a committed move whose target copy died before its
-release may be REVOKED by a decision of higher generation, and that an operator may have anything that is not final
-SETTLED, by a generation above all that was seen. docs/architecture.md draws its diagram from this table.
+A migration moves along `FORWARD` one state at a time; in post-copy its memory is FILLED between RELEASED and
+SOURCE_REMOVED. Until the decision it may turn to ABORTED from anywhere; after COMMITTED there is no way but forward,
+except that a committed move whose target copy died before its release may be REVOKED by a decision of higher
+generation, and that an operator may have anything that is not final SETTLED, by a generation above all that was seen.
+docs/architecture.md draws its diagram from this table.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class State(StrEnum):
     SEALED = "sealed"
     COMMITTED = "committed"
     RELEASED = "released"
+    FILLED = "filled"
     SOURCE_REMOVED = "source-removed"
     DONE = "done"
     ABORTED = "aborted"
@@ -64,7 +66,8 @@ def _transitions() -> dict[State, frozenset[State]]:
         table[state].add(State.ABORTED)
         table[state].add(State.COMMITTED)  # by recovery, which may find the states in between true without us
     table[State.COMMITTED] |= {State.REVOKED, State.SOURCE_REMOVED, State.DONE}
-    table[State.RELEASED].add(State.DONE)
+    table[State.RELEASED] |= {State.FILLED, State.DONE}
+    table[State.FILLED] = {State.SOURCE_REMOVED, State.DONE}
     table[State.ABORTED] = {State.ROLLED_BACK}
     table[State.REVOKED] = {State.ROLLED_BACK}
     table[State.SETTLED] = {State.DONE, State.ROLLED_BACK}  # the container is on its target, or on its source

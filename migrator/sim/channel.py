@@ -74,10 +74,14 @@ class Channel:
             await asyncio.sleep(part_s)
         self.check(what)
 
-    async def idle_until(self, event: asyncio.Event, what: str) -> None:
-        """Waits without a byte; the receiver's patience ends it."""
-        for _ in range(IDLE_S * 2):
+    async def idle_until(self, event: asyncio.Event, what: str, patience_s: float = IDLE_S) -> None:
+        """Waits without a byte; the receiver's patience ends it. One that says now and then that it lives has more."""
+        silent_s = 0.0
+        for _ in range(round(patience_s * 2)):
             self.check(what)
+            silent_s = 0.0 if self.source.world.joined(self.source.name, self.target.name) else silent_s + 0.5
+            if silent_s > LINK_DEAD_AFTER_S:
+                self.link.alive = False
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await event.wait()

@@ -47,6 +47,7 @@ class Strikes:
         if self.world.healed:
             return
         self.world.say(f"FAULT {fault}")
+        self.world.struck = True
         if fault.kind == "kill":
             self.orchestrators[fault.who].die()
         elif fault.kind == "stall":

@@ -111,6 +111,8 @@ class Watch:
         if machine.ram is None:
             return
         jobs = [key for key, job in machine.ram.jobs.items() if job.alive and key[2] not in LASTING]
+        if machine.memory_follows(ct):
+            return  # its way stays open, until it has come
         goes_on = [(word, of, old) for of, old, word in jobs]
         links = [
             key

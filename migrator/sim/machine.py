@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from migrator.sim.move_dir import MoveDir
 from migrator.sim.world import Copy, World
 
 LOCK_WAIT_S = 20
@@ -63,35 +64,6 @@ class Tree:
 
     def text(self, name: str) -> str:
         return self.bundle.get(name, b"").decode()
-
-
-@dataclass(slots=True)
-class Images:
-    """What a dump wrote. `pages` is whether the memory is whole, `rest` whether all else is."""
-
-    stamp: int
-    processes: int
-    pages: bool = False
-    rest: bool = False
-
-
-@dataclass(slots=True)
-class MoveDir:
-    """/run/migrator/move/CT.TOKEN on tmpfs: images, and the hook's files."""
-
-    role: str
-    images: Images | None = None
-    came: bool = False  # images come once
-    fenced: asyncio.Event = field(default_factory=asyncio.Event)  # a dump that stands ready may begin
-    all_images: asyncio.Event = field(default_factory=asyncio.Event)  # a restore that stands ready may go on
-    files_came: asyncio.Event = field(default_factory=asyncio.Event)  # the last pass of files is durable
-    filled: asyncio.Event = field(default_factory=asyncio.Event)  # nobody places pages any more; all, if images.pages
-    held: int = 0  # how many processes were held; fewer are not the copy that was verified
-    going: bool = False
-    gate_error: str = ""  # why the gate did not open at the release
-    ended: bool = False
-    go: asyncio.Future[str] | None = None
-    woke: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @dataclass(slots=True)
@@ -364,7 +336,15 @@ class Machine:
         """Whole, not only there."""
         copy = self.copy(ct)
         return copy is not None and any(
-            move.held == copy.processes and not move.ended for key, move in self.up.moves.items() if key[0] == ct
+            move.held == copy.processes and not move.ended and not move.lost
+            for key, move in self.up.moves.items()
+            if key[0] == ct
+        )
+
+    def memory_follows(self, ct: str) -> bool:
+        """Whether pages are still to come here, or to go from here: then a lease leaves them their way."""
+        return self.record(ct).state in ("sealed", "held", "released") and any(
+            move.unfilled for key, move in self.up.moves.items() if key[0] == ct
         )
 
     def remove_tree(self, ct: str) -> None:

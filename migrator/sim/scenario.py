@@ -98,6 +98,7 @@ class Scenario:
     hooks: bool = False  # whether the site is told where containers are
     restart: bool = False  # whether the nodes' restarters start the containers again
     streams: bool = False  # whether memory is streamed, or goes by images
+    follows: bool = False  # whether memory that is streamed follows after the release
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -124,7 +125,8 @@ def generate(seed: int) -> Scenario:
         back=rng.random() < 0.3,
         early=rng.random() < 0.3,
         restart=rng.random() < 0.5,
-        streams=Random(~seed).random() < 0.5,
+        streams=Random(~seed).random() < 0.6,
+        follows=Random(~seed).random() < 0.3,
     )
     if turn == 1:
         patient = replace(scenario, deadline_s=3.0, patience_s=200.0)

@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "link": source.link,
     "fence": source.fence,
     "census": source.census,
+    "await-dumped": source.await_dumped,
     "seal": source.seal,
     "thaw": source.thaw,
     "reclaim": source.reclaim,
@@ -45,6 +46,7 @@ VERBS: dict[str, Verb] = {
     "template-done": target.template_done,
     "await-held": target.await_held,
     "release": target.release,
+    "await-filled": target.await_filled,
     "discard-target": target.discard_target,
 }
 # What runs as a job, under the name of the job's first word.

@@ -43,8 +43,10 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: st
         floor = m.disk.floors.get(ct, 0)
         if record.state == "absent" and token <= floor:
             raise refuse(f"token {new} of container {ct} is past: its record with token {floor} was removed here")
-        end_access(m, ct, token)
-        await kill_older(m, ct, token)
+        follows = m.memory_follows(ct)
+        if not follows:
+            end_access(m, ct, token)
+        await kill_older(m, ct, token, follows)
         record = m.edit(record, token=token, run=run, holder=holder)
         if record.state == "absent":
             record = m.edit(record, state="reserved", role="target", boot=m.up.boot)
@@ -52,10 +54,11 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: st
         return "lease taken\n"
 
 
-async def kill_older(m: Machine, ct: str, token: int) -> None:
-    """Ends what older tokens still do here, but for the way back, the hold and a dump."""
+async def kill_older(m: Machine, ct: str, token: int, follows: bool) -> None:
+    """Ends what older tokens still do here, but for the way back, the hold, a dump, and memory that follows."""
     for key in [key for key in m.up.jobs if key[0] == ct and key[1] < token and key[2] not in LASTING]:
-        await m.kill_job(key)
+        if not (follows and key[2].startswith("receive-stream")):
+            await m.kill_job(key)
 
 
 def end_access(m: Machine, ct: str, below: int | None = None) -> None:
@@ -138,6 +141,8 @@ async def inspect(m: Machine, ct: str) -> str:
     lines += [f"move {token}" for name, token in m.up.moves if name == ct]
     if m.is_held(ct):
         lines.append("held yes")
+    told = ["lost" if move.lost else "follows" for key, move in m.up.moves.items() if key[0] == ct and move.unfilled]
+    lines += [f"memory {word}" for word in told if record.role == "target"]
     for (name, token, word), job in m.up.jobs.items():
         if name == ct:
             lines.append(f"{'job_running' if job.alive else 'job_ended'} {name}.{token}.{word}")

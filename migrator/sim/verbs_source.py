@@ -6,7 +6,8 @@ import asyncio
 
 from migrator.sim.channel import carry, channel, usable
 from migrator.sim.gate import open_gate
-from migrator.sim.machine import Exit, Images, Link, Machine, MoveDir, Record, refuse
+from migrator.sim.machine import Exit, Link, Machine, Record, refuse
+from migrator.sim.move_dir import Images, MoveDir
 from migrator.sim.restart import keeper_end
 from migrator.sim.verbs_lease import clean_move, close_links
 from migrator.sim.world import Copy
@@ -14,6 +15,7 @@ from migrator.sim.world import Copy
 CONNECT_TIMEOUT_S = 10
 PASS_S, PAGES_S, DUMP_S = 0.05, 0.1, 0.1
 DUMP_SAID = "dump_ms 100\nimage_kib 100\nsend_ms 110\n"
+FOLLOW_S_MAX = 86_400.0
 PARTIAL = -2  # a tree that is being received
 
 
@@ -185,13 +187,30 @@ async def _dump_streamed(m: Machine, key: tuple[str, int]) -> str:
         there.images = Images(copy.stamp, copy.processes, pages=False, rest=True)
         there.came = True
         there.all_images.set()
+        move.dumped.set()
         try:
+            if move.follows:
+                await sending.idle_until(there.finished, "stream", FOLLOW_S_MAX)
             await sending.send("pages", PAGES_S)
-            there.images.pages = True
+            there.images.pages = move.images.pages = True
         finally:
             there.filled.set()
+            move.filled.set()
     check_fenced(m, ct)
     return DUMP_SAID
+
+
+async def await_dumped(m: Machine, ct: str, token: str, timeout_s: str) -> str:
+    """Waits until the images of a dump whose pages follow are on their way; its processes stay in our own freezer."""
+    m.check_run(ct, int(token))
+    move, job = m.up.moves.get((ct, int(token))), m.up.jobs.get((ct, int(token), "dump"))
+    for _ in range(int(timeout_s) * 10):
+        if move is not None and move.dumped.is_set():
+            return "dump_ms 100\nimage_kib 100\n"
+        if job is None or not job.alive:
+            break
+        await asyncio.sleep(0.1)
+    raise Exit(1, f"the dump of {ct} has ended, or takes too long")
 
 
 async def _dumped(m: Machine, key: tuple[str, int]) -> tuple[Copy, MoveDir]:

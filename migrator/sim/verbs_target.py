@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 
 from migrator.sim.gate import gate_error, open_gate
-from migrator.sim.machine import Exit, Machine, MoveDir, Tree, refuse
+from migrator.sim.machine import Exit, Machine, Tree, refuse
+from migrator.sim.move_dir import MoveDir
 from migrator.sim.restart import disarm, keeper_end
 from migrator.sim.verbs_lease import clean_move
 from migrator.sim.verbs_source import census, make_move
-from migrator.sim.world import Copy
+from migrator.sim.world import FOLLOWS_NOT, Copy
 
 RESTORE_S = 0.1
 MISSING_PAGES = -3  # the moment of a copy that is not yet one
@@ -33,11 +34,11 @@ async def prepare(m: Machine, ct: str, token: str, role: str, template: str, id_
         record = m.check_run(ct, int(token))
         if role != "target":
             await disarm(m, ct)
-            make_move(m, ct, int(token), role)
+            make_move(m, ct, int(token), role).follows = sizes[-1] == "follow"
             return ""
         if record.state != "reserved":
             raise refuse(f"container {ct} is {record.state} here")
-        make_move(m, ct, int(token), role)
+        make_move(m, ct, int(token), role).follows = sizes[-1] == "follow"
         if m.disk.full:
             raise Exit(1, "containers: No space left on device")
         await m.step("make directory")
@@ -85,8 +86,10 @@ async def _stand_ready(move: MoveDir) -> None:
 async def _happens(event: asyncio.Event, called_off: asyncio.Future[str]) -> bool:
     """Whether it does before the restore is called off."""
     waiting = asyncio.ensure_future(event.wait())
-    await asyncio.wait((waiting, called_off), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    try:
+        await asyncio.wait((waiting, called_off), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
     return event.is_set()
 
 
@@ -103,16 +106,19 @@ async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
         m.up.fail_restore -= 1
         raise Exit(1, "CRIU: restore failed: out of memory")
     m.up.gates[ct] = False
-    copy = Copy(ct, m.name, MISSING_PAGES if streamed else images.stamp, "held", images.processes)
-    copy.counts = (
-        not streamed
-    )  # whole before the orchestrator can know: until it does, it may be given up, as images may
+    missing = streamed and not move.follows
+    copy = Copy(ct, m.name, MISSING_PAGES if missing else images.stamp, "held", images.processes)
+    # Whole before the orchestrator can know: until it does, it may be given up, as images may.
+    copy.counts = not streamed
     m.up.copies[ct] = copy
     await asyncio.sleep(RESTORE_S)
     await m.step("restored")
     if streamed:
-        await move.filled.wait()
-        if not images.pages:
+        if move.follows:
+            m.spawn(_stand_by(m, copy, move))
+        else:
+            await move.filled.wait()
+        if not move.follows and not images.pages:
             m.end_copy(ct)
             raise Exit(1, "CRIU: pages are missing")
         if not await _happens(move.files_came, move.go):
@@ -133,6 +139,32 @@ async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
     move.gate_error = open_gate(m, ct)
     m.world.execute(copy, m.disk.trees[ct].stamp)
     await m.step("resumed")
+    move.finished.set()
+
+
+async def _stand_by(m: Machine, copy: Copy, move: MoveDir) -> None:
+    """Post-copy's watcher: with all pages there the copy counts; without, it is killed behind a closed gate."""
+    await move.filled.wait()
+    if not move.lost:
+        copy.counts = True
+        return
+    if m.copy(copy.ct) is copy:
+        m.set_gate(copy.ct, False)
+        m.copy_dies(copy.ct, FOLLOWS_NOT)
+
+
+async def await_filled(m: Machine, ct: str, token: str, timeout_s: str) -> str:
+    await m.step("await filled")
+    record = m.check_token(ct, int(token))
+    if record.state == "released" and record.boot != m.up.boot:
+        return "filled lost\n"
+    for move in [move for key, move in m.up.moves.items() if key[0] == ct and move.follows]:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(int(timeout_s)):
+                await move.filled.wait()
+        if move.unfilled:
+            return "filled lost\n" if move.lost else "filled no\n"
+    return "filled yes\n"
 
 
 async def await_held(m: Machine, ct: str, token: str, timeout_s: str) -> str:
@@ -150,7 +182,7 @@ async def await_held(m: Machine, ct: str, token: str, timeout_s: str) -> str:
             await m.write_record(ct, m.edit(record, state="held", boot=m.up.boot))
         copy = m.copy(ct)
         if copy is not None:
-            copy.counts = True
+            copy.counts = copy.counts or not any(mv.unfilled for key, mv in m.up.moves.items() if key[0] == ct)
     closed = f"gate_error {error}\n" if (error := gate_error(m, ct)) else ""
     return "held yes\n" + closed + await census(m, ct)
 

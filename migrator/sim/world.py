@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from migrator.sim.machine import Machine
 
 STEP_S_MAX = 0.004
+FOLLOWS_NOT = "its memory could not follow"  # why post-copy's watcher kills
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
@@ -90,6 +91,7 @@ class World:
     violations: list[Violation] = field(default_factory=list)
     trace: list[str] | None = None
     healed: bool = False
+    struck: bool = False  # whether anything was broken so far
     streams: bool = False  # whether nodes can stream memory
 
     def say(self, text: str) -> None:
@@ -181,6 +183,7 @@ class World:
         last = copy.stamp == truth.stamp and not any(
             other is not copy and other.stamp == truth.stamp and other.counts for other in self.copies(copy.ct)
         )
+        self._judge_memory_that_follows(copy, was, cause)
         if cause == "code":
             if gate_open and not truth.word:
                 self.violate(
@@ -201,6 +204,17 @@ class World:
         elif copy.stamp == truth.stamp:
             truth.frozen_lost, truth.frozen_lost_ms = cause, self.clock.wall_ms()
         self.changed(copy.ct, f"{copy.ct} on {copy.node} ({was}) is dead: {cause}")
+
+    def _judge_memory_that_follows(self, copy: Copy, was: str, cause: str) -> None:
+        """No source is killed while a target still lacks what it has, and no target but for a fault."""
+        if cause == FOLLOWS_NOT and was != "held" and not self.struck:
+            self.violate(Law.A_COPY_IS_LEFT, f"{copy.ct} on {copy.node} is killed though nothing was broken")
+        if cause != "code" or was != "frozen" or self.truths[copy.ct].word:
+            return
+        for other in self.copies(copy.ct):
+            if other is not copy and other.mode == "running" and not other.counts:
+                text = f"{copy.ct} on {copy.node} is killed while its memory still follows to {other.node}"
+                self.violate(Law.A_COPY_IS_LEFT, text)
 
     def tree_removed(self, ct: str, stamp: int, node: str) -> None:
         truth = self.truths[ct]

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import MemoryWay, memory_way
+from migrator.model.modes import Mode
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
@@ -42,7 +43,7 @@ class Move:
     `leg` says which of the container's moves in the plan it is; no step asks for it. `holder` is this orchestrator's
     own word, by which a node tells it from another that has the same journal, and so the same run and token. `rates`
     are those that its pause is predicted by. `site` is what the cluster file says of the network around the nodes, and
-    `hooks` calls its hooks.
+    `hooks` calls its hooks. `mode` is the one that was chosen, `mode_why` why.
     """
 
     id: str
@@ -59,7 +60,9 @@ class Move:
     thawed: bool = False
     paused_ms: int | None = None
     leg: int = 1
-    rates: Rates = DEFAULT_RATES
+    mode: Mode = Mode.STOP_AND_COPY
+    mode_why: str = ""
+    rates: Rates = DEFAULT_RATES["stream"]
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None

@@ -21,7 +21,7 @@ async def do(move: Move) -> dict[str, Any]:
     found = await ask(move)
     if found:
         raise Refused(refusal(move, found))
-    way = {"memory": move.memory.name}
+    way = {"memory": move.memory.name, "mode": move.mode, "mode_why": move.mode_why}
     return {"findings": 0, **way, **({"memory_why": move.memory.why} if move.memory.why else {})}
 
 

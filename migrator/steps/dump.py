@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
+from migrator.model.modes import Mode
 from migrator.protocol.states import State
 from migrator.steps import traces
 from migrator.steps.base import Move, Step, run_job, start_job
@@ -16,14 +18,15 @@ LAST_PASS = "files-final"
 
 async def do(move: Move) -> dict[str, Any]:
     node = move.source.node
+    follows = move.mode is Mode.POST_COPY
     dumped, census, _ = await asyncio.gather(
-        _dump(move),
+        _dump_that_follows(move) if follows else _dump(move),
         node.call("census", move.name),
         start_job(node, move, LAST_PASS, "send-files", move.name, move.token, "final"),
     )
     return {
         "dump_ms": dumped.number("dump_ms"),
-        "send_ms": dumped.number("send_ms"),
+        **({} if follows else {"send_ms": dumped.number("send_ms")}),
         "image_bytes": dumped.number("image_kib") * 1024,
         "census": sorted(census.text.split("\n")),
     }
@@ -31,10 +34,10 @@ async def do(move: Move) -> dict[str, Any]:
 
 async def start_dump(move: Move) -> None:
     """Starts the dump of streamed memory, which waits for the fence by itself."""
-    await start_job(move.source.node, move, "dump", *_words(move))
+    await start_job(move.source.node, move, "dump", *words(move))
 
 
-def _words(move: Move) -> tuple[str | int, ...]:
+def words(move: Move) -> tuple[str | int, ...]:
     return ("dump", move.name, move.token, move.memory.name)
 
 
@@ -43,10 +46,20 @@ async def _dump(move: Move) -> Answer:
     nothing could be sent, so it is what is told.
     """
     try:
-        return await run_job(move.source.node, move, "dump", *_words(move), timeout_s=move.policy.blackout_s_max)
+        return await run_job(move.source.node, move, "dump", *words(move), timeout_s=move.policy.blackout_s_max)
     except NodeFailed:
         if move.memory.name == "stream" and (failed := await why_it_failed(move)):
             raise failed from None
+        raise
+
+
+async def _dump_that_follows(move: Move) -> Answer:
+    """Returns when the images are on their way. Why it failed is told by the job itself, or by the restore."""
+    node, timeout_s = move.source.node, math.ceil(move.policy.blackout_s_max)
+    try:
+        return await node.call("await-dumped", move.name, move.token, timeout_s, timeout_s=timeout_s + 15)
+    except NodeFailed:
+        await _dump(move)
         raise
 
 

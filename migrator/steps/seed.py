@@ -7,6 +7,7 @@ import ipaddress
 import re
 from typing import Any
 
+from migrator.model.modes import Mode
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import State
 from migrator.runtime import bundle
@@ -37,7 +38,8 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     images_bytes = min(images_bytes, free_bytes if role == "source" else (free_bytes + IMAGE_MARGIN_BYTES) // 2)
     # One file of pages belongs to one process, which holds no more than the whole container has resident.
     first_pages_bytes = min(anon_bytes, mine.rss_bytes) if mine else 0
-    pages = "stream" if move.memory.name == "stream" else first_pages_bytes
+    streamed = "follow" if move.mode is Mode.POST_COPY else "stream"
+    pages = streamed if move.memory.name == "stream" else first_pages_bytes
     ct = move.descriptor
     await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
 

@@ -30,6 +30,10 @@ def released(source: Observation, target: Observation) -> bool:
     return target.state in ("released", "serving")
 
 
+def filled(source: Observation, target: Observation) -> bool:
+    return target.state == "serving" or (target.state == "released" and target.same_boot and target.memory == "none")
+
+
 def source_removed(source: Observation, target: Observation) -> bool:
     return source.state == "absent"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +12,13 @@ import pytest
 from migrator.cli.learning import learnt_for
 from migrator.inventory import snapshot
 from migrator.journal.store import Journal
+from migrator.model.plan_policy import PlanPolicy
 from tests.properties.fleets import GIB, cluster, ct, node
 from tests.unit.test_learnt import GB, ended
 
 FLEET = cluster(node("n1", ct("a", anon_bytes=GIB, memory=2 * GIB)), node("n2", memory=64 * GIB))
+BY_IMAGES = replace(FLEET, nodes=tuple(replace(each, stream_in="it cannot") for each in FLEET.nodes))
+POLICY = PlanPolicy()
 
 
 @pytest.fixture
@@ -23,9 +27,9 @@ def facts(tmp_path: Path) -> Path:
     return tmp_path / "facts.json"
 
 
-def journal(path: Path, of: str) -> Path:
+def journal(path: Path, of: str, way: str = "stream") -> Path:
     """A journal of one run in a cluster, in which one gigabyte went from n1 to n2 at 100 MB/s."""
-    made, (migration, events) = Journal(path), ended(GB)
+    made, (migration, events) = Journal(path), ended(GB, way=way)
     made.create_run("r", "drain n1", {"plan": {"cluster": of}})
     made.add_migration(migration)
     assert made.store.append(migration.id, None, events)
@@ -44,18 +48,27 @@ def test_a_plan_from_saved_facts_learns_only_from_a_journal_that_is_named(migrat
     untaught, taught = planned(migrator, facts), planned(migrator, facts, "--learn-from", there)
     assert "learnt" not in untaught["policy"]
     assert taught["policy"]["learnt"]["n1"]["n2"]["send_bytes_per_s"] == 100_000_000
-    assert taught["moves"][0]["estimate"]["blackout_s"] > 30 > untaught["moves"][0]["estimate"]["blackout_s"]
+    assert taught["moves"][0]["estimate"]["blackout_s"] > 10 > untaught["moves"][0]["estimate"]["blackout_s"]
     assert planned(migrator, facts, "--learn-from", there) == taught
+
+
+def test_a_plan_of_streamed_memory_learns_nothing_of_images(migrator, facts, tmp_path):
+    there = journal(tmp_path / "j.db", FLEET.name, way="images")
+    assert planned(migrator, facts, "--learn-from", there) == planned(migrator, facts)
+    snapshot.save(BY_IMAGES, facts)
+    taught = planned(migrator, facts, "--learn-from", there)
+    assert taught["policy"]["learnt"]["n1"]["n2"]["way"] == taught["moves"][0]["memory_way"] == "images"
 
 
 def test_facts_as_they_are_now_are_planned_with_by_the_journal_that_is_there(tmp_path):
     ctx = SimpleNamespace(obj={"journal": str(tmp_path / "j.db"), "cluster": None})
-    assert learnt_for(ctx, FLEET.name) == {}
+    assert learnt_for(ctx, FLEET, POLICY) == {}
     assert list(tmp_path.iterdir()) == []  # none is made for that
     journal(tmp_path / "j.db", FLEET.name)
-    assert learnt_for(ctx, FLEET.name)["n1"]["n2"].runs == 1
-    assert learnt_for(ctx, "another") == {}  # whose n1 is another n1
-    assert learnt_for(ctx, FLEET.name, live=False) == {}
+    assert learnt_for(ctx, FLEET, POLICY)["n1"]["n2"].runs == 1
+    assert learnt_for(ctx, BY_IMAGES, POLICY) == {}
+    assert learnt_for(ctx, replace(FLEET, name="another"), POLICY) == {}  # whose n1 is another n1
+    assert learnt_for(ctx, FLEET, POLICY, live=False) == {}
 
 
 def test_explain_says_what_the_estimate_rests_on(migrator, facts, tmp_path):
@@ -63,12 +76,12 @@ def test_explain_says_what_the_estimate_rests_on(migrator, facts, tmp_path):
     words = ("plan", "drain", "n1", "--max-blackout", 600, "--snapshot", facts, "-o", plan)
     assert migrator(*words)[0] == 0
     out = migrator("explain", plan, "a", "--snapshot", facts)[1]
-    assert "estimated by the default rates: nothing was learnt of n1 -> n2\n" in out
+    assert "estimated by the default rates for memory that is streamed: nothing was learnt of n1 -> n2\n" in out
     assert migrator(*words, "--learn-from", there)[0] == 0
     assert migrator("check", plan, "--snapshot", facts)[0] == 0
     out = migrator("explain", plan, "a", "--snapshot", facts)[1]
     assert (
-        "estimated by 1 migration n1 -> n2: dump 95.4 MiB/s, send 95.4 MiB/s, restore 95.4 MiB/s, files 143.1 MiB/s; "
+        "estimated by 1 migration n1 -> n2 whose memory was streamed: send 95.4 MiB/s, files 143.1 MiB/s; "
         "beside that 0.55 s of the pause and 1.00 s around it\n"
     ) in out
     document = json.loads(migrator("explain", plan, "a", "--snapshot", facts, "--json")[1])

@@ -196,7 +196,9 @@ def test_two_moves_over_one_link_share_it_and_two_over_two_do_not():
     assert apart == pytest.approx(alone)
     assert together == pytest.approx(alone + 1000 * MIB / 100_000_000, rel=0.02)
     both = node("s1", ct("a", **fat), ct("b", **fat), **link)
-    assert makespan(both, overlapping_pauses=False) == pytest.approx(2 * alone - DEFAULT_RATES.setup_s, rel=0.001)
+    assert makespan(both, overlapping_pauses=False) == pytest.approx(
+        2 * alone - DEFAULT_RATES["stream"].setup_s, rel=0.001
+    )
 
 
 def test_the_scores_of_a_rebalances_alternatives_are_those_of_the_fleet_with_the_container_there(migrator):

@@ -78,6 +78,7 @@ def test_options_reach_the_plan_and_travel_in_it(migrator, fits):
         "headroom": {"cpu": None, "disk": None, "memory": None},
         "headroom_percent": 10,
         "leave_stopped": False,
+        "memory_way": "stream",
         "moves_per_node_max": 3,
         "overlapping_pauses": False,
         "rules": [],

@@ -21,15 +21,18 @@ from migrator.protocol.states import State
 from migrator.steps.base import Move
 
 
-async def main(cluster: str, journal: str, container: str, target: str, kill_at: str, blackout_s: float) -> None:
+async def main(
+    cluster: str, journal: str, container: str, target: str, kill_at: str, mode: str, blackout_s: float
+) -> None:
     def notify(move: Move, state: State, phase: Phase) -> None:
         if f"{state}:{phase}" == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     async with Fleet(cluster_file.load(Path(cluster))) as fleet:
         plan = plan_single(fleet, await fleet.probe(), container, target)
-        await start_run(fleet, Journal(Path(journal)), plan, Policy(blackout_s_max=blackout_s), cluster, notify)
+        policy = Policy(blackout_s_max=blackout_s, mode=mode)
+        await start_run(fleet, Journal(Path(journal)), plan, policy, cluster, notify)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:6], float(sys.argv[6])))
+    asyncio.run(main(*sys.argv[1:7], float(sys.argv[7])))

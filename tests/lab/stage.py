@@ -100,7 +100,13 @@ class Stage:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def kill_at(
-        self, container: str, target: str, moment: str, blackout_s: float = 15, cluster: str | None = None
+        self,
+        container: str,
+        target: str,
+        moment: str,
+        blackout_s: float = 15,
+        cluster: str | None = None,
+        mode: str = "auto",
     ) -> int:
         """Starts a migration that is killed at a moment ("fenced:end"); returns the process's exit code."""
         argv = [
@@ -111,6 +117,7 @@ class Stage:
             container,
             target,
             moment,
+            mode,
             str(blackout_s),
         ]
         words = [str(word) for word in argv]

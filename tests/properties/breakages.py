@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from migrator.checker.check import check
 from migrator.checker.findings import Code
+from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
 from migrator.model.plan import Plan, PlannedMove, Span
 from migrator.model.plan_policy import Headroom
+from migrator.model.rates import DEFAULT_RATES
 from migrator.model.rules import (
     Affinity,
     Ban,
@@ -286,7 +288,7 @@ def in_time_by_its_own_words_alone(fleet: Cluster, plan: Plan, move: PlannedMove
     policy = replace(plan.policy, rules=(Window(move.container, ("mon 12:00-12:01",)),), start="2026-03-02T12:00:00Z")
     estimate = replace(move.estimate, duration_s=1.0, blackout_s=0.5)
     plan = with_move(replace(plan, policy=policy), move, start_s=0.0, pause=Span(0.5, 1.0), estimate=estimate)
-    return with_container(fleet, move, anon_bytes=20 << 30), plan
+    return with_container(fleet, move, anon_bytes=80 << 30), plan
 
 
 def told(**estimate: float) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
@@ -298,6 +300,41 @@ def hardly_any_memory(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return with_container(fleet, move, anon_bytes=16 * MIB), with_move(
         plan, move, estimate=replace(move.estimate, memory_bytes=1)
     )
+
+
+def the_other_way(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A move that counts images although its memory is streamed."""
+    assert move.memory_way == "stream"
+    return fleet, with_move(plan, move, memory_way="images")
+
+
+def by_images(fleet: Cluster, move: PlannedMove) -> Cluster:
+    """The move's target cannot take streamed memory, whatever the plan has counted."""
+    return with_node(fleet, move.target, stream_in="userfaultfd is for root alone")
+
+
+def no_room_for_images_at_home(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The source has room to stream a container from, and not for the images that it has to make."""
+    fleet = with_container(by_images(fleet, move), move, anon_bytes=100 * MIB)
+    return with_node(fleet, move.source, memory_available_bytes=(64 + 99) * MIB), plan
+
+
+def no_room_for_images_to_come(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The target has room for what streams keep, whatever comes with it, and not for all of a container once more."""
+    coming = sum(m.demand.memory_bytes for m in plan.moves if m.target == move.target)
+    target = fleet.node(move.target)
+    beside = (64 + 256) * MIB * plan.policy.moves_per_node_max
+    whole = (target.reserved.memory_bytes + coming + beside) * 100 // (100 - plan.policy.headroom_percent) + MIB
+    fleet = with_node(fleet, move.target, capacity=replace(target.capacity, memory_bytes=whole))
+    return with_container(by_images(fleet, move), move, anon_bytes=8 * GIB), plan
+
+
+def planned_for_images(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """A pause as long as that of images, of a container with much memory that is streamed."""
+    fleet = with_container(fleet, move, anon_bytes=4 * GIB)
+    found, source = source_of(fleet, move), fleet.node(move.source)
+    wrong = estimate_move(found, source.link, target_of(fleet, move).link, DEFAULT_RATES["images"])
+    return fleet, with_move(plan, move, estimate=wrong)
 
 
 def allowing(plan: Plan, leave_stopped: bool = True) -> Plan:
@@ -320,6 +357,11 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.PAUSE_UNLIKELY, paused_before_what_it_waits_for),
     (Code.PAUSE_UNLIKELY, lambda f, p, m: (f, with_move(p, m, pause=None))),
     (Code.PAUSE_UNLIKELY, lambda f, p, m: (f, replace(p, moves=tuple(replace(o, pause=None) for o in p.moves)))),
+    (Code.MEMORY_NOT_FREE, no_room_for_images_at_home),
+    (Code.IMAGES_DO_NOT_FIT, no_room_for_images_to_come),
+    (Code.ESTIMATE, the_other_way),
+    (Code.ESTIMATE, lambda f, p, m: (by_images(f, m), p)),
+    (Code.ESTIMATE, planned_for_images),
     (Code.ESTIMATE, hardly_any_memory),
     (Code.ESTIMATE, told(files_bytes=1 << 40)),
     (Code.ESTIMATE, told(duration_s=0.1)),

@@ -10,6 +10,7 @@ from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources
 from migrator.model.plan_policy import Headroom, PlanPolicy
 
+BY_IMAGES: dict[str, Any] = {"stream_out": "it has no Python 3.10", "stream_in": "userfaultfd is for root alone"}
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -34,6 +35,8 @@ def node(name: str, *containers: ContainerFacts, **given: Any) -> NodeFacts:
         "disk_bytes": capacity.disk_bytes,
         "disk_available_bytes": capacity.disk_bytes,
         "inodes_available": 1_000_000,
+        "stream_out": "yes",
+        "stream_in": "yes",
     }
     return NodeFacts(name=name, containers=tuple(containers), **(facts | given))
 
@@ -101,6 +104,7 @@ def fleets(draw: st.DrawFn, nodes_max: int, leaving: st.SearchStrategy[int], hel
     """From two nodes to `nodes_max`; n0 is the one to drain. Some others are cordoned, silent or of another kind."""
     made = []
     roomy = draw(st.integers(1, 3))  # how much more there is than what makes most fleets infeasible
+    by_images = draw(st.booleans())
     for index in range(draw(st.integers(2, nodes_max))):
         containers = draw(_containers(index, held if index else leaving))
         used = sum(c.reserved.memory_bytes for c in containers)
@@ -112,6 +116,10 @@ def fleets(draw: st.DrawFn, nodes_max: int, leaving: st.SearchStrategy[int], hel
             "memory_available_bytes": draw(st.integers(3, 20)) * roomy * UNIT,
             "disk_available_bytes": draw(st.integers(1, 8)) * roomy * GIB // 4,
         }
+        if by_images:
+            facts |= BY_IMAGES
+        elif draw(st.integers(0, 3)) == 0:  # some do not tell, and some can only send, or only receive
+            facts |= {draw(st.sampled_from(["stream_out", "stream_in"])): draw(st.sampled_from(["", "it cannot"]))}
         if index:
             kind = draw(st.sampled_from(["", "", "", "", "", "cordoned", "silent", "old"]))
             facts |= {
@@ -128,6 +136,7 @@ small_fleets = fleets(4, st.integers(0, 5), st.integers(0, 2))
 larger_fleets = fleets(7, st.integers(3, 12), st.integers(0, 2))
 policies = st.builds(
     PlanPolicy,
+    memory_way=st.sampled_from(["stream", "images"]),
     headroom_percent=st.sampled_from([0, 5]),
     blackout_s_max=st.sampled_from([1.2, 15.0, 15.0]),
     moves_per_node_max=st.integers(1, 3),
@@ -140,7 +149,8 @@ def just_feasible_fleets(draw: st.DrawFn) -> Cluster:
     """Nodes with exactly the room for some arrangement of n0's containers, found by choosing it first."""
     leaving = draw(_containers(0, st.integers(1, 7)))
     homes = [draw(st.integers(1, 3)) for _ in leaving]
-    made = [node("n0", *leaving)]
+    facts = draw(st.sampled_from([{}, BY_IMAGES]))
+    made = [node("n0", *leaving, **facts)]
     for index in (1, 2, 3):
         coming, held = [c for c, home in zip(leaving, homes, strict=True) if home == index], []
         groups = {group_of(c) for c in coming}
@@ -149,10 +159,11 @@ def just_feasible_fleets(draw: st.DrawFn) -> Cluster:
         elif draw(st.booleans()) and "a" not in groups:
             held = [ct(f"d{index}", 900 + index, labels={"anti-affinity": "a"})]
         taken = [c.reserved for c in (*coming, *held)]
+        most = 64 * GIB if facts else 256 * MIB  # of a container's memory that lies beside what has come
         by_image = sorted((c.anon_bytes for c in coming), reverse=True)
         first_to_last = sorted(coming, key=lambda c: -c.anon_bytes)
         peaks = [
-            sum(c.reserved.memory_bytes for c in first_to_last[: place + 1]) + anon_bytes + UNIT
+            sum(c.reserved.memory_bytes for c in first_to_last[: place + 1]) + min(anon_bytes, most) + UNIT
             for place, anon_bytes in enumerate(by_image)
         ]
         made.append(
@@ -164,6 +175,7 @@ def just_feasible_fleets(draw: st.DrawFn) -> Cluster:
                 disk=sum(r.disk_bytes for r in taken),
                 memory_available_bytes=100 * GIB,
                 disk_available_bytes=100 * GIB,
+                **facts,
             )
         )
     return cluster(*made)

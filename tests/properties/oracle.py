@@ -14,9 +14,33 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.model.rules import Ban, selects
 
 MARGIN = 64 << 20
+WAITS_MAX = 256 << 20  # of streamed pages that have come before their process
+
+
+def by_images(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
+    """Whether memory is taken to go by images: a node says that it cannot stream, or says nothing and the policy so."""
+    answers = [source.stream_out, target.stream_in]
+    return any(a not in ("", "yes") for a in answers) or ("" in answers and policy.memory_way == "images")
+
+
+def sending_bytes(container: ContainerFacts, source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> int:
+    """Memory that a move takes on its source."""
+    return MARGIN + (container.anon_bytes if by_images(source, target, policy) else 0)
+
+
+def receiving_bytes(container: ContainerFacts, source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> int:
+    """Memory that a move takes on its target beside what is restored."""
+    most = container.anon_bytes if by_images(source, target, policy) else WAITS_MAX
+    return MARGIN + min(container.anon_bytes, most)
+
+
+def pause_s(container: ContainerFacts, source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> float:
+    rates = DEFAULT_RATES["images" if by_images(source, target, policy) else "stream"]
+    return estimate_move(container, source.link, target.link, rates).blackout_s
 
 
 def can_drain(cluster: Cluster, name: str, policy: PlanPolicy) -> bool:
@@ -42,9 +66,9 @@ def can_be_down(cluster: Cluster, names: frozenset[str], policy: PlanPolicy) -> 
             return False
         for container, source in left:
             freed_bytes = sum(c.anon_bytes for c in source.containers if c.name in gone)
-            if source.memory_available_bytes + freed_bytes < container.anon_bytes + MARGIN:
-                continue
             for target in [n for n in targets if suits(source, n)]:
+                if source.memory_available_bytes + freed_bytes < sending_bytes(container, source, target, policy):
+                    continue
                 there = [all_leaving[ct][0] for ct, where in placed if where == target.name]
                 if may_come(container, source, target, there, policy) and go_on(
                     placed | {(container.name, target.name)}
@@ -94,20 +118,20 @@ def _may_step(
     going = nodes[target]
     if target == source.name or source.error or not suits(source, going):
         return False
-    if estimate_move(container, source.link, going.link).blackout_s > policy.blackout_s_max:
+    if pause_s(container, source, going, policy) > policy.blackout_s_max:
         return False
     labels = container.descriptor.labels if container.descriptor else {}
     for rule in policy.rules:
         if isinstance(rule, Ban) and selects(rule.containers, name, labels) and target in rule.nodes:
             return False
     here, come = _now(source, movers, places)
-    if here.memory_available_bytes - sum(c.anon_bytes for c in come) < container.anon_bytes + MARGIN:
+    if here.memory_available_bytes - sum(c.anon_bytes for c in come) < sending_bytes(container, source, going, policy):
         return False
     there, come = _now(going, movers, places)
     mine = group(container)
     if mine and mine in [group(other) for other in (*there.containers, *come)]:
         return False
-    return fits(there, come, [container], policy)
+    return fits(there, come, {container.name: (container, source)}, policy)
 
 
 def _now(
@@ -154,22 +178,28 @@ def may_come(
     container: ContainerFacts, source: NodeFacts, target: NodeFacts, come: list[ContainerFacts], policy: PlanPolicy
 ) -> bool:
     """Whether one more container may move to a node to which others have come."""
-    if estimate_move(container, source.link, target.link).blackout_s > policy.blackout_s_max:
+    if pause_s(container, source, target, policy) > policy.blackout_s_max:
         return False
     mine = group(container)
     if mine and mine in [group(other) for other in (*target.containers, *come)]:
         return False
-    return fits(target, come, [container], policy)
+    return fits(target, come, {container.name: (container, source)}, policy)
 
 
 def group(container: ContainerFacts) -> str:
     return container.descriptor.labels.get("anti-affinity", "") if container.descriptor else ""
 
 
-def fits(node: NodeFacts, come: list[ContainerFacts], coming: list[ContainerFacts], policy: PlanPolicy) -> bool:
-    """Whether a node has room for those that have come, and those under way to it with their images."""
+def fits(
+    node: NodeFacts,
+    come: list[ContainerFacts],
+    under_way: Mapping[str, tuple[ContainerFacts, NodeFacts]],
+    policy: PlanPolicy,
+) -> bool:
+    """Whether a node has room for those that have come, and those under way to it, each with where it comes from."""
+    coming = [c for c, _ in under_way.values()]
     held = [c.reserved for c in (*node.containers, *come, *coming)]
-    images = sum(c.anon_bytes + MARGIN for c in coming)
+    images = sum(receiving_bytes(c, source, node, policy) for c, source in under_way.values())
     own = policy.headroom
     cpu, memory, disk = (
         100 - (policy.headroom_percent if percent is None else percent) for percent in (own.cpu, own.memory, own.disk)
@@ -210,6 +240,7 @@ def moments(
 def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Cluster | str:
     """Runs the plan with begins and ends in the order `choose` makes; what does not fit on the way, or the end."""
     facts = {c.name: c for n in cluster.nodes for c in n.containers}
+    nodes = {n.name: n for n in cluster.nodes}
     for under_way, ended in moments(plan, choose, plan.policy.moves_per_node_max):
         at = {m.container: m.target for m in sorted(ended, key=lambda m: m.leg)}
         if any(at.get(m.container, m.source) != m.source for m in under_way):
@@ -218,8 +249,8 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
             come = [
                 facts[name] for name, where in at.items() if where == node.name and facts[name] not in node.containers
             ]
-            coming = [facts[m.container] for m in under_way if m.target == node.name]
-            sending = [facts[m.container] for m in under_way if m.source == node.name]
+            coming = {m.container: (facts[m.container], nodes[m.source]) for m in under_way if m.target == node.name}
+            leaving = [m for m in under_way if m.source == node.name]
             gone = [c for c in node.containers if at.get(c.name, node.name) != node.name]
             free_bytes = node.memory_available_bytes + sum(c.anon_bytes for c in gone)
             left = replace(
@@ -230,8 +261,9 @@ def carry_out(cluster: Cluster, plan: Plan, choose: Callable[[int], int]) -> Clu
             )
             if (come or coming) and not fits(left, come, coming, plan.policy):
                 return f"{node.name} is over its room with {[m.container for m in under_way]} under way"
-            if sum(c.anon_bytes + MARGIN for c in sending) > free_bytes:
-                return f"{node.name} has no memory for the images of {[c.name for c in sending]}"
+            sent = (sending_bytes(facts[m.container], node, nodes[m.target], plan.policy) for m in leaving)
+            if sum(sent) > free_bytes:
+                return f"{node.name} has no memory to send {[m.name for m in leaving]}"
     return _after(cluster, plan, facts)
 
 

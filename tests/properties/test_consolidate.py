@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 from hypothesis import HealthCheck, event, given, settings
@@ -21,7 +22,8 @@ some = settings(max_examples=120, deadline=None, derandomize=True, suppress_heal
 
 
 def most(facts: Cluster, policy: PlanPolicy) -> int:
-    """How many of the nodes that hold something can be emptied together at most, of all sets, into the others."""
+    """How many of the nodes that hold something can be emptied together at most, of all sets, into others that do."""
+    facts = replace(facts, nodes=tuple(n for n in facts.nodes if n.containers))
     holding = [n.name for n in facts.nodes if n.containers and not n.error and n.cordon is None]
     for count in range(len(holding), 0, -1):
         if any(can_be_down(facts, frozenset(names), policy) for names in combinations(holding, count)):

@@ -166,7 +166,7 @@ def test_no_single_move_can_be_taken_back_without_loss(cluster: Cluster, policy:
         others = [other for other in legs if other is not leg]
         lost = len(nodes) * (fleet_score(nodes, policy, others, cluster.nodes) - with_all)
         event("a move was held against its toll")
-        assert lost > price(leg.mover) + least - 2 * LEAST - 1e-9
+        assert lost > price(leg.mover, policy) + least - 2 * LEAST - 1e-9
 
 
 @some

@@ -127,7 +127,10 @@ def placements(fleet: Cluster, policy: PlanPolicy) -> Collection[Sequence[Leg]]:
     targets = [n.name for n in fleet.nodes if n.name != "n0"]
     if len(targets) ** len(movers) > 27:
         return ()
-    return [[Leg(m, t) for m, t in zip(movers, goal, strict=True)] for goal in product(targets, repeat=len(movers))]
+    return [
+        [Leg(m, t, "stream") for m, t in zip(movers, goal, strict=True)]
+        for goal in product(targets, repeat=len(movers))
+    ]
 
 
 @settings(some, max_examples=30)

@@ -283,7 +283,9 @@ def test_however_a_plan_with_stop_overs_is_run_everything_fits_and_it_can_be_pla
 def asked(fleet: Cluster, wishes: Wishes, policy: PlanPolicy) -> tuple[list[Leg], Ground]:
     homes = {c.name: Mover(c, c.descriptor, n) for n in fleet.nodes for c in n.containers if c.descriptor}
     away = [homes[name] for name, goal in sorted(wishes.items()) if homes[name].source.name != goal]
-    legs = [Leg(m, wishes[m.name], apart(m, policy)) for m in sorted(away, key=lambda m: m.turn)]
+    nodes = {n.name: n for n in fleet.nodes}
+    ways = {m.name: policy.way(m.source, nodes[wishes[m.name]]) for m in away}
+    legs = [Leg(m, wishes[m.name], ways[m.name], apart(m, policy)) for m in sorted(away, key=lambda m: m.turn)]
     return legs, Ground(fleet, policy, rooms(capacity_graph(fleet, policy)), legs)
 
 

@@ -12,6 +12,7 @@ from migrator.errors import BadInput
 from migrator.model.container import Descriptor, fault
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.policy import Policy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.runtime import bundle
 from tests.unit.test_bundle import WEB
@@ -91,7 +92,9 @@ def against(answered: dict[str, Answered], routed: bool = False) -> list[str]:
     room = {"memory_available_bytes": 1 << 40, "disk_available_bytes": 1 << 40, "memory_bytes": 1 << 40}
     source, target = (NodeFacts(name, **common, **room) for name in ("n1", "n2"))  # type: ignore[arg-type]
     seen = Neighbour({ip: Answered((WEB.mac,)) for ip in BOTH.ips} | answered, criu_works=True)
-    return findings(BOTH, replace(source, containers=(container,)), target, seen, Policy(), routed=routed)
+    return findings(
+        BOTH, replace(source, containers=(container,)), target, seen, Policy(), DEFAULT_RATES["stream"], routed
+    )
 
 
 def test_a_container_that_answers_for_all_its_addresses_may_move() -> None:

@@ -11,7 +11,7 @@ from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Crowd
-from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, node
 
 POLICY = PlanPolicy(headroom_percent=0, leave_stopped=True)
 NEEDED = 256 * MIB
@@ -46,11 +46,39 @@ def test_images_of_moves_that_may_be_under_way_together_count_together():
 
 
 def test_images_count_on_the_source_as_well():
-    fleet = cluster(node("n1", ct("a"), ct("b"), memory_available_bytes=IMAGE), node("n2"), node("n3"))
+    source = node("n1", ct("a"), ct("b"), memory_available_bytes=IMAGE, **BY_IMAGES)
+    fleet = cluster(source, node("n2"), node("n3"))
     at_once = plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n1", "n3"))
     in_turn = plan_of(move(fleet, "a", "n1", "n2"), move(fleet, "b", "n1", "n3", "a"))
     assert codes(fleet, at_once) == {Code.MEMORY_NOT_FREE}
     assert codes(fleet, in_turn) == set()
+
+
+def test_streamed_memory_takes_no_more_of_the_source_than_its_small_images():
+    fleet = cluster(node("n1", ct("a", anon_bytes=GIB), memory_available_bytes=64 * MIB), node("n2"))
+    assert codes(fleet, plan_of(move(fleet, "a", "n1", "n2"))) == set()
+    fleet = cluster(node("n1", ct("a", anon_bytes=GIB), memory_available_bytes=64 * MIB - 1), node("n2"))
+    assert codes(fleet, plan_of(move(fleet, "a", "n1", "n2"))) == {Code.MEMORY_NOT_FREE}
+
+
+def test_of_streamed_memory_no_more_lies_on_the_target_than_what_may_come_early():
+    limit, held = GIB, 1000 * MIB
+    for facts, beside in (({}, 256 * MIB), (BY_IMAGES, held)):
+        for more, found in ((0, set()), (-1, {Code.IMAGES_DO_NOT_FIT})):
+            target = node("n2", memory=limit + beside + 64 * MIB + more, memory_available_bytes=9 * GIB)
+            fleet = cluster(node("n1", ct("a", memory=limit, anon_bytes=held), **facts), target)
+            assert codes(fleet, plan_of(move(fleet, "a", "n1", "n2"))) == found
+
+
+def test_a_way_of_memory_that_the_nodes_do_not_go_is_found():
+    fleet = cluster(node("n1", ct("a")), node("n2"), node("n3", stream_in="it cannot"), node("n4", stream_in=""))
+    for target, way in (("n2", "stream"), ("n3", "images"), ("n4", "stream")):
+        told = replace(move(fleet, "a", "n1", target), memory_way=way)
+        other = replace(told, memory_way="images" if way == "stream" else "stream")
+        texts = [
+            [f.text for f in check(fleet, plan_of(m), POLICY) if "memory is told" in f.text] for m in (told, other)
+        ]
+        assert [len(each) for each in texts] == [0, 1]
 
 
 def test_room_that_another_move_frees_counts_only_when_it_is_waited_for():

@@ -6,6 +6,7 @@ from migrator.demo.fleets import fleet_text
 from migrator.inventory import ganeti
 from migrator.model.facts import Cluster, Link
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import Way
 from migrator.planner.graph import SWITCH, capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.order_search import Track, order_of
 from migrator.planner.ordering import Leg, sequence
@@ -16,10 +17,10 @@ POLICY = PlanPolicy(blackout_s_max=86_400)
 GBIT = Link(125_000_000, 125_000_000)
 
 
-def legs_of(fleet: Cluster, source: str, targets: list[str]) -> list[Leg]:
+def legs_of(fleet: Cluster, source: str, targets: list[str], way: Way = "stream") -> list[Leg]:
     home = fleet.node(source)
     movers = [Mover(c, c.descriptor, home) for c in home.containers if c.descriptor]
-    return [Leg(mover, targets[number % len(targets)]) for number, mover in enumerate(movers)]
+    return [Leg(mover, targets[number % len(targets)], way) for number, mover in enumerate(movers)]
 
 
 def track(fleet: Cluster, legs: list[Leg]) -> Track:
@@ -45,7 +46,7 @@ def test_an_order_moves_everything_once() -> None:
 
 def test_moves_that_would_dump_together_are_set_apart() -> None:
     fleet = pairs()
-    legs = legs_of(fleet, "n0", ["n1", "n2", "n3", "n4"])
+    legs = legs_of(fleet, "n0", ["n1", "n2", "n3", "n4"], "images")
     on = track(fleet, legs)
     largest_first, _ = sequence(legs, on.rooms)
     order, _ = order_of(legs, on)

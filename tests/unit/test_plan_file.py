@@ -14,7 +14,7 @@ from migrator.errors import BadInput
 from migrator.inventory import plan_file
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy, Weights
-from migrator.model.rates import Rates
+from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.drain import drain
 from tests.properties.fleets import cluster, ct, node
 
@@ -188,7 +188,7 @@ def test_a_plan_from_before_pauses_were_told_is_read_and_kept_to_one_pause_a_lin
 
 def test_the_rates_that_a_plan_was_estimated_with_come_back_from_its_file():
     fleet = cluster(node("n1", ct("a")), node("n2"))
-    slow = Rates(send_bytes_per_s=10_000_000, runs=4)
+    slow = replace(DEFAULT_RATES["stream"], send_bytes_per_s=10_000_000, runs=4)
     learnt = {"n1": {"n2": slow, "n9": slow}, "n2": {"n1": slow}}
     made = drain(fleet, ["n1"], "sha256:facts", PlanPolicy(learnt=learnt))
     assert isinstance(made, Plan)
@@ -202,10 +202,28 @@ def test_the_rates_that_a_plan_was_estimated_with_come_back_from_its_file():
 
 def test_a_pause_that_is_predicted_too_long_by_what_was_learnt_is_planned_elsewhere_and_found():
     fleet = cluster(node("n1", ct("a")), node("n2"), node("n3"))
-    crawling = {"n1": {"n2": Rates(send_bytes_per_s=1_000_000, runs=4)}}
+    crawling = {"n1": {"n2": replace(DEFAULT_RATES["stream"], send_bytes_per_s=1_000_000, runs=4)}}
     made = drain(fleet, ["n1"], "sha256:facts", PlanPolicy(learnt=crawling))
     assert isinstance(made, Plan)
     assert [move.target for move in made.moves] == ["n3"]
     there = replace(made, moves=tuple(replace(move, target="n2") for move in made.moves))
     found = check(fleet, there, PlanPolicy(learnt=crawling))
     assert Code.PAUSE_TOO_LONG in {finding.code for finding in found}
+
+
+def test_a_plan_from_before_memory_was_streamed_is_of_images():
+    made = drain(cluster(node("n1", ct("a")), node("n2")), ["n1"], "sha256:facts", PlanPolicy())
+    assert isinstance(made, Plan)
+    document = json.loads(plan_file.dump(made))
+    assert document["moves"][0].pop("memory_way") == document["policy"].pop("memory_way") == "stream"
+    rates = {"pause_s": 0.4, "setup_s": 1.0, "runs": 3, "files_bytes_per_s": 1, "send_bytes_per_s": 7}
+    document["policy"]["learnt"] = {"n1": {"n2": rates | {"dump_bytes_per_s": 8, "restore_bytes_per_s": 9}}}
+    document["integrity"] = plan_file.integrity(document)
+    old = plan_file.parse(json.dumps(document), "x.json")
+    assert (old.moves[0].memory_way, old.policy.memory_way, old.policy.learnt["n1"]["n2"].way) == ("images",) * 3
+    assert old.policy.rates("n1", "n2", "stream") == DEFAULT_RATES["stream"]
+
+
+def test_a_way_of_memory_that_there_is_not_is_refused():
+    text = plan_file.dump(plan()).replace('"memory_way": "stream"', '"memory_way": "pigeon"', 1)
+    assert "memory_way: " in refusal_of(text)

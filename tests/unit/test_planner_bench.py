@@ -5,18 +5,21 @@ from __future__ import annotations
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from migrator.demo.cost import Cost, cost_of
 from migrator.demo.curve import plot
 from migrator.demo.page import with_section
+from migrator.demo.planner_bench import times
 from migrator.demo.planner_report import (
     CASES,
     Peer,
     Result,
     Ring,
     Scaled,
+    Times,
     cost_table,
     curve,
     growth,
@@ -30,7 +33,8 @@ PEER = Peer(Cost(20.0, 21.0, 30 * MB, 0), 57, 29)
 
 
 def result(peer: Peer | None = PEER) -> Result:
-    return Result(CASES[0], True, Cost(0.5, 0.6, 72 * MB, 0), 57, 300.0, 220.0, 200.0, peer)
+    in_turn, together = Times(57, 300.0, 200.0, 290.0, 20.0), Times(57, 220.0, 200.0, 290.0, 80.0)
+    return Result(CASES[0], True, Cost(0.5, 0.6, 72 * MB, 0), in_turn, together, peer)
 
 
 def ring(size: int, moves: int | None) -> Ring:
@@ -78,7 +82,20 @@ def test_the_tables_do_without_a_peer() -> None:
 
 
 def test_the_makespan_stands_beside_its_bound() -> None:
-    assert "| 200 s | 300 s | 50.0% | 220 s | 10.0% |" in makespan_table([result()])
+    row = "| 200.0 s | 290.0 s | 300.0 s | 50.0% | 20 s | 220.0 s | 10.0% | 80 s |"
+    assert row in makespan_table([result()])
+
+
+def test_pauses_in_turn_need_their_sum_on_the_busiest_link_after_the_first_set_up() -> None:
+    def move(source: str, target: str, blackout_s: float, ready_s: float) -> dict[str, Any]:
+        estimate = {"blackout_s": blackout_s, "duration_s": ready_s + blackout_s}
+        pause = {"start_s": ready_s, "end_s": ready_s + 2 * blackout_s}
+        return {"source": source, "target": target, "estimate": estimate, "pause": pause}
+
+    moves = [move("a", "c", 4.0, 2.0), move("b", "c", 5.0, 3.0), move("a", "d", 3.0, 1.5)]
+    told = times({"moves": moves, "makespan_s": 12.0, "makespan_bound_s": 6.0})
+    assert told == Times(3, 12.0, 6.0, 11.0, 10.0)
+    assert times({"moves": [], "makespan_s": 0.0, "makespan_bound_s": 0.0}).pauses_s == 0.0
 
 
 @pytest.mark.parametrize(("last_s", "says"), [(12.0, "no faster than"), (13.0, "faster than")])

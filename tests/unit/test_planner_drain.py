@@ -12,10 +12,10 @@ from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
 from migrator.planner import search
 from migrator.planner.drain import drain
-from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, node
 
 POLICY = PlanPolicy(headroom_percent=0)
-PAUSE_S = DEFAULT_RATES.pause_s
+PAUSE_S = DEFAULT_RATES["stream"].pause_s
 
 
 def planned(*nodes, empties=("n1",), policy=POLICY) -> Plan:
@@ -164,14 +164,14 @@ def test_a_record_of_the_container_on_another_node_is_a_move_under_way():
 def test_a_full_source_sends_the_small_ones_first_and_the_large_wait_for_the_memory_that_they_free():
     small = [ct(f"s{n}", anon_bytes=300 * MIB) for n in range(2)]
     large = ct("a", anon_bytes=800 * MIB)
-    plan = planned(node("n1", large, *small, memory_available_bytes=400 * MIB), node("n2"))
+    plan = planned(node("n1", large, *small, memory_available_bytes=400 * MIB, **BY_IMAGES), node("n2"))
     assert [m.container for m in plan.moves] == ["s0", "s1", "a"]
     assert plan.move("a").waits_for == ("s1",)
     assert plan.move("s1").waits_for == ("s0",)
 
 
 def test_images_that_the_source_cannot_hold_are_refused():
-    refusal = refused(node("n1", ct("a"), memory_available_bytes=100 * MIB), node("n2"))
+    refusal = refused(node("n1", ct("a"), memory_available_bytes=100 * MIB, **BY_IMAGES), node("n2"))
     assert why(refusal, "a") == ["free memory on n1 64.0 MiB short for its images"]
 
 
@@ -231,8 +231,45 @@ def test_moves_wait_where_their_images_do_not_fit_beside_each_other():
 
 
 def test_moves_wait_where_the_source_cannot_hold_two_images():
-    plan = planned(node("n1", ct("a"), ct("b"), memory_available_bytes=200 * MIB), node("n2"), node("n3"))
+    leaving = (ct("a"), ct("b"))
+    plan = planned(node("n1", *leaving, memory_available_bytes=200 * MIB, **BY_IMAGES), node("n2"), node("n3"))
     assert [m.waits_for for m in plan.moves] == [(), ("a",)]
+    streamed = planned(node("n1", *leaving, memory_available_bytes=200 * MIB), node("n2"), node("n3"))
+    assert [m.waits_for for m in streamed.moves] == [(), ()]
+
+
+def test_a_plan_says_which_memory_goes_by_images_and_why():
+    plan = planned(node("n1", ct("a")), node("n2", stream_in="userfaultfd is for root alone"))
+    assert [m.memory_way for m in plan.moves] == ["images"]
+    assert plan.notes == ("memory way: 1 of 1 move by images; n2: userfaultfd is for root alone",)
+
+
+def test_of_nodes_that_do_not_tell_the_policy_says_how_their_memory_goes():
+    silent = (node("n1", ct("a"), stream_out=""), node("n2", stream_in=""))
+    plan = planned(*silent)
+    assert [m.memory_way for m in plan.moves] == ["stream"]
+    assert plan.notes[0].startswith("memory way: 1 of 1 move counted as streamed, though a node does not tell")
+    plan = planned(*silent, policy=replace(POLICY, memory_way="images"))
+    assert [m.memory_way for m in plan.moves] == ["images"]
+    assert "does not tell whether it can stream memory" in plan.notes[0]
+
+
+def test_a_full_source_sends_streamed_memory_that_it_could_not_make_images_of():
+    full = node("n1", ct("a", anon_bytes=200 * MIB), memory_available_bytes=64 * MIB)
+    assert planned(full, node("n2")).moves
+    target = node("n2", memory_available_bytes=200 * MIB + 264 * MIB)
+    assert planned(full, target).moves
+    refusal = refused(full, replace(target, memory_available_bytes=target.memory_available_bytes - MIB))
+    assert why(refusal, "a") == ["n2: free memory 1.0 MiB short"]
+
+
+def test_the_pause_of_streamed_memory_is_its_sending_and_a_constant():
+    leaving = ct("a", memory=2 * GIB, anon_bytes=GIB)
+    streamed = planned(node("n1", leaving), node("n2")).move("a").estimate
+    by_images = planned(node("n1", leaving, **BY_IMAGES), node("n2")).move("a").estimate
+    rates = DEFAULT_RATES["stream"]
+    assert streamed.blackout_s == pytest.approx(rates.pause_s + GIB / rates.send_bytes_per_s, abs=0.001)
+    assert by_images.blackout_s > 2 * streamed.blackout_s
 
 
 def test_a_source_that_is_over_its_limits_makes_nobody_wait():
@@ -274,3 +311,26 @@ def test_what_the_records_of_others_hold_is_not_free():
 def test_the_demand_and_generation_of_each_container_are_in_its_move():
     move = planned(node("n1", ct("a", generation=7)), node("n2")).move("a")
     assert (move.generation, move.demand, move.source) == (7, Resources(100, 256 * MIB, GIB), "n1")
+
+
+def test_of_streamed_memory_the_target_needs_room_for_what_may_come_early_and_of_images_for_all():
+    large = ct("a", memory=GIB, anon_bytes=1000 * MIB)
+    for facts, beside in (({}, 256 * MIB), (BY_IMAGES, 1000 * MIB)):
+        exactly = GIB + beside + 64 * MIB
+        source = node("n1", large, memory=16 * GIB, **facts)
+        assert planned(source, node("n2", memory=exactly, memory_available_bytes=9 * GIB)).moves
+        refusal = refused(source, node("n2", memory=exactly - MIB, memory_available_bytes=9 * GIB))
+        assert why(refusal, "a") == ["n2: memory 1.0 MiB short"]
+
+
+def test_streamed_moves_that_come_together_wait_where_what_comes_early_has_no_room_twice():
+    room = 2 * 256 * MIB + 2 * (100 + 64) * MIB
+    for short, waits in ((0, [(), ()]), (MIB, [(), ("a",)])):
+        plan = planned(node("n1", ct("a"), ct("b")), node("n2", memory=room - short))
+        assert [m.waits_for for m in plan.moves] == waits
+
+
+def test_streamed_moves_that_leave_together_take_their_small_images_of_the_source_alone():
+    for free, waits in ((128 * MIB, [(), ()]), (127 * MIB, [(), ("a",)])):
+        plan = planned(node("n1", ct("a"), ct("b"), memory_available_bytes=free), node("n2"), node("n3"))
+        assert [m.waits_for for m in plan.moves] == waits

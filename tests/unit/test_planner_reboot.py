@@ -10,7 +10,7 @@ from migrator.model.reboot import Reboot
 from migrator.planner import reboot as planner
 from migrator.planner.reboot import reboot
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
-from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, node
 
 POLICY = PlanPolicy(headroom_percent=0)
 
@@ -123,11 +123,11 @@ def test_a_node_that_cannot_be_emptied_is_refused_with_the_reason_of_its_drain_a
 def test_of_many_refused_nodes_the_later_ones_name_their_containers_and_the_command_that_tells_more(monkeypatch):
     monkeypatch.setattr(planner, "EXPLAINED_MAX", 1)
     nodes = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=9 * GIB), memory=10 * GIB) for n in range(3)]
-    dark = node("n3", ct("dark"), memory_available_bytes=100 * MIB)
+    dark = node("n3", ct("dark"), memory_available_bytes=100 * MIB, **BY_IMAGES)
     said = why(rebooted(*nodes, dark))
     assert said["n0"][0] == "c0: n1: memory 8.2 GiB short"
     assert said["n1"] == ["n1: no node can take c1; for the reasons: migrator plan drain n1"]
-    assert said["n3"] == ["n3: it has no room for the images of dark; for the reasons: migrator plan drain n3"]
+    assert said["n3"] == ["n3: it has no room to send dark; for the reasons: migrator plan drain n3"]
 
 
 def test_a_label_value_held_by_every_node_refuses_them_all():

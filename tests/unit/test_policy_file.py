@@ -180,3 +180,13 @@ def test_what_the_second_says_goes_before_and_what_it_does_not_say_stays():
     both = first.then(Standing(blackout_s_max=5.0, headroom=Headroom(disk=30)))
     assert both == Standing(headroom_percent=10, blackout_s_max=5.0, headroom=Headroom(cpu=0, disk=30))
     assert first.then(Standing(headroom_percent=50)).headroom is None  # said of all, later
+
+
+def test_how_memory_goes_between_nodes_that_do_not_tell_is_one_of_two_ways(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("memory_way: images")
+    assert policy_file.load(path) == Standing(memory_way="images")
+    assert policy_file.of_document(policy_file.to_document(Standing(memory_way="images")), "x").memory_way == "images"
+    path.write_text("memory_way: pigeon")
+    with pytest.raises(BadInput, match=r":1: memory_way: "):
+        policy_file.load(path)

@@ -23,7 +23,8 @@ def programs() -> Iterator[dict[str, ModuleType]]:
     """The node's programs as modules: they import each other by name, as on a node."""
     sys.path.insert(0, str(SCRIPTS))
     loaded = {}
-    for name in ("frames", "stream_out", "stream_in"):
+    names = ("frames", "page_server", "uffd", "spaces", "watcher", "follow_out", "follow_in", "stream_out", "stream_in")
+    for name in names:
         spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
         assert spec is not None and spec.loader is not None
         loaded[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -32,6 +33,18 @@ def programs() -> Iterator[dict[str, ModuleType]]:
     sys.path.remove(str(SCRIPTS))
     for name in loaded:
         del sys.modules[name]
+
+
+# CRIU's criu/page-xfer.c: command, count of pages, address, process; and two of its commands.
+REQUEST = struct.Struct("<IxxxxQQQ")
+GET, GOT = 7, 6
+
+
+def served(programs: dict[str, Any], connection: socket.socket) -> Any:
+    """A page server at the other end of a connection."""
+    server = programs["page_server"].PageServer.__new__(programs["page_server"].PageServer)
+    server._socket = connection
+    return server
 
 
 def varint(value: int) -> bytes:
@@ -163,10 +176,10 @@ class TestSender:
         read, write = os.pipe()
         run = frames.Run(1, 0x4000, 2)
         page = os.urandom(2 * 4096)
-        there.sendall(out.REQUEST.pack(0x40000 | out.GOT, 2, 0x4000, 1) + page)
-        sent = out.send_pages(here, [run], write)
+        there.sendall(REQUEST.pack(0x40000 | GOT, 2, 0x4000, 1) + page)
+        sent = out.send_pages(served(programs, here), [run], write)
         assert sent == len(page)
-        assert out.REQUEST.unpack(there.recv(out.REQUEST.size)) == (out.GET, 2, 0x4000, 1)
+        assert REQUEST.unpack(there.recv(REQUEST.size)) == (GET, 2, 0x4000, 1)
         os.close(write)
         with os.fdopen(read, "rb") as stream:
             assert frames.HEADER.unpack(stream.read(frames.HEADER.size)) == (frames.PAGES, 1, 0x4000, 2)
@@ -176,6 +189,6 @@ class TestSender:
     def test_an_answer_to_another_question_ends_it(self, programs: Any) -> None:
         out, frames = programs["stream_out"], programs["frames"]
         here, there = socket.socketpair()
-        there.sendall(out.REQUEST.pack(out.GOT, 1, 0x4000, 1))
+        there.sendall(REQUEST.pack(GOT, 1, 0x4000, 1))
         with pytest.raises(frames.Damaged, match="asked for 2"):
-            out.send_pages(here, [frames.Run(1, 0x4000, 2)], os.open(os.devnull, os.O_WRONLY))
+            out.send_pages(served(programs, here), [frames.Run(1, 0x4000, 2)], os.open(os.devnull, os.O_WRONLY))

@@ -20,7 +20,7 @@ verb_lease() { # CT EXPECT NEW RUN [HOLDER]
         floor_of "$ct"
         [ "$3" -gt "$floor" ] || refuse "token $3 of container $ct is past: its record with token $floor was removed here"
     fi
-    end_access "$ct" "$3"
+    memory_follows "$ct" || end_access "$ct" "$3"
     jobs_kill_older "$ct" "$3"
     r_token=$3 r_run=$4 r_holder=${5:--}
     if [ "$r_state" = absent ]; then
@@ -33,7 +33,8 @@ verb_lease() { # CT EXPECT NEW RUN [HOLDER]
 }
 
 # Some jobs stay: the watchdog, the container's way back if this orchestrator dies too; a restore, which runs nothing
-# without a release; and a dump, which must not be killed half-way and sends nothing once its link is gone.
+# without a release; a dump, which must not be killed half-way and sends nothing once its link is gone; and memory that
+# follows what runs already.
 jobs_kill_older() { # CT TOKEN
     for dir in "$RUN/jobs/$1".[0-9]*.*; do
         [ -d "$dir" ] || continue
@@ -42,6 +43,7 @@ jobs_kill_older() { # CT TOKEN
         case $rest in
             *.watchdog | *.restore | *.dump) continue ;;
         esac
+        ! { [ -e "$dir/stream" ] && memory_follows "$1"; } || continue
         [ "${rest%%.*}" -ge "$2" ] || job_kill "$dir"
     done
 }
@@ -162,6 +164,7 @@ verb_inspect() { # CT
         echo "move ${move##*.}"
     done
     ! is_held "$ct" || echo 'held yes'
+    memory_told "$ct"
     for dir in "$RUN/jobs/$ct".[0-9]*; do
         [ -d "$dir" ] || continue
         job_alive "$dir" && echo "job_running ${dir##*/}" || echo "job_ended ${dir##*/}"

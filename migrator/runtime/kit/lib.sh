@@ -346,4 +346,24 @@ init_pid() { # CT
     done
 }
 
+# Whether pages of a container are still to come here, or to go from here, in post-copy: then the connection and who
+# serves them outlive the lease that began it. On a source from the seal on, which only its own end or a thaw takes back.
+memory_follows() { # CT   (read_record before)
+    for move in "$RUN/move/$1".[0-9]*; do
+        [ -e "$move/follows" ] && [ ! -e "$move/filled" ] && [ ! -e "$move/result" ] || continue
+        case $r_state in
+            sealed | held | released) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+# What is told of memory that has not all come, on a target: that it follows, or that it is lost, with the copy it was for.
+memory_told() { # CT
+    for move in "$RUN/move/$1".[0-9]*; do
+        [ -e "$move/follows" ] && [ -e "$move/filling" ] && [ ! -e "$move/filled" ] || continue
+        flock -n "$move/filling" true && echo 'memory lost' || echo 'memory follows'
+    done
+}
+
 . "$KIT/jobs.sh"

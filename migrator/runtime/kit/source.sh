@@ -129,6 +129,24 @@ dump_streamed() { # CT TOKEN
     cat "$move/result"
 }
 
+# Waits until the images of a dump whose pages follow are on their way, or it has failed. CRIU holds the processes itself as
+# long as it serves their pages, and has let them out of our freezer for that: they go back in, so that they stay where
+# they are if it ends early.
+verb_await_dumped() { # CT TOKEN TIMEOUT_S
+    check_number "$3"
+    read_record "$1"
+    check_run "$1" "$2"
+    move=$RUN/move/$1.$2
+    tries=$(($3 * 100))
+    until [ -e "$move/dumped" ]; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] && job_alive "$RUN/jobs/$1.$2.dump" || fail 1 "the dump of $1 has ended, or takes too long"
+        sleep 0.01
+    done
+    set_frozen "$1" 1
+    cat "$move/dumped"
+}
+
 # For nodes that cannot stream: images in memory on both sides. CRIU writes its pages in the last third of a dump, so
 # sending while it writes gains nothing. The first pages file, in most containers nearly everything, goes as it is,
 # without another process in between; the rest goes beside it.

@@ -1,4 +1,4 @@
-"""The target's end of a streamed move: stream_in.py MOVE OWNER, with the stream on stdin.
+"""The target's end of a streamed move: stream_in.py MOVE OWNER CGROUP CABLE, with the stream on stdin.
 
 Writes the images, then puts every page where it belongs in the restored processes, which stand and have not run: CRIU
 hands over a userfaultfd for each of them, and pages are copied in by it. A page that the restore itself needs early
@@ -6,20 +6,21 @@ makes it wait until that page has come. Files in MOVE tell the rest of the kit h
 
     came      all images are here, and CRIU's restore goes on
     filling   locked as long as pages are missing and somebody is placing them
-    listener  the number of who hears CRIU out after that; without him a release would fail, after its point of no return
+    listener  the number of who hears CRIU out; without him a release would fail, after its point of no return
     filled    every page is in its place
 
 When this program ends early, the kernel's side of userfaultfd lets go, and pages that are missing would read as zeros.
 So who holds the copy waits for the lock and then asks for `filled`: without it the copy is killed (criu-hook).
+
+With a file MOVE/follows that is post-copy: the copy is held, and released, before its pages have come (follow_in.py),
+and somebody stands by who kills it if this program ends early (watcher.py).
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
-import mmap
 import os
 import select
 import socket
@@ -28,11 +29,14 @@ import sys
 import time
 from pathlib import Path
 
+import uffd
+from follow_in import Follower
 from frames import CAME, END, HEADER, IMAGE, NAME, PAGE, PAGES, RUN_PAGES_MAX, Areas, Damaged, Run, read_exactly
+from uffd import Buffer
+from watcher import Watcher
 
 PIPE_BYTES = 1 << 20
 SPLICE_BYTES = 1 << 20
-RUN_BYTES_MAX = RUN_PAGES_MAX * PAGE
 # Pages that come before there is a process for them are kept, so that the link is not idle while CRIU restores.
 KEPT_RUNS_MAX = 64
 # A restore that is not there yet, an area that CRIU has not registered yet: asked again, so long.
@@ -42,21 +46,8 @@ WAIT_PAUSE_S = 0.001
 INVENTORY = "inventory.img"
 INVENTORY_BYTES_MAX = 4096
 
-# linux/userfaultfd.h: _IOWR(0xAA, 3, struct uffdio_copy), and that struct: dst, src, len, mode, copied or -errno.
-UFFDIO_COPY = 0xC028AA03
-COPY = struct.Struct("<QQQQq")
-UFFD_MESSAGE_BYTES = 32
 # CRIU's uffd.c: a process's number as an int, then its descriptor; the number alone, negative, for a zombie.
 PROCESS = struct.Struct("<i")
-
-
-class Buffer:
-    """Memory for one run."""
-
-    def __init__(self) -> None:
-        self._map = mmap.mmap(-1, RUN_BYTES_MAX)
-        self.view = memoryview(self._map)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
 
 
 class Kept:
@@ -78,6 +69,13 @@ class Restore:
         self.connection: socket.socket | None = None
         self._uffds: dict[int, int] = {}
         self._areas: dict[int, Areas] = {}
+
+    def connect(self) -> socket.socket:
+        """CRIU's connection, which it opens before it makes the first process."""
+        if not select.select([self._listener], [], [], WAIT_TIMEOUT_S)[0]:
+            raise Damaged("CRIU's restore does not ask for its memory")
+        self.connection, _ = self._listener.accept()
+        return self.connection
 
     @property
     def waits_for(self) -> socket.socket:
@@ -112,21 +110,16 @@ class Restore:
         return True
 
     @staticmethod
-    def _copy(uffd: int, address: int, at: int, size: int) -> int:
+    def _copy(fd: int, address: int, at: int, size: int) -> int:
         """Returns how many bytes could be copied. What the kernel has to tell has to be heard first; it changes nothing
         here. ENOENT: the process has not registered that area yet.
         """
-        words = bytearray(COPY.pack(address, at, size, 0, 0))
-        try:
-            fcntl.ioctl(uffd, UFFDIO_COPY, words)
-            return size
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.ENOENT):
-                raise Damaged(f"pages at {address:#x} cannot be placed: {error.strerror}") from None
-        with contextlib.suppress(BlockingIOError):
-            os.read(uffd, UFFD_MESSAGE_BYTES)
-        copied: int = COPY.unpack(words)[4]
-        return max(copied, 0)
+        copied, error = uffd.copy(fd, address, at, size)
+        if error == errno.EAGAIN:
+            uffd.messages(fd)
+        elif error not in (0, errno.ENOENT):
+            raise Damaged(f"pages at {address:#x} cannot be placed: {os.strerror(error)}")
+        return copied
 
 
 class Stream:
@@ -145,6 +138,27 @@ class Stream:
 
     def receive(self) -> int:
         """Takes the whole stream. Returns how many pages were placed."""
+        self._images_come()
+        while (frame := self._next())[0] != END:
+            kind, pid, address, pages = frame
+            if kind != PAGES or not 0 < pages <= RUN_PAGES_MAX or address % PAGE:
+                raise Damaged("a frame of the stream makes no sense")
+            self._pages(Run(pid, address, pages))
+        while self._kept:
+            self._make_room()
+        if frame[3] != self._placed:
+            raise Damaged(f"{self._placed} pages came, {frame[3]} were sent")
+        return self._placed
+
+    def follow(self, answers: int, group: Path, cable: str) -> int:
+        """Takes the images, and then pages as they are wanted. Returns how many were placed."""
+        (self._move / "listener").write_text(f"{os.getpid()}\n")
+        watcher = Watcher(group, cable)
+        self._images_come()
+        follower = Follower(self._fd, answers, self._images, self._restore.connect(), watcher)
+        return follower.follow()
+
+    def _images_come(self) -> None:
         came = 0
         while (frame := self._next())[0] != CAME:
             kind, _, size, length = frame
@@ -156,16 +170,6 @@ class Stream:
             raise Damaged(f"{came} images came, {frame[3]} were sent")
         (self._move / "came").touch()
         self._let_go_on()
-        while (frame := self._next())[0] != END:
-            kind, pid, address, pages = frame
-            if kind != PAGES or not 0 < pages <= RUN_PAGES_MAX or address % PAGE:
-                raise Damaged("a frame of the stream makes no sense")
-            self._pages(Run(pid, address, pages))
-        while self._kept:
-            self._make_room()
-        if frame[3] != self._placed:
-            raise Damaged(f"{self._placed} pages came, {frame[3]} were sent")
-        return self._placed
 
     def stay_behind(self) -> None:
         """Leaves one who listens until CRIU says that its restore is over: it fails if nobody hears it. He belongs to
@@ -276,13 +280,13 @@ class Stream:
             raise Damaged(f"process {run.pid} takes no pages at {run.address:#x}")
 
 
-def main(move: Path, owner: int) -> None:
+def main(move: Path, owner: int, group: Path, cable: str) -> None:
     with (move / "filling").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.suppress(OSError):
             fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         stream = Stream(move, owner, 0)
-        placed = stream.receive()
+        placed = stream.follow(1, group, cable) if (move / "follows").exists() else stream.receive()
         stream.stay_behind()
         (move / "filled").touch()
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -291,7 +295,7 @@ def main(move: Path, owner: int) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
     except (Damaged, OSError) as error:
         sys.stderr.write(f"the memory cannot be received: {error}\n")
         sys.exit(1)

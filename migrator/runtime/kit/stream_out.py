@@ -8,7 +8,8 @@ fenced: a file MOVE/fenced says so, and a byte in the fifo MOVE/fence wakes it.
 
 CRIU keeps most pages out of its images and serves them. This program drives it: as soon as the images are written it
 sends them, and then every page that CRIU serves, over one command of the standing connection to the target, and waits
-until the target says that all are placed. CRIU's page server speaks to anyone who reaches its port, so this program is
+until the target says that all are placed. With a file MOVE/follows that is post-copy: the target runs meanwhile, and
+says what it wants first (follow_out.py). CRIU's page server speaks to anyone who reaches its port, so this program is
 called in a network namespace of its own, which holds nothing but a loopback.
 
 The way of a page: from the frozen process's memory by reference into CRIU's pipe, by splice(2) into the socket, and
@@ -21,26 +22,19 @@ import contextlib
 import fcntl
 import os
 import select
-import socket
-import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import IO
 
-from frames import CAME, END, HEADER, IMAGE, PAGE, PAGES, Damaged, Run, lazy_runs, read_exactly, write_all
+from follow_out import follow
+from frames import CAME, END, HEADER, IMAGE, PAGE, Damaged, Run, lazy_runs, write_all
+from page_server import PORT, SPLICE_BYTES, PageServer
 
-PORT = 7
 PIPE_BYTES = 1 << 20
-SPLICE_BYTES = 1 << 20
 # How many runs are asked for ahead: enough that CRIU never waits for a question.
 AHEAD = 4
-
-# CRIU's criu/page-xfer.c: command, count of pages, address, process.
-REQUEST = struct.Struct("<IxxxxQQQ")
-GET, GOT, CLOSE = 7, 6, 0x1023
-COMMAND_MASK = 0xFFFF
 
 
 class Channel:
@@ -55,10 +49,12 @@ class Channel:
         with contextlib.suppress(OSError):  # the node's limit for pipes is lower: slower, not wrong
             fcntl.fcntl(self.out, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
-    def answer(self) -> bytes:
-        """One line; empty when the other side has ended."""
+    def last_answer(self) -> bytes:
+        """The line that is no request for more; empty when the other side has ended."""
         with os.fdopen(os.dup(self.answers), "rb", buffering=0) as lines:
-            return lines.readline()
+            while (line := lines.readline()).startswith((b"more ", b"want ")):
+                pass
+            return line
 
     def end(self) -> None:
         self._process.kill()
@@ -80,7 +76,7 @@ def hang_up(move: Path) -> None:
     with (move / "dumping").open("ab") as lock:
         while not is_free(lock):
             try:
-                socket.create_connection(("127.0.0.1", PORT), timeout=1).close()
+                PageServer(timeout_s=1).close()
             except OSError:
                 time.sleep(0.02)  # it is still dumping, or has heard it
 
@@ -118,20 +114,29 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> None:
         raise DumpFailed
     dumped = time.monotonic()
     image_bytes = send_images(move / "images", channel.out)
-    with socket.create_connection(("127.0.0.1", PORT), timeout=10) as server:
-        server.settimeout(None)
-        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        page_bytes = send_pages(server, lazy_runs(move / "images"), channel.out)
-        if channel.answer() != b"placed %d\n" % (page_bytes // PAGE):
+    put(move / "dumped", f"dump_ms {round((dumped - began) * 1000)}\nimage_kib {image_bytes >> 10}\n")
+    runs = lazy_runs(move / "images")
+    with contextlib.closing(PageServer()) as server:
+        if (move / "follows").exists():
+            page_bytes = follow(server, runs, channel.out, channel.answers)
+        else:
+            page_bytes = send_pages(server, runs, channel.out)
+        if channel.last_answer() != b"placed %d\n" % (page_bytes // PAGE):
             raise Damaged("the target did not place all pages")
-        # CRIU's answer to that would come 200 ms late: it holds small packets back (TCP_CORK).
-        server.sendall(REQUEST.pack(CLOSE, 0, 0, 0))
+        server.say_close()
     sent = time.monotonic()
     (move / "result").write_text(
         f"dump_ms {round((dumped - began) * 1000)}\n"
         f"image_kib {(image_bytes + page_bytes) >> 10}\n"
         f"send_ms {round((sent - dumped) * 1000)}\n"
     )
+
+
+def put(path: Path, text: str) -> None:
+    """Writes a file that is whole from its first moment."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 class DumpFailed(Exception):
@@ -177,39 +182,17 @@ def send_images(images: Path, out: int) -> int:
     return total
 
 
-def send_pages(server: socket.socket, runs: list[Run], out: int) -> int:
+def send_pages(server: PageServer, runs: list[Run], out: int) -> int:
     """Sends every page that CRIU serves. Returns their bytes."""
     asked = 0
     for number, run in enumerate(runs):
         while asked < min(len(runs), number + AHEAD):
-            ask(server, runs[asked])
+            server.ask(runs[asked])
             asked += 1
-        pass_on(server, run, out)
+        server.pass_on(run, out)
     total = sum(run.pages for run in runs)
     write_all(out, HEADER.pack(END, 0, 0, total))
     return total * PAGE
-
-
-def ask(server: socket.socket, run: Run) -> None:
-    server.sendall(REQUEST.pack(GET, run.pages, run.address, run.pid))
-
-
-def pass_on(server: socket.socket, run: Run, out: int) -> None:
-    """Passes one answer of CRIU's on, from socket to pipe, by reference."""
-    header = memoryview(bytearray(REQUEST.size))
-    read_exactly(server.fileno(), header)
-    command, pages, address, _ = REQUEST.unpack(header)
-    if command & COMMAND_MASK != GOT or (pages, address) != (run.pages, run.address):
-        raise Damaged(
-            f"CRIU's page server answers {pages} pages at {address:#x}, asked for {run.pages} at {run.address:#x}"
-        )
-    write_all(out, HEADER.pack(PAGES, run.pid, run.address, run.pages))
-    left = run.pages * PAGE
-    while left:
-        moved = os.splice(server.fileno(), out, min(SPLICE_BYTES, left))
-        if not moved:
-            raise Damaged("CRIU's page server ended before all pages had come")
-        left -= moved
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 # Verbs of a migration's target.
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow
     ct=$1
     lock
     read_record "$ct"
@@ -9,7 +9,10 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     check_name "$4"
     check_number "$5"
     check_number "$6"
-    [ "$7" = stream ] || check_number "$7"
+    case $7 in
+        stream | follow) ;;
+        *) check_number "$7" ;;
+    esac
     if [ "$3" = target ]; then
         [ "$r_state" = reserved ] || refuse "container $ct is $r_state here"
     else
@@ -22,8 +25,11 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     fi
     mkdir -p -m 700 "$move/images" "$move/work"
     echo "$ct" > "$move/container"
+    [ "$7" != follow ] || : > "$move/follows"
     if [ "$3" != target ]; then
-        [ "$7" != stream ] || [ -p "$move/fence" ] || mkfifo "$move/fence"
+        case $7 in
+            stream | follow) [ -p "$move/fence" ] || mkfifo "$move/fence" ;;
+        esac
         return 0
     fi
     for fifo in go woke; do
@@ -31,7 +37,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     done
     case $7 in
         0) ;;
-        stream) [ -p "$move/images/inventory.img" ] || mkfifo -m 640 "$move/images/inventory.img" ;;
+        stream | follow) [ -p "$move/images/inventory.img" ] || mkfifo -m 640 "$move/images/inventory.img" ;;
         *) [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img" ;;
     esac
     make_container_dir "$ct" "$4" "$5"
@@ -259,11 +265,38 @@ verb_adopt() { # CT TOKEN GENERATION
     write_record "$ct"
 }
 
-# Once it runs here, nothing that the source still sends may reach its files. As a rule nothing is sent by now.
+# Once it runs here, nothing that the source still sends may reach its files. As a rule nothing is sent by now; but
+# memory that follows is.
 receivers_end() { # CT
     for dir in "$RUN/jobs/$1".[0-9]*.receive-*; do
-        [ ! -d "$dir" ] || job_kill "$dir"
+        [ -d "$dir" ] || continue
+        [ -e "$dir/stream" ] && memory_follows "$1" || job_kill "$dir"
     done
+}
+
+# Waits, after the release of post-copy, until every page is in its place: yes, not yet, or lost, when the container was
+# killed because its memory can no longer come.
+verb_await_filled() { # CT TOKEN TIMEOUT_S
+    check_number "$3"
+    read_record "$1"
+    check_token "$1" "$2"
+    boot_id
+    [ "$r_state" != released ] || [ "$r_boot" = "$boot_id" ] || {
+        echo 'filled lost'
+        return 0
+    }
+    for move in "$RUN/move/$1".[0-9]*; do
+        [ -e "$move/follows" ] || continue
+        if ! flock -w "$3" "$move/filling" true; then
+            echo 'filled no'
+            return 0
+        fi
+        [ -e "$move/filled" ] || {
+            echo 'filled lost'
+            return 0
+        }
+    done
+    echo 'filled yes'
 }
 
 # Takes back everything that was made here for a move that did not commit. Also where nothing is: the lease may still

@@ -15,8 +15,10 @@ from tests.lab.programs.load import Load
 from tests.lab.stage import Stage
 from tests.lab.test_site import with_hook
 
-# Every way to move a container, by the words that `migrator migrate` gets for it. Each program is tried in each.
-MODES: dict[str, tuple[str, ...]] = {"auto": ()}
+# Every way to move a container, by the words that `migrator migrate` gets for it. Each program is tried in each; `auto`
+# is stop-and-copy.
+MODES: dict[str, tuple[str, ...]] = {"auto": (), "post-copy": ("--mode", "post-copy")}
+IN_FULL = {"post-copy"}
 REFUSES = 'case $document in *before_commit*) echo "not now"; exit 1 ;; esac'
 
 
@@ -69,7 +71,7 @@ class Actor:
 Make = Callable[..., Actor]
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=[pytest.param(mode, marks=[pytest.mark.full] * (mode in IN_FULL)) for mode in MODES])
 def make(request: pytest.FixtureRequest, tidy: Stage) -> Iterator[Make]:
     """Makes a container on n1, with addresses of IPv4 and IPv6: make(name, *command, template=..., more=...)."""
 

@@ -1,0 +1,34 @@
+"""How the memory of each move goes, by the checker's own reading of the facts, and what it takes meanwhile."""
+
+from __future__ import annotations
+
+from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, STREAM_KEPT_BYTES, PlanPolicy
+from migrator.model.rates import Rates
+
+
+def streams(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
+    """Whether memory is streamed between these nodes: both can, or the policy takes it so of one that says nothing."""
+    for said in (source.stream_out, target.stream_in):
+        if said not in ("yes", ""):
+            return False
+    return policy.memory_way == "stream" or (source.stream_out == "yes" and target.stream_in == "yes")
+
+
+def rates_by_facts(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> Rates:
+    """What a move between these nodes is to be estimated with."""
+    return policy.rates(source.name, target.name, "stream" if streams(source, target, policy) else "images")
+
+
+def lying_at_target_bytes(container: ContainerFacts, streamed: bool) -> int:
+    """Memory beside the restored: all of it once more as images, or what streamed pages may wait for their process."""
+    if not streamed:
+        return container.anon_bytes + IMAGE_MARGIN_BYTES
+    return IMAGE_MARGIN_BYTES + (
+        container.anon_bytes if container.anon_bytes < STREAM_KEPT_BYTES else STREAM_KEPT_BYTES
+    )
+
+
+def lying_at_source_bytes(container: ContainerFacts, streamed: bool) -> int:
+    """Memory beside the container's own: its images, or of streamed memory their small rest."""
+    return IMAGE_MARGIN_BYTES if streamed else container.anon_bytes + IMAGE_MARGIN_BYTES

@@ -1,0 +1,52 @@
+"""The modes of a migration, and which one is taken.
+
+*stop-and-copy* keeps the container frozen until all of it is on the target. *post-copy* lets it run there as soon as
+its processes are, and its memory follows: the shortest pause, and the one mode in which a node or a link that fails
+after the release takes the container's memory with it. So it is taken only when it is named, or allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from migrator.model.memory_way import MemoryWay
+
+AUTO: Final = "auto"
+
+
+class Mode(StrEnum):
+    STOP_AND_COPY = "stop-and-copy"
+    POST_COPY = "post-copy"
+
+
+# What `auto` may take although nobody has named it: nothing that can lose what was acknowledged.
+ALWAYS_ALLOWED = (Mode.STOP_AND_COPY,)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The mode that is taken, and why; `refused` is why the one that was asked for cannot be, empty when it can."""
+
+    mode: Mode
+    why: str
+    refused: str = ""
+
+
+def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay) -> Choice:
+    """The mode for a move whose memory goes this way: the one that was asked for, or for `auto` the one with the
+    shortest pause of those that are allowed. A mode that was asked for is never exchanged for another.
+    """
+    streams = way.name == "stream"
+    if asked == Mode.POST_COPY:
+        refused = "" if streams else f"post-copy needs memory that can be streamed: {way.why}; name another --mode"
+        return Choice(Mode.POST_COPY, "asked for", refused)
+    if asked == Mode.STOP_AND_COPY:
+        return Choice(Mode.STOP_AND_COPY, "asked for")
+    if Mode.POST_COPY in allowed and streams:
+        return Choice(Mode.POST_COPY, "auto: allowed, and its pause holds no pages but those that are needed in it")
+    if Mode.POST_COPY in allowed:
+        return Choice(Mode.STOP_AND_COPY, f"auto: post-copy is allowed, and memory cannot be streamed: {way.why}")
+    return Choice(Mode.STOP_AND_COPY, "auto: nothing with a shorter pause is allowed")

@@ -1,0 +1,25 @@
+"""How memory is taken to go, in words, where that is not plain: by images, or by nodes that do not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from migrator.model.facts import NodeFacts
+from migrator.model.memory_way import memory_way
+from migrator.model.plan_policy import PlanPolicy
+from migrator.model.units import counted
+
+
+def way_notes(pairs: Iterable[tuple[NodeFacts, NodeFacts]], policy: PlanPolicy) -> Iterator[str]:
+    """Notes on the moves of a plan, given as source and target of each."""
+    taken = [(policy.way(source, target), memory_way(source, target)) for source, target in pairs]
+    whole = counted(len(taken), "move")
+    untold = sum(way == "stream" != sure.name for way, sure in taken)
+    if untold:
+        yield (
+            f"memory way: {untold} of {whole} counted as streamed, though a node does not tell whether it can "
+            "(memory_way: images in the policy counts images instead)"
+        )
+    by_images = [sure.why for way, sure in taken if way == "images"]
+    if by_images:
+        yield f"memory way: {len(by_images)} of {whole} by images; {by_images[0]}"

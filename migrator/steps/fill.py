@@ -1,0 +1,54 @@
+"""Fill: after the release of post-copy, the rest of the memory follows the container that runs on it already.
+
+Nothing here hurries it or holds it up: source and target do it between them. It is waited for, because until then the
+source's frozen memory is the only one that is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from migrator.errors import NeedsOperator
+from migrator.protocol.states import State
+from migrator.steps import traces
+from migrator.steps.base import JOB_WAIT_S, Move, Step, run_job
+from migrator.steps.dump import words
+from migrator.transport.base import NodeFailed, NodeRefused
+
+
+class MemoryLost(NeedsOperator):
+    """The container was killed on its target because the rest of its memory cannot come."""
+
+
+async def do(move: Move) -> dict[str, Any]:
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
+    node = move.target.node
+    while (answer := await node.call("await-filled", move.name, move.token, JOB_WAIT_S)).get("filled") != "yes":
+        if answer.get("filled") == "lost":
+            raise _lost(move)
+        if clock() - began_s > move.policy.fill_timeout_s:
+            raise NodeFailed(node.name, "fill", f"memory of {move.name} still follows")
+    return {"filled_ms": round((clock() - began_s) * 1000), **await _sent(move)}
+
+
+async def _sent(move: Move) -> dict[str, int]:
+    """What the source says of it, if it still does: after a resume its job has another token's name."""
+    try:
+        done = await run_job(move.source.node, move, "dump", *words(move), timeout_s=JOB_WAIT_S)
+    except (NodeFailed, NodeRefused):
+        return {}
+    return {"image_bytes": done.number("image_kib") * 1024, "send_ms": done.number("send_ms")}
+
+
+def _lost(move: Move) -> MemoryLost:
+    name, source, target = move.name, move.source.node.name, move.target.node.name
+    return MemoryLost(
+        f"container {name} was killed on {target}: the rest of its memory could not follow from {source}. Its files "
+        f"are whole on {target}, and its memory of before the move may be on {source}, frozen. Decide: migrator "
+        f"settle {name} --keep {target} (it starts cold), or --keep {source} (what it has done since is lost)"
+    )
+
+
+STEP = Step(State.FILLED, do, traces.filled)

@@ -1,0 +1,41 @@
+"""The room that a move is refused for just before it starts: by the way that its memory would go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from migrator.model.facts import NodeFacts
+from migrator.model.policy import Policy
+from migrator.model.rates import DEFAULT_RATES
+from migrator.protocol.checks import Answered, Neighbour, findings
+from tests.properties.fleets import BY_IMAGES, GIB, MIB, ct, node
+
+HELD = 1000 * MIB
+CONTAINER = ct("web", memory=2 * GIB, anon_bytes=HELD)
+
+
+def against(source: NodeFacts, target: NodeFacts) -> list[str]:
+    descriptor = CONTAINER.descriptor
+    assert descriptor is not None
+    seen = Neighbour({ip: Answered((descriptor.mac,)) for ip in descriptor.ips}, criu_works=True)
+    return findings(descriptor, source, target, seen, Policy(), DEFAULT_RATES["stream"])
+
+
+def test_streamed_memory_asks_the_source_for_no_more_than_its_small_images() -> None:
+    source = node("n1", CONTAINER, memory_available_bytes=64 * MIB)
+    assert against(source, node("n2")) == []
+    (found,) = against(replace(source, memory_available_bytes=64 * MIB - 1), node("n2"))
+    assert found.startswith("memory for the images on the source: 64.0 MiB wanted")
+    (found,) = against(replace(source, **BY_IMAGES), node("n2"))
+    assert found.startswith("memory for the images on the source: 1.0 GiB wanted")
+
+
+@pytest.mark.parametrize(("facts", "beside"), [({}, 256 * MIB), (BY_IMAGES, HELD)])
+def test_the_target_has_to_have_what_lies_beside_the_restored_memory(facts: dict[str, str], beside: int) -> None:
+    exactly = HELD + beside + 64 * MIB
+    source = node("n1", CONTAINER, memory_available_bytes=9 * GIB)
+    assert against(source, replace(node("n2", memory_available_bytes=exactly), **facts)) == []
+    (found,) = against(source, replace(node("n2", memory_available_bytes=exactly - 1), **facts))
+    assert found.startswith("memory for ")
