@@ -58,10 +58,11 @@ class Actor:
     async def there_and_back(
         self, load: Load, look: Callable[[], Awaitable[None]] | None = None, answers: int = 5
     ) -> None:
-        """n1 to n2, a move back that is rolled back, and the way back, under load: each client has `answers` more after
-        each, and `look` judges.
+        """To n2 and back under load: each client has `answers` more after each move. Where `look` judges what is there,
+        a move back that is rolled back lies between.
         """
-        for move, target in ((self.to, "n2"), (self.rolled_back, "n1"), (self.to, "n1")):
+        rolled_back = [(self.rolled_back, "n1")] if look is not None else []
+        for move, target in ((self.to, "n2"), *rolled_back, (self.to, "n1")):
             await move(target)
             await load.more(answers)
             if look is not None:
