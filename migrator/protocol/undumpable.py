@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 LISTED_MAX = 5
 IPV4_BYTES = 4
-_LINE = re.compile(r"([a-z]+) ([0-9]{1,10}) (\S{1,20}) (.{1,200})")
+_LINE = re.compile(r"([a-z]+) ([0-9]{1,10}) ([A-Za-z0-9._-]{1,20}) ([ -~]{1,200})")
 # What it is about the process, and what helps. {0} stands for the detail.
 _KINDS = {
     "epoll": ("waits by epoll for what it has closed and another process has open", "restart it"),
