@@ -55,7 +55,8 @@ def migrate(
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
             learnt = learnt_for(ctx, cluster, PlanPolicy())
-            plan = plan_single(fleet, cluster, container, target, PlanPolicy(learnt=learnt))
+            under = PlanPolicy(learnt=learnt, mode=mode, allow=cluster.policy.allow or ())
+            plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)
             with Progress(plan, quiet=as_json) as progress:
