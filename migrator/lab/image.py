@@ -98,7 +98,7 @@ def _build(path: Path, say: Callable[[str], None]) -> None:
     say("  installing the node's packages")
     debian.install(node, NODE_PACKAGES, log)
     criu = _install_proven_criu(node, mirror, log, say)
-    _finish_template(template)
+    finish_template(template)
     _finish_node(node)
     (partial / "ready").write_text(f"{criu}\n")
     partial.rename(path)
@@ -153,7 +153,8 @@ def _prove(node: Path) -> subprocess.CompletedProcess[str]:
         prove.unlink()
 
 
-def _finish_template(template: Path) -> None:
+def finish_template(template: Path) -> None:
+    """Makes a template of a directory with a `rootfs`: without what apt keeps, and with a digest of what is there."""
     rootfs = template / "rootfs"
     run(["chroot", rootfs, "apt-get", "clean"])
     shutil.rmtree(rootfs / "var/lib/apt/lists", ignore_errors=True)
