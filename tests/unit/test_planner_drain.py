@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.model.facts import Link, Resources
+from migrator.checker.check import check
+from migrator.model.facts import ContainerFacts, Link, Resources
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
@@ -334,3 +335,17 @@ def test_streamed_moves_that_leave_together_take_their_small_images_of_the_sourc
     for free, waits in ((128 * MIB, [(), ()]), (127 * MIB, [(), ("a",)])):
         plan = planned(node("n1", ct("a"), ct("b"), memory_available_bytes=free), node("n2"), node("n3"))
         assert [m.waits_for for m in plan.moves] == waits
+
+
+def test_moves_from_several_sources_are_in_an_order_in_which_each_has_room():
+    # the best order of each source by itself has the small one last, when its images have no room any more
+    def held(name: str, index: int, memory: int, anon: int, files: int) -> ContainerFacts:
+        return ct(name, index, memory=memory * MIB, anon_bytes=anon * MIB, files_bytes=files * MIB)
+
+    nodes = (
+        node("n0", held("a", 16, 640, 0, 512), held("b", 17, 896, 224, 256)),
+        node("n1", held("c", 18, 128, 64, 256), held("d", 19, 768, 0, 512)),
+        node("n2", memory=2496 * MIB, **BY_IMAGES),
+    )
+    plan = planned(*nodes, empties=("n0", "n1"))
+    assert check(cluster(*nodes), plan, POLICY) == ()
