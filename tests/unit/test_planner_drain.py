@@ -11,6 +11,7 @@ from migrator.model.facts import ContainerFacts, Link, Resources
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
+from migrator.model.rules import Ban
 from migrator.planner import search
 from migrator.planner.drain import drain
 from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, node
@@ -349,3 +350,27 @@ def test_moves_from_several_sources_are_in_an_order_in_which_each_has_room():
     )
     plan = planned(*nodes, empties=("n0", "n1"))
     assert check(cluster(*nodes), plan, POLICY) == ()
+
+
+def test_a_source_without_room_for_images_sends_where_memory_is_streamed_at_once():
+    full = node("n1", ct("a", memory=2 * GIB, anon_bytes=GIB), memory_available_bytes=300 * MIB)
+    streams = node("n2", ct("x", memory=4 * GIB), stream_out="it has no Python 3.10", memory_available_bytes=1500 * MIB)
+    plan = planned(full, streams, node("n3", stream_in="userfaultfd is for root alone"))
+    assert [(m.name, m.target, m.memory_way) for m in plan.moves] == [("a", "n2", "stream")]
+
+
+def test_who_is_streamed_makes_room_for_the_images_of_the_others():
+    leaving = [ct(name, memory=2 * GIB, anon_bytes=GIB) for name in "ab"]
+    full = node("n1", *leaving, memory_available_bytes=300 * MIB, link=Link(400_000_000, 400_000_000))
+    one_more = node("n2", ct("x", memory=4 * GIB), memory=7 * GIB)  # least loaded is n3, and n2 has room for one
+    plan = planned(full, one_more, node("n3", memory=16 * GIB, stream_in="userfaultfd is for root alone"))
+    assert [(m.target, m.memory_way) for m in plan.moves] == [("n2", "stream"), ("n3", "images")]
+    assert plan.moves[1].waits_for == (plan.moves[0].name,)
+
+
+def test_who_cannot_be_sent_straight_is_put_aside_where_no_place_is_reached_otherwise():
+    leaving = ct("a", memory=2 * GIB, anon_bytes=GIB)
+    banned = PlanPolicy(headroom_percent=0, rules=(Ban("z", ("n3",)),))
+    full = node("n1", leaving, ct("z", memory=6 * GIB, anon_bytes=64 * MIB), memory_available_bytes=300 * MIB)
+    plan = planned(full, node("n2"), node("n3", stream_in="userfaultfd is for root alone"), policy=banned)
+    assert {m.container: m.target for m in plan.moves} == {"a": "n3", "z": "n2"}
