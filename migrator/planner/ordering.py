@@ -255,8 +255,13 @@ def _fits_in_any_order(node: str, legs: Sequence[Leg], room: Load, moves_per_nod
 
 
 def has_room(room: Load, load: Load, arrives: bool) -> bool:
-    """Limits count only where something arrives: what leaves a node that is over its limits asks nothing of them."""
-    return load.measured.fits_in(room.measured) and (not arrives or load.limits.fits_in(room.limits))
+    """Limits count only where something arrives, and so does a disk that is full already: what leaves a node that is
+    over its limits, or has no disk left, asks nothing of them.
+    """
+    if arrives:
+        return load.measured.fits_in(room.measured) and load.limits.fits_in(room.limits)
+    asked, free = load.measured, room.measured
+    return asked.memory_bytes <= free.memory_bytes and asked.disk_bytes <= max(0, free.disk_bytes)
 
 
 def _largest(loads: Sequence[Load], count: int) -> Load:

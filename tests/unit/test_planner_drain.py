@@ -374,3 +374,8 @@ def test_who_cannot_be_sent_straight_is_put_aside_where_no_place_is_reached_othe
     full = node("n1", leaving, ct("z", memory=6 * GIB, anon_bytes=64 * MIB), memory_available_bytes=300 * MIB)
     plan = planned(full, node("n2"), node("n3", stream_in="userfaultfd is for root alone"), policy=banned)
     assert {m.container: m.target for m in plan.moves} == {"a": "n3", "z": "n2"}
+
+
+def test_a_node_whose_disk_is_full_can_be_emptied():
+    full = node("n1", ct("a"), ct("b"), disk_available_bytes=0)
+    assert {m.target for m in planned(full, node("n2")).moves} == {"n2"}
