@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from migrator.checker.check import check
-from migrator.model.facts import ContainerFacts, Link, Resources
+from migrator.model.facts import ContainerFacts, Link, Resources, SharedLink
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
@@ -379,3 +379,15 @@ def test_who_cannot_be_sent_straight_is_put_aside_where_no_place_is_reached_othe
 def test_a_node_whose_disk_is_full_can_be_emptied():
     full = node("n1", ct("a"), ct("b"), disk_available_bytes=0)
     assert {m.target for m in planned(full, node("n2")).moves} == {"n2"}
+
+
+def test_a_pause_that_a_shared_link_makes_longer_than_the_limit_is_told():
+    gigabyte_s, uplink = Link(10**9, 10**9), SharedLink("rack", ("n1",), 10**8, 10**8)
+    there = (node("n1", ct("a", memory=GIB, anon_bytes=GIB), link=gigabyte_s), node("n2", link=gigabyte_s))
+    policy = PlanPolicy(headroom_percent=0, blackout_s_max=5)
+    fast, slow = cluster(*there), replace(cluster(*there), links=(uplink,))
+    alone, shared = (drain(facts, ["n1"], "-", policy) for facts in (fast, slow))
+    assert isinstance(alone, Plan)
+    assert isinstance(shared, Plan)
+    assert not any(note.startswith("pauses") for note in alone.notes)
+    assert any("pause for up to 11.2 s on links that are shared, over the limit of 5.0" in n for n in shared.notes)
