@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full sim lint bench-blackout bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
+.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -20,6 +20,11 @@ test: setup
 test-full: setup
 	@$(PYTHON) -m pytest
 
+# make test-vms   the tests on virtual machines with kernels of their own, emulated: 7 minutes on two busy cores
+test-vms:
+	@tools/setup --vms
+	@$(PYTHON) -m pytest tests/vms
+
 # make sim   20,000 migrations with faults, over simulated nodes and virtual time; SEEDS=N for another number
 SEEDS := 20000
 sim:
@@ -35,9 +40,9 @@ lint:
 	@.venv/bin/mypy
 	@MYPYPATH=migrator/runtime/kit .venv/bin/mypy --explicit-package-bases migrator/runtime/kit/*.py
 
-# make bench-blackout   the pause of a migration beside bare runc's own freeze, dump and restore
+# make bench-blackout   the pause of each mode beside bare runc's own freeze, dump and restore; FULL=1 for more sizes
 bench-blackout: setup
-	@$(PYTHON) -m migrator.demo.bench
+	@$(PYTHON) -m migrator.demo.bench $(if $(FULL),--rounds 5 --mib 16 64 256 1024)
 
 # make bench-planner   what plans for fleets cost, with hbal beside it; DATA=FOLDER for where the given fleets are
 DATA ?= ../shared/bench

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -20,6 +21,13 @@ from tests.lab.stage import Stage
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Virtual machines are asked for by name (`make test-vms`): under emulation they take longer than all else."""
+    vms = Path(__file__).parent / "vms"
+    named = any(Path(arg.split("::")[0]).resolve().is_relative_to(vms) for arg in config.args)
+    return True if collection_path == vms and not named else None
 
 
 @pytest.fixture(scope="session")

@@ -62,11 +62,14 @@ def _software(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     if target.runc and _numbers(target.runc) < _numbers(source.runc):
         yield f"its runc {target.runc} is older than {source.runc}"
     for feature in sorted(set(source.features) - set(target.features)):
-        if feature in ("userns", "timens", "overlayfs_maps", "network_lock_nftables"):
+        if feature in ("userns", "timens", "network_lock_nftables"):
             yield f"its kernel or CRIU has no {feature}"
 
 
 def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
+    for need in container.needs:
+        if need not in target.features:
+            yield f"its kernel has no {need}, which processes of the container use"
     descriptor = container.descriptor
     if descriptor is None:
         return

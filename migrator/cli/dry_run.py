@@ -12,6 +12,7 @@ from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
 from migrator.model.memory_way import WAYS
+from migrator.model.modes import Mode
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
 from migrator.model.units import format_bytes, format_seconds
@@ -32,6 +33,7 @@ class Forecast:
     source: str
     target: str
     mode: str
+    mode_why: str
     memory_way: str
     memory_bytes: int
     memory_rounds: int
@@ -55,7 +57,8 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         container=planned.container,
         source=planned.source,
         target=planned.target,
-        mode="stop-and-copy",
+        mode=move.mode,
+        mode_why=move.mode_why,
         memory_way=planned.memory_way,
         memory_bytes=estimate.memory_bytes,
         memory_rounds=1,
@@ -90,9 +93,10 @@ def _lines(told: Forecast) -> list[str]:
         basis = f"by {told.learnt_from} migrations of this pair; a range needs {PAUSES_MIN}"
     else:
         basis = f"by rates of an idle lab: none was seen from {told.source} to {told.target} yet"
+    when = "while it runs there already" if told.mode == Mode.POST_COPY else "while it is paused"
     return [
-        f"{told.container}: {told.source} -> {told.target}, {told.mode}",
-        f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, sent once, while it is paused",
+        f"{told.container}: {told.source} -> {told.target}, {told.mode} ({told.mode_why})",
+        f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, sent once, {when}",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
         f"pause: {format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",

@@ -1,4 +1,4 @@
-"""migrator lab: nodes made of namespaces on this machine."""
+"""migrator lab: nodes on this machine, made of namespaces or of virtual machines."""
 
 from __future__ import annotations
 
@@ -12,28 +12,37 @@ from migrator.cli.output import json_option, print_json, print_table
 from migrator.cli.signals import SIGNALS
 
 CPUS_MAX = 10_000
+VMS_MAX = 8
 name_option = click.option("--name", default="lab", show_default=True, help="Which lab.")
 
 
 @click.group()
 def lab() -> None:
-    """Nodes made of namespaces on this machine, with real sshd, rsync, CRIU and runc in them."""
+    """Nodes on this machine, made of namespaces or virtual machines, with real sshd, rsync, CRIU and runc in them."""
     SIGNALS.how_it_is = "half-way; see: migrator lab status; or end it: migrator lab down"
 
 
 @lab.command()
+@click.option("--vms", is_flag=True, help="The image for virtual machines too: QEMU, kernels, a disk.")
 @json_option
-def image(as_json: bool) -> None:
+def image(vms: bool, as_json: bool) -> None:
     """Build the lab's root image, once; proves its CRIU on this kernel."""
     from migrator.lab import image as images
+    from migrator.lab import vm_image
 
     built = images.build(lambda line: click.echo(line, err=True))
+    if vms:
+        vm_image.build(lambda line: click.echo(line, err=True))
     if as_json:
         print_json({"node": str(built.node), "templates": str(built.templates), "criu": built.criu})
 
 
 @lab.command()
-@click.option("--nodes", default=3, show_default=True, help="How many nodes.")
+@click.option("--nodes", type=int, help="How many nodes of namespaces.  [default: as many as there are, or 3]")
+@click.option("--vms", type=int, help="How many nodes, each a virtual machine with a kernel of its own.")
+@click.option(
+    "--kernels", help="With --vms: kernels of the nodes in their order, as 6.1,6.12; the last one for the rest."
+)
 @click.option("--link-mbit", type=click.IntRange(1, 1_000_000), help="Link speed of every node, both ways, Mbit/s.")
 @click.option("--cpus", type=FiniteRange(min=0.1), help="CPUs that every node declares.")
 @click.option("--memory", help="Memory that every node declares, as 8G.")
@@ -41,7 +50,9 @@ def image(as_json: bool) -> None:
 @name_option
 @json_option
 def up(
-    nodes: int,
+    nodes: int | None,
+    vms: int | None,
+    kernels: str | None,
     link_mbit: int | None,
     cpus: float | None,
     memory: str | None,
@@ -63,7 +74,8 @@ def up(
     if cpus is not None and not cpus <= CPUS_MAX:  # which a nan is not
         raise BadInput(f"--cpus {cpus}: at most {CPUS_MAX}")
     paths = LabPaths.of(name)
-    spec = labs.up(paths, nodes, link_mbit=link_mbit, cpus=cpus, memory=memory, disk=disk)
+    chosen = _kernels(nodes, vms, kernels, link_mbit)
+    spec = labs.up(paths, vms or nodes, chosen, link_mbit=link_mbit, cpus=cpus, memory=memory, disk=disk)
     if as_json:
         print_json({"name": name, "cluster_file": str(paths.cluster_file), "nodes": _status(name)})
         return
@@ -81,7 +93,9 @@ def status(name: str, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "nodes": rows})
         return
-    columns = ("name", "address", "up", "boot_id")
+    columns = ["name", "address", "up", "boot_id"]
+    if any("kernel" in row for row in rows):
+        columns.append("kernel")
     print_table([c.upper() for c in columns], [[str(row[c]) for c in columns] for row in rows])
 
 
@@ -125,6 +139,19 @@ def boot(node: str, name: str, as_json: bool) -> None:
 
 
 @lab.command()
+@click.argument("node")
+@name_option
+@json_option
+def reboot(node: str, name: str, as_json: bool) -> None:
+    """Reboot a node and wait until it is up: a virtual machine by its own kernel, else as after a power loss."""
+    from migrator.lab import lab as labs
+    from migrator.lab.paths import LabPaths
+
+    labs.reboot(LabPaths.of(name), node)
+    _said(as_json, f"node {node} of lab {name} is up again", node=node, up=True)
+
+
+@lab.command()
 @name_option
 @json_option
 def down(name: str, as_json: bool) -> None:
@@ -148,6 +175,36 @@ def _status(name: str) -> list[dict[str, object]]:
     from migrator.lab.paths import LabPaths
 
     return [
-        {"name": node.name, "address": node.ip, "up": "yes" if node.up else "no", "boot_id": node.boot_id}
+        {
+            "name": node.name,
+            "address": node.ip,
+            "up": "yes" if node.up else "no",
+            "boot_id": node.boot_id,
+            **({"kernel": node.kernel} if node.kernel else {}),
+        }
         for node in labs.status(LabPaths.of(name))
     ]
+
+
+def _kernels(nodes: int | None, vms: int | None, kernels: str | None, link_mbit: int | None) -> list[str]:
+    """One kernel for each virtual machine that is asked for; none for a lab of namespaces."""
+    from migrator.errors import BadInput
+    from migrator.lab.vm_image import KERNEL_DEFAULT, KERNEL_SUITES
+
+    if vms is None:
+        if kernels is not None:
+            raise BadInput("--kernels: only virtual machines have kernels of their own; say how many with --vms")
+        return []
+    if nodes is not None:
+        raise BadInput("--nodes and --vms: a lab has nodes of one kind; give one of the two")
+    if not 1 <= vms <= VMS_MAX:
+        raise BadInput(f"--vms {vms}: a lab has 1 to {VMS_MAX} virtual machines")
+    if link_mbit is not None:
+        raise BadInput("--link-mbit: only links of namespaces are shaped; leave it out with --vms")
+    named = (kernels or KERNEL_DEFAULT).split(",")
+    for kernel in named:
+        if kernel not in KERNEL_SUITES:
+            raise BadInput(f"--kernels {kernels}: there is no {kernel!r}; there are {', '.join(KERNEL_SUITES)}")
+    if len(named) > vms:
+        raise BadInput(f"--kernels {kernels}: names {len(named)} for {vms} virtual machines")
+    return named + named[-1:] * (vms - len(named))

@@ -16,12 +16,13 @@ USAGE_CHARS_MAX = 300
 
 # name: (module, attribute, first line of help). Help is listed from here, so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "lab": ("migrator.cli.lab", "lab", "Make and end labs: nodes made of namespaces on this machine."),
+    "lab": ("migrator.cli.lab", "lab", "Make and end labs: nodes made of namespaces or virtual machines."),
     "nodes": ("migrator.cli.nodes", "nodes", "Show the nodes of the cluster, their room and state."),
     "probe": ("migrator.cli.nodes", "probe", "Ask every node for its facts; print or save a snapshot."),
     "cordon": ("migrator.cli.nodes", "cordon", "Mark a node: nothing new is placed there."),
     "uncordon": ("migrator.cli.nodes", "uncordon", "Take the mark off a node."),
     "ct": ("migrator.cli.ct", "ct", "Create, list, start, stop and destroy containers."),
+    "rehearse": ("migrator.cli.rehearse", "rehearse", "Show that a container could be moved; it stays where it is."),
     "migrate": ("migrator.cli.migrate", "migrate", "Move one running container to another node."),
     "plan": ("migrator.cli.planning", "plan", "Decide what moves where, and write it down."),
     "explain": ("migrator.cli.look", "explain", "Say why a container moves as a plan has it."),

@@ -11,11 +11,7 @@ from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.model.modes import AUTO, Mode
 
-
-@click.command()
-@click.argument("container")
-@click.option("--to", "target", required=True, metavar="NODE", help="Where it goes.")
-@click.option(
+blackout_option = click.option(
     "--max-blackout",
     "blackout_s_max",
     type=FiniteRange(min=0.1, max=600),
@@ -24,6 +20,12 @@ from migrator.model.modes import AUTO, Mode
     metavar="SECONDS",
     help="Longest pause: a move predicted over it is refused, one that reaches it is given up by the source itself.",
 )
+
+
+@click.command()
+@click.argument("container")
+@click.option("--to", "target", required=True, metavar="NODE", help="Where it goes.")
+@blackout_option
 @click.option(
     "--mode",
     type=click.Choice([AUTO, *map(str, Mode)]),
@@ -55,7 +57,8 @@ def migrate(
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
             learnt = learnt_for(ctx, cluster, PlanPolicy())
-            plan = plan_single(fleet, cluster, container, target, PlanPolicy(learnt=learnt))
+            under = PlanPolicy(learnt=learnt, mode=mode, allow=cluster.policy.allow or ())
+            plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)
             with Progress(plan, quiet=as_json) as progress:

@@ -78,6 +78,10 @@ class Floor:
         self._id_base = config["linux"]["uidMappings"][0]["hostID"]
         await self._on_node("sh", "-c", PREPARE, "sh", self._container, json.dumps(config), str(self._port))
 
+    async def end(self) -> None:
+        """Ends the container, so that the next load has the node to itself."""
+        await self._on_node("runc", "--root", "/run/floor/runc", "delete", "-f", self._container)
+
     async def measure(self) -> FloorTimes:
         told = await self._on_node("sh", "-c", MEASURE, "sh", self._container, str(self._id_base))
         return FloorTimes(*(int(part) / 1e6 for part in told.split()))

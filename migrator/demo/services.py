@@ -12,10 +12,13 @@ FILE_PATH = "/srv/file"
 # Counts the lines it gets, holds ARGV[1] MiB that it can prove unchanged ("digest"), and echoes datagrams, which
 # TCP's timers do not round up.
 COUNTER_PROGRAM = """
-import hashlib, os, socket, socketserver, sys, threading
+import hashlib, os, socket, socketserver, sys, threading, time
 
-ballast = os.urandom(int(sys.argv[1]) << 20)
+ballast = bytearray(int(sys.argv[1]) << 20)
+for at in range(0, len(ballast), 1 << 20):
+    ballast[at : at + (1 << 20)] = os.urandom(1 << 20)
 port = int(sys.argv[2])
+pages_a_tick = int(sys.argv[3]) // 100
 count = 0
 
 class Handler(socketserver.StreamRequestHandler):
@@ -40,7 +43,17 @@ def echo():
     while True:
         udp.sendto(*udp.recvfrom(1500))
 
+def write():
+    page = 0
+    while True:
+        for _ in range(pages_a_tick):
+            page = (page + 1) % (len(ballast) >> 12)
+            ballast[page << 12] ^= 1
+        time.sleep(0.01)
+
 threading.Thread(target=echo, daemon=True).start()
+if pages_a_tick:
+    threading.Thread(target=write, daemon=True).start()
 Server(("", port), Handler).serve_forever()
 """
 
@@ -70,9 +83,9 @@ def files(name: str, size_mib: int) -> Service:
     return Service(name, "HTTP, sending a large file", HTTP_PORT, ("sh", "-c", f"{make} && {serve}"))
 
 
-def counter(name: str, ballast_mib: int) -> Service:
-    """A counter with random memory behind it."""
-    command = ("python3", "-c", COUNTER_PROGRAM, str(ballast_mib), str(COUNTER_PORT))
+def counter(name: str, ballast_mib: int, writes_pages_per_s: int = 0) -> Service:
+    """A counter with random memory behind it, which it may write to all the time."""
+    command = ("python3", "-c", COUNTER_PROGRAM, str(ballast_mib), str(COUNTER_PORT), str(writes_pages_per_s))
     return Service(name, f"counter with {ballast_mib} MiB", COUNTER_PORT, command, memory=f"{ballast_mib + 128}M")
 
 

@@ -77,7 +77,8 @@ async def examine(
         raise Refused(
             f"container {planned.container} is {there.state} on {planned.target} for run {there.run}; finish that first"
         )
-    choice = choose(policy.mode, policy.modes_allowed, memory_way(source, target))
+    allowed = under.modes_allowed(found.name, found.descriptor.labels)
+    choice = choose(policy.mode, allowed, memory_way(source, target))
     if choice.refused:
         raise Refused(f"container {planned.container} cannot move to {planned.target}: {choice.refused}")
     return Move(

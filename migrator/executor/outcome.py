@@ -20,9 +20,11 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     ROLLED_BACK = "rolled back"
     CANCELLED = "cancelled"
+    REHEARSED = "rehearsed"
 
 
-CLOSED = frozenset({Outcome.ROLLED_BACK, Outcome.CANCELLED})  # ended on purpose: there is nothing to resume
+# Ended on purpose: there is nothing to resume.
+CLOSED = frozenset({Outcome.ROLLED_BACK, Outcome.CANCELLED, Outcome.REHEARSED})
 
 
 @dataclass(frozen=True, slots=True)

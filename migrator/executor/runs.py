@@ -94,7 +94,10 @@ async def resume_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify) -
         raise Refused(f"run {run.id} was {run.outcome}: there is nothing to resume; plan again")
     plan, policy = plan_of(run)
     with journal.working_on(run.id):
-        await _settle(fleet, journal, run, policy, forward=True, notify=notify)
+        await _settle(fleet, journal, run, policy, forward=not is_rehearsal(run), notify=notify)
+        if is_rehearsal(run):  # it was to be taken back, and was
+            journal.finish_run(run.id, Outcome.ROLLED_BACK)
+            return RunResult()
         return await _carry_out(fleet, journal, run.id, plan, policy, notify)
 
 
@@ -118,6 +121,11 @@ async def rollback_run(fleet: Fleet, journal: Journal, run: Run, notify: Notify)
                 await fleet.node(node).call("uncordon")
         journal.finish_run(run.id, outcome)
     return RunResult(moved=sorted(found.over(plan)), cut_off=await _cut_off(fleet, journal, run.id))
+
+
+def is_rehearsal(run: Run) -> bool:
+    """Whether nothing of this run was ever to be moved."""
+    return bool(run.document.get("rehearsal"))
 
 
 def plan_of(run: Run) -> tuple[Plan, Policy]:

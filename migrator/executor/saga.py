@@ -33,12 +33,18 @@ Notify = Callable[[Move, State, Phase], None]
 BEFORE_ANY_CHANGE = (State.LEASED, State.CHECKED, State.RESERVED)
 
 
-def _free_for_all(move: Move) -> AbstractAsyncContextManager[object]:
+def free_for_all(move: Move) -> AbstractAsyncContextManager[object]:
     return nullcontext()
 
 
 class Undecided(NeedsOperator):
     """A verified copy is held, and the source does not say that it is whole: not for the saga to decide."""
+
+
+class Rehearsed(MigratorError):
+    """Not a failure: the move was made as far as a rehearsal goes, and taken back."""
+
+    exit_code = 0
 
 
 class NotReleased(NeedsOperator):
@@ -52,12 +58,13 @@ class Saga:
         self,
         move: Move,
         journal: Journal,
-        turn: Turn = _free_for_all,
+        turn: Turn = free_for_all,
         notify: Notify = lambda move, state, phase: None,
     ) -> None:
         self.move = move
         self.journal = journal
         self.turn = turn
+        self._thawed_at_ms: int | None = None
         self.notify = notify
 
     async def run(self) -> None:
@@ -80,8 +87,18 @@ class Saga:
         """The site is asked as late as its refusal costs no more than a pause: while the watchdog still stands by."""
         for step in FROZEN:
             if step.state is State.SEALED:
+                if self.move.rehearsal:
+                    raise Rehearsed("rehearsed: restored, and as it was dumped")
                 await site.ask(self.move, self.journal)
             await self.step(step)
+            if self.move.rehearsal and step.state is State.SYNCED:
+                await self._thaw()
+
+    async def _thaw(self) -> None:
+        """A rehearsal pauses no longer than its dump and the last pass over the files take: nothing will be sealed."""
+        await UNDO_ORDER[0].undo(self.move)
+        if self.move.thawed:
+            self._thawed_at_ms = self.journal.now_ms()
 
     async def finish(self) -> None:
         """What follows the release. The container runs on the target whatever happens here."""
@@ -137,7 +154,7 @@ class Saga:
         """
         move = self.move
         debts: list[str] = []
-        thawed_at_ms: int | None = None
+        thawed_at_ms = self._thawed_at_ms
         silent = move.source.node.name in unreached
         for step in UNDO_ORDER:
             node = step.undo_side(move).node.name
@@ -154,7 +171,8 @@ class Saga:
                 debts.append(str(error))
                 silent = silent or (step is UNDO_ORDER[0] and isinstance(error, NodeUnreachable))
                 continue
-            if step is UNDO_ORDER[0] and site.may_be_told_wrong(self.journal.progress(move.id)):
+            told_wrong = site.may_be_told_wrong(self.journal.progress(move.id)) and not move.rehearsal
+            if step is UNDO_ORDER[0] and told_wrong:
                 await site.tell(move, self.journal, When.AFTER_ROLLBACK)
         if debts:
             raise self._debts(debts, silent)
@@ -224,6 +242,8 @@ class Saga:
             raise
         except MigratorError as debt:
             raise type(debt)(f"{_said(error)}; {debt}") from error
+        if isinstance(error, Rehearsed):
+            return
         if isinstance(error, MigratorError):
             told = f"{error}; {await self._how_it_is()}"
             declined = isinstance(error, NodeRefused) and progress.pending in BEFORE_ANY_CHANGE

@@ -21,10 +21,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from migrator.errors import BadInput
 from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, unread
 from migrator.inventory.files import read_text
-from migrator.inventory.policy_file import HeadroomFields, RuleEntry, WeightFields
+from migrator.inventory.policy_file import AllowEntry, HeadroomFields, ModeName, RuleEntry, WeightFields
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
+from migrator.model.modes import AUTO
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
 from migrator.model.plan_policy import EVEN, PlanPolicy, Waived
 from migrator.model.rates import Rates, Way
@@ -103,6 +104,7 @@ class _Waived(Strict):
 
 
 class PolicyFields(Strict):
+    allow: list[AllowEntry] = []
     anti_affinity: list[Text]
     blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
     headroom: HeadroomFields = HeadroomFields()
@@ -110,6 +112,7 @@ class PolicyFields(Strict):
     learnt: dict[Node, dict[Node, _Rates]] = {}
     leave_stopped: bool
     memory_way: Way = OLDER_WAY
+    mode: ModeName = AUTO
     moves_per_node_max: Annotated[int, Field(ge=1)]
     overlapping_pauses: bool = False
     start: Annotated[str, AfterValidator(_is_start)] = ""
@@ -156,8 +159,9 @@ def policy_document(policy: PlanPolicy) -> dict[str, Any]:
     document = asdict(policy)
     if not policy.learnt:
         del document["learnt"]
-    if not policy.waived:
-        del document["waived"]
+    for key, nothing in (("waived", ()), ("allow", ()), ("mode", AUTO)):
+        if getattr(policy, key) == nothing:
+            del document[key]
     if policy.weights == EVEN:
         del document["weights"]
     return document
@@ -280,7 +284,7 @@ def to_plan(document: PlanFields) -> Plan:
 
 def to_policy(policy: PolicyFields) -> PlanPolicy:
     return PlanPolicy(
-        **policy.model_dump(exclude={"anti_affinity", "rules", "headroom", "learnt", "weights", "waived"}),
+        **policy.model_dump(exclude={"allow", "anti_affinity", "rules", "headroom", "learnt", "weights", "waived"}),
         learnt={
             source: {target: Rates(**rates.model_dump()) for target, rates in targets.items()}
             for source, targets in policy.learnt.items()
@@ -289,6 +293,7 @@ def to_policy(policy: PolicyFields) -> PlanPolicy:
         weights=policy.weights.value(),
         headroom=policy.headroom.value(),
         anti_affinity=tuple(policy.anti_affinity),
+        allow=tuple(entry.value() for entry in policy.allow),
         rules=tuple(entry.value() for entry in policy.rules),
     )
 

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from migrator.errors import BadInput
 from migrator.inventory.documents import field, first_wrong, line_of, read_yaml, said
 from migrator.inventory.files import read_text
+from migrator.model.modes import Allowed
 from migrator.model.plan_policy import Headroom, Standing, Weights
 from migrator.model.rates import Way
 from migrator.model.rules import (
@@ -223,6 +224,19 @@ class WeightFields(_Strict):
         return Weights(float(self.cpu), float(self.memory), float(self.disk), float(self.containers))
 
 
+ModeName = Literal["auto", "stop-and-copy", "post-copy"]
+
+
+class AllowEntry(_Strict):
+    """What auto may take for some containers, beside what can lose nothing."""
+
+    containers: Selector
+    modes: Annotated[list[Literal["post-copy"]], Field(min_length=1)]
+
+    def value(self) -> Allowed:
+        return Allowed(self.containers, tuple(dict.fromkeys(self.modes)))
+
+
 class PolicySection(_Strict):
     """What a cluster file says under `policy`, and a policy file as a whole."""
 
@@ -235,16 +249,19 @@ class PolicySection(_Strict):
     weights: WeightFields | None = None
     overlapping_pauses: bool | None = None
     memory_way: Way | None = None
+    mode: ModeName | None = None
+    allow: list[AllowEntry] | None = None
     rules: list[RuleEntry] = []
 
     def value(self) -> Standing:
-        said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights"})
+        said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights", "allow"})
         return Standing(
             **said,
             headroom=self.headroom.value() if self.headroom is not None else None,
             weights=self.weights.value() if self.weights is not None else None,
             anti_affinity=tuple(self.anti_affinity) if self.anti_affinity is not None else None,
             rules=tuple(entry.value() for entry in self.rules),
+            allow=tuple(entry.value() for entry in self.allow) if self.allow is not None else None,
         )
 
 

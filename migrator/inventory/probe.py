@@ -13,6 +13,7 @@ from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.overcommit import promised
 from migrator.model.container import NAME, Descriptor, fault
+from migrator.model.cpu_flags import usable
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.observation import COUNTER_MAX, GATES, STATES
 from migrator.model.units import parse_bytes
@@ -20,7 +21,19 @@ from migrator.transport.base import Answer, Node, NodeFailed
 
 PROBE_TIMEOUT_S = 25
 WORDS_CHARS_MAX = 300  # a name, a version; nothing a node tells of itself is longer, but its CPU's features
-REPEATED = ("feature", "bridge", "template", "container", "keeper", "gate", "holds", "memory", "files", "descriptor")
+REPEATED = (
+    "feature",
+    "bridge",
+    "template",
+    "container",
+    "keeper",
+    "gate",
+    "holds",
+    "memory",
+    "files",
+    "descriptor",
+    "needs",
+)
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
 
@@ -64,7 +77,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         hostname=answer.get("hostname"),
         kernel=answer.get("kernel"),
         arch=answer.get("arch"),
-        cpu_flags=tuple(sorted(answer.get("cpu_flags").split())),
+        cpu_flags=tuple(sorted(usable(answer.get("cpu_flags").split()))),
         cgroup_version=int(cgroup[0]) if cgroup[0] in ("1", "2") else 0,
         controllers=tuple(sorted(cgroup[1:])),
         criu=answer.get("criu"),
@@ -121,6 +134,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
+    needs = dict(_pairs(answer, "needs"))
     found = []
     for line in answer.lines("container"):
         fields = line.split()
@@ -152,6 +166,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 keeper=keeper,
                 keeper_starts=keeper_starts,
                 gate=gate,
+                needs=(needs[name],) if name in needs else (),
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))

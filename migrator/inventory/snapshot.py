@@ -56,6 +56,8 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
         for later in ("more_addresses", "gateway6") if ct else ():
             if not ct[later]:
                 del ct[later]
+        if not container["needs"]:
+            del container["needs"]
     for node in dumped["nodes"]:
         for later in ("stream_out", "stream_in"):
             if not node[later]:

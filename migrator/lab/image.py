@@ -7,22 +7,20 @@ dumps and restores a process with a TCP connection here (`guest/prove-criu`).
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from migrator.lab import cache, debian
+from migrator.lab.cache import CACHE
+from migrator.lab.debian import BASE_SUITE
 from migrator.lab.shell import LabError, run
 
 GUEST = Path(__file__).parent / "guest"
-CACHE = Path(os.environ.get("MIGRATOR_CACHE", "/var/cache/migrator-lab"))
-BASE_SUITE = "trixie"
 CRIU_SUITES = ("trixie", "forky", "sid")
 NODE_PACKAGES = [
     "iproute2",
@@ -41,8 +39,6 @@ NODE_PACKAGES = [
 TEMPLATE_NAME = "debian"
 TEMPLATE_PACKAGES = ["iproute2", "procps", "python3", "redis-server"]
 SPACE_BYTES_MIN = 3_000_000_000
-# Debian releases that debootstrap of an older release does not know by name are built by this script.
-FALLBACK_SCRIPT = "sid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,42 +71,34 @@ def build(say: Callable[[str], None]) -> Image:
     path = image_path()
     if (path / "ready").exists():
         return load()
-    if os.geteuid() != 0:
-        raise LabError("building the lab's root image needs root; run it with sudo")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    free_bytes = shutil.disk_usage(CACHE).free
-    if free_bytes < SPACE_BYTES_MIN:
-        raise LabError(
-            f"building the lab's root image needs {SPACE_BYTES_MIN // 10**9} GB free in {CACHE}, "
-            f"there are {free_bytes / 10**9:.1f}; free some, or set MIGRATOR_CACHE to another place"
-        )
-    with _locked(CACHE / "lock"):
+    cache.check_room("the lab's root image", SPACE_BYTES_MIN)
+    with cache.locked():
         if not (path / "ready").exists():  # else another process built it while this one waited
             _build(path, say)
-            _prune(path)
+            cache.prune(path)
     return load()
 
 
 def _build(path: Path, say: Callable[[str], None]) -> None:
     partial = path.with_suffix(".partial")
-    _remove_tree(partial)
+    cache.remove_tree(partial)
     partial.mkdir()
     log = partial / "log"
     node, template = partial / "node", partial / "templates" / TEMPLATE_NAME
     template.mkdir(parents=True)
     say(f"building the lab's root image in {path} (once; the downloads take a few minutes)")
-    mirror = _mirror()
-    script = _debootstrap_script(BASE_SUITE)
+    mirror = debian.find_mirror()
+    script = debian.debootstrap_script(BASE_SUITE)
     argv: list[str | Path] = ["debootstrap", "--variant=minbase", BASE_SUITE, node, mirror, script]
     run(argv, timeout_s=1800, what="debootstrap", log=log)
-    _configure_apt(node, mirror)
+    debian.configure_apt(node, mirror)
     run(["cp", "-a", "--reflink=auto", node, template / "rootfs"], timeout_s=300)
     say("  installing the template's packages")
-    _install(template / "rootfs", TEMPLATE_PACKAGES, log)
+    debian.install(template / "rootfs", TEMPLATE_PACKAGES, log)
     say("  installing the node's packages")
-    _install(node, NODE_PACKAGES, log)
+    debian.install(node, NODE_PACKAGES, log)
     criu = _install_proven_criu(node, mirror, log, say)
-    _finish_template(template)
+    finish_template(template)
     _finish_node(node)
     (partial / "ready").write_text(f"{criu}\n")
     partial.rename(path)
@@ -121,9 +109,9 @@ def _install_proven_criu(node: Path, mirror: str, log: Path, say: Callable[[str]
     failures = []
     for suite in CRIU_SUITES:
         if suite != BASE_SUITE:
-            _add_suite(node, mirror, suite)
+            debian.add_suite(node, mirror, suite)
         try:
-            _install(node, ["criu"], log, suite=suite)
+            debian.install(node, ["criu"], log, suite=suite)
         except LabError as error:
             failures.append(f"{suite}: {error}")
             continue
@@ -165,55 +153,8 @@ def _prove(node: Path) -> subprocess.CompletedProcess[str]:
         prove.unlink()
 
 
-def _mirror() -> str:
-    """The Debian mirror that this machine's own apt uses."""
-    argv = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Origin: Debian"]
-    found = run(argv, what="asking apt for its mirror").stdout.split()
-    if not found:
-        raise LabError("apt knows no Debian mirror here; check the sources and run: apt-get update")
-    return found[0]
-
-
-def _debootstrap_script(suite: str) -> str:
-    scripts = Path("/usr/share/debootstrap/scripts")
-    return str(scripts / (suite if (scripts / suite).exists() else FALLBACK_SCRIPT))
-
-
-def _configure_apt(root: Path, mirror: str) -> None:
-    """Gives a root the machine's own way to its mirror: proxies, certificates, retries, name servers."""
-    dump = run(["apt-config", "dump", "--no-empty", "Acquire"]).stdout.splitlines()
-    wanted = ("Proxy", "CaInfo", "Check-Valid-Until", "Check-Date", "Retries")
-    lines = [line for line in dump if any(word in line.split(" ")[0] for word in wanted)]
-    lines += [
-        'APT::Install-Recommends "false";',
-        'Acquire::Languages "none";',
-        'Acquire::Check-Valid-Until "false";',
-    ]
-    (root / "etc/apt/apt.conf.d/99lab").write_text("\n".join(lines) + "\n")
-    (root / "etc/apt/sources.list").write_text(f"deb {mirror} {BASE_SUITE} main\n")
-    for name in ("etc/resolv.conf", "etc/hosts"):
-        (root / name).unlink(missing_ok=True)
-        shutil.copy(f"/{name}", root / name)
-    policy = root / "usr/sbin/policy-rc.d"
-    policy.write_text("#!/bin/sh\nexit 101\n")  # no package may start a service while it is installed
-    policy.chmod(0o755)
-    run(["chroot", root, "apt-get", "update"], timeout_s=300, what="apt-get update in the image")
-
-
-def _add_suite(root: Path, mirror: str, suite: str) -> None:
-    (root / f"etc/apt/sources.list.d/{suite}.list").write_text(f"deb {mirror} {suite} main\n")
-    pin = f"Package: *\nPin: release n={suite}\nPin-Priority: 100\n"
-    (root / f"etc/apt/preferences.d/{suite}").write_text(pin)
-    run(["chroot", root, "apt-get", "update"], timeout_s=300, what=f"apt-get update for {suite}")
-
-
-def _install(root: Path, packages: list[str], log: Path, suite: str | None = None) -> None:
-    target = ["-t", suite] if suite else []
-    argv: list[str | Path] = ["chroot", root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y"]
-    run([*argv, *target, *packages], timeout_s=1200, what=f"installing {packages[0]} in the image", log=log)
-
-
-def _finish_template(template: Path) -> None:
+def finish_template(template: Path) -> None:
+    """Makes a template of a directory with a `rootfs`: without what apt keeps, and with a digest of what is there."""
     rootfs = template / "rootfs"
     run(["chroot", rootfs, "apt-get", "clean"])
     shutil.rmtree(rootfs / "var/lib/apt/lists", ignore_errors=True)
@@ -228,26 +169,3 @@ def _finish_node(node: Path) -> None:
     for key in (node / "etc/ssh").glob("ssh_host_*"):
         key.unlink()  # every node makes its own
     (node / "var/lib/migrator").mkdir(parents=True, exist_ok=True)
-
-
-def _prune(keep: Path) -> None:
-    """Removes images of older recipes, unless a lab still stands on one: that keeps it among its mounts."""
-    mounts = ""
-    for table in Path("/proc").glob("[0-9]*/mountinfo"):
-        with contextlib.suppress(OSError):  # the process may have ended
-            mounts += table.read_text()
-    for old in CACHE.glob("image-*"):
-        if old != keep and str(old) not in mounts:
-            _remove_tree(old)
-
-
-def _remove_tree(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

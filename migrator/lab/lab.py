@@ -18,18 +18,24 @@ from pathlib import Path
 import yaml
 
 from migrator.errors import BadInput
-from migrator.lab import cgroup, network, node, settings
+from migrator.lab import cgroup, network, node, settings, vm
 from migrator.lab.network import Subnet
 from migrator.lab.paths import LABS, LabPaths
 from migrator.lab.shell import LabError, run
+from migrator.model.units import parse_bytes
 
 NODES_MAX = 50
+NODES_DEFAULT = 3
 SUBNETS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a lab is: its nodes and what they declare. `None` declares nothing: the node's own facts hold."""
+    """What a lab is: its nodes and what they declare. `None` declares nothing: the node's own facts hold.
+
+    `kernels` has one for each node of a lab of virtual machines, and none in a lab of namespaces. A machine really
+    has the memory that is asked for, and one CPU whatever it declares.
+    """
 
     subnet_index: int
     nodes: tuple[str, ...]
@@ -37,6 +43,15 @@ class Spec:
     cpus: float | None = None
     memory: str | None = None
     disk: str | None = None
+    kernels: tuple[str, ...] = ()
+
+    @property
+    def memory_bytes(self) -> int:
+        """What memory each virtual machine has."""
+        return parse_bytes(self.memory) if self.memory else vm.MEMORY_BYTES
+
+    def kernel(self, name: str) -> str:
+        return self.kernels[self.nodes.index(name)]
 
     @property
     def subnet(self) -> Subnet:
@@ -52,6 +67,7 @@ class NodeStatus:
     ip: str
     up: bool
     boot_id: str
+    kernel: str = ""
 
 
 def load(lab: LabPaths) -> Spec:
@@ -60,25 +76,28 @@ def load(lab: LabPaths) -> Spec:
         raw = json.loads(lab.state.read_text())
     except FileNotFoundError:
         raise BadInput(f"there is no lab {lab.name!r}; make it with: migrator lab up --name {lab.name}") from None
-    return Spec(**{**raw, "nodes": tuple(raw["nodes"])})
+    return Spec(**{**raw, "nodes": tuple(raw["nodes"]), "kernels": tuple(raw.get("kernels", ()))})
 
 
-def up(lab: LabPaths, nodes: int, **declared: int | float | str | None) -> Spec:
-    """Makes the lab, or completes it: nodes that are down are booted, nodes that are missing are added."""
+def up(lab: LabPaths, nodes: int | None, kernels: Sequence[str] = (), **declared: int | float | str | None) -> Spec:
+    """Makes the lab, or completes it: nodes that are down are booted, nodes that are missing are added.
+
+    With `kernels`, one a node, they are virtual machines. `nodes` is None for as many as there are, or three anew.
+    """
     if os.geteuid() != 0:
         raise LabError("the lab needs root (namespaces, mounts); run it with sudo")
-    if not 1 <= nodes <= NODES_MAX:
+    if nodes is not None and not 1 <= nodes <= NODES_MAX:
         raise BadInput(f"--nodes {nodes}: a lab has 1 to {NODES_MAX} nodes")
     with _locked():
-        spec = _spec(lab, nodes, declared)
+        spec = _spec(lab, nodes, tuple(kernels), declared)
         if not lab.key.exists():
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", lab.key])
-        settings.change()
+        if not spec.kernels:
+            settings.change()
         network.make_switch(lab, spec.subnet)
-        for name in spec.nodes:
-            node.prepare_disk(lab, name, spec.ip(name))
-            node.boot(lab, name, spec.ip(name), spec.link_mbit)
+        begun = _begin_boot(lab, spec, spec.nodes)
         _write_cluster_file(lab, spec)
+    _end_boot(lab, spec, begun)  # takes long, and holds up no other lab
     return spec
 
 
@@ -106,15 +125,27 @@ def crash(lab: LabPaths, name: str) -> None:
 
 def boot(lab: LabPaths, name: str) -> None:
     spec = _known(lab, name)
-    node.boot(lab, name, spec.ip(name), spec.link_mbit)
+    _end_boot(lab, spec, _begin_boot(lab, spec, [name]))
+
+
+def reboot(lab: LabPaths, name: str) -> None:
+    """Reboots a node: a virtual machine from inside, by its own kernel; a namespace node as after a power loss."""
+    spec = _known(lab, name)
+    if not node.is_up(lab, name):
+        raise _is_down(lab, name)
+    if spec.kernels:
+        vm.reboot(lab, name, spec.ip(name))
+        return
+    node.crash(lab, name)
+    boot(lab, name)
 
 
 def exec_argv(lab: LabPaths, name: str, command: Sequence[str]) -> list[str]:
     """The argv that runs a command on a node; an error when the node is down."""
-    _known(lab, name)
+    spec = _known(lab, name)
     if not node.is_up(lab, name):
-        raise BadInput(f"node {name} of lab {lab.name} is down; boot it with: migrator lab boot {name}")
-    return node.exec_argv(lab, name, command)
+        raise _is_down(lab, name)
+    return vm.ssh_argv(lab, spec.ip(name), command) if spec.kernels else node.exec_argv(lab, name, command)
 
 
 def status(lab: LabPaths) -> list[NodeStatus]:
@@ -124,10 +155,42 @@ def status(lab: LabPaths) -> list[NodeStatus]:
             name=name,
             ip=spec.ip(name),
             up=node.is_up(lab, name),
-            boot_id=lab.node(name).boot_id.read_text().strip() if lab.node(name).boot_id.exists() else "-",
+            boot_id=_boot_id(lab, spec, name),
+            kernel=spec.kernel(name) if spec.kernels else "",
         )
         for name in spec.nodes
     ]
+
+
+def _begin_boot(lab: LabPaths, spec: Spec, names: Sequence[str]) -> dict[str, vm.Process | None]:
+    """Boots those of the nodes that are down. Virtual machines are only switched on; `_end_boot` waits for them."""
+    if not spec.kernels:
+        for name in names:
+            node.prepare_disk(lab, name, spec.ip(name))
+            node.boot(lab, name, spec.ip(name), spec.link_mbit)
+        return {}
+    for name in names:
+        vm.prepare_disk(lab, name, spec.ip(name))
+    off = [name for name in names if not node.is_up(lab, name)]
+    begun = {name: vm.start(lab, name, spec.ip(name), spec.kernel(name), spec.memory_bytes) for name in off}
+    return {name: begun.get(name) for name in names}
+
+
+def _end_boot(lab: LabPaths, spec: Spec, begun: dict[str, vm.Process | None]) -> None:
+    for name, process in begun.items():
+        vm.await_up(lab, name, spec.ip(name), process)
+
+
+def _boot_id(lab: LabPaths, spec: Spec, name: str) -> str:
+    """Of a virtual machine it is the kernel's own; a node that does not answer has "-"."""
+    if spec.kernels:
+        return (vm.boot_id(lab, spec.ip(name)) if node.is_up(lab, name) else "") or "-"
+    path = lab.node(name).boot_id
+    return path.read_text().strip() if path.exists() else "-"
+
+
+def _is_down(lab: LabPaths, name: str) -> BadInput:
+    return BadInput(f"node {name} of lab {lab.name} is down; boot it with: migrator lab boot {name} --name {lab.name}")
 
 
 def _known(lab: LabPaths, name: str) -> Spec:
@@ -137,18 +200,29 @@ def _known(lab: LabPaths, name: str) -> Spec:
     return spec
 
 
-def _spec(lab: LabPaths, nodes: int, declared: dict[str, int | float | str | None]) -> Spec:
+def _spec(
+    lab: LabPaths, nodes: int | None, kernels: tuple[str, ...], declared: dict[str, int | float | str | None]
+) -> Spec:
     """The spec that is there, grown to `nodes`, or a new one on a free subnet."""
-    names = tuple(f"n{number}" for number in range(1, nodes + 1))
     if lab.state.exists():
         old = load(lab)
+        if nodes is not None and bool(kernels) != bool(old.kernels):
+            made_of = "virtual machines" if old.kernels else "namespaces"
+            raise BadInput(f"lab {lab.name} is made of {made_of}, and stays so; take another --name, or end it first")
         changed = {k: v for k, v in declared.items() if v is not None}
-        spec = replace(old, nodes=names if len(names) > len(old.nodes) else old.nodes, **changed)  # type: ignore[arg-type]
+        size = max(nodes or 0, len(old.nodes))
+        kernels = old.kernels + kernels[len(old.kernels) :]
+        spec = replace(old, nodes=_names(size), kernels=kernels, **changed)  # type: ignore[arg-type]
     else:
         lab.dir.mkdir(parents=True, mode=0o700)
-        spec = Spec(subnet_index=_free_subnet(), nodes=names, **declared)  # type: ignore[arg-type]
+        names = _names(nodes or NODES_DEFAULT)
+        spec = Spec(subnet_index=_free_subnet(), nodes=names, kernels=kernels, **declared)  # type: ignore[arg-type]
     lab.state.write_text(json.dumps(asdict(spec), indent=1))
     return spec
+
+
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"n{number}" for number in range(1, count + 1))
 
 
 def _free_subnet() -> int:
@@ -172,6 +246,8 @@ def _node_names(lab: LabPaths) -> list[str]:
 def _write_cluster_file(lab: LabPaths, spec: Spec) -> None:
     """Writes the lab as any fleet is written: the rest of the program knows nothing of labs."""
     capacity = {"cpus": spec.cpus, "memory": spec.memory, "disk": spec.disk}
+    if spec.kernels:
+        capacity = {"cpus": spec.cpus or vm.CPUS_DECLARED, "disk": spec.disk}
     declared = {key: value for key, value in capacity.items() if value is not None}
     nodes = []
     for name in spec.nodes:

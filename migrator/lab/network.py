@@ -94,7 +94,7 @@ def plug_node(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
     netns, switch = lab.node_netns(node), lab.switch_netns
     unplug_node(lab, node)
     run(["ip", "netns", "add", netns])
-    mac = "02:6d:" + ":".join(f"{int(part):02x}" for part in ip.split("."))  # a host keeps its MAC over reboots
+    mac = node_mac(ip)
     cable = ["link", "add", "eth0", "address", mac, "type", "veth", "peer", "name", node, "netns", switch]
     run(["ip", "-n", netns, *cable])
     # With an address of its own: else a bridge takes the lowest of its ports', and changes it as containers come.
@@ -108,6 +108,18 @@ def plug_node(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
         for where, link in ((netns, "eth0"), (switch, node)):
             shape = ["rate", f"{link_mbit}mbit", "burst", "256kb", "latency", "50ms"]
             run(["tc", "-n", where, "qdisc", "replace", "dev", link, "root", "tbf", *shape])
+
+
+def node_mac(ip: str) -> str:
+    """A host keeps its MAC over reboots."""
+    return "02:6d:" + ":".join(f"{int(part):02x}" for part in ip.split("."))
+
+
+def plug_vm(lab: LabPaths, node: str) -> None:
+    """Makes the switch's end of a virtual machine's cable anew; QEMU is the other end."""
+    unplug_node(lab, node)
+    _ip(lab.switch_netns, "tuntap", "add", "name", node, "mode", "tap")
+    _ip(lab.switch_netns, "link", "set", node, "master", "br0", "up")
 
 
 def unplug_node(lab: LabPaths, node: str) -> None:

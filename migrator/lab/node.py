@@ -73,7 +73,7 @@ def boot(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
             cwd="/",
             start_new_session=True,
         )
-    _await_sshd(lab, node, ip)
+    await_sshd(lab, node, ip, time.monotonic() + SSHD_TIMEOUT_S)
 
 
 def crash(lab: LabPaths, node: str) -> None:
@@ -101,8 +101,8 @@ def exec_argv(lab: LabPaths, node: str, command: Sequence[str]) -> list[str]:
     return ["sh", "-c", enter, "sh", str(group), *inside]
 
 
-def _await_sshd(lab: LabPaths, node: str, ip: str) -> None:
-    deadline = time.monotonic() + SSHD_TIMEOUT_S
+def await_sshd(lab: LabPaths, node: str, ip: str, deadline: float) -> None:
+    """Waits until the node's sshd answers, or raises at the deadline (monotonic) with what its console said last."""
     while True:
         try:
             with socket.create_connection((ip, 22), timeout=1) as connection:
@@ -111,7 +111,11 @@ def _await_sshd(lab: LabPaths, node: str, ip: str) -> None:
         except OSError:
             pass
         if time.monotonic() > deadline:
-            lines = lab.node(node).log.read_text(errors="replace").strip().splitlines()
-            said = lines[-1] if lines else "nothing on its console"
-            raise LabError(f"node {node} of lab {lab.name} does not answer on {ip}: {said}")
+            raise LabError(f"node {node} of lab {lab.name} does not answer on {ip}: {last_words(lab, node)}")
         time.sleep(0.02)
+
+
+def last_words(lab: LabPaths, node: str) -> str:
+    """The last line of the node's console."""
+    lines = lab.node(node).log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "nothing on its console"

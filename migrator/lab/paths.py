@@ -40,6 +40,16 @@ class NodePaths:
         return self.dir / "boot_id"
 
     @property
+    def vm_files(self) -> Path:
+        """A virtual machine's second disk: a tar of what only this node has."""
+        return self.dir / "files.tar"
+
+    @property
+    def vm_image(self) -> Path:
+        """Names the image that a virtual machine's disk was begun from; on another its disk would make no sense."""
+        return self.dir / "image"
+
+    @property
     def log(self) -> Path:
         return self.dir / "console.log"
 

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 from migrator.model.container import Descriptor
-from migrator.model.facts import NodeFacts
+from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import INODES_MIN
 
 TOOLS = ("criu", "runc", "rsync")
-RESTORES = ("network_lock_nftables", "overlayfs_maps", "timens", "userns")  # without which an image is not restored
+RESTORES = ("network_lock_nftables", "timens", "userns")  # without which an image is not restored
 
 
 def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
@@ -39,6 +39,16 @@ def _tools(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     for name, ours, theirs in (("CRIU", source.criu, target.criu), ("runc", source.runc, target.runc)):
         if theirs and version(theirs) < version(ours):
             yield f"{name} {theirs} is older than the source's {ours}; upgrade it"
+
+
+def lacks(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
+    """What the processes of this container use and the target's kernel does not have: CRIU would fail in the pause."""
+    missing = [need for need in container.needs if need not in target.features]
+    if missing:
+        yield (
+            f"its kernel {target.kernel} has no {', '.join(missing)}, which the container's processes use; "
+            "choose a node with a newer kernel"
+        )
 
 
 def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:

@@ -72,7 +72,8 @@ class ContainerFacts:
     `state` and `token` are the record's; `alive` is whether it has processes; `anon_bytes` is the memory that a dump
     would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
-    `gate` is "open" or "closed" where it has processes, else "none".
+    `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
+    without which no node can restore them.
     """
 
     name: str
@@ -89,15 +90,16 @@ class ContainerFacts:
     keeper: str = ""
     keeper_starts: int = 0
     gate: str = "none"
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
     """One node: what the cluster file declares of it and, if it answered, what it is and holds.
 
-    `error` is empty for a node that answered. `stream_out` and `stream_in` are whether memory can be streamed from it
-    and to it: "yes", or in its own words why not. `capacity` is declared where declared, measured where not, and times
-    what the cluster file lets be promised for it.
+    `error` is empty for a node that answered. `cpu_flags` are those that programs may use. `stream_out` and `stream_in`
+    are whether memory can be streamed from it and to it: "yes", or in its own words why not. `capacity` is declared
+    where declared, measured where not, and times what the cluster file lets be promised for it.
     """
 
     name: str

@@ -22,8 +22,16 @@ class Mode(StrEnum):
     POST_COPY = "post-copy"
 
 
-# What `auto` may take although nobody has named it: nothing that can lose what was acknowledged.
-ALWAYS_ALLOWED = (Mode.STOP_AND_COPY,)
+# What `auto` takes only where it is allowed: what can lose something that was acknowledged.
+TO_BE_ALLOWED = (Mode.POST_COPY,)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What `auto` may also take for the containers that a selector means."""
+
+    containers: str
+    modes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from migrator.model.memory_way import planned_way
+from migrator.model.modes import AUTO, Allowed
 from migrator.model.policy import BLACKOUT_S_MAX
 from migrator.model.rates import DEFAULT_RATES, Rates, Way
-from migrator.model.rules import Rule, rule_in_words
+from migrator.model.rules import Rule, rule_in_words, selects
 
 if TYPE_CHECKING:
     from migrator.model.facts import NodeFacts
@@ -67,7 +68,8 @@ class PlanPolicy:
     `waived` are the rules that it is made without; those of `rules` keep the numbers that they have beside them.
     `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
     that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
-    memory is taken to go between nodes of which one does not tell whether it can stream.
+    memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
+    moved, and `allow` what auto may take for some of them.
     """
 
     headroom_percent: int = 5
@@ -83,6 +85,12 @@ class PlanPolicy:
     learnt: dict[str, dict[str, Rates]] = field(default_factory=dict)
     waived: tuple[Waived, ...] = ()
     memory_way: Way = "stream"
+    mode: str = AUTO
+    allow: tuple[Allowed, ...] = ()
+
+    def modes_allowed(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """What auto may also take for this container."""
+        return tuple(mode for each in self.allow if selects(each.containers, name, labels) for mode in each.modes)
 
     def way(self, source: NodeFacts, target: NodeFacts) -> Way:
         """How memory is taken to go between these nodes."""
@@ -140,6 +148,8 @@ class Standing:
     weights: Weights | None = None
     overlapping_pauses: bool | None = None
     memory_way: Way | None = None
+    mode: str | None = None
+    allow: tuple[Allowed, ...] | None = None
     rules: tuple[Rule, ...] = ()
     replace_rules: bool = False
 

@@ -17,8 +17,8 @@ class Policy:
     `moves_per_node_max` counts moves that leave or enter a node at one time; `overlapping_pauses` is whether pauses of
     several may overlap on one link. `key_lifetime_s` outlasts the template and every pass, each as long as
     `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move. `mode` is one of modes.Mode,
-    or auto, which may also take one of `modes_allowed`. `fill_timeout_s` bounds how long the orchestrator waits for
-    memory that follows; the container runs meanwhile, and after it.
+    or auto, which may also take what the plan's policy allows. `fill_timeout_s` bounds how long the orchestrator waits
+    for memory that follows; the container runs meanwhile, and after it.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -30,5 +30,4 @@ class Policy:
     key_lifetime_s: int = 18_000
     overlapping_pauses: bool = False
     mode: str = AUTO
-    modes_allowed: tuple[str, ...] = ()
     fill_timeout_s: float = 3600.0

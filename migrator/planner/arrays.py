@@ -15,7 +15,7 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from migrator.model.compatibility import differences
+from migrator.model.compatibility import differences, lacks
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import INODES_MIN, PlanPolicy
@@ -216,7 +216,9 @@ class Targets:
                 self._alike[key] = next(differences(source, node), None) is None
             rates = self.policy.rates_between(source, node)
             suited[kind] = (
-                self._alike[key] and estimate_move(mover.container, source.link, node.link, rates).blackout_s <= limit_s
+                self._alike[key]
+                and next(lacks(mover.container, node), None) is None
+                and estimate_move(mover.container, source.link, node.link, rates).blackout_s <= limit_s
             )
         return suited
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from migrator.model.compatibility import differences, obstacles
+from migrator.model.compatibility import differences, lacks, obstacles
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
@@ -129,7 +129,7 @@ def barred(mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: Plan
         return (f"no answer: {target.error}",)
     if target.cordon is not None:
         return (f"cordoned (by {target.cordon})",)
-    reasons = [*alike, *obstacles(mover.descriptor, target)]
+    reasons = [*alike, *obstacles(mover.descriptor, target), *lacks(mover.container, target)]
     rates = policy.rates_between(mover.source, target)
     predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates).blackout_s
     if predicted_s > policy.blackout_s_max:

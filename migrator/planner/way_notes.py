@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
+from migrator.model.modes import Mode
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import counted
 
@@ -23,3 +24,6 @@ def way_notes(pairs: Iterable[tuple[NodeFacts, NodeFacts]], policy: PlanPolicy) 
     by_images = [sure.why for way, sure in taken if way == "images"]
     if by_images:
         yield f"memory way: {len(by_images)} of {whole} by images; {by_images[0]}"
+    if policy.mode == Mode.POST_COPY or policy.allow:
+        which = "all" if policy.mode == Mode.POST_COPY else "those that the policy allows it"
+        yield f"mode: post-copy for {which}; pauses are predicted as for stop-and-copy, which are longer"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from migrator.model import plan_policy
-from migrator.model.compatibility import differences, obstacles
+from migrator.model.compatibility import differences, lacks, obstacles
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
@@ -73,6 +73,8 @@ def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str
     if target.cordon is not None:
         yield f"it is cordoned (by {target.cordon}); take the mark off with: migrator uncordon {target.name}"
     mine = source.container(ct.name)
+    if mine is not None:
+        yield from lacks(mine, target)
     if mine is None or not mine.alive:
         yield f"it does not run on {source.name}; start it first"
 

@@ -24,7 +24,7 @@ VERBS: dict[str, Verb] = {
     "uncordon": lease.uncordon,
     "job": lease.job,
     "arp-owner": lease.arp_owner,
-    "own-network": lease.own_network,
+    "obstacles": lease.obstacles,
     "criu-check": lease.criu_check,
     "ct-put": life.ct_put,
     "ct-start": life.ct_start,

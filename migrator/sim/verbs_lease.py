@@ -248,8 +248,8 @@ async def arp_owner(m: Machine, bridge: str, ip: str) -> str:
     return ""
 
 
-async def own_network(m: Machine, ct: str) -> str:
-    await m.step("own network")
+async def obstacles(m: Machine, ct: str) -> str:
+    await m.step("obstacles")
     return ""
 
 

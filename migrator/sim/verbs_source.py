@@ -16,6 +16,7 @@ CONNECT_TIMEOUT_S = 10
 PASS_S, PAGES_S, DUMP_S = 0.05, 0.1, 0.1
 DUMP_SAID = "dump_ms 100\nimage_kib 100\nsend_ms 110\n"
 FOLLOW_S_MAX = 86_400.0
+FENCE_WAIT_S = 60
 PARTIAL = -2  # a tree that is being received
 
 
@@ -61,6 +62,8 @@ async def send_template(m: Machine, ct: str, token: str, template: str) -> str:
 async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
     """One pass. What arrives is the state at its begin; while it runs the target has neither the old nor the new."""
     m.check_run(ct, int(token))
+    if number == "final" and m.world.streams:
+        await _fenced(m, (ct, int(token)))
     if ct not in m.disk.trees:
         raise Exit(1, "rsync ended with 23")
     stamp = m.disk.trees[ct].stamp
@@ -80,6 +83,16 @@ async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
         move.files_came.set()
     m.world.changed(ct, f"{m.name}: files of {ct} of moment {stamp} are on {target.name}")
     return "bytes 1000\nsent 1000\nms 50\n"
+
+
+async def _fenced(m: Machine, key: tuple[str, int]) -> None:
+    """A last pass that stands ready waits for the fence."""
+    for _ in range(FENCE_WAIT_S * 10):
+        move = m.up.moves.get(key)
+        if move is not None and move.fenced.is_set():
+            return
+        await asyncio.sleep(0.1)
+    raise Exit(1, f"container {key[0]} was not fenced")
 
 
 def check_fenced(m: Machine, ct: str) -> None:

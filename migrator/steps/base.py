@@ -43,7 +43,7 @@ class Move:
     `leg` says which of the container's moves in the plan it is; no step asks for it. `holder` is this orchestrator's
     own word, by which a node tells it from another that has the same journal, and so the same run and token. `rates`
     are those that its pause is predicted by. `site` is what the cluster file says of the network around the nodes, and
-    `hooks` calls its hooks. `mode` is the one that was chosen, `mode_why` why.
+    `hooks` calls its hooks. `mode` is the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
     """
 
     id: str
@@ -62,6 +62,7 @@ class Move:
     leg: int = 1
     mode: Mode = Mode.STOP_AND_COPY
     mode_why: str = ""
+    rehearsal: bool = False
     rates: Rates = DEFAULT_RATES["stream"]
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)

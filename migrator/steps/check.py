@@ -9,8 +9,12 @@ from typing import Any
 from migrator.errors import Refused
 from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
+from migrator.protocol.undumpable import reasons
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
+from migrator.transport.base import Answer, NodeFailed
+
+SECOND_LOOK_S = 0.5
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -25,15 +29,30 @@ async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed."""
     neighbour = await _neighbour(move)
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
-    links = [own.partition(" ")[2] for own in (await _own_network(move)) if own.startswith("link ")]
+    inside = await _inside(move)
+    links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]
     found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed)
     found += [f"its network has a link of its own, {link}, which is not carried; remove it inside" for link in links]
+    found += await _undumpable(move, list(inside.lines("cannot")))
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
 
 
-async def _own_network(move: Move) -> list[str]:
-    """What the container's root has made in its network."""
-    return list((await move.source.node.call("own-network", move.name)).lines("own"))
+async def _inside(move: Move) -> Answer:
+    """What is in the container that may not be carried: in its network, and of its processes."""
+    return await move.source.node.call("obstacles", move.name)
+
+
+async def _undumpable(move: Move, seen: list[str]) -> list[str]:
+    """What CRIU would fail on. What is seen once may be about to end, as a command inside: it counts when it stays."""
+    target = move.target.facts
+    if seen:
+        await asyncio.sleep(SECOND_LOOK_S)
+        again = set((await _inside(move)).lines("cannot"))
+        seen = [line for line in seen if line in again]
+    try:
+        return reasons(seen, python_at_target=not target.stream_in.startswith("Python"))
+    except ValueError as error:
+        raise NodeFailed(move.source.node.name, "obstacles", f"container {move.name}: {error}") from error
 
 
 def refusal(move: Move, found: Sequence[str]) -> str:

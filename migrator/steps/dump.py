@@ -22,7 +22,7 @@ async def do(move: Move) -> dict[str, Any]:
     dumped, census, _ = await asyncio.gather(
         _dump_that_follows(move) if follows else _dump(move),
         node.call("census", move.name),
-        start_job(node, move, LAST_PASS, "send-files", move.name, move.token, "final"),
+        start_last_pass(move),
     )
     return {
         "dump_ms": dumped.number("dump_ms"),
@@ -35,6 +35,11 @@ async def do(move: Move) -> dict[str, Any]:
 async def start_dump(move: Move) -> None:
     """Starts the dump of streamed memory, which waits for the fence by itself."""
     await start_job(move.source.node, move, "dump", *words(move))
+
+
+async def start_last_pass(move: Move) -> None:
+    """Starts the last pass over the files, or finds it started. Where memory is streamed it waits for the fence."""
+    await start_job(move.source.node, move, LAST_PASS, "send-files", move.name, move.token, "final")
 
 
 def words(move: Move) -> tuple[str | int, ...]:

@@ -1,7 +1,7 @@
 """Fence: frozen, gate closed, and a watchdog on the source that undoes both at the deadline.
 
-Before the freeze, for `quiet_ms`, which is no part of the pause, dump and restore are made ready and the container's
-handshakes are let come to rest.
+Before the freeze, for `quiet_ms`, which is no part of the pause, dump, restore and last pass are made ready, and the
+container's handshakes are let come to rest.
 `unsent` is how many connections that its program had closed could not get their last bytes out. What its root has made
 in its network goes to the target then, where its restore will ask for it, and only then the dump begins.
 """
@@ -16,7 +16,7 @@ from migrator.protocol.states import State
 from migrator.runtime.carried import checked
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
-from migrator.steps.dump import start_dump
+from migrator.steps.dump import start_dump, start_last_pass
 from migrator.steps.restore import start_restore
 from migrator.transport.base import NodeFailed
 
@@ -25,8 +25,8 @@ async def do(move: Move) -> dict[str, Any]:
     clock = asyncio.get_running_loop().time
     began_s = clock()
     if move.memory.name == "stream":
-        # Both go as far as they can without the frozen container: no program starts, nothing connects in the pause.
-        await asyncio.gather(start_restore(move), start_dump(move))
+        # All go as far as they can without the frozen container: no program starts, nothing connects in the pause.
+        await asyncio.gather(start_restore(move), start_dump(move), start_last_pass(move))
     ready_ms = round((clock() - began_s) * 1000)
     deadline_s = math.ceil(move.policy.blackout_s_max)
     answer = await move.source.node.call("fence", move.name, move.token, deadline_s)

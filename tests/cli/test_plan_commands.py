@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.inventory import snapshot
+from migrator.inventory import plan_file, snapshot
 from migrator.model.plan_policy import Standing
 from migrator.model.rules import Ban
 from tests.cli.words import one_line
@@ -178,6 +178,27 @@ def test_the_search_of_a_consolidation_ends_by_count_or_by_time(migrator, tmp_pa
 def test_the_help_of_an_intent_is_the_golden_text(migrator, intent):
     code, out, _ = migrator("plan", intent, "--help")
     assert (code, out) == (0, (Path(__file__).parent / f"help-plan-{intent}.txt").read_text())
+
+
+def test_how_containers_are_moved_is_kept_in_the_plan_and_what_can_lose_memory_is_noted(migrator, fits, tmp_path):
+    policy, made = tmp_path / "policy.yaml", tmp_path / "p.json"
+    policy.write_text("allow: [{containers: app=cache, modes: [post-copy]}]\n")
+    assert migrator("plan", "drain", "n1", "--snapshot", fits, "--policy", policy, "-o", made)[0] == 0
+    document = json.loads(made.read_text())
+    assert document["policy"]["allow"] == [{"containers": "app=cache", "modes": ["post-copy"]}]
+    assert "mode" not in document["policy"]
+    assert plan_file.load(made).policy.modes_allowed("x", {"app": "cache"}) == ("post-copy",)
+    assert plan_file.load(made).policy.modes_allowed("x", {"app": "db"}) == ()
+    assert any(note.startswith("mode: post-copy for those that the policy allows it") for note in document["notes"])
+    assert migrator("plan", "drain", "n1", "--snapshot", fits, "--mode", "post-copy", "-o", made)[0] == 0
+    assert plan_file.load(made).policy.mode == "post-copy"
+
+
+def test_a_policy_allows_no_mode_that_there_is_not(migrator, fits, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("allow: [{containers: app=cache, modes: [hope]}]\n")
+    code, _, err = migrator("plan", "drain", "n1", "--snapshot", fits, "--policy", policy)
+    assert (code, "allow[0].modes[0]" in err or "allow.0.modes.0" in err) == (2, True), err
 
 
 def test_rules_of_a_policy_file_are_kept_in_the_plan_and_checked_with_it(migrator, fits, tmp_path):

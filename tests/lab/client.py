@@ -14,14 +14,15 @@ may be silent for as long again after its container runs."""
 class CountingClient:
     """Asks and is answered with the next number; a skipped, repeated or reset answer ends it with an error."""
 
-    def __init__(self, ip: str) -> None:
+    def __init__(self, ip: str, connect_tries: int = CONNECT_TRIES) -> None:
         self.ip = ip
+        self.connect_tries = connect_tries
         self.answers = 0
         self._more = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> CountingClient:
-        for _ in range(CONNECT_TRIES):  # the program in the container may still be starting
+        for _ in range(self.connect_tries):  # the program in the container may still be starting
             try:
                 self._reader, self._writer = await asyncio.open_connection(self.ip, 7000)
                 break

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from migrator.executor.fleet import Fleet
+from migrator.executor.rehearse import rehearse
 from migrator.executor.runs import plan_single, start_run
 from migrator.inventory import cluster_file
 from migrator.journal.events import Phase
@@ -30,6 +31,9 @@ async def main(
 
     async with Fleet(cluster_file.load(Path(cluster))) as fleet:
         plan = plan_single(fleet, await fleet.probe(), container, target)
+        if mode == "rehearsal":
+            await rehearse(fleet, Journal(Path(journal)), plan, Policy(blackout_s_max=blackout_s), cluster, notify)
+            return
         policy = Policy(blackout_s_max=blackout_s, mode=mode)
         await start_run(fleet, Journal(Path(journal)), plan, policy, cluster, notify)
 

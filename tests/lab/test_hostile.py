@@ -207,7 +207,7 @@ VERBS = {
     "release": ["ghost", "1"],
     "discard-target": ["ghost", "1"],
     "arp-owner": ["br0", "10.0.0.1"],
-    "own-network": ["ghost"],
+    "obstacles": ["ghost"],
     "carry": ["ghost", "1"],
     "cordon": ["r"],
 }

@@ -100,6 +100,50 @@ async def test_every_page_of_every_process_arrives_also_what_they_share(tidy: St
     assert checked(tidy) == {"findings": 0, "memory": "stream"}
 
 
+# Writes to a file all the time, through a mapping, and tells which file that is.
+OPENED = """
+import mmap, os, socketserver, threading
+held = open("/srv/held", "w+b")
+held.truncate(1 << 20)
+view = mmap.mmap(held.fileno(), 1 << 20)
+def write():
+    while True:
+        view[:8] = (int.from_bytes(view[:8], "big") + 1).to_bytes(8, "big")
+        os.utime("/srv/held")
+threading.Thread(target=write, daemon=True).start()
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(b"%d\\n" % os.fstat(held.fileno()).st_ino)
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+Server(("", 7000), Handler).serve_forever()
+"""
+RSYNC = "/usr/local/sbin/rsync"
+SLOW_LAST_PASS = """#!/bin/sh
+case " $* " in *' --fsync '*) sleep 2 ;; esac
+exec /usr/bin/rsync "$@"
+"""
+
+
+@pytest.fixture
+def slow_last_pass(tidy: Stage) -> Iterator[Stage]:
+    tidy.on_node("n1", "sh", "-c", f"cat > {RSYNC} && chmod 755 {RSYNC}", stdin=SLOW_LAST_PASS)
+    yield tidy
+    tidy.on_node("n1", "rm", RSYNC)
+
+
+async def test_a_restored_process_writes_to_the_file_that_the_last_pass_has_brought(slow_last_pass: Stage) -> None:
+    stage = slow_last_pass
+    ip = stage.ip(1)
+    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ip)
+    stage.ok(*words, "--", "python3", "-c", OPENED)
+    await asyncio.to_thread(stage.ok, "migrate", "web", "--to", "n2")
+    assert checked(stage)["memory"] == "stream"
+    there = stage.on_node("n2", "stat", "-c", "%i", "/var/lib/migrator/containers/web/upper/srv/held")
+    assert (await digests(ip)).decode() == there.out
+
+
 @pytest.fixture
 def without_python(tidy: Stage) -> Iterator[Stage]:
     tidy.on_node("n2", "mv", PYTHON, f"{PYTHON}.away")

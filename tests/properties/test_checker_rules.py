@@ -82,6 +82,23 @@ def test_a_target_of_another_kind_is_found_and_never_planned(
     assert isinstance(by_name(changed, {move.container: move.target}, "-", plan.policy, "move"), Refusal)
 
 
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(good())
+def test_a_kernel_without_what_the_processes_use_is_found_and_never_planned(
+    drawn: tuple[Cluster, Plan, PlannedMove],
+) -> None:
+    fleet, plan, move = drawn
+    source = fleet.node(move.source)
+    using = [replace(c, needs=("map_droppable",)) if c.name == move.container else c for c in source.containers]
+    changed = with_node(fleet, move.source, containers=tuple(using))
+    assert Code.INCOMPATIBLE in {finding.code for finding in check(changed, plan, plan.policy)}
+    assert isinstance(drain(changed, ["n0"], "-", plan.policy), Refusal)
+    able = changed
+    for node in fleet.nodes:
+        able = with_node(able, node.name, features=(*node.features, "map_droppable"))
+    assert Code.INCOMPATIBLE not in {finding.code for finding in check(able, plan, plan.policy)}
+
+
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(good())
 def test_the_same_range_of_user_ids_is_found_and_never_planned(drawn: tuple[Cluster, Plan, PlannedMove]) -> None:

@@ -119,6 +119,16 @@ def test_cordoned_silent_and_different_nodes_are_left_out_with_the_reason():
     ]
 
 
+def test_what_the_processes_use_is_wanted_of_the_node_they_go_to_and_only_for_them():
+    uses = ct("a", needs=("map_droppable",))
+    old, new = node("n2", kernel="6.1.0"), node("n3", features=("map_droppable", "timens", "userns"))
+    lacking = "n2: its kernel 6.1.0 has no map_droppable, which the container's processes use; "
+    assert why(refused(node("n1", uses), old), "a") == [lacking + "choose a node with a newer kernel"]
+    plan = planned(node("n1", uses, ct("b", index=17)), old, new)
+    assert plan.move("a").target == "n3"
+    assert plan.move("b").target == "n2"
+
+
 def test_containers_of_a_group_go_to_different_nodes():
     web = {"anti-affinity": "web"}
     plan = planned(node("n1", ct("web1", labels=web), ct("web2", labels=web)), node("n2"), node("n3"))

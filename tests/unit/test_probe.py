@@ -86,6 +86,19 @@ def test_a_good_answer_becomes_facts() -> None:
     assert facts.room.cpu_milli == 3500
 
 
+def test_words_that_only_a_kernel_can_use_are_not_taken_for_features_of_the_cpu() -> None:
+    old = parsed(GOOD.replace("sse avx", "fpu sse avx rep_good nopl"))
+    new = parsed(GOOD.replace("sse avx", "fpu sse avx rep_good nopl xtopology smep"))
+    assert old.cpu_flags == new.cpu_flags == ("avx", "fpu", "sse")
+
+
+def test_what_the_processes_of_a_container_use_is_told() -> None:
+    (web,) = parsed(GOOD.replace("files web", "needs web map_droppable\nfiles web")).containers
+    assert web.needs == ("map_droppable",)
+    (web,) = parsed(GOOD).containers
+    assert web.needs == ()
+
+
 def test_declared_capacity_takes_the_place_of_measured() -> None:
     entry = NodeEntry.model_validate({"name": "n1", "capacity": {"cpus": 16, "memory": "1G"}})
     capacity = parsed(GOOD, entry).capacity

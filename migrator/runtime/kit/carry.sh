@@ -31,15 +31,6 @@ carried() { # WHAT COMMAND...
     printf 'carry %s %s\n' "$what" "$("$@" 2> /dev/null | base64 -w 0)"
 }
 
-# What of a container's network is its own, as the check asks; nothing is changed.
-verb_own_network() { # CT
-    check_name "$1"
-    ! has_processes "$1" || {
-        read_net "$1"
-        own_network "$(init_pid "$1")" | cut -c 1-200 | sed 's/^/own /'
-    }
-}
-
 # On the target: keeps what the source has told, until the restore asks for it.
 verb_carry() { # CT TOKEN   (lines on stdin)
     move=$RUN/move/$1.$2

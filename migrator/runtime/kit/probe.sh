@@ -46,6 +46,24 @@ features() {
         mv "$RUN/features.$$" "$RUN/features"
     fi
     cat "$RUN/features"
+    ! kernel_is 6 11 || echo 'feature map_droppable' # not CRIU's to say, so not kept: an older kit may have made the file
+}
+
+kernel_is() { # MAJOR MINOR   or newer
+    release=$(uname -r)
+    major=${release%%.*} minor=${release#*.}
+    minor=${minor%%[!0-9]*}
+    [ "$major" -gt "$1" ] || { [ "$major" -eq "$1" ] && [ "$minor" -ge "$2" ]; }
+}
+
+# Pages that the kernel may drop (MAP_DROPPABLE, since Linux 6.11), in which glibc 2.41 and later keep the state of their
+# random numbers. CRIU maps them as they were, and a kernel before that refuses.
+needs_droppable() { # CT
+    kernel_is 6 11 || return 1
+    while read -r pid; do
+        ! grep -q '^VmFlags:.* dp' "/proc/$pid/smaps" 2> /dev/null || return 0
+    done < "$(cgroup_of "$1")/cgroup.procs"
+    return 1
 }
 
 # Whether memory can be streamed from this node: CRIU keeps it in pipes of 8 MiB.
@@ -108,6 +126,7 @@ probe_container() { # CT
         if read_net "$ct" 2> /dev/null; then
             gate_is_open && echo "gate $ct open" || echo "gate $ct closed"
         fi
+        ! needs_droppable "$ct" || echo "needs $ct map_droppable"
         # Used: pages that processes share count once (Pss). Dumped: CRIU writes private pages of every process, also
         # those that a fork still shares, and shared memory once.
         while read -r pid; do

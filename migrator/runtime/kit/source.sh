@@ -30,6 +30,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     carried=
     [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
+    tell_criu "$ct" "$pid"
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
     await_accepted "$ct" "$pid"
     uptime_ms

@@ -196,6 +196,12 @@ can_let_go() { # MOVE
     done
 }
 
+all_can_let_go() { # CT
+    for held in "$RUN/move/$1".[0-9]*/held; do
+        [ ! -e "$held" ] || can_let_go "${held%/held}" || return 1
+    done
+}
+
 # Whether CRIU died after it was told to let go and before it had: what then has processes is no container.
 died_on_release() { # MOVE RESTORE_JOB
     [ "$(cat "$2/status" 2> /dev/null)" != 0 ] && ! grep -aq 'Restore finished successfully' "$1/work/restore.log"
@@ -213,7 +219,7 @@ verb_release() { # CT TOKEN
             boot_id
             [ "$r_boot" = "$boot_id" ] || fail 12 "this node has rebooted: the held copy of $ct is gone"
             is_held "$ct" || {
-                kill_processes "$ct"
+                all_can_let_go "$ct" || kill_processes "$ct" # asleep for ever in code of CRIU's own
                 fail 12 "the held copy of $ct has died"
             }
             receivers_end "$ct"
@@ -319,6 +325,7 @@ verb_discard_target() { # CT TOKEN [RUN]
         if [ -p "$move/images/inventory.img" ] && [ ! -e "$move/came" ]; then
             call_off "$ct" "$move"
         elif [ -p "$move/go" ] && [ ! -e "$move/ended" ]; then
+            : > "$move/called-off"
             exec 7<> "$move/go"
             echo kill >&7
             for dir in "$RUN/jobs/$ct".[0-9]*.restore; do

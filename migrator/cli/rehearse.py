@@ -1,0 +1,101 @@
+"""migrator rehearse: shows that containers could be moved, by doing all of it but the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from migrator.cli.migrate import blackout_option
+from migrator.cli.output import clean, fail, json_option, print_json
+from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.errors import BadInput, FailedSafe, MigratorError
+
+
+@click.command()
+@click.argument("container", required=False)
+@click.option("--to", "target", metavar="NODE", help="Where it would go.")
+@click.option(
+    "--plan",
+    "plan_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="PLAN",
+    help="Rehearse every move of a plan file instead, one after the other, with the room that there is now.",
+)
+@blackout_option
+@json_option
+@click.pass_context
+def rehearse(
+    ctx: click.Context,
+    container: str | None,
+    target: str | None,
+    plan_path: Path | None,
+    blackout_s_max: float,
+    as_json: bool,
+) -> int:
+    """Restore CONTAINER on another node behind a closed gate, compare it, and take it away again.
+
+    It pauses while it is dumped, for no longer than a move would pause it, and stays where it is.
+    """
+    from migrator.model.policy import Policy
+
+    pairs = _asked(container, target, plan_path)
+    rehearsed, errors = run_async(_rehearse(ctx, pairs, Policy(blackout_s_max=blackout_s_max), as_json))
+    document = {"rehearsed": rehearsed, "failed": {name: str(error) for name, error in errors.items()}}
+    if errors:
+        worst = max(error.exit_code for error in errors.values())
+        return fail("; ".join(str(error) for error in errors.values()), worst, as_json, document)
+    if as_json:
+        print_json(document)
+    return 0
+
+
+def _asked(container: str | None, target: str | None, plan_path: Path | None) -> list[tuple[str, str]]:
+    """Which containers to which nodes. BadInput for neither one nor a plan, or both."""
+    from migrator.executor.containers import check_container_name
+    from migrator.inventory import plan_file
+
+    if plan_path is not None and container is None and target is None:
+        return [(move.container, move.target) for move in plan_file.load(plan_path).moves if move.leg == 1]
+    if plan_path is not None or container is None or target is None:
+        raise BadInput("rehearse takes CONTAINER --to NODE, or --plan PLAN")
+    check_container_name(container)
+    return [(container, target)]
+
+
+async def _rehearse(
+    ctx: click.Context, pairs: list[tuple[str, str]], policy: Any, as_json: bool
+) -> tuple[dict[str, str], dict[str, MigratorError]]:
+    """Rehearses one after the other. Returns the run of each that went well, and what was in the way of others."""
+    from migrator.cli.learning import learnt_for
+    from migrator.cli.progress import Progress
+    from migrator.executor.rehearse import rehearse as play
+    from migrator.executor.runs import plan_single
+    from migrator.model.plan_policy import PlanPolicy
+    from migrator.model.units import format_seconds
+
+    journal = open_journal(ctx)
+    runs: dict[str, str] = {}
+    errors: dict[str, MigratorError] = {}
+    async with open_fleet(ctx) as fleet:
+        cluster = await fleet.probe()
+        under = PlanPolicy(learnt=learnt_for(ctx, cluster, PlanPolicy()))
+        for name, target in pairs:
+            try:
+                plan = plan_single(fleet, cluster, name, target, under)
+                (planned,) = plan.moves
+                pause = format_seconds(planned.estimate.blackout_s)
+                told = f"rehearsal: {name} stays on {planned.source} and pauses there for up to about {pause}"
+                click.echo(clean(told), err=True)
+                with Progress(plan, quiet=as_json) as progress:
+                    runs[name] = await play(fleet, journal, plan, policy, str(cluster_path(ctx)), progress.notify)
+            except MigratorError as error:
+                errors[name] = error
+                continue
+            if not as_json:
+                took = f"run {runs[name]}: container {name} can be moved to {target}"
+                click.echo(clean(f"{took}; it runs on {planned.source} as before"))
+    if not pairs:
+        raise FailedSafe("the plan has no moves: there is nothing to rehearse")
+    return runs, errors

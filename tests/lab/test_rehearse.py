@@ -1,0 +1,47 @@
+"""Rehearsals on real nodes: everything of a move but its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.lab.client import CountingClient
+from tests.lab.stage import Stage
+
+
+async def test_a_rehearsal_shows_that_a_move_would_work_and_leaves_the_container_where_it_is(tidy: Stage) -> None:
+    async with CountingClient(tidy.counter("web", "n1", 1, mib=32)) as client:
+        done = await asyncio.to_thread(tidy.migrator, "rehearse", "web", "--to", "n2")
+        assert done.code == 0, done.err
+        assert "rehearsal: web stays on n1 and pauses there for up to about" in done.err
+        assert "container web can be moved to n2; it runs on n1 as before" in done.out
+        await client.more(20)
+        assert tidy.places("web") == [("n1", "running")]
+        migration = tidy.last_run()["migrations"][0]
+        reached = [event["state"] for event in migration["events"] if event["phase"] == "end"]
+        assert reached[-3:] == ["verified", "aborted", "rolled-back"]
+        assert 0 < migration["blackout_ms"] < 15_000
+        assert tidy.ok("runs", "--json").json()["runs"][0]["outcome"] == "rehearsed"
+        await asyncio.to_thread(tidy.ok, "migrate", "web", "--to", "n2")
+        await client.more(20)
+
+
+def test_a_rehearsal_tells_what_a_move_would_fail_by(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 2)
+    tidy.on_node("n2", "sh", "-c", "mv /usr/sbin/criu /usr/sbin/criu.away")
+    try:
+        done = tidy.migrator("rehearse", "web", "--to", "n2")
+    finally:
+        tidy.on_node("n2", "sh", "-c", "mv /usr/sbin/criu.away /usr/sbin/criu")
+    assert done.code == 3, (done.code, done.err)
+    assert tidy.places("web") == [("n1", "running")]
+
+
+async def test_whoever_resumes_a_rehearsal_moves_nothing(tidy: Stage) -> None:
+    async with CountingClient(tidy.counter("web", "n1", 3)) as client:
+        killed = await asyncio.to_thread(tidy.kill_at, "web", "n2", "verified:end", mode="rehearsal")
+        assert killed == -9
+        run = tidy.last_run()["run"]
+        resumed = await asyncio.to_thread(tidy.migrator, "resume", run)
+        assert resumed.code == 0, resumed.err
+        await client.more(10)
+    assert tidy.places("web") == [("n1", "running")]
