@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BAR_CELLS = 20
 TIMELINE_CELLS = 60
 ROWS_MAX = 40
+SHARED_S = 0.05  # by which a pause is told to be longer than by itself
 OTHERS_SHOWN = 5
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
@@ -201,7 +202,11 @@ def _told(
     nodes = " -> ".join([way[0].source, *(leg.target for leg in way)])
     estimates = [leg.estimate for leg in way]
     begin_s = when[way[0].name].start_s
-    pauses = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
+    lasts_s = [when[leg.name].end_s - when[leg.name].pause_s for leg in way]
+    pauses = " and ".join(map(format_seconds, lasts_s))
+    if any(seconds > e.blackout_s + SHARED_S for seconds, e in zip(lasts_s, estimates, strict=True)):
+        alone = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
+        pauses += f", because it shares links: over its nodes' own, by itself, {alone}"
     lines = [
         f"{container}: {nodes}, of the plan: {brief(plan.intent)}",
         f"why it moves: {why}",

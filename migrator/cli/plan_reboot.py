@@ -139,11 +139,12 @@ def _print_groups(made: Reboot) -> None:
 def _print_notes(made: Reboot, err: bool = False) -> None:
     """The notes of all groups' plans, once each."""
     from migrator.cli.notes_text import folded, print_notes
+    from migrator.model.units import counted
 
     notes = folded(dict.fromkeys(note for plan in made.groups for note in plan.notes))
     print_notes(notes[:NOTES_SHOWN], err)
     if len(notes) > NOTES_SHOWN:
-        click.echo(f"note: and {len(notes) - NOTES_SHOWN} more notes; --json has them all", err=err)
+        click.echo(f"note: and {counted(len(notes) - NOTES_SHOWN, 'more note')}; --json has them all", err=err)
 
 
 def folded_names(names: Sequence[str]) -> str:

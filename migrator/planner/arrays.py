@@ -160,9 +160,12 @@ class Targets:
 
     def leaving(self, mover: Mover, index: int) -> Mask:
         """For each node, whether the one where the container is has room to send it there."""
-        free_bytes = self.room[index, 3] if self.room[index, 4] >= 0 else -1
-        by_kind = [transit_out_bytes(mover.container, way) <= free_bytes for way in self._ways(mover.source)]
+        by_kind = [transit_out_bytes(mover.container, way) <= self.room[index, 3] for way in self._ways(mover.source)]
         return np.array(by_kind, bool)[self._kinds]
+
+    def streaming(self, mover: Mover) -> Mask:
+        """For each node, whether the container's memory is streamed there from where it is."""
+        return np.array([way == "stream" for way in self._ways(mover.source)], bool)[self._kinds]
 
     def _in_bytes(self, mover: Mover, index: int) -> int:
         return transit_in_bytes(mover.container, self._ways(mover.source)[self._kinds[index]])

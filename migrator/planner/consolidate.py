@@ -21,11 +21,11 @@ from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
-from migrator.planner.arrays import Targets, row
+from migrator.planner.arrays import Mask, Targets, row
 from migrator.planner.assemble import fleet_notes
 from migrator.planner.drain import emptied, legs_to, sorted_out
 from migrator.planner.movers import open_nodes
-from migrator.planner.ordering import stranded
+from migrator.planner.ordering import Leg, stranded
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, room_of, stay_of
 from migrator.planner.survival import Watch
@@ -81,7 +81,7 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
     if fleet.bound:
         kept = [f"{node} ({name})" for node, name in sorted(fleet.bound.items())]
         ask = f"migrator plan drain {min(fleet.bound)}"
-        notes.append(f"kept by a container that cannot leave: {_some(kept)}; for the reasons: {ask}")
+        notes.append(f"kept by a container that cannot leave{fleet.but}: {_some(kept)}; for the reasons: {ask}")
     moved = ((mover, target) for target, there in packed.comers.items() for mover in there.values())
     legs = legs_to(cluster, moved, policy)
     return emptied(
@@ -177,7 +177,9 @@ class _Fleet:
         # to fill a node that is empty already is to empty none
         free = [index for index, node in enumerate(self.nodes) if not node.containers]
         self.nothing = Packed((), {}, {}, targets.closing(free))
-        self.bound = dict(self._stranded(policy)) | dict(self._homeless())
+        self.but = " (empty nodes are not filled)" if free else ""
+        self.streamed = {name for name, _ in self._stranded("images", policy)}  # there is no room for images
+        self.bound = dict(self._stranded("stream", policy)) | dict(self._homeless())
         self.bound |= {one.node: one.container for one in reversed(stuck)}
         self.candidates = [name for name in self.movers if name not in self.bound]
         self.placed = 0
@@ -243,7 +245,7 @@ class _Fleet:
         after, stuck = packed.after, list[Mover]()
         for mover in order:
             self.placed += 1
-            fitting = np.flatnonzero(after.fitting(mover))
+            fitting = np.flatnonzero(self._fitting(mover, after))
             if not len(fitting):
                 stuck.append(mover)
                 if len(stuck) > stuck_max:
@@ -265,17 +267,21 @@ class _Fleet:
         """Nodes with a container that no other node can take as things are, and the first such container."""
         for name, movers in self.movers.items():
             after = self.nothing.after.closing([self.at[name]])
-            homeless = next((mover.name for mover in movers if not after.fitting(mover).any()), None)
+            homeless = next((mover.name for mover in movers if not self._fitting(mover, after).any()), None)
             if homeless is not None:
                 yield name, homeless
 
-    def _stranded(self, policy: PlanPolicy) -> Iterator[tuple[str, str]]:
-        """Nodes that have no room to send one of their containers to whatever node, and the first such container."""
+    def _stranded(self, way: Way, policy: PlanPolicy) -> Iterator[tuple[str, str]]:
+        """Nodes that have no room to send one of their containers this way, and the first such container."""
         for node in self.nodes:
-            by_images = any(policy.way(node, other) == "images" for other in self.nodes if other is not node)
-            way: Way = "images" if by_images else "stream"
-            for name in stranded(self.movers.get(node.name, ()), way, room_of(node, policy))[:1]:
-                yield node.name, name
+            legs = [Leg(mover, "", way) for mover in self.movers.get(node.name, ())]
+            for leg in stranded(legs, room_of(node, policy))[:1]:
+                yield node.name, leg.name
+
+    def _fitting(self, mover: Mover, after: Targets) -> Mask:
+        """The nodes that can take it, and that its own has room to send it to."""
+        fits = after.fitting(mover)
+        return fits & after.streaming(mover) if mover.source.name in self.streamed else fits
 
     def _share(self, mover: Mover) -> float:
         """The container's largest share of the largest node."""

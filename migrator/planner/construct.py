@@ -3,13 +3,14 @@
 Theory. Largest first, each to the node that is least loaded with it, among those whose link is free soon enough: no
 target's link may be busy for longer than the busiest source's, for then it would decide the makespan. Where that
 leaves some without a place, those go first the next time, a few times over. What fits here fits whatever the order of
-arrival; where that is too strict, search.py looks more closely.
+arrival; where that is too strict, search.py looks more closely. A source that has no room for the images of what goes
+where memory is not streamed sends some of it where it is, and tries again.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,9 @@ from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.arrays import Floats, Mask, Targets
+from migrator.planner.ordering import Leg, stranded
 from migrator.planner.placement import Mover
+from migrator.planner.room import room_of
 from migrator.planner.together import Together
 
 REPAIRS_MAX = 8
@@ -73,28 +76,74 @@ def construct(
 
 
 def construct_on(movers: Sequence[Mover], targets: Targets, stuck_max: int) -> Built:
-    """The same on nodes as they stand, which are not changed; given up once a try leaves more than so many stuck."""
+    """The same on nodes as they stand, which are not changed; given up once a try leaves more than so many stuck.
+
+    Those whose source has no room for their images go where memory is streamed, if that leaves none without a place.
+    """
+    first = built = _constructed(movers, targets, stuck_max)
+    streamed: set[str] = set()
+    while not built.stuck and (blocked := _unsent(movers, built, targets) - streamed):
+        streamed |= blocked
+        built = _constructed(movers, targets, stuck_max, streamed)
+        if built.stuck and len(blocked) > 1:  # one that leaves makes room for the images of the others
+            streamed -= blocked - {max(blocked, key=_memory(movers).__getitem__)}
+            built = _constructed(movers, targets, stuck_max, streamed)
+    return first if built.stuck else built
+
+
+def _memory(movers: Sequence[Mover]) -> dict[str, tuple[int, str]]:
+    """The memory of each container, with its name so that no two are equal."""
+    return {mover.name: (mover.container.anon_bytes, mover.name) for mover in movers}
+
+
+def _unsent(movers: Sequence[Mover], built: Built, targets: Targets) -> set[str]:
+    """Those that go by images and that their source has no room to send, whatever leaves before them."""
+    nodes, policy = {node.name: node for node in targets.nodes}, targets.policy
+    leaving: dict[str, list[Leg]] = defaultdict(list)
+    for mover in movers:
+        target = nodes[built.choices[mover.name].target]
+        leaving[mover.source.name].append(Leg(mover, target.name, policy.way(mover.source, target)))
+    found: set[str] = set()
+    for legs in leaving.values():
+        room = room_of(legs[0].mover.source, policy)
+        if max(leg.out_bytes for leg in legs) > room.measured.memory_bytes:
+            found |= {leg.name for leg in stranded(legs, room) if leg.way == "images"}
+    return found
+
+
+def _constructed(movers: Sequence[Mover], targets: Targets, stuck_max: int, streamed: Collection[str] = ()) -> Built:
+    """The best of a few tries; `streamed` go nowhere by images."""
     limit_s = _busiest_source_s(movers, targets.policy)
     largest = targets.largest
     together = Together(movers, targets.rules)
     order = together.order(sorted(movers, key=lambda m: _size(m, largest)))
-    best = last = _once(order, targets.closing(), limit_s, stuck_max, together)
+    best = last = _once(order, targets.closing(), limit_s, stuck_max, together, streamed)
     for _ in range(REPAIRS_MAX):
         if not best.stuck or len(last.stuck) > stuck_max:
             break
         first = {mover.name for mover in last.stuck}
         order = together.order([*last.stuck, *(mover for mover in order if mover.name not in first)])
-        last = _once(order, targets.closing(), limit_s, stuck_max, together)
+        last = _once(order, targets.closing(), limit_s, stuck_max, together, streamed)
         best = min(best, last, key=lambda built: len(built.stuck))
     return best
 
 
-def _once(order: Sequence[Mover], targets: Targets, limit_s: float, stuck_max: int, together: Together) -> Built:
+def _once(
+    order: Sequence[Mover],
+    targets: Targets,
+    limit_s: float,
+    stuck_max: int,
+    together: Together,
+    streamed: Collection[str],
+) -> Built:
     choices: dict[str, Choice] = {}
     stuck = []
     targets.rules.leave(order)
     for mover in order:
-        fitting = np.flatnonzero(together.narrowed(mover, targets, targets.fitting(mover)))
+        fits = targets.fitting(mover)
+        if mover.name in streamed:
+            fits &= targets.streaming(mover)
+        fitting = np.flatnonzero(together.narrowed(mover, targets, fits))
         if not len(fitting):
             stuck.append(mover)
             if len(stuck) > stuck_max:

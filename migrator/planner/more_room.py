@@ -171,9 +171,10 @@ def _asks(scene: Scene) -> Iterator[Ask]:
 
 
 def missing(wanted: Load, room: Load, arrives: bool) -> Load | None:
-    """By how much something is too large; None if it is not."""
-    limits = _over(wanted.limits, room.limits) if arrives else Resources()
-    measured = _over(wanted.measured, room.measured)
+    """By how much something is too large; None if it is not. What leaves asks for memory alone."""
+    limits, measured = _over(wanted.limits, room.limits), _over(wanted.measured, room.measured)
+    if not arrives:
+        limits, measured = Resources(), Resources(memory_bytes=measured.memory_bytes)
     return Load(limits, measured) if (limits, measured) != (Resources(), Resources()) else None
 
 

@@ -1,13 +1,14 @@
 """An order of moves that is done sooner: several are played on their links, and the source that ends last is mended.
 
-Theory. Any order is right, for `waits` makes every moment of it fit; orders differ in how long links are idle. Large
-ones first leaves small ones for the end, but two equal moves side by side dump together and restore together, and then
-nobody sends; and on a source that is nearly full, images of large ones keep the others back. No rule is best for every
-source, so a few are played over the whole plan. Then the order of the source that ends last is changed one place at a
-time and played by itself, as if its targets had nobody else, as long as that helps and tries are left. What comes out
-is played whole once more, and kept only if it is better. Tries are counted, so equal input gives equal order. Where a
-source has but one link up, and either its pauses in turn or its bytes fill the time, no order ends sooner, and none is
-looked for.
+Theory. Any order in which each has room when those before it have gone is right, for `waits` makes every moment of it
+fit; such orders differ in how long links are idle. Large ones first leaves small ones for the end, but two equal moves
+side by side dump together and restore together, and then nobody sends; and on a source that is nearly full, images of
+large ones keep the others back. No rule is best for every source, so a few are played over the whole plan. Then the
+order of the source that ends last is changed one place at a time and played by itself, as if its targets had nobody
+else, as long as that helps and tries are left. What comes out is put in an order in which each has room beside all
+others, played whole once more, and kept only if it is better. Tries are counted, so equal input gives equal order.
+Where a source has but one link up, and either its pauses in turn or its bytes fill the time, no order ends sooner, and
+none is looked for.
 """
 
 from __future__ import annotations
@@ -98,8 +99,9 @@ def order_of(legs: Iterable[Leg], track: Track) -> tuple[Order, Order]:
     tried = [order, *(found for found in _rules(order, track) if found != order)]
     ways = [ends, *(track.ends_s(found) for found in tried[1:])]
     end_s, number = min((max(each.values()), number) for number, each in enumerate(ways))
-    mended = _mended(tried[number], ways[number], track)
-    if mended != tried[number] and max(track.ends_s(mended).values()) < end_s:
+    # sources were mended as if nobody else came to their targets: together it is made an order that has room
+    mended, blocked = sequence(_mended(tried[number], ways[number], track), track.rooms)
+    if not blocked and mended != tried[number] and max(track.ends_s(mended).values()) < end_s:
         return mended, ()
     return tried[number], ()
 

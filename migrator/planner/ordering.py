@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources, SharedLink
@@ -120,13 +120,13 @@ def sequence(
     return tuple(order), tuple(left)
 
 
-def stranded(movers: Iterable[Mover], way: Way, room: Load) -> list[str]:
-    """Of all that leaves one node those that it has no room to send, even when all others that can have left.
+def stranded(legs: Iterable[Leg], room: Load) -> tuple[Leg, ...]:
+    """Of all that leaves one node what it has no room to send, even when all others that can have left.
 
-    `way` is how their memory goes, `room` what the node has before anything moves.
+    `room` is what the node has before anything moves; targets take whatever comes.
     """
-    legs = [Leg(mover, "", way) for mover in movers]
-    return [leg.name for leg in sequence(legs, {"": _ANYTHING, **{leg.source: room for leg in legs}})[1]]
+    alone = [replace(leg, target="", apart=frozenset()) for leg in legs]
+    return sequence(alone, {"": _ANYTHING, **{leg.source: room for leg in alone}})[1]
 
 
 def waits(
@@ -255,8 +255,13 @@ def _fits_in_any_order(node: str, legs: Sequence[Leg], room: Load, moves_per_nod
 
 
 def has_room(room: Load, load: Load, arrives: bool) -> bool:
-    """Limits count only where something arrives: what leaves a node that is over its limits asks nothing of them."""
-    return load.measured.fits_in(room.measured) and (not arrives or load.limits.fits_in(room.limits))
+    """Limits count only where something arrives, and so does a disk that is full already: what leaves a node that is
+    over its limits, or has no disk left, asks nothing of them.
+    """
+    if arrives:
+        return load.measured.fits_in(room.measured) and load.limits.fits_in(room.limits)
+    asked, free = load.measured, room.measured
+    return asked.memory_bytes <= free.memory_bytes and asked.disk_bytes <= max(0, free.disk_bytes)
 
 
 def _largest(loads: Sequence[Load], count: int) -> Load:

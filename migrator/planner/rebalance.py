@@ -233,7 +233,8 @@ def _notes(before: float, found: _Found) -> Iterator[str]:
     else:
         yield f"stopped early; --iterations {search.iterations} repeats this exactly"
     if found.held:
-        yield f"left out, no order of the moves has room for them: {_some(found.held)}"
+        later = "; when this is done, rebalance again" if found.legs else ""
+        yield f"left out, no order of the moves has room for them: {_some(found.held)}{later}"
     if found.once:
         yield "some containers would have to move twice; when this is done, rebalance again"
 

@@ -24,7 +24,7 @@ from migrator.model.rules import SurviveLoss, Window
 from migrator.planner.arrays import MEMORY_COLUMNS, Targets, row
 from migrator.planner.construct import construct_on
 from migrator.planner.drain import drain, sorted_out
-from migrator.planner.ordering import stranded
+from migrator.planner.ordering import Leg, stranded
 from migrator.planner.placement import Mover
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
 from migrator.planner.remedies import helped
@@ -241,7 +241,7 @@ class _Fleet:
         movers = self.movers[name]
         ways = {self.policy.way(mover.source, node) for mover in movers[:1] for node in self.targets.nodes}
         way = wanted if wanted in ways or not ways else next(iter(ways))
-        return stranded(movers, way, self.rooms[name])
+        return [leg.name for leg in stranded([Leg(mover, "", way) for mover in movers], self.rooms[name])]
 
 
 def _refused(fleet: _Fleet) -> Iterator[RefusedNode]:

@@ -15,7 +15,7 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import SurviveLoss
 from migrator.model.what_if import after
 from migrator.planner.consolidate import Until, consolidate
-from tests.properties.fleets import cluster, ct, larger_fleets, node, policies, small_fleets
+from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, larger_fleets, node, policies, small_fleets
 from tests.properties.oracle import can_be_down
 
 some = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -113,3 +113,15 @@ def test_a_search_that_is_ended_early_has_a_plan_that_holds_and_its_count_repeat
     assert isinstance(whole, Plan)
     assert len(made.empties) <= len(whole.empties)
     assert counts or made == whole
+
+
+def test_a_node_without_room_for_images_is_emptied_to_where_memory_is_streamed() -> None:
+    facts = cluster(
+        node("n1", ct("a", memory=GIB, anon_bytes=GIB), memory_available_bytes=300 * MIB),
+        node("n2", ct("b", memory=6 * GIB, anon_bytes=GIB), **BY_IMAGES | {"stream_in": "yes"}),
+        node("n3", ct("c", memory=6 * GIB + MIB, anon_bytes=GIB), **BY_IMAGES),  # fuller, so it would be taken first
+    )
+    made = consolidate(facts, "-", PlanPolicy(headroom_percent=0))
+    assert isinstance(made, Plan)
+    assert [(m.container, m.target, m.memory_way) for m in made.moves] == [("a", "n2", "stream")]
+    assert check(facts, made, made.policy) == ()

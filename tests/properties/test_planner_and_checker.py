@@ -49,6 +49,15 @@ def test_the_checker_finds_nothing_in_what_the_planner_returns(cluster: Cluster,
         assert check(cluster, made, policy) == ()
 
 
+@settings(some, max_examples=300)
+@given(st.one_of(small_fleets, larger_fleets), policies)
+def test_nor_in_a_plan_that_empties_several_nodes_at_once(cluster: Cluster, policy: PlanPolicy) -> None:
+    made = drain(cluster, [node.name for node in cluster.nodes[:-1] if not node.error], "-", policy)
+    if isinstance(made, Plan):
+        event(f"sources: {len({move.source for move in made.moves})}")
+        assert check(cluster, made, policy) == ()
+
+
 @some
 @given(larger_fleets, policies, st.data())
 def test_however_a_plan_is_run_everything_fits_and_the_node_ends_empty(

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from migrator.model.facts import Link, Resources
+from migrator.checker.check import check
+from migrator.model.facts import ContainerFacts, Link, Resources, SharedLink
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
+from migrator.model.rules import Ban
 from migrator.planner import search
 from migrator.planner.drain import drain
 from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, node
@@ -344,3 +346,58 @@ def test_streamed_moves_that_leave_together_take_their_small_images_of_the_sourc
     for free, waits in ((128 * MIB, [(), ()]), (127 * MIB, [(), ("a",)])):
         plan = planned(node("n1", ct("a"), ct("b"), memory_available_bytes=free), node("n2"), node("n3"))
         assert [m.waits_for for m in plan.moves] == waits
+
+
+def test_moves_from_several_sources_are_in_an_order_in_which_each_has_room():
+    # the best order of each source by itself has the small one last, when its images have no room any more
+    def held(name: str, index: int, memory: int, anon: int, files: int) -> ContainerFacts:
+        return ct(name, index, memory=memory * MIB, anon_bytes=anon * MIB, files_bytes=files * MIB)
+
+    nodes = (
+        node("n0", held("a", 16, 640, 0, 512), held("b", 17, 896, 224, 256)),
+        node("n1", held("c", 18, 128, 64, 256), held("d", 19, 768, 0, 512)),
+        node("n2", memory=2496 * MIB, **BY_IMAGES),
+    )
+    plan = planned(*nodes, empties=("n0", "n1"))
+    assert check(cluster(*nodes), plan, POLICY) == ()
+
+
+def test_a_source_without_room_for_images_sends_where_memory_is_streamed_at_once():
+    full = node("n1", ct("a", memory=2 * GIB, anon_bytes=GIB), memory_available_bytes=300 * MIB)
+    streams = node("n2", ct("x", memory=4 * GIB), stream_out="it has no Python 3.10", memory_available_bytes=1500 * MIB)
+    plan = planned(full, streams, node("n3", stream_in="userfaultfd is for root alone"))
+    assert [(m.name, m.target, m.memory_way) for m in plan.moves] == [("a", "n2", "stream")]
+
+
+def test_who_is_streamed_makes_room_for_the_images_of_the_others():
+    leaving = [ct(name, memory=2 * GIB, anon_bytes=GIB) for name in "ab"]
+    full = node("n1", *leaving, memory_available_bytes=300 * MIB, link=Link(400_000_000, 400_000_000))
+    one_more = node("n2", ct("x", memory=4 * GIB), memory=7 * GIB)  # least loaded is n3, and n2 has room for one
+    plan = planned(full, one_more, node("n3", memory=16 * GIB, stream_in="userfaultfd is for root alone"))
+    assert [(m.target, m.memory_way) for m in plan.moves] == [("n2", "stream"), ("n3", "images")]
+    assert plan.moves[1].waits_for == (plan.moves[0].name,)
+
+
+def test_who_cannot_be_sent_straight_is_put_aside_where_no_place_is_reached_otherwise():
+    leaving = ct("a", memory=2 * GIB, anon_bytes=GIB)
+    banned = PlanPolicy(headroom_percent=0, rules=(Ban("z", ("n3",)),))
+    full = node("n1", leaving, ct("z", memory=6 * GIB, anon_bytes=64 * MIB), memory_available_bytes=300 * MIB)
+    plan = planned(full, node("n2"), node("n3", stream_in="userfaultfd is for root alone"), policy=banned)
+    assert {m.container: m.target for m in plan.moves} == {"a": "n3", "z": "n2"}
+
+
+def test_a_node_whose_disk_is_full_can_be_emptied():
+    full = node("n1", ct("a"), ct("b"), disk_available_bytes=0)
+    assert {m.target for m in planned(full, node("n2")).moves} == {"n2"}
+
+
+def test_a_pause_that_a_shared_link_makes_longer_than_the_limit_is_told():
+    gigabyte_s, uplink = Link(10**9, 10**9), SharedLink("rack", ("n1",), 10**8, 10**8)
+    there = (node("n1", ct("a", memory=GIB, anon_bytes=GIB), link=gigabyte_s), node("n2", link=gigabyte_s))
+    policy = PlanPolicy(headroom_percent=0, blackout_s_max=5)
+    fast, slow = cluster(*there), replace(cluster(*there), links=(uplink,))
+    alone, shared = (drain(facts, ["n1"], "-", policy) for facts in (fast, slow))
+    assert isinstance(alone, Plan)
+    assert isinstance(shared, Plan)
+    assert not any(note.startswith("pauses") for note in alone.notes)
+    assert any("pause for up to 11.2 s on links that are shared, over the limit of 5.0" in n for n in shared.notes)
