@@ -12,7 +12,7 @@ from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
 from migrator.model.memory_way import WAYS
-from migrator.model.modes import Mode
+from migrator.model.modes import Mode, predicted_pause_s
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
 from migrator.model.units import format_bytes, format_seconds
@@ -53,6 +53,12 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     move = await examine(fleet, journal, NO_RUN, planned, policy, plan.policy)
     found = await check.ask(move)
     estimate = planned.estimate
+    blackout_s = round(predicted_pause_s(estimate, move.rates, move.mode), 3)
+    seen_s = (
+        pause_range_s(journal, plan.cluster, planned.source, planned.target, blackout_s, move.rates)
+        if move.mode is Mode.STOP_AND_COPY
+        else None  # the latest migrations were by the other mode
+    )
     return Forecast(
         container=planned.container,
         source=planned.source,
@@ -64,10 +70,8 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         memory_rounds=1,
         files_bytes=estimate.files_bytes,
         file_passes_max=policy.seed_passes_max + 1,
-        blackout_s=estimate.blackout_s,
-        blackout_s_range=pause_range_s(
-            journal, plan.cluster, planned.source, planned.target, estimate.blackout_s, move.rates
-        ),
+        blackout_s=blackout_s,
+        blackout_s_range=seen_s,
         duration_s=estimate.duration_s,
         learnt_from=move.rates.runs,
         findings=found,

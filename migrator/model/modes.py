@@ -12,7 +12,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from migrator.model.estimate import Estimate
     from migrator.model.memory_way import MemoryWay
+    from migrator.model.rates import Rates
 
 AUTO: Final = "auto"
 
@@ -41,6 +43,13 @@ class Choice:
     mode: Mode
     why: str
     refused: str = ""
+
+
+def predicted_pause_s(estimate: Estimate, rates: Rates, mode: Mode) -> float:
+    """How long a move's pause is expected to be. What `estimate` says is of stop-and-copy; memory that follows is sent
+    after it, so of post-copy that part is left which does not grow with bytes.
+    """
+    return rates.pause_s if mode is Mode.POST_COPY else estimate.blackout_s
 
 
 def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay) -> Choice:

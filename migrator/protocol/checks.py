@@ -11,6 +11,7 @@ from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
+from migrator.model.modes import Mode, predicted_pause_s
 from migrator.model.policy import Policy
 from migrator.model.rates import Rates
 from migrator.model.units import format_bytes, format_seconds
@@ -49,16 +50,18 @@ def findings(
     policy: Policy,
     rates: Rates,
     routed: bool = False,
+    mode: Mode = Mode.STOP_AND_COPY,
 ) -> list[str]:
     """Every reason against the move, in words for an operator; none means go. `rates` are what its pause is predicted
-    by; `routed` is whether the site has declared that its hooks take the addresses from node to node.
+    by; `routed` is whether the site has declared that its hooks take the addresses from node to node; `mode` is the one
+    that it will be moved by.
     """
     return [
         *_sameness(source, target, neighbour),
         *_place(ct, source, target),
         *_room(ct, source, target),
         *_network(ct, source, target, neighbour, routed),
-        *_pause(ct, source, target, policy, rates),
+        *_pause(ct, source, target, policy, rates, mode),
     ]
 
 
@@ -124,11 +127,13 @@ def _network(ct: Descriptor, source: NodeFacts, target: NodeFacts, neighbour: Ne
             )
 
 
-def _pause(ct: Descriptor, source: NodeFacts, target: NodeFacts, policy: Policy, rates: Rates) -> Iterator[str]:
+def _pause(
+    ct: Descriptor, source: NodeFacts, target: NodeFacts, policy: Policy, rates: Rates, mode: Mode
+) -> Iterator[str]:
     mine = source.container(ct.name)
     if mine is None:
         return
-    predicted_s = estimate_move(mine, source.link, target.link, rates).blackout_s
+    predicted_s = predicted_pause_s(estimate_move(mine, source.link, target.link, rates), rates, mode)
     if predicted_s > policy.blackout_s_max:
         yield (
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

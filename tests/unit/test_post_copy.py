@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -15,9 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import ContainerFacts, Link, Resources
 from migrator.model.memory_way import MemoryWay
-from migrator.model.modes import Mode, choose
+from migrator.model.modes import Mode, choose, predicted_pause_s
 from migrator.model.observation import Observation
+from migrator.model.rates import DEFAULT_RATES
 from migrator.protocol.recovery import Action, judge
 from migrator.protocol.settlement import word_needed
 from migrator.protocol.stale import Known
@@ -55,6 +59,15 @@ class TestModes:
         choice = choose("auto", ("post-copy",), IMAGES)
         assert (choice.mode, choice.refused) == (Mode.STOP_AND_COPY, "")
         assert "n2: no Python" in choice.why
+
+    def test_the_pause_of_post_copy_does_not_grow_with_memory(self) -> None:
+        rates = DEFAULT_RATES["stream"]
+        web = ContainerFacts("web", "serving", 1, 1, True, "-", Resources())
+        held = [replace(web, anon_bytes=size << 30) for size in (1, 64)]
+        estimates = [estimate_move(each, Link(), Link(), rates) for each in held]
+        assert {predicted_pause_s(each, rates, Mode.POST_COPY) for each in estimates} == {rates.pause_s}
+        small, large = (predicted_pause_s(each, rates, Mode.STOP_AND_COPY) for each in estimates)
+        assert rates.pause_s < small < large
 
 
 class TestRecovery:
