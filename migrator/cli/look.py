@@ -203,10 +203,12 @@ def _told(
     estimates = [leg.estimate for leg in way]
     begin_s = when[way[0].name].start_s
     lasts_s = [when[leg.name].end_s - when[leg.name].pause_s for leg in way]
-    pauses = " and ".join(map(format_seconds, lasts_s))
     if any(seconds > e.blackout_s + SHARED_S for seconds, e in zip(lasts_s, estimates, strict=True)):
+        pauses = " and ".join(map(format_seconds, lasts_s))
         alone = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
         pauses += f", because it shares links: over its nodes' own, by itself, {alone}"
+    else:  # as the table of the plan rounds it
+        pauses = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
     lines = [
         f"{container}: {nodes}, of the plan: {brief(plan.intent)}",
         f"why it moves: {why}",
