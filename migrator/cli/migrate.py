@@ -33,12 +33,11 @@ blackout_option = click.option(
     show_default=True,
     help="How its memory goes. post-copy: it runs on the target while its memory follows; taken only by name.",
 )
+@click.option("--verify-files", is_flag=True, help="Compare all of its own files in the pause, by one digest a side.")
 @click.option("--dry-run", is_flag=True, help="Tell what it would take and what would stop it; touch nothing.")
 @json_option
 @click.pass_context
-def migrate(
-    ctx: click.Context, container: str, target: str, blackout_s_max: float, mode: str, dry_run: bool, as_json: bool
-) -> int:
+def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, as_json: bool, **bounds: Any) -> int:
     """Move CONTAINER to another node while its clients stay connected."""
     from migrator.cli.dry_run import foretell, print_forecast
     from migrator.cli.learning import learnt_for
@@ -50,14 +49,14 @@ def migrate(
     from migrator.model.policy import Policy
 
     check_container_name(container)
-    policy = Policy(blackout_s_max=blackout_s_max, mode=mode)
+    policy = Policy(**bounds)
     journal = open_journal(ctx)
 
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
             learnt = learnt_for(ctx, cluster, PlanPolicy())
-            under = PlanPolicy(learnt=learnt, mode=mode, allow=cluster.policy.allow or ())
+            under = PlanPolicy(learnt=learnt, mode=policy.mode, allow=cluster.policy.allow or ())
             plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

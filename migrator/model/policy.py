@@ -18,7 +18,8 @@ class Policy:
     several may overlap on one link. `key_lifetime_s` outlasts the template and every pass, each as long as
     `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move. `mode` is one of modes.Mode,
     or auto, which may also take what the plan's policy allows. `fill_timeout_s` bounds how long the orchestrator waits
-    for memory that follows; the container runs meanwhile, and after it.
+    for memory that follows; the container runs meanwhile, and after it. `verify_files` compares both sides' files in
+    the pause.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -31,3 +32,4 @@ class Policy:
     overlapping_pauses: bool = False
     mode: str = AUTO
     fill_timeout_s: float = 3600.0
+    verify_files: bool = False

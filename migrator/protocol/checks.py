@@ -62,6 +62,7 @@ def findings(
         *_room(ct, source, target),
         *_network(ct, source, target, neighbour, routed),
         *_pause(ct, source, target, policy, rates, mode),
+        *_manifests(source, target, policy),
     ]
 
 
@@ -139,6 +140,13 @@ def _pause(
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "
             f"{format_seconds(policy.blackout_s_max)}; allow it with --max-blackout"
         )
+
+
+def _manifests(source: NodeFacts, target: NodeFacts, policy: Policy) -> Iterator[str]:
+    """Both sides' digests are made by the Python that streams memory."""
+    way = memory_way(source, target)
+    if policy.verify_files and way.name != "stream":
+        yield f"--verify-files needs what streaming memory needs, on both nodes: {way.why}"
 
 
 def _short(what: str, wanted: int, there: int) -> str:

@@ -53,6 +53,7 @@ VERBS: dict[str, Verb] = {
 JOBS: dict[str, Verb] = {
     "send-template": source.send_template,
     "send-files": source.send_files,
+    "manifest": source.manifest,
     "dump": source.dump,
     "restore": target.restore,
 }

@@ -95,6 +95,12 @@ async def _fenced(m: Machine, key: tuple[str, int]) -> None:
     raise Exit(1, f"container {key[0]} was not fenced")
 
 
+async def manifest(m: Machine, ct: str, token: str) -> str:
+    m.check_run(ct, int(token))
+    await m.step("manifest")
+    return f"manifest {m.disk.trees[ct].stamp}\n"
+
+
 def check_fenced(m: Machine, ct: str) -> None:
     """The record alone is no fence: frozen and closed is."""
     if ct not in m.up.frozen or m.gate_is_open(ct):

@@ -1,4 +1,4 @@
-"""Verify: the held processes and sockets are the ones that were dumped."""
+"""Verify: the held processes and sockets are the ones that were dumped, and, on request, the files are equal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from migrator.protocol.states import State
 from migrator.steps import traces
 from migrator.steps.base import Move, Step
+from migrator.steps.sync import differs_in, manifest
 from migrator.transport.base import NodeFailed
 
 TARGET_TIMEOUT_S = 5
@@ -29,6 +30,10 @@ async def do(move: Move) -> dict[str, Any]:
     dumped, restored = (move.results[state]["census"] for state in (State.DUMPED, State.RESTORED))
     if found := difference(dumped, restored):
         said = f"the restored copy of {move.name} is not what was dumped: {found}"
+        raise NodeFailed(move.target.node.name, "verify", said)
+    files = move.results[State.SYNCED].get("manifest")
+    if files is not None and (where := differs_in(files, await manifest(move, move.target.node))):
+        said = f"files of {move.name} did not arrive as they are on {move.source.node.name}, in {where}"
         raise NodeFailed(move.target.node.name, "verify", said)
     return {
         "processes": sum(row.startswith("process ") for row in restored),

@@ -237,3 +237,43 @@ def test_a_run_that_is_done_is_not_rolled_back(tidy: Stage) -> None:
     refused = tidy.migrator("rollback", run)
     assert (refused.code, "nothing to roll back" in refused.err) == (3, True)
     assert tidy.ok("show", run, "--json").json()["outcome"] == "done"
+
+
+# All that a file can be: what rsync is to bring, and the digest of both sides is to see.
+ALL_KINDS = """
+cd /srv && mkdir -p d && echo plain > d/plain && ln d/plain d/hard && ln -s plain d/soft && mkfifo d/fifo
+truncate -s 5M d/holes && echo end >> d/holes && printf 'x\\n' > "d/new
+line" && chmod 4711 d/plain && touch -d '2001-02-03 04:05:06.789' d/soft d/plain
+chown 12:34 d/holes && rm -f /etc/motd && python3 -c "import os; os.setxattr('d/holes', 'user.note', b'kept')"
+"""
+
+
+def test_files_of_every_kind_are_equal_on_both_sides_by_a_digest_that_notices_each_difference(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 9)
+    tidy.ok("ct", "exec", "web", "--", "sh", "-ec", ALL_KINDS)
+    upper = "/var/lib/migrator/containers/web/upper/srv/d"
+    ask = 'KIT=$(ls -d /var/lib/migrator/kit/* | tail -n 1); . "$KIT/lib.sh"; . "$KIT/files.sh"; check_run() { :; }; '
+
+    def digest() -> str:
+        told = tidy.on_node("n2", "sh", "-c", f"{ask} verb_manifest web 1")
+        assert told.code == 0, told.err
+        return told.out
+
+    moved = tidy.migrator("migrate", "web", "--to", "n2", "--verify-files")
+    assert moved.code == 0, moved.err
+    events = tidy.last_run()["migrations"][0]["events"]
+    synced = next(e["data"] for e in events if (e["state"], e["phase"]) == ("synced", "end"))
+    assert len(synced["manifest"][0]) == 64
+    before = digest()
+    for change in (
+        f"printf X | dd of={upper}/holes conv=notrunc bs=1 seek=100 && touch -r {upper}/plain {upper}/holes",
+        f"chmod 4710 {upper}/plain",
+        f"chown 0:0 {upper}/soft -h",
+        f"touch -d '2001-02-03 04:05:07' {upper}/hard",
+        f'python3 -c \'import os; os.setxattr("{upper}/holes", "user.note", b"lost")\'',
+        f"rm {upper}/hard && cp -p {upper}/plain {upper}/hard",
+    ):
+        assert tidy.on_node("n2", "sh", "-c", change).code == 0, change
+        after = digest()
+        assert after != before, change
+        before = after

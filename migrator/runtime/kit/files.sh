@@ -92,6 +92,13 @@ below_upper() { # FILE
     sort -zu "$1" | sed -z "s|^|$upper/|" | xargs -0r realpath -ez -- 2> /dev/null | grep -z "^$upper/" || :
 }
 
+# One digest of all that the container's own files are. Asked for while nothing runs on them.
+verb_manifest() { # CT TOKEN
+    read_record "$1"
+    check_run "$1" "$2"
+    python3 -ESsB "$KIT/manifest.py" "$CONTAINERS/$1/upper"
+}
+
 verb_send_template() { # CT TOKEN TEMPLATE
     ct=$1 token=$2
     check_name "$3"
