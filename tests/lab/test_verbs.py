@@ -111,11 +111,15 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n2", "carry web 2", stdin="\n".join((*carried, f"rules4 {rule}", "")))
     twice("n1", "job web 2 dump 30 dump web 2 images")
     twice("n1", "job web 2 files-final 30 send-files web 2 final")
+    twice("n1", "manifest web 2")
+    tidy.on_node("n1", "sh", "-c", "echo dump_ms 1 > /run/migrator/move/web.2/dumped")  # as a dump that goes on says
+    twice("n1", "await-dumped web 2 1")
     tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2", "images")
     twice("n2", "await-held web 2 30")
     twice("n2", "job web 2 restore 0 restore web 2 images")
     twice("n1", "seal web 2")
     twice("n2", "release web 2")
+    assert twice("n2", "await-filled web 2 1") == "filled yes\n"
     twice("n1", "retire web 2")
     twice("n2", "settle web 2 2")
     assert tidy.places("web") == [("n2", "running")]
@@ -236,6 +240,9 @@ WITH_TOKEN = {
     "template-done": ("n2", "debian -"),
     "restore": ("n2", "images"),
     "await-held": ("n2", "1"),
+    "await-dumped": ("n1", "1"),
+    "await-filled": ("n2", "1"),
+    "manifest": ("n1", ""),
     "release": ("n2", ""),
     "discard-target": ("n2", ""),
     "stand-down": ("n1", "9"),
