@@ -10,7 +10,7 @@ import click
 from migrator.cli.migrate import blackout_option
 from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
-from migrator.errors import BadInput, FailedSafe, MigratorError
+from migrator.errors import BadInput, MigratorError
 
 
 @click.command()
@@ -57,7 +57,10 @@ def _asked(container: str | None, target: str | None, plan_path: Path | None) ->
     from migrator.inventory import plan_file
 
     if plan_path is not None and container is None and target is None:
-        return [(move.container, move.target) for move in plan_file.load(plan_path).moves if move.leg == 1]
+        moves = plan_file.load(plan_path).moves
+        if not moves:
+            raise BadInput(f"{plan_path}: the plan has no moves: there is nothing to rehearse")
+        return [(move.container, move.target) for move in moves if move.leg == 1]
     if plan_path is not None or container is None or target is None:
         raise BadInput("rehearse takes CONTAINER --to NODE, or --plan PLAN")
     check_container_name(container)
@@ -96,6 +99,4 @@ async def _rehearse(
             if not as_json:
                 took = f"run {runs[name]}: container {name} can be moved to {target}"
                 click.echo(clean(f"{took}; it runs on {planned.source} as before"))
-    if not pairs:
-        raise FailedSafe("the plan has no moves: there is nothing to rehearse")
     return runs, errors

@@ -34,7 +34,9 @@ async def do(move: Move) -> dict[str, Any]:
 
 
 async def _sent(move: Move) -> dict[str, int]:
-    """What the source says of it, if it still does: after a resume its job has another token's name."""
+    """What the source says of it. After a take-over its job has an older name, and asking would begin another."""
+    if move.results.get(State.LEASED, {}).get("token") != move.token:
+        return {}
     try:
         done = await run_job(move.source.node, move, "dump", *words(move), timeout_s=JOB_WAIT_S)
     except (NodeFailed, NodeRefused):

@@ -13,13 +13,14 @@ import pytest
 
 from migrator.errors import FailedSafe, NeedsOperator, Refused
 from migrator.executor.recover import migrate
-from migrator.executor.saga import Saga, Undecided
+from migrator.executor.saga import Rehearsed, Saga, Undecided
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.policy import Policy
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import FORWARD, State
+from migrator.steps import fill
 from migrator.steps.base import Move, Side
 from migrator.transport.base import Answer, NodeFailed, NodeRefused, NodeUnreachable
 from tests.unit.test_bundle import WEB
@@ -125,6 +126,22 @@ async def test_a_good_move_goes_through_every_state_in_order(scene: Scene) -> No
     await scene.run()
     ended = [e.state for e in scene.journal.events("r/web/1") if e.phase is Phase.END]
     assert ended == list(FORWARD[1:])
+
+
+async def test_a_rehearsal_thaws_before_it_restores_and_seals_and_decides_nothing_for_the_target(scene: Scene) -> None:
+    scene.move.rehearsal = True
+    with pytest.raises(Rehearsed):
+        await scene.run()
+    assert scene.calls.index("n1 thaw") < scene.calls.index("n2 await-held")
+    assert not {"n1 seal", "n2 release", "n1 retire"} & set(scene.calls)
+    assert scene.state is State.ROLLED_BACK
+
+
+async def test_after_a_take_over_memory_that_follows_is_waited_for_and_no_dump_begun(scene: Scene) -> None:
+    scene.target.instead["await-filled"] = lambda: "filled yes\n"
+    scene.move.results[State.LEASED] = {"token": scene.move.token - 1}
+    await fill.do(scene.move)
+    assert scene.calls == ["n2 await-filled"]
 
 
 async def test_every_act_is_announced_in_the_journal_before_it(scene: Scene) -> None:
