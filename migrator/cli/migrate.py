@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from migrator.cli.memory_options import memory_options
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
-from migrator.model.modes import AUTO, Mode
 
 blackout_option = click.option(
     "--max-blackout",
@@ -26,13 +26,7 @@ blackout_option = click.option(
 @click.argument("container")
 @click.option("--to", "target", required=True, metavar="NODE", help="Where it goes.")
 @blackout_option
-@click.option(
-    "--mode",
-    type=click.Choice([AUTO, *map(str, Mode)]),
-    default=AUTO,
-    show_default=True,
-    help="How its memory goes. post-copy: it runs on the target while its memory follows; taken only by name.",
-)
+@memory_options
 @click.option("--verify-files", is_flag=True, help="Compare all of its own files in the pause, by one digest a side.")
 @click.option("--dry-run", is_flag=True, help="Tell what it would take and what would stop it; touch nothing.")
 @json_option
@@ -49,7 +43,7 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
     from migrator.model.policy import Policy
 
     check_container_name(container)
-    policy = Policy(**bounds)
+    policy = Policy(**{name: value for name, value in bounds.items() if value is not None})
     journal = open_journal(ctx)
 
     async def work() -> tuple[str, Any]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from migrator.cli.memory_options import memory_options
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.errors import quoted
-from migrator.model.modes import AUTO, Mode
 
 if TYPE_CHECKING:
     from migrator.executor.apply import Applied
@@ -43,12 +43,6 @@ _overlap_option = click.option(
     is_flag=True,
     help="Let containers that move over one link be paused at one time: sooner done, longer pauses.",
 )
-mode_option = click.option(
-    "--mode",
-    type=click.Choice([AUTO, *map(str, Mode)]),
-    help="How memory goes (default: auto). post-copy: it runs on the target while its memory follows; taken only by "
-    "name, or where the policy allows it.",
-)
 snapshot_option = click.option(
     "--snapshot", type=file_type, metavar="FILE", help="Use these saved facts; no node is asked."
 )
@@ -64,7 +58,7 @@ def rules(command: F) -> F:
         _overlap_option,
         _parallel_option,
         _blackout_option,
-        mode_option,
+        memory_options,
         click.option(
             "--headroom",
             "headroom_percent",
@@ -101,7 +95,7 @@ def rules(command: F) -> F:
 @_blackout_option
 @_parallel_option
 @_overlap_option
-@mode_option
+@memory_options
 @_force_option
 @json_option
 @click.pass_context
@@ -283,6 +277,8 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
         moves_per_node_max=plan.policy.moves_per_node_max,
         overlapping_pauses=plan.policy.overlapping_pauses,
         mode=plan.policy.mode,
+        target_blackout_s=plan.policy.target_blackout_s,
+        not_convergent=plan.policy.not_convergent,
     )
 
     def stale(cluster: Cluster) -> list[str]:

@@ -13,9 +13,10 @@ from migrator.executor.look import look
 from migrator.inventory.cluster_file import NodeEntry
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
+from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
-from migrator.model.modes import choose
+from migrator.model.modes import choose, rounds_between
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -78,7 +79,9 @@ async def examine(
             f"container {planned.container} is {there.state} on {planned.target} for run {there.run}; finish that first"
         )
     allowed = under.modes_allowed(found.name, found.descriptor.labels)
-    choice = choose(policy.mode, allowed, memory_way(source, target))
+    way, rates = memory_way(source, target), under.rates_between(source, target)
+    estimate = estimate_move(found, source.link, target.link, rates)
+    choice = choose(policy.mode, allowed, way, rounds_between(source, target, way, estimate, rates))
     if choice.refused:
         raise Refused(f"container {planned.container} cannot move to {planned.target}: {choice.refused}")
     return Move(
@@ -96,7 +99,7 @@ async def examine(
         mode=choice.mode,
         mode_why=choice.why,
         holder=fleet.holder,
-        rates=under.rates_between(source, target),
+        rates=rates,
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )

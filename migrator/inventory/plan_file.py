@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from migrator.errors import BadInput
 from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, unread
 from migrator.inventory.files import read_text
-from migrator.inventory.policy_file import AllowEntry, HeadroomFields, ModeName, RuleEntry, WeightFields
+from migrator.inventory.policy_file import AllowEntry, HeadroomFields, ModeName, RuleEntry, WayOut, WeightFields
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
@@ -113,9 +113,11 @@ class PolicyFields(Strict):
     leave_stopped: bool
     memory_way: Way = OLDER_WAY
     mode: ModeName = AUTO
+    not_convergent: WayOut | Literal[""] = ""
     moves_per_node_max: Annotated[int, Field(ge=1)]
     overlapping_pauses: bool = False
     start: Annotated[str, AfterValidator(_is_start)] = ""
+    target_blackout_s: Seconds | None = None
     waived: list[_Waived] = []
     rules: list[RuleEntry] = []
     weights: WeightFields = WeightFields()
@@ -137,6 +139,8 @@ class PlanFields(Strict):
 
 
 D = TypeVar("D", bound=BaseModel)
+# Parts of a policy that a file does not hold where they say nothing, and what that is.
+_LEFT_OUT = (("waived", ()), ("allow", ()), ("mode", AUTO), ("target_blackout_s", None), ("not_convergent", ""))
 
 
 def to_document(plan: Plan) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def policy_document(policy: PlanPolicy) -> dict[str, Any]:
     document = asdict(policy)
     if not policy.learnt:
         del document["learnt"]
-    for key, nothing in (("waived", ()), ("allow", ()), ("mode", AUTO)):
+    for key, nothing in _LEFT_OUT:
         if getattr(policy, key) == nothing:
             del document[key]
     if policy.weights == EVEN:

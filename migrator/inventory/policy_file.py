@@ -224,7 +224,8 @@ class WeightFields(_Strict):
         return Weights(float(self.cpu), float(self.memory), float(self.disk), float(self.containers))
 
 
-ModeName = Literal["auto", "stop-and-copy", "post-copy"]
+ModeName = Literal["auto", "stop-and-copy", "pre-copy", "post-copy"]
+WayOut = Literal["give-up", "go-on", "throttle"]
 
 
 class AllowEntry(_Strict):
@@ -251,6 +252,8 @@ class PolicySection(_Strict):
     memory_way: Way | None = None
     mode: ModeName | None = None
     allow: list[AllowEntry] | None = None
+    target_blackout_s: Annotated[float | int, Field(gt=0, le=600, allow_inf_nan=False)] | None = None
+    not_convergent: WayOut | None = None
     rules: list[RuleEntry] = []
 
     def value(self) -> Standing:

@@ -76,8 +76,8 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     if migration.token != data[State.LEASED].get("token"):
         return None  # another has taken it over, and nobody knows how long it lay
     dumped, files = data[State.DUMPED], (data[State.SEEDED], data[State.SYNCED])
-    if not {"image_bytes", "dump_ms", "send_ms"} <= dumped.keys():
-        return None
+    if not {"image_bytes", "dump_ms", "send_ms"} <= dumped.keys() or "rounds" in files[0]:
+        return None  # post-copy, or pre-copy: what estimates are of is stop-and-copy
     quiet_s = data[State.FENCED].get("quiet_ms", 0) / 1000  # before the freeze, until its TCP was at rest
     blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN] - quiet_s
     waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END]

@@ -1,6 +1,8 @@
 """The modes of a migration, and which one is taken.
 
-*stop-and-copy* keeps the container frozen until all of it is on the target. *post-copy* lets it run there as soon as
+*stop-and-copy* keeps the container frozen until all of it is on the target. *pre-copy* copies its memory in rounds
+while it runs, and in the pause only what was written since the last one; the source's kernel has to know what that is.
+*post-copy* lets it run there as soon as
 its processes are, and its memory follows: the shortest pause, and the one mode in which a node or a link that fails
 after the release takes the container's memory with it. So it is taken only when it is named, or allowed.
 """
@@ -13,19 +15,31 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from migrator.model.estimate import Estimate
+    from migrator.model.facts import NodeFacts
     from migrator.model.memory_way import MemoryWay
     from migrator.model.rates import Rates
 
 AUTO: Final = "auto"
 
+# What is done about memory that is written faster than rounds of pre-copy take it away.
+GIVE_UP: Final = "give-up"
+GO_ON: Final = "go-on"
+THROTTLE: Final = "throttle"
+WAYS_OUT: Final = (GIVE_UP, GO_ON, THROTTLE)
+
 
 class Mode(StrEnum):
     STOP_AND_COPY = "stop-and-copy"
+    PRE_COPY = "pre-copy"
     POST_COPY = "post-copy"
 
 
 # What `auto` takes only where it is allowed: what can lose something that was acknowledged.
 TO_BE_ALLOWED = (Mode.POST_COPY,)
+# What rounds of pre-copy leave to the pause, unless something else is asked for.
+ROUNDS_REST_S: Final = 0.2
+TRACKS_MEMORY: Final = "mem_dirty_track"  # as CRIU names it
+IMAGE_MARGIN_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +61,46 @@ class Choice:
 
 def predicted_pause_s(estimate: Estimate, rates: Rates, mode: Mode) -> float:
     """How long a move's pause is expected to be. What `estimate` says is of stop-and-copy; memory that follows is sent
-    after it, so of post-copy that part is left which does not grow with bytes.
+    after it, so of post-copy that part is left which does not grow with bytes. Rounds of pre-copy go on until little
+    more than that is left.
     """
-    return rates.pause_s if mode is Mode.POST_COPY else estimate.blackout_s
+    if mode is Mode.POST_COPY:
+        return rates.pause_s
+    if mode is Mode.PRE_COPY:
+        return min(estimate.blackout_s, rates.pause_s + ROUNDS_REST_S)
+    return estimate.blackout_s
 
 
-def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay) -> Choice:
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What is said of pre-copy between two nodes: `cannot` is why it is impossible, `not_worth` why auto lets it be;
+    both empty where it is offered.
+    """
+
+    cannot: str = ""
+    not_worth: str = ""
+
+
+def rounds_between(source: NodeFacts, target: NodeFacts, way: MemoryWay, estimate: Estimate, rates: Rates) -> Rounds:
+    """Whether memory can be copied in rounds, and whether that would make the pause shorter.
+
+    The target keeps what rounds bring beside what is restored from it, and auto wants as much again to be free: other
+    moves may be on their way there.
+    """
+    if way.name != "stream":
+        return Rounds(f"memory cannot be streamed: {way.why}")
+    if TRACKS_MEMORY not in source.features:
+        return Rounds(
+            f"the kernel of {source.name} ({source.kernel or 'unknown'}) does not track which memory is written"
+        )
+    if estimate.blackout_s - rates.pause_s <= ROUNDS_REST_S:
+        return Rounds(not_worth="its memory is sent in no time")
+    if target.memory_available_bytes < 2 * (2 * estimate.memory_bytes + IMAGE_MARGIN_BYTES):
+        return Rounds(not_worth=f"{target.name} has too little free memory to keep its memory twice")
+    return Rounds()
+
+
+def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay, rounds: Rounds) -> Choice:
     """The mode for a move whose memory goes this way: the one that was asked for, or for `auto` the one with the
     shortest pause of those that are allowed. A mode that was asked for is never exchanged for another.
     """
@@ -60,10 +108,16 @@ def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay) -> Choice:
     if asked == Mode.POST_COPY:
         refused = "" if streams else f"post-copy needs memory that can be streamed: {way.why}; name another --mode"
         return Choice(Mode.POST_COPY, "asked for", refused)
+    if asked == Mode.PRE_COPY:
+        refused = f"pre-copy is not possible: {rounds.cannot}; name another --mode" if rounds.cannot else ""
+        return Choice(Mode.PRE_COPY, "asked for", refused)
     if asked == Mode.STOP_AND_COPY:
         return Choice(Mode.STOP_AND_COPY, "asked for")
     if Mode.POST_COPY in allowed and streams:
         return Choice(Mode.POST_COPY, "auto: allowed, and its pause holds no pages but those that are needed in it")
+    if not (rounds.cannot or rounds.not_worth):
+        return Choice(Mode.PRE_COPY, "auto: most of its memory can go while it runs")
+    left = f"pre-copy is not offered: {rounds.cannot or rounds.not_worth}"
     if Mode.POST_COPY in allowed:
         return Choice(Mode.STOP_AND_COPY, f"auto: post-copy is allowed, and memory cannot be streamed: {way.why}")
-    return Choice(Mode.STOP_AND_COPY, "auto: nothing with a shorter pause is allowed")
+    return Choice(Mode.STOP_AND_COPY, f"auto: nothing with a shorter pause is allowed; {left}")

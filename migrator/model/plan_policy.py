@@ -69,7 +69,8 @@ class PlanPolicy:
     `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
     that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
     memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
-    moved, and `allow` what auto may take for some of them.
+    moved, and `allow` what auto may take for some of them. `target_blackout_s` and `not_convergent` are for pre-copy
+    (policy.py).
     """
 
     headroom_percent: int = 5
@@ -87,6 +88,8 @@ class PlanPolicy:
     memory_way: Way = "stream"
     mode: str = AUTO
     allow: tuple[Allowed, ...] = ()
+    target_blackout_s: float | None = None
+    not_convergent: str = ""
 
     def modes_allowed(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """What auto may also take for this container."""
@@ -150,6 +153,8 @@ class Standing:
     memory_way: Way | None = None
     mode: str | None = None
     allow: tuple[Allowed, ...] | None = None
+    target_blackout_s: float | None = None
+    not_convergent: str | None = None
     rules: tuple[Rule, ...] = ()
     replace_rules: bool = False
 

@@ -19,7 +19,9 @@ class Policy:
     `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move. `mode` is one of modes.Mode,
     or auto, which may also take what the plan's policy allows. `fill_timeout_s` bounds how long the orchestrator waits
     for memory that follows; the container runs meanwhile, and after it. `verify_files` compares both sides' files in
-    the pause.
+    the pause. Pre-copy ends when a pause under `target_blackout_s` is predicted (None: a fifth of a second over what
+    no round can shorten), or after `rounds_max`; `not_convergent` is one of protocol/precopy.WAYS_OUT, and empty is to
+    give up where pre-copy was asked for by name and to go on with a longer pause where auto took it.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -33,3 +35,6 @@ class Policy:
     mode: str = AUTO
     fill_timeout_s: float = 3600.0
     verify_files: bool = False
+    target_blackout_s: float | None = None
+    rounds_max: int = 8
+    not_convergent: str = ""

@@ -59,7 +59,7 @@ def findings(
     return [
         *_sameness(source, target, neighbour),
         *_place(ct, source, target),
-        *_room(ct, source, target),
+        *_room(ct, source, target, mode),
         *_network(ct, source, target, neighbour, routed),
         *_pause(ct, source, target, policy, rates, mode),
         *_manifests(source, target, policy),
@@ -83,10 +83,13 @@ def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str
         yield f"it does not run on {source.name}; start it first"
 
 
-def _room(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+def _room(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode) -> Iterator[str]:
     mine = source.container(ct.name)
     anon = mine.anon_bytes if mine else 0
-    if memory_way(source, target).name == "stream":
+    if mode is Mode.PRE_COPY:
+        sent, come = IMAGE_MARGIN_BYTES, anon + IMAGE_MARGIN_BYTES
+        what = "what rounds of pre-copy bring and the restored pages"
+    elif memory_way(source, target).name == "stream":
         sent, come = IMAGE_MARGIN_BYTES, min(anon, STREAM_KEPT_BYTES) + IMAGE_MARGIN_BYTES
         what = "pages that come early and those in their place"
     else:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import MemoryWay, memory_way
-from migrator.model.modes import Mode
+from migrator.model.modes import AUTO, GIVE_UP, GO_ON, Mode
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
@@ -75,6 +75,11 @@ class Move:
     @property
     def memory(self) -> MemoryWay:
         return memory_way(self.source.facts, self.target.facts)
+
+    @property
+    def way_out(self) -> str:
+        """What is done about memory that is written faster than it is sent. Auto would have paused it longer anyway."""
+        return self.policy.not_convergent or (GO_ON if self.policy.mode == AUTO else GIVE_UP)
 
     @property
     def claim(self) -> str:

@@ -13,6 +13,7 @@ from migrator.protocol.states import State
 from migrator.runtime import bundle
 from migrator.steps import traces
 from migrator.steps.base import Move, Side, Step, run_job
+from migrator.steps.precopy import copy_rounds
 from migrator.transport import kit
 from migrator.transport.base import Answer, NodeFailed
 
@@ -25,7 +26,8 @@ async def do(move: Move) -> dict[str, Any]:
     await put_bundle(move.target, move)
     await _link(move)
     await _template(move)
-    return await _files(move)
+    files = await _files(move)
+    return files | (await copy_rounds(move) if move.mode is Mode.PRE_COPY else {})
 
 
 async def _prepare(move: Move, side: Side, role: str) -> None:

@@ -4,6 +4,9 @@ where memory belongs. Runs on nodes, by Python's standard library alone.
 The stream is frames, one header and then its bytes. First the images, each by its name; then `came`, with their count:
 from here on the target restores. Then pages in runs that lie in one process at one address, and `end`, with the count
 of all pages. The target answers with one line, `placed N`, when every page stands where it belongs.
+
+A round of pre-copy is such a stream without images: `process` before each one's pages, and `parent` for runs that the
+round before had and that have not changed (round_out.py).
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ PAGE = 4096
 # CRIU's pipes hold 4 MiB, so no run of pages is longer.
 RUN_PAGES_MAX = 1024
 
-IMAGE, CAME, PAGES, END = range(1, 5)
+IMAGE, CAME, PAGES, END, PROCESS, PARENT = range(1, 7)
 # kind; process; address or bytes; count of pages, images or the name's length
 HEADER = struct.Struct("<IIQQ")
 
@@ -147,6 +150,14 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise Damaged("an image ends in the middle")
+
+
+def number_at(image: bytes, outer: int, inner: int) -> int:
+    """A number in the only message of an image: field `inner` of its field `outer`; 0 if it is not there."""
+    for entry in _entries(image):
+        held = dict(_fields(entry)).get(outer, b"")
+        return _number(dict(_fields(held)), inner) if isinstance(held, bytes) else 0
+    return 0
 
 
 def _number(fields: dict[int, int | bytes], field: int) -> int:

@@ -141,11 +141,3 @@ verb_job() { # CT TOKEN NAME WAIT_S[,ORPHAN_S] VERB ARGS...
     [ -e "$dir/status" ] || flock -w "$wait_s" "$dir/lock" true 2> /dev/null || :
     job_report "$dir"
 }
-
-# Waits for a job of a container, of whatever token, to end by itself; ends it only after a minute.
-job_await() { # CT NAME
-    for dir in "$RUN/jobs/$1".[0-9]*."$2"; do
-        [ -d "$dir" ] || continue
-        flock -w 60 "$dir/lock" true || job_kill "$dir"
-    done
-}

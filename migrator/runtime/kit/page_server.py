@@ -15,7 +15,7 @@ SPLICE_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10
 
 # Command, count of pages, address, process.
-_REQUEST = struct.Struct("<IxxxxQQQ")
+REQUEST = struct.Struct("<IxxxxQQQ")
 _GET, _GOT, _CLOSE = 7, 6, 0x1023
 _COMMAND_MASK = 0xFFFF
 
@@ -30,13 +30,13 @@ class PageServer:
 
     def ask(self, run: Run) -> None:
         """Asks for a run, which comes after all that were asked for before."""
-        self._socket.sendall(_REQUEST.pack(_GET, run.pages, run.address, run.pid))
+        self._socket.sendall(REQUEST.pack(_GET, run.pages, run.address, run.pid))
 
     def pass_on(self, run: Run, out: int) -> None:
         """Passes the answer for a run on, as a frame of the stream, from socket to pipe by reference."""
-        header = memoryview(bytearray(_REQUEST.size))
+        header = memoryview(bytearray(REQUEST.size))
         read_exactly(self._socket.fileno(), header)
-        command, pages, address, _ = _REQUEST.unpack(header)
+        command, pages, address, _ = REQUEST.unpack(header)
         if command & _COMMAND_MASK != _GOT or (pages, address) != (run.pages, run.address):
             asked = f"{run.pages} at {run.address:#x}"
             raise Damaged(f"CRIU's page server answers {pages} pages at {address:#x}, asked for {asked}")
@@ -52,7 +52,7 @@ class PageServer:
         """Says that nothing more is asked for. The answer would come 200 ms late: small packets are held back there
         (TCP_CORK).
         """
-        self._socket.sendall(_REQUEST.pack(_CLOSE, 0, 0, 0))
+        self._socket.sendall(REQUEST.pack(_CLOSE, 0, 0, 0))
 
     def close(self) -> None:
         self._socket.close()

@@ -38,6 +38,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     [ -s "$dir/frozen_at_ms" ] && is_frozen "$(cgroup_of "$ct")" 1 || echo "$now_ms" > "$dir/frozen_at_ms"
     read -r frozen_at_ms < "$dir/frozen_at_ms"
     set_frozen "$ct" 1
+    unthrottle "$ct" # CRIU's own work in it shall not be slow, nor the limit go along
     await_last_bytes "$pid"
     gate_close
     let_in "$ct" > /dev/null 2>&1 9>&- &
@@ -70,7 +71,7 @@ verb_watchdog() { # CT DEADLINE_S
     sleep "$2"
     ct=$1
     close_links "$ct"
-    job_await "$ct" dump
+    dumps_await "$ct"
     lock_at_last
     read_record "$ct"
     [ "$r_state" = fenced ] || return 0
@@ -118,10 +119,10 @@ verb_dump() { # CT TOKEN stream|images
 # everyone, so it gets a network that nobody else is in.
 dump_streamed() { # CT TOKEN
     code=0
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2046,SC2086
     unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" \
         -- $LINK -o ControlPath="$RUN/links/$1.$2" peer stream \
-        -- $RUNC checkpoint --leave-running --tcp-established --file-locks \
+        -- $RUNC checkpoint --leave-running --tcp-established --file-locks $(last_round "$move") \
         --image-path "$move/images" --work-path "$move/work" "$1" || code=$?
     [ "$code" != 3 ] || fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
     [ "$code" = 0 ] || exit "$code"
@@ -216,7 +217,7 @@ verb_thaw() { # CT TOKEN [RUN]
     # CRIU is not killed in a dump: it would leave its own code in the processes, and their freezer as it pleases. With
     # the link gone nothing is sent any more, and it ends by itself.
     close_links "$ct"
-    job_await "$ct" dump
+    dumps_await "$ct"
     lock
     read_record "$ct"
     check_token "$ct" "$2" "${3:-}"
@@ -230,6 +231,7 @@ verb_thaw() { # CT TOKEN [RUN]
     done
     case $r_state in
         serving | stopped)
+            unthrottle "$ct"
             # The record goes first, so one who died right after it has left the container frozen.
             if has_processes "$ct" && is_frozen "$(cgroup_of "$ct")" 1; then
                 give_back
@@ -270,7 +272,7 @@ verb_stand_down() { # CT TOKEN GENERATION
     read_record "$ct"
     check_token "$ct" "$2"
     close_links "$ct"
-    job_await "$ct" dump
+    dumps_await "$ct"
     lock
     read_record "$ct"
     check_token "$ct" "$2"

@@ -1,0 +1,40 @@
+"""The options that say how memory goes, for every command that moves containers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from migrator.cli.numbers import FiniteRange
+from migrator.model.modes import AUTO, WAYS_OUT, Mode
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_mode_option = click.option(
+    "--mode",
+    type=click.Choice([AUTO, *map(str, Mode)]),
+    help="How memory goes (default: auto, the shortest pause of what can lose nothing). pre-copy: in rounds while it "
+    "runs, where the kernel tracks what is written. post-copy: it runs on the target while its memory follows; taken "
+    "only by name, or where the policy allows it.",
+)
+_target_option = click.option(
+    "--target-blackout",
+    "target_blackout_s",
+    type=FiniteRange(min=0.05, max=600),
+    metavar="SECONDS",
+    help="Pre-copy has copied enough when a pause under this is predicted (default: 0.2 s over what no round shortens).",
+)
+_not_convergent_option = click.option(
+    "--not-convergent",
+    type=click.Choice(WAYS_OUT),
+    help="When memory is written faster than pre-copy sends it (default: give-up; go-on where auto chose pre-copy): "
+    "leave it where it is, go on with a longer pause, or hold its CPU time back in steps and then give up.",
+)
+
+
+def memory_options(command: F) -> F:
+    for option in (_not_convergent_option, _target_option, _mode_option):
+        command = option(command)
+    return command

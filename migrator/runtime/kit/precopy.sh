@@ -1,0 +1,76 @@
+# Rounds of pre-copy: memory that goes to the target while the container runs.
+
+# One round: CRIU freezes the container for a moment, and what was written since the round before goes to the target.
+# Only of one that runs: CRIU lets it go on at the end, and one that is fenced must not.
+verb_pre_dump() { # CT TOKEN ROUND
+    check_number "$3"
+    read_record "$1"
+    check_run "$1" "$2"
+    [ "$r_state" = serving ] || refuse "container $1 is $r_state; its memory is copied only while it runs"
+    move=$RUN/move/$1.$2
+    code=0
+    # shellcheck disable=SC2086
+    unshare --net sh "$KIT/alone" "$KIT/round_out.py" "$move" "$3" \
+        -- $LINK -o ControlPath="$RUN/links/$1.$2" peer "round $3" \
+        -- $RUNC checkpoint --tcp-established --file-locks --work-path "$move/work" "$1" || code=$?
+    [ "$code" != 3 ] || fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
+    return "$code"
+}
+
+# What the last dump builds on: words for the runtime, none without a round.
+last_round() { # MOVE
+    [ ! -e "$1/rounds" ] || {
+        read -r round < "$1/rounds"
+        echo "--parent-path pre-$round"
+    }
+}
+
+# Waits until CRIU has let go of a container, by whatever token it was called. Its links are closed before, so that
+# nothing is sent any more and it ends by itself.
+dumps_await() { # CT
+    for dir in "$RUN/jobs/$1".[0-9]*.dump "$RUN/jobs/$1".[0-9]*.pre-dump[0-9]*; do
+        [ -d "$dir" ] || continue
+        flock -w 60 "$dir/lock" true || job_kill "$dir"
+    done
+}
+
+# Holds a container to a part of its CPU time, so that it writes its memory slower than rounds take it away. What it had
+# is put back when the pause is over, wherever it then runs, and after an hour if nobody does.
+verb_throttle() { # CT TOKEN PERCENT
+    check_number "$3"
+    lock
+    read_record "$1"
+    check_run "$1" "$2"
+    [ "$r_state" = serving ] || refuse "container $1 is $r_state"
+    [ "$3" -ge 1 ] && [ "$3" -le 100 ] || refuse "not a percentage: $3"
+    group=$(cgroup_of "$1")
+    [ -e "$group/cpu.max" ] || fail 12 "the CPU time of $1 cannot be held back: its cgroup has no cpu controller"
+    [ -e "$RUN/throttled/$1" ] || {
+        mkdir -p "$RUN/throttled"
+        cat "$group/cpu.max" > "$RUN/throttled/$1.new"
+        mv "$RUN/throttled/$1.new" "$RUN/throttled/$1"
+    }
+    read -r quota period < "$RUN/throttled/$1"
+    [ "$quota" != max ] || quota=$(($(nproc) * period))
+    quota=$((quota * $3 / 100))
+    echo "$((quota < 1000 ? 1000 : quota)) $period" > "$group/cpu.max"
+    dir=$RUN/jobs/$1.$2.throttle
+    job_alive "$dir" || {
+        rm -rf "$dir"
+        job_start "$dir" 0 unthrottle "$1" "$2" 3600
+    }
+    echo "throttled $3"
+}
+
+verb_unthrottle() { # CT TOKEN AFTER_S
+    check_number "$3"
+    sleep "$3"
+    lock
+    unthrottle "$1"
+}
+
+unthrottle() { # CT
+    [ -e "$RUN/throttled/$1" ] || return 0
+    [ ! -e "$(cgroup_of "$1")/cpu.max" ] || cat "$RUN/throttled/$1" > "$(cgroup_of "$1")/cpu.max"
+    rm -f "$RUN/throttled/$1"
+}

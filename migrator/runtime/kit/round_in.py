@@ -1,0 +1,85 @@
+"""One round of pre-copy, on its target: round_in.py MOVE NUMBER, with the round on stdin.
+
+Pages go into files in the move's memory, in images as CRIU's restore reads them (pagemaps.py), each round's in a
+directory MOVE/images/pre-NUMBER with a link to the one before. The last dump's images have a link to the last round,
+and what that dump does not send is read there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sys
+from pathlib import Path
+
+from frames import END, HEADER, PAGE, PAGES, PARENT, PROCESS, Damaged, read_exactly, write_all
+from pagemaps import IN_PARENT, PRESENT, Pagemap
+
+PIPE_BYTES = SPLICE_BYTES = 1 << 20
+ADDRESS_MAX = 1 << 56
+
+
+def main(move: Path, number: int) -> None:
+    images = move / "images"
+    directory = images / f"pre-{number}"
+    directory.mkdir(mode=0o700)
+    if number > 1:
+        if not (images / f"pre-{number - 1}").is_dir():
+            raise Damaged(f"round {number - 1} has not come")
+        (directory / "parent").symlink_to(f"../pre-{number - 1}")
+    with contextlib.suppress(OSError):  # the node's limit for pipes is lower: slower, not wrong
+        fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    pages = receive(0, directory)
+    last = images / "parent.new"
+    last.unlink(missing_ok=True)
+    last.symlink_to(f"pre-{number}")
+    last.replace(images / "parent")
+    write_all(1, b"placed %d\n" % pages)
+
+
+def receive(fd: int, directory: Path) -> int:
+    """Takes the whole round. Returns how many pages came."""
+    header = memoryview(bytearray(HEADER.size))
+    came = processes = of = 0
+    with contextlib.ExitStack() as written:
+        pagemap: Pagemap | None = None
+        while True:
+            read_exactly(fd, header)
+            kind, pid, address, pages = HEADER.unpack(header)
+            if kind == END:
+                break
+            if kind == PROCESS:
+                written.close()
+                processes += 1
+                pagemap, of = written.enter_context(Pagemap(directory, pid, processes)), pid
+                continue
+            if pagemap is None or pid != of or address % PAGE or not 0 < pages * PAGE <= ADDRESS_MAX - address:
+                raise Damaged("a frame of the round makes no sense")
+            if kind == PARENT:
+                pagemap.add(address, pages, IN_PARENT)
+            elif kind == PAGES:
+                pagemap.add(address, pages, PRESENT)
+                take(fd, pagemap.pages, pages * PAGE)
+                came += pages
+            else:
+                raise Damaged("a frame of the round makes no sense")
+    if pages != came:
+        raise Damaged(f"{came} pages came, {pages} were sent")
+    return came
+
+
+def take(fd: int, out: int, size: int) -> None:
+    while size:
+        moved = os.splice(fd, out, min(SPLICE_BYTES, size))
+        if not moved:
+            raise Damaged("the connection ended before all had come")
+        size -= moved
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
+    except (Damaged, OSError) as error:
+        sys.stderr.write(f"the memory cannot be received: {error}\n")
+        sys.exit(1)
