@@ -24,7 +24,7 @@ _target_option = click.option(
     "target_blackout_s",
     type=FiniteRange(min=0.05, max=600),
     metavar="SECONDS",
-    help="Pre-copy has copied enough when a pause under this is predicted (default: 0.2 s over what no round shortens).",
+    help="Pre-copy has copied enough when a pause under this is predicted (default: 0.2 s over its fixed part).",
 )
 _not_convergent_option = click.option(
     "--not-convergent",
