@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from migrator.model.modes import GIVE_UP, ROUNDS_REST_S, THROTTLE
+from migrator.model.modes import GIVE_UP, GO_ON, ROUNDS_REST_S, THROTTLE
 from migrator.model.units import format_bytes, format_seconds
 
 # A round has to take off at least this share of the predicted memory part, or they are said not to shrink any more.
@@ -140,7 +140,7 @@ def _way_out(rounds: Sequence[Round], bounds: Bounds, why: str, throttled: int) 
     told = f"{why}: {in_words(rounds, bounds)}"
     if bounds.way_out == THROTTLE and throttled < len(THROTTLE_PERCENT) and len(rounds) < bounds.rounds_max:
         return Slower(THROTTLE_PERCENT[throttled], told)
-    if bounds.way_out == GIVE_UP:
+    if bounds.way_out != GO_ON:
         return GiveUp(told)
     return Pause(predicted_pause_s(rounds, bounds) or bounds.pause_s, f"it goes on with a longer pause, for {told}")
 

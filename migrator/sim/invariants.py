@@ -19,7 +19,7 @@ FOR_SOURCE, FOR_TARGET = ("aborted", "revoked", "settled"), ("committed", "settl
 FINAL = ("done", "rolled-back")
 AT_TARGET = ("reserved", "held", "released")
 AT_AN_END = (*AT_TARGET, "fenced", "sealed")
-LASTING = ("watchdog", "restore", "dump")  # jobs that a take-over leaves to whoever comes after it
+LASTING = ("watchdog", "restore", "dump", "pre-dump")  # jobs that a take-over leaves to whoever comes after it
 ANNOUNCED = {"fenced": "fenced", "held": "restored", "sealed": "sealed", "released": "released"}
 
 
@@ -110,7 +110,7 @@ class Watch:
         machine = self.world.machines[node]
         if machine.ram is None:
             return
-        jobs = [key for key, job in machine.ram.jobs.items() if job.alive and key[2] not in LASTING]
+        jobs = [key for key, job in machine.ram.jobs.items() if job.alive and not key[2].startswith(LASTING)]
         if machine.memory_follows(ct):
             return  # its way stays open, until it has come
         goes_on = [(word, of, old) for of, old, word in jobs]

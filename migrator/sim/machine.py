@@ -288,8 +288,10 @@ class Machine:
             await self.kill_job(key)
 
     async def await_job(self, ct: str, name: str) -> None:
-        """Waits for a job of whatever token to end by itself; ends it only after a minute."""
-        for key in [key for key in self.up.jobs if key[0] == ct and key[2] == name]:
+        """Waits for jobs of that name, of whatever token, to end by themselves; ends them only after a minute."""
+        for key in [
+            key for key in self.up.jobs if key[0] == ct and key[2].rstrip("0123456789") in (name, f"pre-{name}")
+        ]:
             job = self.up.jobs[key]
             try:
                 async with asyncio.timeout(KILL_WAIT_S):

@@ -72,7 +72,7 @@ class _Life:
         self.orchestrators = [Orchestrator(f"o{number}", world, f"o{number}") for number in range(2)]
         self.watch = invariants.Watch(world, self.setting.stores)
         self.strikes = Strikes(world, scenario.faults, self.orchestrators)
-        mode = Mode.POST_COPY if scenario.follows else Mode.STOP_AND_COPY
+        mode = Mode.PRE_COPY if scenario.rounds else Mode.POST_COPY if scenario.follows else Mode.STOP_AND_COPY
         self.policy = Policy(blackout_s_max=scenario.deadline_s, job_timeout_s=300, mode=mode)
         self.operator = Operator(scenario, self.setting, self.strikes, self.watch)
 

@@ -99,6 +99,7 @@ class Scenario:
     restart: bool = False  # whether the nodes' restarters start the containers again
     streams: bool = False  # whether memory is streamed, or goes by images
     follows: bool = False  # whether memory that is streamed follows after the release
+    rounds: bool = False  # whether memory that is streamed is copied in rounds before
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -145,6 +146,7 @@ def generate(seed: int) -> Scenario:
         scenario = replace(scenario, hooks=True)
         if turn == 5:
             return replace(scenario, early=rng.random() < 0.5, faults=_asked(rng, scenario))
+    scenario = replace(scenario, rounds=scenario.streams and not scenario.follows and Random(~seed * 7).random() < 0.6)
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from migrator.sim import restart
 from migrator.sim import verbs_ct as life
 from migrator.sim import verbs_lease as lease
+from migrator.sim import verbs_rounds as rounds
 from migrator.sim import verbs_settle as settle
 from migrator.sim import verbs_source as source
 from migrator.sim import verbs_target as target
@@ -54,6 +55,7 @@ JOBS: dict[str, Verb] = {
     "send-template": source.send_template,
     "send-files": source.send_files,
     "manifest": source.manifest,
+    "pre-dump": rounds.pre_dump,
     "dump": source.dump,
     "restore": target.restore,
 }

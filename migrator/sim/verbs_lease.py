@@ -18,11 +18,17 @@ inodes_available 1000000
 cgroup 2 cpu memory
 criu 4.2
 runc 1.3
+feature mem_dirty_track
 rsync 3.4
 bridge {BRIDGE}
 """
 _TOLD = ("state", "token", "generation", "run", "role", "armed", "memory_bytes")
-LASTING = ("watchdog", "restore", "dump")
+_LASTING = ("watchdog", "restore", "dump")
+
+
+def is_lasting(job: str) -> bool:
+    """Whether a job goes on when the token is raised."""
+    return job in _LASTING or job.startswith("pre-dump")
 
 
 async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: str = "-") -> str:
@@ -56,7 +62,7 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: st
 
 async def kill_older(m: Machine, ct: str, token: int, follows: bool) -> None:
     """Ends what older tokens still do here, but for the way back, the hold, a dump, and memory that follows."""
-    for key in [key for key in m.up.jobs if key[0] == ct and key[1] < token and key[2] not in LASTING]:
+    for key in [key for key in m.up.jobs if key[0] == ct and key[1] < token and not is_lasting(key[2])]:
         if not (follows and key[2].startswith("receive-stream")):
             await m.kill_job(key)
 

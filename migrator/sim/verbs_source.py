@@ -200,7 +200,7 @@ async def _dump_streamed(m: Machine, key: tuple[str, int]) -> str:
         copy, move = await _dumped(m, key)
         move.images = Images(copy.stamp, copy.processes, pages=False, rest=True)
         there = sending.target.up.moves.get(key)
-        if there is None:
+        if there is None or there.rounds != move.rounds:
             raise Exit(1, "the images did not arrive")
         await sending.send("images", 0.01)
         there.images = Images(copy.stamp, copy.processes, pages=False, rest=True)

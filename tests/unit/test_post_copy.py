@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, Link, Resources
 from migrator.model.memory_way import MemoryWay
-from migrator.model.modes import Mode, choose, predicted_pause_s
+from migrator.model.modes import Mode, Rounds, choose, predicted_pause_s
 from migrator.model.observation import Observation
 from migrator.model.rates import DEFAULT_RATES
 from migrator.protocol.recovery import Action, judge
@@ -44,19 +44,22 @@ def load(name: str) -> ModuleType:
     return import_module(name)
 
 
+ROUNDS, NO_ROUNDS = Rounds(not_worth="its memory is sent in no time"), Rounds("memory cannot be streamed")
+
+
 class TestModes:
     def test_nothing_that_can_lose_memory_is_taken_unless_it_is_named_or_allowed(self) -> None:
-        assert choose("auto", (), STREAM).mode is Mode.STOP_AND_COPY
-        assert choose("auto", ("post-copy",), STREAM).mode is Mode.POST_COPY
-        assert choose("post-copy", (), STREAM).mode is Mode.POST_COPY
+        assert choose("auto", (), STREAM, ROUNDS).mode is Mode.STOP_AND_COPY
+        assert choose("auto", ("post-copy",), STREAM, ROUNDS).mode is Mode.POST_COPY
+        assert choose("post-copy", (), STREAM, ROUNDS).mode is Mode.POST_COPY
 
     def test_a_mode_that_was_named_is_refused_rather_than_exchanged(self) -> None:
-        choice = choose("post-copy", (), IMAGES)
+        choice = choose("post-copy", (), IMAGES, NO_ROUNDS)
         assert choice.mode is Mode.POST_COPY
         assert choice.refused == "post-copy needs memory that can be streamed: n2: no Python; name another --mode"
 
     def test_auto_says_why_an_allowed_mode_was_not_taken(self) -> None:
-        choice = choose("auto", ("post-copy",), IMAGES)
+        choice = choose("auto", ("post-copy",), IMAGES, NO_ROUNDS)
         assert (choice.mode, choice.refused) == (Mode.STOP_AND_COPY, "")
         assert "n2: no Python" in choice.why
 

@@ -1,0 +1,41 @@
+"""Simulated rounds of pre-copy, after precopy.sh: memory goes to the target while the container runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+from migrator.sim.channel import channel
+from migrator.sim.laws import Law
+from migrator.sim.machine import Exit, Machine, refuse
+
+ROUND_S, HELD_UP_S = 0.1, 0.3
+
+
+async def pre_dump(m: Machine, ct: str, token: str, number: str) -> str:
+    """One round. CRIU must not be killed while it has hold of the processes, nor let one go on that is fenced."""
+    if (record := m.check_run(ct, int(token))).state != "serving":
+        raise refuse(f"container {ct} is {record.state}; its memory is copied only while it runs")
+    key, ram = (ct, int(token)), m.up
+    async with channel(m, ct, int(token), "round") as sending:
+        copy, move = m.copy(ct), m.up.moves.get(key)
+        if copy is None or move is None:
+            raise Exit(1, "no place for images")
+        try:
+            await m.step("pre-dump")
+            await asyncio.sleep(HELD_UP_S)
+            await m.step("pre-dumped")
+        except asyncio.CancelledError:
+            if m.ram is ram and copy.mode != "dead":
+                m.world.violate(Law.NEWEST, f"{ct} on {m.name} runs on though CRIU was killed while it copied it")
+            raise
+        if ct in m.up.frozen:
+            m.world.violate(Law.DECIDED, f"{ct} on {m.name} is let go on by a round, and it was fenced meanwhile")
+        if m.up.fail_dump > 0:
+            m.up.fail_dump -= 1
+            raise Exit(1, "CRIU: pre-dump failed half-way")
+        await sending.send("round", ROUND_S)
+        there = sending.target.up.moves.get(key)
+        if there is None or there.rounds != int(number) - 1:
+            raise Exit(1, f"round {int(number) - 1} has not come")
+        there.rounds = move.rounds = int(number)
+    return f"began_ms {round(m.world.clock.now_s() * 1000)}\nfrozen_ms 20\nsent 1000000\nsend_ms 100\nms 120\n"
