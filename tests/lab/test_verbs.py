@@ -126,6 +126,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     late_commands_do_nothing(tidy, "n2")
     # And back, to where the ways of an abort begin.
     begin(twice, "n2", "n1", token=3)
+    twice("n2", "job web 3 pre-dump1 30 pre-dump web 3 1")  # where the kernel tracks no memory it fails, once
     twice("n2", "fence web 3 100")
     twice("n2", "thaw web 3")
     twice("n1", "discard-target web 3")
@@ -150,8 +151,9 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n2", "uncordon")
     twice("n2", "ct-stop web 0")
     twice("n2", "ct-remove web")
-    called_in_jobs = {"send-files", "send-template", "dump", "restore"}
-    assert changing_verbs() - twice.called - called_in_jobs == set()
+    called_in_jobs = {"send-files", "send-template", "dump", "pre-dump", "restore"}
+    in_vms = {"throttle"}  # nodes here have no cpu controller
+    assert changing_verbs() - twice.called - called_in_jobs - in_vms == set()
 
 
 def late_commands_do_nothing(stage: Stage, node: str) -> None:
@@ -231,6 +233,8 @@ WITH_TOKEN = {
     "send-template": ("n1", "debian"),
     "fence": ("n1", "60"),
     "dump": ("n1", "images"),
+    "pre-dump": ("n1", "1"),
+    "throttle": ("n1", "50"),
     "seal": ("n1", ""),
     "thaw": ("n1", ""),
     "reclaim": ("n1", ""),

@@ -41,7 +41,7 @@ jobs_kill_older() { # CT TOKEN
         rest=${dir##*/}
         rest=${rest#"$1".}
         case $rest in
-            *.watchdog | *.restore | *.dump | *.pre-dump*) continue ;;
+            *.watchdog | *.restore | *.dump | *.pre-dump* | *.throttle) continue ;;
         esac
         ! { [ -e "$dir/stream" ] && memory_follows "$1"; } || continue
         [ "${rest%%.*}" -ge "$2" ] || job_kill "$dir"

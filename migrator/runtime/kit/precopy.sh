@@ -57,14 +57,14 @@ verb_throttle() { # CT TOKEN PERCENT
     dir=$RUN/jobs/$1.$2.throttle
     job_alive "$dir" || {
         rm -rf "$dir"
-        job_start "$dir" 0 unthrottle "$1" "$2" 3600
+        job_start "$dir" 0 unthrottle "$1" 3600
     }
     echo "throttled $3"
 }
 
-verb_unthrottle() { # CT TOKEN AFTER_S
-    check_number "$3"
-    sleep "$3"
+verb_unthrottle() { # CT AFTER_S   (runs on the node alone, whatever token holds the container by then)
+    check_number "$2"
+    sleep "$2"
     lock
     unthrottle "$1"
 }
