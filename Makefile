@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
+.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-precopy bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -43,6 +43,10 @@ lint:
 # make bench-blackout   the pause of each mode beside bare runc's own freeze, dump and restore; FULL=1 for more sizes
 bench-blackout: setup
 	@$(PYTHON) -m migrator.demo.bench $(if $(FULL),--rounds 5 --mib 16 64 256 1024)
+
+# make bench-precopy    the pause of pre-copy beside that of stop-and-copy, between virtual machines
+bench-precopy: setup
+	@$(PYTHON) -m migrator.demo.precopy_bench
 
 # make bench-planner   what plans for fleets cost, with hbal beside it; DATA=FOLDER for where the given fleets are
 DATA ?= ../shared/bench

@@ -25,7 +25,7 @@ NO_RUN = "-"  # as a container's record names that of none
 class Forecast:
     """One move as it is expected. `learnt_from` is how many migrations of the pair the rates rest on.
 
-    `blackout_s_range` holds nine of ten of the pair's latest pauses, scaled to this one; None where too few were seen.
+    `memory_rounds` is how often memory is sent at most. `blackout_s_range` holds nine of ten of the pair's latest pauses, scaled to this one; None where too few were seen.
     `findings` are the reasons why it would be refused, `refusal` all of them in one line.
     """
 
@@ -67,7 +67,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         mode_why=move.mode_why,
         memory_way=planned.memory_way,
         memory_bytes=estimate.memory_bytes,
-        memory_rounds=1,
+        memory_rounds=policy.rounds_max + 1 if move.mode is Mode.PRE_COPY else 1,
         files_bytes=estimate.files_bytes,
         file_passes_max=policy.seed_passes_max + 1,
         blackout_s=blackout_s,
@@ -97,10 +97,15 @@ def _lines(told: Forecast) -> list[str]:
         basis = f"by {told.learnt_from} migrations of this pair; a range needs {PAUSES_MIN}"
     else:
         basis = f"by rates of an idle lab: none was seen from {told.source} to {told.target} yet"
-    when = "while it runs there already" if told.mode == Mode.POST_COPY else "while it is paused"
+    how = {
+        Mode.POST_COPY: "sent once, while it runs there already",
+        Mode.PRE_COPY: f"in up to {told.memory_rounds} rounds, the last while it is paused",
+    }.get(Mode(told.mode), "sent once, while it is paused")
+    if told.mode == Mode.PRE_COPY:
+        basis = f"if it writes memory slower than that is sent; {basis}"
     return [
         f"{told.container}: {told.source} -> {told.target}, {told.mode} ({told.mode_why})",
-        f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, sent once, {when}",
+        f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
         f"pause: {format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",
