@@ -25,7 +25,8 @@ NO_RUN = "-"  # as a container's record names that of none
 class Forecast:
     """One move as it is expected. `learnt_from` is how many migrations of the pair the rates rest on.
 
-    `memory_rounds` is how often memory is sent at most. `blackout_s_range` holds nine of ten of the pair's latest pauses, scaled to this one; None where too few were seen.
+    `memory_rounds` is how often memory is sent at most. `blackout_s_range` holds nine of ten of the pair's latest
+    pauses, scaled to this one; None where too few were seen.
     `findings` are the reasons why it would be refused, `refusal` all of them in one line.
     """
 
