@@ -9,7 +9,7 @@ import click
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
-from migrator.model.modes import AUTO, Mode
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S, Mode
 
 blackout_option = click.option(
     "--max-blackout",
@@ -31,14 +31,24 @@ blackout_option = click.option(
     type=click.Choice([AUTO, *map(str, Mode)]),
     default=AUTO,
     show_default=True,
-    help="How its memory goes. post-copy: it runs on the target while its memory follows; taken only by name.",
+    help="How its memory goes. post-copy: it runs on the target while its memory follows; restart: it is stopped and "
+    "begins anew there; both taken only by name, or where the cluster file allows them.",
+)
+@click.option(
+    "--stop-timeout",
+    "stop_timeout_s",
+    type=FiniteRange(min=0, max=600),
+    default=STOP_TIMEOUT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="With restart: how long it may take to end by itself, before it is killed.",
 )
 @click.option("--verify-files", is_flag=True, help="Compare all of its own files in the pause, by one digest a side.")
 @click.option("--dry-run", is_flag=True, help="Tell what it would take and what would stop it; touch nothing.")
 @json_option
 @click.pass_context
 def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, as_json: bool, **bounds: Any) -> int:
-    """Move CONTAINER to another node while its clients stay connected."""
+    """Move CONTAINER to another node while its clients stay connected, but with --mode restart."""
     from migrator.cli.dry_run import foretell, print_forecast
     from migrator.cli.learning import learnt_for
     from migrator.cli.progress import Progress
@@ -56,7 +66,9 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
             learnt = learnt_for(ctx, cluster, PlanPolicy())
-            under = PlanPolicy(learnt=learnt, mode=policy.mode, allow=cluster.policy.allow or ())
+            under = PlanPolicy(
+                learnt=learnt, mode=policy.mode, allow=cluster.policy.allow or (), stop_timeout_s=policy.stop_timeout_s
+            )
             plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

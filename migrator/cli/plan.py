@@ -46,8 +46,15 @@ _overlap_option = click.option(
 mode_option = click.option(
     "--mode",
     type=click.Choice([AUTO, *map(str, Mode)]),
-    help="How memory goes (default: auto). post-copy: it runs on the target while its memory follows; taken only by "
-    "name, or where the policy allows it.",
+    help="How memory goes (default: auto). post-copy: it runs on the target while its memory follows; restart: it is "
+    "stopped and begins anew there; both taken only by name, or where the policy allows them.",
+)
+stop_option = click.option(
+    "--stop-timeout",
+    "stop_timeout_s",
+    type=FiniteRange(min=0, max=600),
+    metavar="SECONDS",
+    help="How long what is moved by restart may take to end by itself, before it is killed (default: 10, or as planned).",
 )
 snapshot_option = click.option(
     "--snapshot", type=file_type, metavar="FILE", help="Use these saved facts; no node is asked."
@@ -64,6 +71,7 @@ def rules(command: F) -> F:
         _overlap_option,
         _parallel_option,
         _blackout_option,
+        stop_option,
         mode_option,
         click.option(
             "--headroom",
@@ -102,6 +110,7 @@ def rules(command: F) -> F:
 @_parallel_option
 @_overlap_option
 @mode_option
+@stop_option
 @_force_option
 @json_option
 @click.pass_context
@@ -283,6 +292,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
         moves_per_node_max=plan.policy.moves_per_node_max,
         overlapping_pauses=plan.policy.overlapping_pauses,
         mode=plan.policy.mode,
+        stop_timeout_s=plan.policy.stop_timeout_s,
     )
 
     def stale(cluster: Cluster) -> list[str]:

@@ -15,7 +15,7 @@ from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
-from migrator.model.modes import choose
+from migrator.model.modes import Mode, choose, instead
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -24,6 +24,7 @@ from migrator.model.units import format_seconds
 from migrator.model.windows import opens_in_s, windows_of
 from migrator.protocol.states import State
 from migrator.runtime.bundle import descriptor_json
+from migrator.steps import check
 from migrator.steps.base import Move, Side
 
 _DESCRIPTOR = TypeAdapter(Descriptor)
@@ -81,7 +82,7 @@ async def examine(
     choice = choose(policy.mode, allowed, memory_way(source, target))
     if choice.refused:
         raise Refused(f"container {planned.container} cannot move to {planned.target}: {choice.refused}")
-    return Move(
+    move = Move(
         id=f"{run}/{planned.container}/{len(earlier) + 1}",
         run=run,
         descriptor=found.descriptor,
@@ -100,6 +101,10 @@ async def examine(
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )
+    if Mode.RESTART in allowed:
+        choice = instead(choice, policy.mode, allowed, await check.undumpable(move))
+        move.mode, move.mode_why = choice.mode, choice.why
+    return move
 
 
 def refuse_closed(

@@ -25,7 +25,7 @@ from migrator.inventory.policy_file import AllowEntry, HeadroomFields, ModeName,
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
-from migrator.model.modes import AUTO
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
 from migrator.model.plan_policy import EVEN, PlanPolicy, Waived
 from migrator.model.rates import Rates, Way
@@ -116,6 +116,7 @@ class PolicyFields(Strict):
     moves_per_node_max: Annotated[int, Field(ge=1)]
     overlapping_pauses: bool = False
     start: Annotated[str, AfterValidator(_is_start)] = ""
+    stop_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = STOP_TIMEOUT_S
     waived: list[_Waived] = []
     rules: list[RuleEntry] = []
     weights: WeightFields = WeightFields()
@@ -159,7 +160,7 @@ def policy_document(policy: PlanPolicy) -> dict[str, Any]:
     document = asdict(policy)
     if not policy.learnt:
         del document["learnt"]
-    for key, nothing in (("waived", ()), ("allow", ()), ("mode", AUTO)):
+    for key, nothing in (("waived", ()), ("allow", ()), ("mode", AUTO), ("stop_timeout_s", STOP_TIMEOUT_S)):
         if getattr(policy, key) == nothing:
             del document[key]
     if policy.weights == EVEN:

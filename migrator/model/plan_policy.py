@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from migrator.model.memory_way import planned_way
-from migrator.model.modes import AUTO, Allowed
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S, Allowed
 from migrator.model.policy import BLACKOUT_S_MAX
 from migrator.model.rates import DEFAULT_RATES, Rates, Way
 from migrator.model.rules import Rule, rule_in_words, selects
@@ -69,7 +69,8 @@ class PlanPolicy:
     `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
     that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
     memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
-    moved, and `allow` what auto may take for some of them.
+    moved, and `allow` what auto may take for some of them. `stop_timeout_s` is how long one that is moved by restart may
+    take to end by itself.
     """
 
     headroom_percent: int = 5
@@ -87,6 +88,7 @@ class PlanPolicy:
     memory_way: Way = "stream"
     mode: str = AUTO
     allow: tuple[Allowed, ...] = ()
+    stop_timeout_s: float = STOP_TIMEOUT_S
 
     def modes_allowed(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """What auto may also take for this container."""
@@ -150,6 +152,7 @@ class Standing:
     memory_way: Way | None = None
     mode: str | None = None
     allow: tuple[Allowed, ...] | None = None
+    stop_timeout_s: float | None = None
     rules: tuple[Rule, ...] = ()
     replace_rules: bool = False
 

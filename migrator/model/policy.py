@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from migrator.model.modes import AUTO
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S
 
 BLACKOUT_S_MAX = 15.0
 
@@ -19,7 +19,7 @@ class Policy:
     `job_timeout_s` lets it be: a key that has ended receives nothing more, even mid-move. `mode` is one of modes.Mode,
     or auto, which may also take what the plan's policy allows. `fill_timeout_s` bounds how long the orchestrator waits
     for memory that follows; the container runs meanwhile, and after it. `verify_files` compares both sides' files in
-    the pause.
+    the pause. `stop_timeout_s` is how long a container that is moved by restart may take to end by itself.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -33,3 +33,4 @@ class Policy:
     mode: str = AUTO
     fill_timeout_s: float = 3600.0
     verify_files: bool = False
+    stop_timeout_s: float = STOP_TIMEOUT_S
