@@ -95,7 +95,7 @@ def print_forecast(told: Forecast, as_json: bool) -> int:
 def _lines(told: Forecast) -> list[str]:
     anew = told.mode == Mode.RESTART
     if anew:
-        basis = f"{format_seconds(BEGINNING_S)} and as long as it takes to end, which is cut off by --stop-timeout"
+        basis = f"{format_seconds(BEGINNING_S)} and as long as it takes to end, which --stop-timeout bounds"
     elif told.blackout_s_range is not None:
         low_s, high_s = told.blackout_s_range
         basis = f"{format_seconds(low_s)} to {format_seconds(high_s)}, by the latest migrations of this pair"

@@ -54,7 +54,7 @@ stop_option = click.option(
     "stop_timeout_s",
     type=FiniteRange(min=0, max=600),
     metavar="SECONDS",
-    help="How long what is moved by restart may take to end by itself, before it is killed (default: 10, or as planned).",
+    help="With restart: how long it may take to end by itself, before it is killed (default: 10, or as planned).",
 )
 snapshot_option = click.option(
     "--snapshot", type=file_type, metavar="FILE", help="Use these saved facts; no node is asked."

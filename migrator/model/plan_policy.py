@@ -69,8 +69,8 @@ class PlanPolicy:
     `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
     that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
     memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
-    moved, and `allow` what auto may take for some of them. `stop_timeout_s` is how long one that is moved by restart may
-    take to end by itself.
+    moved, and `allow` what auto may take for some of them. `stop_timeout_s` is how long one that is
+    moved by restart may take to end by itself.
     """
 
     headroom_percent: int = 5
