@@ -35,6 +35,7 @@ class MoveDir:
     woke: asyncio.Event = field(default_factory=asyncio.Event)
     follows: bool = False  # post-copy: its pages come after the release
     finished: asyncio.Event = field(default_factory=asyncio.Event)  # CRIU has let go, and pages may come unasked
+    created: bool = False  # by restart: made from files, and held
     dumped: asyncio.Event = field(default_factory=asyncio.Event)  # images are on their way; pages follow
 
     @property

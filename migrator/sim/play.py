@@ -28,6 +28,7 @@ from migrator.sim.wire import Killed, Orchestrator, to_whatever_end
 from migrator.sim.world import Clock, World
 
 LIFE_S_MAX = 4000.0
+STOP_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -72,8 +73,10 @@ class _Life:
         self.orchestrators = [Orchestrator(f"o{number}", world, f"o{number}") for number in range(2)]
         self.watch = invariants.Watch(world, self.setting.stores)
         self.strikes = Strikes(world, scenario.faults, self.orchestrators)
-        mode = Mode.POST_COPY if scenario.follows else Mode.STOP_AND_COPY
-        self.policy = Policy(blackout_s_max=scenario.deadline_s, job_timeout_s=300, mode=mode)
+        mode = Mode.RESTART if scenario.cold else Mode.POST_COPY if scenario.follows else Mode.STOP_AND_COPY
+        self.policy = Policy(
+            blackout_s_max=scenario.deadline_s, job_timeout_s=300, mode=mode, stop_timeout_s=STOP_TIMEOUT_S
+        )
         self.operator = Operator(scenario, self.setting, self.strikes, self.watch)
 
     async def live(self) -> None:

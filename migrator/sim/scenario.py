@@ -99,6 +99,7 @@ class Scenario:
     restart: bool = False  # whether the nodes' restarters start the containers again
     streams: bool = False  # whether memory is streamed, or goes by images
     follows: bool = False  # whether memory that is streamed follows after the release
+    cold: bool = False  # whether containers are moved by restart
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -127,6 +128,7 @@ def generate(seed: int) -> Scenario:
         restart=rng.random() < 0.5,
         streams=Random(~seed).random() < 0.6,
         follows=Random(~seed).random() < 0.3,
+        cold=Random(seed ^ 0xC01D).random() < 0.2,
     )
     if turn == 1:
         patient = replace(scenario, deadline_s=3.0, patience_s=200.0)
