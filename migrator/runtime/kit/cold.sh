@@ -36,10 +36,10 @@ verb_stop() { # CT TOKEN DEADLINE_S GRACE_S
     take_cable "$ct"
     unmount_root "$ct"
     uptime_ms
+    # Asked again, one that was stopped says how it was then.
+    [ -s "$dir/stopped" ] || printf 'stop_ms %s\nkilled %s\n' "$((now_ms - frozen_at_ms))" "$killed" > "$dir/stopped"
     echo "frozen_at_ms $frozen_at_ms"
-    echo "stop_ms $((now_ms - frozen_at_ms))"
-    echo "killed $killed"
-    echo 'stopped now'
+    cat "$dir/stopped"
 }
 
 # Asked again after the wait: a lease, a thaw or the watchdog may have come meanwhile.
