@@ -20,6 +20,8 @@ SEALING_WRITES = (12, 22)  # from the fence's end to the seal's: undecided
 # The moments of an undisturbed migration's FROZEN_WRITES; a third node or a template to be sent makes them a few later.
 MOMENTS = (101, 109, 109, 132, 132, 136, 136, 150, 150, 154, 154, 160, 160, 160, 168, 168, 177, 177)
 
+FENCED, NOT_DUMPED = 112, 24  # the fence's end, and how many moments after it a move by restart does without
+
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
 WRITE_FAULTS = ("kill-before-write", "kill-after-write")
@@ -112,6 +114,22 @@ class Scenario:
 
 def generate(seed: int) -> Scenario:
     """The scenario of a seed: mostly one migration with one to three faults. Every kind of life has its turn."""
+    scenario = _generate(seed)
+    return in_cold_time(scenario) if scenario.cold and scenario.containers == 1 else scenario
+
+
+def in_cold_time(scenario: Scenario) -> Scenario:
+    """The same for a move by restart, in which nothing is dumped: all that comes after the fence comes earlier."""
+
+    def earlier(at: int) -> int:
+        return at - min(NOT_DUMPED, max(0, at - FENCED))
+
+    faults = tuple(replace(f, at=earlier(f.at)) if f.kind in STEP_FAULTS else f for f in scenario.faults)
+    second_at, backup_at = earlier(scenario.second_at), earlier(scenario.backup_at)
+    return replace(scenario, faults=faults, second_at=second_at, backup_at=backup_at)
+
+
+def _generate(seed: int) -> Scenario:
     rng = Random(seed)
     turn = seed % 8
     drain = turn == 0 and rng.random() < 0.5
