@@ -36,7 +36,7 @@ async def stop(m: Machine, ct: str, token: str, deadline_s: str, grace_s: str) -
             raise refuse(f"container {ct} is {record.state} and is not stopped any more (the watchdog was first)")
         await m.step("end container")
         m.stop_copy(ct)
-        return f"frozen_at_ms {round(m.world.clock.now_s() * 1000)}\nstop_ms 200\nkilled no\nstopped now\n"
+        return f"frozen_at_ms {round(m.world.clock.now_s() * 1000)}\nstop_ms 200\nkilled no\n"
 
 
 def _to_stop(m: Machine, ct: str, token: int) -> Record:
