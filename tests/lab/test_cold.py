@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -175,3 +176,18 @@ async def test_a_node_that_reboots_meanwhile_leaves_one_running_copy(tidy: Stage
     assert ended.code == 0, ended.err
     assert (await asked(ip))[2] == 1
     assert [state for _, state in tidy.places("web")] == ["running"]
+
+
+async def test_auto_takes_it_where_it_is_allowed_and_says_why(tidy: Stage, tmp_path: Path) -> None:
+    ip = await asyncio.to_thread(holder, tidy, 8)
+    await asked(ip)
+    text = Path(tidy.cluster).read_text()
+    assert "policy:" not in text
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text(f"{text}policy: {{allow: [{{containers: web, modes: [restart]}}]}}\n")
+    told = await asyncio.to_thread(tidy.migrator, "migrate", "web", "--to", "n2", "--dry-run", cluster=str(cluster))
+    assert "restart (auto: allowed, and it cannot be dumped: process 1 (python3) uses io_uring" in told.out, told.err
+    done = await asyncio.to_thread(tidy.migrator, "migrate", "web", "--to", "n2", cluster=str(cluster))
+    assert done.code == 0, done.err
+    assert "container web was stopped, and its processes begin anew on n2" in done.out
+    assert (await asked(ip))[:2] == (2, 1)
