@@ -181,7 +181,7 @@ async def test_a_node_that_reboots_meanwhile_leaves_one_running_copy(tidy: Stage
 async def test_auto_takes_it_where_it_is_allowed_and_says_why(tidy: Stage, tmp_path: Path) -> None:
     ip = await asyncio.to_thread(holder, tidy, 8)
     await asked(ip)
-    text = Path(tidy.cluster).read_text()
+    text = await asyncio.to_thread(Path(tidy.cluster).read_text)
     assert "policy:" not in text
     cluster = tmp_path / "cluster.yaml"
     cluster.write_text(f"{text}policy: {{allow: [{{containers: web, modes: [restart]}}]}}\n")
