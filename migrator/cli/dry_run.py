@@ -12,7 +12,7 @@ from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
 from migrator.model.memory_way import WAYS
-from migrator.model.modes import Mode, predicted_pause_s
+from migrator.model.modes import ANEW, BEGINNING_S, Mode, predicted_pause_s
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
 from migrator.model.units import format_bytes, format_seconds
@@ -54,12 +54,15 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     move = await examine(fleet, journal, NO_RUN, planned, policy, plan.policy)
     found = await check.ask(move)
     estimate = planned.estimate
-    blackout_s = round(predicted_pause_s(estimate, move.rates, move.mode), 3)
+    blackout_s = round(predicted_pause_s(estimate, move.rates, move.mode, policy.stop_timeout_s), 3)
     seen_s = (
         pause_range_s(journal, plan.cluster, planned.source, planned.target, blackout_s, move.rates)
         if move.mode is Mode.STOP_AND_COPY
         else None  # the latest migrations were by the other mode
     )
+    begins_anew = move.mode is Mode.RESTART
+    if begins_anew:
+        seen_s = (BEGINNING_S, blackout_s)
     return Forecast(
         container=planned.container,
         source=planned.source,
@@ -67,13 +70,13 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         mode=move.mode,
         mode_why=move.mode_why,
         memory_way=planned.memory_way,
-        memory_bytes=estimate.memory_bytes,
-        memory_rounds=policy.rounds_max + 1 if move.mode is Mode.PRE_COPY else 1,
+        memory_bytes=0 if begins_anew else estimate.memory_bytes,
+        memory_rounds=0 if begins_anew else policy.rounds_max + 1 if move.mode is Mode.PRE_COPY else 1,
         files_bytes=estimate.files_bytes,
         file_passes_max=policy.seed_passes_max + 1,
         blackout_s=blackout_s,
         blackout_s_range=seen_s,
-        duration_s=estimate.duration_s,
+        duration_s=round(estimate.duration_s + max(0.0, blackout_s - estimate.blackout_s), 3),
         learnt_from=move.rates.runs,
         findings=found,
         refusal=check.refusal(move, found) if found else "",
@@ -91,7 +94,10 @@ def print_forecast(told: Forecast, as_json: bool) -> int:
 
 
 def _lines(told: Forecast) -> list[str]:
-    if told.blackout_s_range is not None:
+    anew = told.mode == Mode.RESTART
+    if anew:
+        basis = f"{format_seconds(BEGINNING_S)} and as long as it takes to end, which --stop-timeout bounds"
+    elif told.blackout_s_range is not None:
         low_s, high_s = told.blackout_s_range
         basis = f"{format_seconds(low_s)} to {format_seconds(high_s)}, by the latest migrations of this pair"
     elif told.learnt_from:
@@ -106,9 +112,11 @@ def _lines(told: Forecast) -> list[str]:
         basis = f"if it writes memory slower than that is sent; {basis}"
     return [
         f"{told.container}: {told.source} -> {told.target}, {told.mode} ({told.mode_why})",
-        f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
+        f"memory: none is sent; it is stopped, {ANEW} on {told.target}, and connections end"
+        if anew
+        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
-        f"pause: {format_seconds(told.blackout_s)} ({basis})",
+        f"pause: {'up to ' if anew else ''}{format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",
         "against it: nothing; nothing was touched" if not told.findings else "against it:",
         *(f"- {finding}" for finding in told.findings),

@@ -16,8 +16,8 @@ _mode_option = click.option(
     "--mode",
     type=click.Choice([AUTO, *map(str, Mode)]),
     help="How memory goes (default: auto, the shortest pause of what can lose nothing). pre-copy: in rounds while it "
-    "runs, where the kernel tracks what is written. post-copy: it runs on the target while its memory follows; taken "
-    "only by name, or where the policy allows it.",
+    "runs, where the kernel tracks what is written. post-copy: it runs on the target while its memory follows; restart: "
+    "it is stopped and begins anew there; both taken only by name, or where the policy allows them.",
 )
 _target_option = click.option(
     "--target-blackout",
@@ -34,7 +34,16 @@ _not_convergent_option = click.option(
 )
 
 
+_stop_option = click.option(
+    "--stop-timeout",
+    "stop_timeout_s",
+    type=FiniteRange(min=0, max=600),
+    metavar="SECONDS",
+    help="With restart: how long it may take to end by itself, before it is killed (default: 10, or as planned).",
+)
+
+
 def memory_options(command: F) -> F:
-    for option in (_not_convergent_option, _target_option, _mode_option):
+    for option in (_stop_option, _not_convergent_option, _target_option, _mode_option):
         command = option(command)
     return command

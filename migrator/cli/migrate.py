@@ -32,7 +32,7 @@ blackout_option = click.option(
 @json_option
 @click.pass_context
 def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, as_json: bool, **bounds: Any) -> int:
-    """Move CONTAINER to another node while its clients stay connected."""
+    """Move CONTAINER to another node while its clients stay connected, but with --mode restart."""
     from migrator.cli.dry_run import foretell, print_forecast
     from migrator.cli.learning import learnt_for
     from migrator.cli.progress import Progress
@@ -50,7 +50,9 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
             learnt = learnt_for(ctx, cluster, PlanPolicy())
-            under = PlanPolicy(learnt=learnt, mode=policy.mode, allow=cluster.policy.allow or ())
+            under = PlanPolicy(
+                learnt=learnt, mode=policy.mode, allow=cluster.policy.allow or (), stop_timeout_s=policy.stop_timeout_s
+            )
             plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

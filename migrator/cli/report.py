@@ -14,6 +14,7 @@ from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_of
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Journal, Migration, Run
+from migrator.model.modes import ANEW, Mode
 from migrator.model.plan import move_name
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.states import FINAL, State
@@ -196,6 +197,11 @@ def print_run(journal: Journal, run_id: str) -> None:
         print_table(("CONTAINER", "MOVE", "STATE", "BLACKOUT", "SENT", "DURATION"), rows)
     for warning in (warning for m in document["migrations"] for warning in m["warnings"]):
         click.echo(clean(f"warning: {warning}"), err=True)
+    for migration in journal.migrations(run_id):
+        reached = journal.progress(migration.id).reached
+        if migration.mode is Mode.RESTART and State.FENCED in reached:
+            at = migration.target if State.RELEASED in reached else migration.source
+            click.echo(clean(f"container {migration.container} was stopped, and {ANEW} on {at}"))
     closed = document["outcome"] in CLOSED
     for stop in document["stop_overs"]:
         name, goal = stop["container"], stop["goal"]

@@ -13,8 +13,9 @@ from migrator.transport.base import Answer, Node, NodeFailed, NodeUnreachable
 def observe(answer: Answer) -> Observation:
     """What `inspect` told, all of it and nothing that nobody knows: on this a decision is built."""
     known = {"state": STATES, "same_boot": {"yes", "no"}, "processes": PROCESSES, "gate": GATES, "memory": MEMORY}
-    for key, values in known.items():
-        told = answer.get(key, "none" if key in ("gate", "memory") else "")
+    untold = {"gate": "none", "memory": "none", "cold": "no"}
+    for key, values in (known | {"cold": {"yes", "no"}}).items():
+        told = answer.get(key, untold.get(key, ""))
         if told not in values:
             raise NodeFailed(answer.node, "inspect", f"it tells of a {key} that nobody knows: {told[:40]!r}")
     counters = {key: answer.number(key) for key in ("token", "generation", "floor")}
@@ -34,6 +35,7 @@ def observe(answer: Answer) -> Observation:
         jobs=tuple(answer.lines("job_running")),
         floor=counters["floor"],
         memory=answer.get("memory", "none"),
+        cold=answer.get("cold") == "yes",
     )
 
 

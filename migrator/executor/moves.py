@@ -16,7 +16,7 @@ from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
-from migrator.model.modes import choose, rounds_between
+from migrator.model.modes import Mode, choose, instead, rounds_between
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -25,6 +25,7 @@ from migrator.model.units import format_seconds
 from migrator.model.windows import opens_in_s, windows_of
 from migrator.protocol.states import State
 from migrator.runtime.bundle import descriptor_json
+from migrator.steps import check
 from migrator.steps.base import Move, Side
 
 _DESCRIPTOR = TypeAdapter(Descriptor)
@@ -84,7 +85,7 @@ async def examine(
     choice = choose(policy.mode, allowed, way, rounds_between(source, target, way, estimate, rates))
     if choice.refused:
         raise Refused(f"container {planned.container} cannot move to {planned.target}: {choice.refused}")
-    return Move(
+    move = Move(
         id=f"{run}/{planned.container}/{len(earlier) + 1}",
         run=run,
         descriptor=found.descriptor,
@@ -103,6 +104,10 @@ async def examine(
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )
+    if Mode.RESTART in allowed:
+        choice = instead(choice, policy.mode, allowed, await check.undumpable(move))
+        move.mode, move.mode_why = choice.mode, choice.why
+    return move
 
 
 def refuse_closed(

@@ -12,7 +12,7 @@ from migrator.errors import FailedSafe, MigratorError, NeedsOperator
 from migrator.executor import site
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import Seen, look_at, whereabouts
-from migrator.executor.saga import Notify, NotReleased, Saga, Turn, Undecided
+from migrator.executor.saga import Notify, NotReleased, Saga, Turn, Undecided, as_before
 from migrator.executor.settled import carry_out
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
@@ -38,8 +38,10 @@ async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> N
         notify(move, journal.progress(move.id).state, Phase.END)
         done = journal.progress(move.id).state is State.DONE
         if verdict.action not in (Action.COMMIT, Action.FINISH) and not done:
+            begun = journal.progress(move.id).begun
             raise FailedSafe(
-                f"container {move.name} runs on {move.source.node.name} as before: {verdict.reason} ({error.__cause__})"
+                f"container {move.name} runs on {move.source.node.name} {as_before(move, begun)}: {verdict.reason} "
+                f"({error.__cause__})"
             ) from error
 
 
@@ -87,7 +89,7 @@ async def _judge(move: Move, journal: Journal, seen: Seen, forward: bool) -> Ver
 async def _verified_late(move: Move, journal: Journal, seen: Seen) -> bool:
     """Compares a held copy now, where the orchestrator died before it did: it may be the only one there is."""
     progress = journal.progress(move.id)
-    whole = seen.source is None or (seen.source.alive and seen.source.same_boot)
+    whole = seen.source is None or seen.source.whole
     if whole or progress.decision is not None or seen.target is None or not seen.target.held:
         return False
     if State.DUMPED not in progress.reached or State.SYNCED not in progress.reached:
@@ -110,7 +112,7 @@ def _refuse_to_guess(move: Move, journal: Journal, seen: Seen, verdict: Verdict)
         silent = ""
         begun = journal.progress(move.id).begun
         if seen.source is None:
-            silent = f"; {move.source.node.name}: {of_a_silent_source(begun, move.policy.blackout_s_max)}"
+            silent = f"; {move.source.node.name}: {of_a_silent_source(begun, move.policy.blackout_s_max, move.mode)}"
         raise NeedsOperator(
             f"container {move.name} is stuck between {move.source.node.name} and {move.target.node.name}: "
             f"{verdict.reason}{silent}; nothing was changed; when the node answers run: migrator resume {move.run}; if "

@@ -18,6 +18,7 @@ from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import look
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError
+from migrator.model.modes import ANEW, Mode
 from migrator.model.site import When
 from migrator.protocol.recovery import of_a_silent_source
 from migrator.protocol.states import State, is_decided
@@ -186,7 +187,7 @@ class Saga:
         stays = f"container {move.name} stays on {move.source.node.name}"
         begun = self.journal.progress(move.id).begun
         if silent:
-            stays += f", which does not answer: {of_a_silent_source(begun, move.policy.blackout_s_max)}"
+            stays += f", which does not answer: {of_a_silent_source(begun, move.policy.blackout_s_max, move.mode)}"
         kind = NeedsOperator if silent and State.SEALED in begun else FailedSafe
         return kind(f"{stays}; not cleaned yet: {'; '.join(dict.fromkeys(debts))}; run: migrator resume {move.run}")
 
@@ -206,7 +207,7 @@ class Saga:
         elif progress.decision is State.ABORTED:
             stands = f"stays on {source}, not moved to {target}"
         else:
-            how = of_a_silent_source(progress.begun, move.policy.blackout_s_max)
+            how = of_a_silent_source(progress.begun, move.policy.blackout_s_max, move.mode)
             if State.SEALED in progress.begun:
                 how = "it may be sealed: then it stays frozen there, whole, until it is resumed"
             stands = f"is undecided between {source} and {target} ({source}: {how})"
@@ -255,6 +256,7 @@ class Saga:
     async def _how_it_is(self) -> str:
         """What became of the container that stays on its source: it may have gone down with its node meanwhile."""
         move = self.move
+        begun = self.journal.progress(move.id).begun
         try:
             source = await look(move.source.node, move.name)
         except MigratorError:
@@ -268,7 +270,7 @@ class Saga:
                 f"container {move.name} stays on {move.source.node.name}, and its processes have ended there; "
                 f"start it from its files with: migrator ct start {move.name}"
             )
-        return f"container {move.name} runs on {move.source.node.name} as before"
+        return f"container {move.name} runs on {move.source.node.name} {as_before(move, begun)}"
 
     async def _may_abort(self) -> bool:
         """Whether to go back is known to be safe, by one look at the source: two might show two worlds.
@@ -283,7 +285,7 @@ class Saga:
             seen = await look(self.move.source.node, self.move.name)
         except MigratorError:  # no answer, or one that nobody understands
             return State.RESTORED not in progress.begun
-        if State.RESTORED in progress.begun and not (seen.alive and seen.same_boot):
+        if State.RESTORED in progress.begun and not seen.whole:
             return False
         return seen.state != "absent" and max(seen.token, seen.floor) <= self.move.token
 
@@ -299,6 +301,13 @@ class Saga:
         move.results[step.state] = result
         self.journal.record(move.id, (step.state, Phase.END, result))
         self.notify(move, step.state, Phase.END)
+
+
+def as_before(move: Move, begun: Collection[State]) -> str:
+    """How a container runs on its source that was not moved after all."""
+    if move.mode is Mode.RESTART and State.FENCED in begun:
+        return f"again: it was stopped for the move, and {ANEW}"
+    return "as before"
 
 
 def _said(error: BaseException) -> str:

@@ -25,7 +25,7 @@ from migrator.inventory.policy_file import AllowEntry, HeadroomFields, ModeName,
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
-from migrator.model.modes import AUTO
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
 from migrator.model.plan_policy import EVEN, PlanPolicy, Waived
 from migrator.model.rates import Rates, Way
@@ -117,6 +117,7 @@ class PolicyFields(Strict):
     moves_per_node_max: Annotated[int, Field(ge=1)]
     overlapping_pauses: bool = False
     start: Annotated[str, AfterValidator(_is_start)] = ""
+    stop_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = STOP_TIMEOUT_S
     target_blackout_s: Seconds | None = None
     waived: list[_Waived] = []
     rules: list[RuleEntry] = []
@@ -140,7 +141,14 @@ class PlanFields(Strict):
 
 D = TypeVar("D", bound=BaseModel)
 # Parts of a policy that a file does not hold where they say nothing, and what that is.
-_LEFT_OUT = (("waived", ()), ("allow", ()), ("mode", AUTO), ("target_blackout_s", None), ("not_convergent", ""))
+_LEFT_OUT = (
+    ("waived", ()),
+    ("allow", ()),
+    ("mode", AUTO),
+    ("target_blackout_s", None),
+    ("not_convergent", ""),
+    ("stop_timeout_s", STOP_TIMEOUT_S),
+)
 
 
 def to_document(plan: Plan) -> dict[str, Any]:

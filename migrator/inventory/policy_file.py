@@ -224,15 +224,15 @@ class WeightFields(_Strict):
         return Weights(float(self.cpu), float(self.memory), float(self.disk), float(self.containers))
 
 
-ModeName = Literal["auto", "stop-and-copy", "pre-copy", "post-copy"]
+ModeName = Literal["auto", "stop-and-copy", "pre-copy", "post-copy", "restart"]
 WayOut = Literal["give-up", "go-on", "throttle"]
 
 
 class AllowEntry(_Strict):
-    """What auto may take for some containers, beside what can lose nothing."""
+    """What auto may take for some containers, beside what can lose nothing; restart for what cannot be dumped alone."""
 
     containers: Selector
-    modes: Annotated[list[Literal["post-copy"]], Field(min_length=1)]
+    modes: Annotated[list[Literal["post-copy", "restart"]], Field(min_length=1)]
 
     def value(self) -> Allowed:
         return Allowed(self.containers, tuple(dict.fromkeys(self.modes)))
@@ -254,6 +254,7 @@ class PolicySection(_Strict):
     allow: list[AllowEntry] | None = None
     target_blackout_s: Annotated[float | int, Field(gt=0, le=600, allow_inf_nan=False)] | None = None
     not_convergent: WayOut | None = None
+    stop_timeout_s: Annotated[float | int, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
     rules: list[RuleEntry] = []
 
     def value(self) -> Standing:

@@ -15,8 +15,33 @@ RESTORES = ("network_lock_nftables", "timens", "userns")  # without which an ima
 
 def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     """What of the two machines keeps every container of one from running on the other, with what to do."""
+    yield from _architecture(source, target)
+    yield from _of_restores(source, target)
+    yield from _room_for_any(target)
+
+
+def differences_in_files(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+    """The same for containers that begin anew there: nothing is restored, so nothing has to be as CRIU left it."""
+    yield from _architecture(source, target)
+    for tool in ("runc", "rsync"):
+        if not getattr(target, tool):
+            yield f"{tool} is not installed there; install it"
+    yield from _room_for_any(target)
+
+
+def _architecture(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     if source.arch != target.arch:
         yield f"architecture {target.arch} is not {source.arch}; choose a node of the same"
+
+
+def _room_for_any(target: NodeFacts) -> Iterator[str]:
+    if target.bridge not in target.bridges:
+        yield f"bridge {target.bridge} is not there; make it, or name another in the cluster file"
+    if target.inodes_available < INODES_MIN:
+        yield f"{target.inodes_available} inodes are free, {INODES_MIN} are wanted; delete files there"
+
+
+def _of_restores(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     missing = sorted(set(source.cpu_flags) - set(target.cpu_flags))
     if missing:
         yield f"its CPU lacks {', '.join(missing[:6])}, which programs may use; choose a node with the same features"
@@ -26,10 +51,6 @@ def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     absent = [name for name in RESTORES if name in source.features and name not in target.features]
     if absent:
         yield f"its kernel or CRIU cannot do {', '.join(absent)}, which the source uses; upgrade them"
-    if target.bridge not in target.bridges:
-        yield f"bridge {target.bridge} is not there; make it, or name another in the cluster file"
-    if target.inodes_available < INODES_MIN:
-        yield f"{target.inodes_available} inodes are free, {INODES_MIN} are wanted; delete files there"
 
 
 def _tools(source: NodeFacts, target: NodeFacts) -> Iterator[str]:

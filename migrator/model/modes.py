@@ -4,7 +4,9 @@
 while it runs, and in the pause only what was written since the last one; the source's kernel has to know what that is.
 *post-copy* lets it run there as soon as
 its processes are, and its memory follows: the shortest pause, and the one mode in which a node or a link that fails
-after the release takes the container's memory with it. So it is taken only when it is named, or allowed.
+after the release takes the container's memory with it. *restart* stops it, brings its files over and starts it: its
+processes begin anew, so nothing of their memory has to be dumped. Both are taken only when named, or allowed; and
+restart, where it is allowed, for what cannot be dumped alone.
 """
 
 from __future__ import annotations
@@ -32,14 +34,19 @@ class Mode(StrEnum):
     STOP_AND_COPY = "stop-and-copy"
     PRE_COPY = "pre-copy"
     POST_COPY = "post-copy"
+    RESTART = "restart"
 
 
 # What `auto` takes only where it is allowed: what can lose something that was acknowledged.
-TO_BE_ALLOWED = (Mode.POST_COPY,)
+TO_BE_ALLOWED = (Mode.POST_COPY, Mode.RESTART)
 # What rounds of pre-copy leave to the pause, unless something else is asked for.
 ROUNDS_REST_S: Final = 0.2
 TRACKS_MEMORY: Final = "mem_dirty_track"  # as CRIU names it
 IMAGE_MARGIN_BYTES = 64 << 20
+STOP_TIMEOUT_S = 10.0  # how long a container that is stopped may take to end by itself
+ANEW = "its processes begin anew"
+# Of a restart's pause: the last pass over the files, the container created and started (docs/decisions/0022).
+BEGINNING_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +66,24 @@ class Choice:
     refused: str = ""
 
 
-def predicted_pause_s(estimate: Estimate, rates: Rates, mode: Mode) -> float:
+def predicted_pause_s(estimate: Estimate, rates: Rates, mode: Mode, stop_timeout_s: float = STOP_TIMEOUT_S) -> float:
     """How long a move's pause is expected to be. What `estimate` says is of stop-and-copy; memory that follows is sent
     after it, so of post-copy that part is left which does not grow with bytes. Rounds of pre-copy go on until little
-    more than that is left.
+    more than that is left. Of a restart it is the longest: nobody knows how long a container takes to end, but that it
+    is given no more than `stop_timeout_s`.
     """
+    if mode is Mode.RESTART:
+        return restart_pause_s(stop_timeout_s)
     if mode is Mode.POST_COPY:
         return rates.pause_s
     if mode is Mode.PRE_COPY:
         return min(estimate.blackout_s, rates.pause_s + ROUNDS_REST_S)
     return estimate.blackout_s
+
+
+def restart_pause_s(stop_timeout_s: float) -> float:
+    """The longest that a restart's pause is expected to be."""
+    return round(stop_timeout_s + BEGINNING_S, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +126,8 @@ def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay, rounds: Rounds)
     if asked == Mode.PRE_COPY:
         refused = f"pre-copy is not possible: {rounds.cannot}; name another --mode" if rounds.cannot else ""
         return Choice(Mode.PRE_COPY, "asked for", refused)
-    if asked == Mode.STOP_AND_COPY:
-        return Choice(Mode.STOP_AND_COPY, "asked for")
+    if asked in (Mode.STOP_AND_COPY, Mode.RESTART):
+        return Choice(Mode(asked), "asked for")
     if Mode.POST_COPY in allowed and streams:
         return Choice(Mode.POST_COPY, "auto: allowed, and its pause holds no pages but those that are needed in it")
     if not (rounds.cannot or rounds.not_worth):
@@ -121,3 +136,12 @@ def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay, rounds: Rounds)
     if Mode.POST_COPY in allowed:
         return Choice(Mode.STOP_AND_COPY, f"auto: post-copy is allowed, and memory cannot be streamed: {way.why}")
     return Choice(Mode.STOP_AND_COPY, f"auto: nothing with a shorter pause is allowed; {left}")
+
+
+def instead(choice: Choice, asked: str, allowed: tuple[str, ...], undumpable: list[str]) -> Choice:
+    """What `auto` takes for a container of which the source says that it cannot be dumped, and why: a restart, where
+    that is allowed; else what it would have taken, which the check then refuses.
+    """
+    if asked != AUTO or Mode.RESTART not in allowed or not undumpable:
+        return choice
+    return Choice(Mode.RESTART, f"auto: allowed, and it cannot be dumped: {undumpable[0]}; {ANEW}")

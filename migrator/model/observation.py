@@ -19,6 +19,7 @@ class Observation:
     `processes` is none, frozen or running; `held` whether a restored copy waits for its release; `floor` the highest
     token of the container's records that were removed there: a new one has to be above it. `memory`
     is, in post-copy, whether the rest of it follows, or is lost, and the copy with it; none when all of it is there.
+    `cold` is whether the record is of a move by restart: a source that is fenced or sealed for one was stopped.
     """
 
     state: str = "absent"
@@ -32,10 +33,17 @@ class Observation:
     jobs: tuple[str, ...] = ()
     floor: int = 0
     memory: str = "none"
+    cold: bool = False
 
     @property
     def alive(self) -> bool:
         return self.processes != "none"
+
+    @property
+    def whole(self) -> bool:
+        """Whether a source that is fenced or sealed has all that its container is: in memory, or, if it was stopped for
+        the move, in its files, which a reboot leaves."""
+        return self.cold or (self.alive and self.same_boot)
 
     @property
     def holds(self) -> bool:

@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from migrator.model.memory_way import planned_way
-from migrator.model.modes import AUTO, Allowed
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S, Allowed
 from migrator.model.policy import BLACKOUT_S_MAX
 from migrator.model.rates import DEFAULT_RATES, Rates, Way
 from migrator.model.rules import Rule, rule_in_words, selects
@@ -70,7 +70,7 @@ class PlanPolicy:
     that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
     memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
     moved, and `allow` what auto may take for some of them. `target_blackout_s` and `not_convergent` are for pre-copy
-    (policy.py).
+    (policy.py). `stop_timeout_s` is how long one that is moved by restart may take to end by itself.
     """
 
     headroom_percent: int = 5
@@ -90,6 +90,7 @@ class PlanPolicy:
     allow: tuple[Allowed, ...] = ()
     target_blackout_s: float | None = None
     not_convergent: str = ""
+    stop_timeout_s: float = STOP_TIMEOUT_S
 
     def modes_allowed(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """What auto may also take for this container."""
@@ -155,6 +156,7 @@ class Standing:
     allow: tuple[Allowed, ...] | None = None
     target_blackout_s: float | None = None
     not_convergent: str | None = None
+    stop_timeout_s: float | None = None
     rules: tuple[Rule, ...] = ()
     replace_rules: bool = False
 

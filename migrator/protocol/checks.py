@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from migrator.model import plan_policy
-from migrator.model.compatibility import differences, lacks, obstacles
+from migrator.model.compatibility import differences, differences_in_files, lacks, obstacles
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
@@ -57,8 +57,8 @@ def findings(
     that it will be moved by.
     """
     return [
-        *_sameness(source, target, neighbour),
-        *_place(ct, source, target),
+        *_sameness(source, target, neighbour, mode),
+        *_place(ct, source, target, mode),
         *_room(ct, source, target, mode),
         *_network(ct, source, target, neighbour, routed),
         *_pause(ct, source, target, policy, rates, mode),
@@ -66,18 +66,21 @@ def findings(
     ]
 
 
-def _sameness(source: NodeFacts, target: NodeFacts, neighbour: Neighbour) -> Iterator[str]:
+def _sameness(source: NodeFacts, target: NodeFacts, neighbour: Neighbour, mode: Mode) -> Iterator[str]:
+    if mode is Mode.RESTART:  # nothing is dumped, and nothing restored
+        yield from differences_in_files(source, target)
+        return
     yield from differences(source, target)
     if target.criu and not neighbour.criu_works:
         yield f"CRIU {target.criu} does not work on kernel {target.kernel}; see `criu check` on {target.name}"
 
 
-def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode) -> Iterator[str]:
     yield from obstacles(ct, target)
     if target.cordon is not None:
         yield f"it is cordoned (by {target.cordon}); take the mark off with: migrator uncordon {target.name}"
     mine = source.container(ct.name)
-    if mine is not None:
+    if mine is not None and mode is not Mode.RESTART:
         yield from lacks(mine, target)
     if mine is None or not mine.alive:
         yield f"it does not run on {source.name}; start it first"
@@ -86,7 +89,9 @@ def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts) -> Iterator[str
 def _room(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode) -> Iterator[str]:
     mine = source.container(ct.name)
     anon = mine.anon_bytes if mine else 0
-    if mode is Mode.PRE_COPY:
+    if mode is Mode.RESTART:
+        sent, come, what = 0, 0, "as much as its processes have here"
+    elif mode is Mode.PRE_COPY:
         sent, come = IMAGE_MARGIN_BYTES, anon + IMAGE_MARGIN_BYTES
         what = "what rounds of pre-copy bring and the restored pages"
     elif memory_way(source, target).name == "stream":
@@ -137,7 +142,8 @@ def _pause(
     mine = source.container(ct.name)
     if mine is None:
         return
-    predicted_s = predicted_pause_s(estimate_move(mine, source.link, target.link, rates), rates, mode)
+    estimate = estimate_move(mine, source.link, target.link, rates)
+    predicted_s = predicted_pause_s(estimate, rates, mode, policy.stop_timeout_s)
     if predicted_s > policy.blackout_s_max:
         yield (
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

@@ -5,6 +5,7 @@ target runs only after COMMITTED. So an undecided migration may always be aborte
 (its processes are there, or never stopped), and may be committed only when the source can not run by itself
 (sealed, or its memory died with a reboot) and the target holds a verified copy. Whatever is not known is asked;
 what can not be asked is not guessed: then the answer is STUCK, and both sides stay as they are.
+In a move by restart the source has no processes from the fence on; its files are whole, and a reboot leaves them so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from migrator.model.modes import Mode
 from migrator.model.observation import Observation
 from migrator.protocol.stale import RELEASED, Known, ahead, never_leased
 from migrator.protocol.states import State
@@ -102,7 +104,7 @@ def _undecided(verified: bool, source: Observation | None, target: Observation |
         return Verdict(Action.ABORT, "the source has the container")
     if source.state not in ("fenced", "sealed"):
         return Verdict(Action.STUCK, f"the source's record says {source.state!r}, and nothing was decided")
-    if source.same_boot and source.alive:
+    if source.whole:
         if source.state == "sealed" and held and verified:
             return Verdict(Action.COMMIT, "the source is sealed and the target holds a verified copy")
         if source.state == "sealed" and target is None:
@@ -111,7 +113,8 @@ def _undecided(verified: bool, source: Observation | None, target: Observation |
                 "the source is sealed and whole, and the target does not answer: only it can show that no newer "
                 "journal than this one has released it",
             )
-        return Verdict(Action.ABORT, "the source is frozen and whole")
+        how = "stopped, and its files are whole" if source.cold else "frozen and whole"
+        return Verdict(Action.ABORT, f"the source is {how}")
     if held and verified:
         return Verdict(Action.COMMIT, "the source lost its memory; the target holds the only living copy")
     if target is None:
@@ -124,7 +127,7 @@ def _aborted(source: Observation | None, target: Observation | None) -> Verdict:
         return Verdict(Action.STUCK, "the target runs it, though the journal says aborted")
     if source is None:
         return Verdict(Action.STUCK, "the source does not answer; it thaws by itself unless it was sealed")
-    if source.state in ("fenced", "sealed") and not (source.same_boot and source.alive):
+    if source.state in ("fenced", "sealed") and not source.whole:
         return Verdict(Action.COLD_START, "the source lost its memory before it was thawed")
     if source.state == "stopped":
         return Verdict(Action.COLD_START, "the source lost its memory, and its cold start was cut short")
@@ -146,15 +149,19 @@ def _committed(source: Observation | None, target: Observation | None) -> Verdic
         return Verdict(Action.FINISH, "committed and held")
     if source is None:
         return Verdict(Action.STUCK, "the target lost its copy unreleased, and the source does not answer")
-    if source.state == "sealed" and source.same_boot and source.alive:
+    if source.state == "sealed" and source.whole:
         return Verdict(Action.REVOKE, "the target lost its copy before it was released; the source's is whole")
     return Verdict(Action.STUCK, "committed, but neither side has a living copy")
 
 
-def of_a_silent_source(begun: frozenset[State], deadline_s: float) -> str:
+def of_a_silent_source(begun: frozenset[State], deadline_s: float, mode: Mode = Mode.STOP_AND_COPY) -> str:
     """What is known of a source that does not answer, and what it will do by itself."""
     if State.FENCED not in begun:
         return "it was not frozen, and runs on there"
+    if mode is Mode.RESTART and State.SEALED not in begun:
+        return f"if it was stopped, its own watchdog starts it again there, at most {deadline_s:g} s after that"
+    if mode is Mode.RESTART:
+        return "it may be sealed: then it stays stopped there, whole in its files, until the node is in reach"
     if State.SEALED not in begun:
         return f"if it was frozen, its own watchdog lets it run again there, at most {deadline_s:g} s after the freeze"
     return "it may be sealed: then it stays frozen there, whole, until the node is in reach"

@@ -33,7 +33,7 @@ def word_needed(container: str, other: str, here: Observation, there: Observatio
         return f"{other} is off"
     # Released, it has run: what it did is in its files, which are newer than any memory of the other.
     runs = there.state == "released" or (there.state == "serving" and there.alive)
-    cold = not here.alive or (here.state in ("reserved", "held") and not (here.holds and verified))
+    cold = not (here.alive or here.cold) or (here.state in ("reserved", "held") and not (here.holds and verified))
     whole = there.alive and (there.state in ("fenced", "sealed") or there.holds)
     if runs or (cold and whole):
         return f"{container} on {other} is given up"

@@ -169,14 +169,17 @@ class Watch:
         machine = self.world.machines[node]
         copy = machine.ram.copies.get(ct) if machine.ram else None
         since_s = self._fenced_s.get((node, ct))
-        if copy is None or copy.mode != "frozen" or since_s is None:
+        record = machine.disk.records[ct]
+        stopped = record.cold == "yes" and machine.ram is not None and record.boot == machine.ram.boot
+        if since_s is None or not (stopped or (copy is not None and copy.mode == "frozen")):
             return
         late_s = self.world.clock.now_s() - max(since_s, machine.hung_until_s) - deadline_s
         dumping = machine.ram is not None and any(
             key[0] == ct and key[2] == "dump" and job.alive for key, job in machine.ram.jobs.items()
         )
         if late_s > (AWAIT_DUMP_S if dumping else 0) + SLACK_S:
-            self.world.violate(Law.DEADLINE, f"{ct} is frozen on {node} {late_s:.0f} s after its deadline")
+            how = "stopped" if stopped else "frozen"
+            self.world.violate(Law.DEADLINE, f"{ct} is {how} on {node} {late_s:.0f} s after its deadline")
 
     def all(self) -> None:
         for ct in self.world.truths:
@@ -203,7 +206,7 @@ def at_end(world: World, stuck: dict[str, str], two_journals: bool) -> None:
         if truth.site and running and truth.site != running[0] and not truth.site_failed:
             world.violate(Law.SITE_KNOWS, f"the site believes {ct} on {truth.site}, and it runs on {running[0]}")
         _kept_up(world, ct, running)
-        if truth.connection != "kept" and not truth.loss:
+        if truth.connection != "kept" and not truth.loss and not truth.restarted:
             world.violate(Law.CONNECTION, f"the connection of {ct} is {truth.connection}, and no fault explains it")
     if not stuck:
         for left in leftovers(world):

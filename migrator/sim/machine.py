@@ -47,6 +47,7 @@ class Record:
     void: int = 0  # the token whose fence has ended
     armed: str = "no"
     holder: str = "-"
+    cold: str = "no"  # of a move by restart
 
 
 ABSENT = Record()
@@ -321,6 +322,14 @@ class Machine:
         self.up.gates.pop(ct, None)
         if copy is not None:
             self.world.end(copy, cause, is_open)
+
+    def stop_copy(self, ct: str) -> None:
+        """Ends what is left of a container that is stopped for a move: from here on it is its files."""
+        copy = self.up.copies.pop(ct, None)
+        self.up.frozen.discard(ct)
+        self.up.gates.pop(ct, None)
+        if copy is not None:
+            self.world.stop(copy)
 
     def copy_dies(self, ct: str, cause: str) -> None:
         """A program ends by itself, or the kernel ends it; a restore that held it ends too, a moment later."""

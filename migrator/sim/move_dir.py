@@ -36,6 +36,7 @@ class MoveDir:
     follows: bool = False  # post-copy: its pages come after the release
     finished: asyncio.Event = field(default_factory=asyncio.Event)  # CRIU has let go, and pages may come unasked
     rounds: int = 0  # of pre-copy, that have come whole
+    created: bool = False  # by restart: made from files, and held
     dumped: asyncio.Event = field(default_factory=asyncio.Event)  # images are on their way; pages follow
 
     @property

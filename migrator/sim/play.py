@@ -10,7 +10,6 @@ from migrator.errors import NeedsOperator
 from migrator.executor.runs import plan_single, resume_run, start_run
 from migrator.journal.memory import MemoryStore
 from migrator.model.facts import Cluster
-from migrator.model.modes import Mode
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -28,6 +27,7 @@ from migrator.sim.wire import Killed, Orchestrator, to_whatever_end
 from migrator.sim.world import Clock, World
 
 LIFE_S_MAX = 4000.0
+STOP_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True)
@@ -62,6 +62,15 @@ def play(scenario: Scenario, loop: VirtualLoop, trace: bool = False) -> Outcome:
     return Outcome(scenario, world.violations, world.trace or [], life.operator.stuck, world.steps, word)
 
 
+def mode_of(scenario: Scenario) -> Mode:
+    """How containers are moved in this life."""
+    if scenario.cold:
+        return Mode.RESTART
+    if scenario.rounds:
+        return Mode.PRE_COPY
+    return Mode.POST_COPY if scenario.follows else Mode.STOP_AND_COPY
+
+
 class _Life:
     """What is asked for while faults strike: a first orchestrator's moves, a second one's, and the operator after."""
 
@@ -72,8 +81,10 @@ class _Life:
         self.orchestrators = [Orchestrator(f"o{number}", world, f"o{number}") for number in range(2)]
         self.watch = invariants.Watch(world, self.setting.stores)
         self.strikes = Strikes(world, scenario.faults, self.orchestrators)
-        mode = Mode.PRE_COPY if scenario.rounds else Mode.POST_COPY if scenario.follows else Mode.STOP_AND_COPY
-        self.policy = Policy(blackout_s_max=scenario.deadline_s, job_timeout_s=300, mode=mode)
+        mode = mode_of(scenario)
+        self.policy = Policy(
+            blackout_s_max=scenario.deadline_s, job_timeout_s=300, mode=mode, stop_timeout_s=STOP_TIMEOUT_S
+        )
         self.operator = Operator(scenario, self.setting, self.strikes, self.watch)
 
     async def live(self) -> None:

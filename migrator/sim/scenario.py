@@ -20,6 +20,8 @@ SEALING_WRITES = (12, 22)  # from the fence's end to the seal's: undecided
 # The moments of an undisturbed migration's FROZEN_WRITES; a third node or a template to be sent makes them a few later.
 MOMENTS = (101, 109, 109, 132, 132, 136, 136, 150, 150, 154, 154, 160, 160, 160, 168, 168, 177, 177)
 
+FENCED, NOT_DUMPED = 112, 24  # the fence's end, and how many moments after it a move by restart does without
+
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
 WRITE_FAULTS = ("kill-before-write", "kill-after-write")
@@ -100,6 +102,7 @@ class Scenario:
     streams: bool = False  # whether memory is streamed, or goes by images
     follows: bool = False  # whether memory that is streamed follows after the release
     rounds: bool = False  # whether memory that is streamed is copied in rounds before
+    cold: bool = False  # whether containers are moved by restart
     faults: tuple[Fault, ...] = ()
 
     def lines(self) -> list[str]:
@@ -112,6 +115,22 @@ class Scenario:
 
 def generate(seed: int) -> Scenario:
     """The scenario of a seed: mostly one migration with one to three faults. Every kind of life has its turn."""
+    scenario = _generate(seed)
+    return in_cold_time(scenario) if scenario.cold and scenario.containers == 1 else scenario
+
+
+def in_cold_time(scenario: Scenario) -> Scenario:
+    """The same for a move by restart, in which nothing is dumped: all that comes after the fence comes earlier."""
+
+    def earlier(at: int) -> int:
+        return at - min(NOT_DUMPED, max(0, at - FENCED))
+
+    faults = tuple(replace(f, at=earlier(f.at)) if f.kind in STEP_FAULTS else f for f in scenario.faults)
+    second_at, backup_at = earlier(scenario.second_at), earlier(scenario.backup_at)
+    return replace(scenario, faults=faults, second_at=second_at, backup_at=backup_at)
+
+
+def _generate(seed: int) -> Scenario:
     rng = Random(seed)
     turn = seed % 8
     drain = turn == 0 and rng.random() < 0.5
@@ -128,6 +147,7 @@ def generate(seed: int) -> Scenario:
         restart=rng.random() < 0.5,
         streams=Random(~seed).random() < 0.6,
         follows=Random(~seed).random() < 0.3,
+        cold=Random(seed ^ 0xC01D).random() < 0.2,
     )
     if turn == 1:
         patient = replace(scenario, deadline_s=3.0, patience_s=200.0)
@@ -146,7 +166,10 @@ def generate(seed: int) -> Scenario:
         scenario = replace(scenario, hooks=True)
         if turn == 5:
             return replace(scenario, early=rng.random() < 0.5, faults=_asked(rng, scenario))
-    scenario = replace(scenario, rounds=scenario.streams and not scenario.follows and Random(~seed * 7).random() < 0.6)
+    scenario = replace(
+        scenario,
+        rounds=scenario.streams and not (scenario.follows or scenario.cold) and Random(~seed * 7).random() < 0.6,
+    )
     count = rng.choices((0, 1, 2, 3, 4), weights=(3, 42, 32, 16, 7))[0]
     return replace(scenario, faults=tuple(_fault(rng, scenario) for _ in range(count)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from migrator.sim import restart
+from migrator.sim import cold, restart
 from migrator.sim import verbs_ct as life
 from migrator.sim import verbs_lease as lease
 from migrator.sim import verbs_rounds as rounds
@@ -34,6 +34,7 @@ VERBS: dict[str, Verb] = {
     "keygen": source.keygen,
     "link": source.link,
     "fence": source.fence,
+    "stop": cold.stop,
     "census": source.census,
     "await-dumped": source.await_dumped,
     "seal": source.seal,

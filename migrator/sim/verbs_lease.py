@@ -109,7 +109,9 @@ async def settle(m: Machine, ct: str, token: str, generation: str, run: str = ""
         await clean_move(m, ct, int(token))
         state = "serving" if record.state == "released" else record.state
         changes = {"generation": max(int(generation), record.generation), "boot": m.up.boot}
-        settled = m.edit(record, state=state, role="owner", run="-", holder="-", deadline_s=0, void=0, **changes)
+        settled = m.edit(
+            record, state=state, role="owner", run="-", holder="-", deadline_s=0, void=0, cold="no", **changes
+        )
         await m.write_record(ct, armed(m, ct, settled))
         keeper_start(m, ct)
         return "settled now\n"
@@ -138,6 +140,8 @@ async def inspect(m: Machine, ct: str) -> str:
     await m.step("inspect")
     record, copy = m.record(ct), m.copy(ct)
     lines = [f"{key} {getattr(record, key)}" for key in _TOLD]
+    if record.cold == "yes":
+        lines.append("cold yes")
     lines.append(f"floor {m.disk.floors.get(ct, 0)}")
     lines.append(f"same_boot {'yes' if record.boot == m.up.boot else 'no'}")
     modes = {"running": "running", "frozen": "frozen", "held": "running"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from migrator.sim.channel import carry, channel, usable
+from migrator.sim.cold import begin_anew
 from migrator.sim.gate import open_gate
 from migrator.sim.machine import Exit, Link, Machine, Record, refuse
 from migrator.sim.move_dir import Images, MoveDir
@@ -62,7 +63,7 @@ async def send_template(m: Machine, ct: str, token: str, template: str) -> str:
 async def send_files(m: Machine, ct: str, token: str, number: str) -> str:
     """One pass. What arrives is the state at its begin; while it runs the target has neither the old nor the new."""
     m.check_run(ct, int(token))
-    if number == "final" and m.world.streams:
+    if number == "final" and m.world.streams and m.record(ct).cold != "yes":
         await _fenced(m, (ct, int(token)))
     if ct not in m.disk.trees:
         raise Exit(1, "rsync ended with 23")
@@ -155,6 +156,9 @@ async def watchdog(m: Machine, ct: str, deadline_s: float) -> str:
 
 async def give_back(m: Machine, ct: str, record: Record) -> None:
     await m.write_record(ct, m.edit(record, state="serving", deadline_s=0, void=record.token), in_place=True)
+    if record.cold == "yes":
+        await begin_anew(m, ct)
+        return
     open_gate(m, ct)
     await m.step("thaw")
     copy = m.copy(ct)
@@ -262,7 +266,10 @@ async def seal(m: Machine, ct: str, token: str) -> str:
     async with m.locked():
         record = m.check_run(ct, int(token))
         if record.state == "fenced":
-            check_fenced(m, ct)
+            if record.cold != "yes":
+                check_fenced(m, ct)
+            elif m.copy(ct) is not None:
+                raise Exit(12, f"container {ct} is not stopped")
             await m.write_record(ct, m.edit(record, state="sealed"))
             await end_watchdogs(m, ct)
         elif record.state != "sealed":
@@ -286,13 +293,16 @@ async def thaw(m: Machine, ct: str, token: str, run: str = "") -> str:
         await end_watchdogs(m, ct)
         copy = m.copy(ct)
         if record.state in ("serving", "stopped"):
+            if (record.state, record.cold) == ("serving", "yes") and copy is None:
+                await begin_anew(m, ct)
+                return "thawed now\n"
             if copy is None or copy.mode != "frozen":
                 return "thawed before\n" + ("paused_ms 1\n" if fired else "")
             await give_back(m, ct, record)  # one who died right after the record has left it frozen
             return "thawed now\n"
         if record.state not in ("fenced", "sealed"):
             raise refuse(f"container {ct} is {record.state} and is not thawed")
-        if m.copy(ct) is None:
+        if m.copy(ct) is None and record.cold != "yes":
             raise Exit(12, f"container {ct} has no process to thaw: this node went down meanwhile")
         await give_back(m, ct, record)
         return "thawed now\n"
@@ -316,7 +326,7 @@ async def retire(m: Machine, ct: str, token: str) -> str:
         if record.state == "absent":
             return ""
         m.check_token(ct, int(token))
-        if record.state != "sealed" and (record.state != "fenced" or m.copy(ct) is not None):
+        if record.state != "sealed" and (record.state != "fenced" or record.cold == "yes" or m.copy(ct) is not None):
             raise refuse(f"container {ct} is {record.state}, not sealed; it is not removed")
         await m.step("cut cable")
         await keeper_end(m, ct)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+from migrator.sim.cold import create_held, is_created, let_begin
 from migrator.sim.gate import gate_error, open_gate
 from migrator.sim.machine import Exit, Machine, Tree, refuse
 from migrator.sim.move_dir import MoveDir
@@ -61,6 +62,8 @@ async def template_done(m: Machine, ct: str, token: str, template: str, digest: 
 async def restore(m: Machine, ct: str, token: str, way: str) -> str:
     """Restores and holds: ends only when the container was released, or the restore failed or was called off."""
     m.check_run(ct, int(token))
+    if way == "files":
+        return await create_held(m, ct, int(token))
     move = m.up.moves.get((ct, int(token)))
     if move is None:
         raise Exit(1, "CRIU: no images")
@@ -179,9 +182,10 @@ async def await_held(m: Machine, ct: str, token: str, timeout_s: str) -> str:
     async with m.locked():
         record = m.check_token(ct, int(token))
         if record.state == "reserved":
-            await m.write_record(ct, m.edit(record, state="held", boot=m.up.boot))
+            cold = "yes" if is_created(m, ct) else record.cold
+            await m.write_record(ct, m.edit(record, state="held", boot=m.up.boot, cold=cold))
         copy = m.copy(ct)
-        if copy is not None:
+        if copy is not None and not copy.anew:
             copy.counts = copy.counts or not any(mv.unfilled for key, mv in m.up.moves.items() if key[0] == ct)
     closed = f"gate_error {error}\n" if (error := gate_error(m, ct)) else ""
     return "held yes\n" + closed + await census(m, ct)
@@ -200,6 +204,8 @@ async def release(m: Machine, ct: str, token: str) -> str:
         elif record.state != "released":
             raise refuse(f"container {ct} is {record.state} here and cannot be released")
         await _say(m, ct, "go", RELEASE_WAIT_S)
+        if record.cold == "yes":
+            await let_begin(m, ct)
         errors = [
             f"gate_error {move.gate_error}\n" for key, move in m.up.moves.items() if key[0] == ct and move.gate_error
         ]

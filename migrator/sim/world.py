@@ -43,6 +43,8 @@ class Truth:
     site: str = ""  # where the site believes it to be, by the hook of which token; and whether one has failed for good
     site_token: int = 0
     site_failed: bool = False
+    stopped_on: str = ""  # by restart: the node whose files are the container until a copy begins anew
+    restarted: bool = False  # whether it ever was stopped for a move: then its connections end
     word: str = ""  # the operator's, that what one side holds may be given up
 
 
@@ -58,6 +60,7 @@ class Copy:
     tainted: str = ""  # why these processes can no longer be dumped or run as they were
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     counts: bool = True  # whether losing it is the loss of a copy
+    anew: bool = False  # made from files for a move by restart, and nothing in its memory yet
 
 
 @dataclass(slots=True)
@@ -146,6 +149,7 @@ class World:
         self._ran(copy)
         truth.word = ""  # it was given for this
         truth.runs_on = copy.node
+        truth.stopped_on = ""
         self.changed(copy.ct, f"{where} runs")
 
     def freeze(self, copy: Copy) -> None:
@@ -169,6 +173,20 @@ class World:
             self.violate(Law.A_COPY_IS_LEFT, f"{ct} starts cold on {node} while {alive[0].node} holds it in memory")
         truth.connection = "reset: it started cold"
         return copy
+
+    def stop(self, copy: Copy) -> None:
+        """A container is ended for a move by restart, or what is left of it is. Only one whose record says so: its
+        files are all that it is from here on, and must not go before another has begun from them."""
+        self.freeze(copy)
+        truth = self.truths[copy.ct]
+        record = self.machines[copy.node].disk.records.get(copy.ct)
+        if record is None or record.cold != "yes":
+            self.violate(Law.A_COPY_IS_LEFT, f"{copy.ct} on {copy.node} is stopped, and its record does not say so")
+        if copy.stamp == truth.stamp and not copy.anew:
+            truth.stopped_on, truth.restarted = copy.node, True
+        copy.mode = "dead"
+        copy.ended.set()
+        self.changed(copy.ct, f"{copy.ct} on {copy.node} is stopped")
 
     def end(self, copy: Copy, cause: str, gate_open: bool) -> None:
         """A copy dies. `cause` is "code" when the product ended it, else the fault that did."""
@@ -198,7 +216,7 @@ class World:
                 self.violate(
                     Law.A_COPY_IS_LEFT, f"{copy.ct} on {copy.node} ({was}) is killed before another copy has taken over"
                 )
-        elif last:
+        elif last and not copy.anew:
             truth.loss = cause
             truth.connection = f"reset: {cause}"
         elif copy.stamp == truth.stamp:
@@ -218,6 +236,9 @@ class World:
 
     def tree_removed(self, ct: str, stamp: int, node: str) -> None:
         truth = self.truths[ct]
+        if truth.stopped_on == node and not truth.word:
+            text = f"{ct} was stopped on {node}, and its files go before it has begun anywhere"
+            self.violate(Law.A_COPY_IS_LEFT, text)
         if stamp == truth.stamp and truth.stamp not in self.stamps_on_disk(ct) and not truth.word:
             self.violate(Law.A_COPY_IS_LEFT, f"the last files of {ct} are removed from {node}")
         self.changed(ct, f"files of {ct} are removed from {node}")

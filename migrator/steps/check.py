@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from migrator.errors import Refused
+from migrator.model.modes import ANEW, Mode
 from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
 from migrator.protocol.undumpable import reasons
@@ -22,6 +23,8 @@ async def do(move: Move) -> dict[str, Any]:
     if found:
         raise Refused(refusal(move, found))
     way = {"memory": move.memory.name, "mode": move.mode, "mode_why": move.mode_why}
+    if move.mode is Mode.RESTART:
+        return {"findings": 0, "mode": move.mode, "mode_why": move.mode_why}
     return {"findings": 0, **way, **({"memory_why": move.memory.why} if move.memory.why else {})}
 
 
@@ -29,17 +32,34 @@ async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed."""
     neighbour = await _neighbour(move)
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
-    inside = await _inside(move)
-    links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]
     found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.mode)
-    found += [f"its network has a link of its own, {link}, which is not carried; remove it inside" for link in links]
-    found += await _undumpable(move, list(inside.lines("cannot")))
+    if move.mode is not Mode.RESTART:  # in which nothing of its processes is carried, nor of what they have made
+        inside = await _inside(move)
+        links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]
+        gone = "which is not carried; remove it inside"
+        found += [f"its network has a link of its own, {link}, {gone}" for link in links]
+        found += _with_a_hint(move, await _undumpable(move, list(inside.lines("cannot"))))
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
 
 
 async def _inside(move: Move) -> Answer:
     """What is in the container that may not be carried: in its network, and of its processes."""
     return await move.source.node.call("obstacles", move.name)
+
+
+async def undumpable(move: Move) -> list[str]:
+    """What of the container, as its source sees it now, CRIU cannot dump."""
+    return await _undumpable(move, list((await _inside(move)).lines("cannot")))
+
+
+def _with_a_hint(move: Move, found: list[str]) -> list[str]:
+    """The same, the last one with the mode that needs no dump: nobody is moved by it without saying so."""
+    if not found:
+        return []
+    way = f"or move it by --mode restart: it is stopped, and {ANEW} on {move.target.node.name}"
+    if move.rehearsal:
+        way += " (which is not rehearsed, for that would stop it; see what it would take with --dry-run)"
+    return [*found[:-1], f"{found[-1]}; {way}"]
 
 
 async def _undumpable(move: Move, seen: list[str]) -> list[str]:

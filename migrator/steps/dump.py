@@ -17,6 +17,8 @@ LAST_PASS = "files-final"
 
 
 async def do(move: Move) -> dict[str, Any]:
+    if move.mode is Mode.RESTART:
+        return {}  # what it had in memory is given up
     node = move.source.node
     follows = move.mode is Mode.POST_COPY
     dumped, census, _ = await asyncio.gather(

@@ -12,9 +12,10 @@ import asyncio
 import math
 from typing import Any
 
+from migrator.model.modes import Mode
 from migrator.protocol.states import State
 from migrator.runtime.carried import checked
-from migrator.steps import traces
+from migrator.steps import restart, traces
 from migrator.steps.base import Move, Step
 from migrator.steps.dump import start_dump, start_last_pass
 from migrator.steps.restore import start_restore
@@ -22,6 +23,8 @@ from migrator.transport.base import NodeFailed
 
 
 async def do(move: Move) -> dict[str, Any]:
+    if move.mode is Mode.RESTART:
+        return await restart.stop(move)
     clock = asyncio.get_running_loop().time
     began_s = clock()
     if move.memory.name == "stream":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from migrator.model.modes import Mode
 from migrator.model.observation import Observation
 from migrator.protocol.states import State
-from migrator.steps import traces
+from migrator.steps import restart, traces
 from migrator.steps.base import Move, Step, run_job, start_job
 from migrator.transport.base import Node, NodeFailed
 
@@ -33,6 +34,8 @@ def _words(move: Move) -> tuple[str | int, ...]:
 
 
 async def do(move: Move) -> dict[str, Any]:
+    if move.mode is Mode.RESTART:
+        return await restart.create(move)
     node = move.target.node
     if move.memory.name == "images":
         await start_restore(move)

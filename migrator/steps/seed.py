@@ -41,7 +41,9 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     # One file of pages belongs to one process, which holds no more than the whole container has resident.
     first_pages_bytes = min(anon_bytes, mine.rss_bytes) if mine else 0
     streamed = "follow" if move.mode is Mode.POST_COPY else "stream"
-    pages = streamed if move.memory.name == "stream" else first_pages_bytes
+    pages: str | int = streamed if move.memory.name == "stream" else first_pages_bytes
+    if move.mode is Mode.RESTART:
+        images_bytes, pages = min(IMAGE_MARGIN_BYTES, free_bytes), "none"
     ct = move.descriptor
     await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
 

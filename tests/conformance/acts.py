@@ -31,6 +31,7 @@ ROWS = (
     "keygen web @ {peer}",
     "link web @ root {peer} 22 {host_key}",
     "fence web @ 300",
+    "stop web @ 300 5",
     "seal web @",
     "thaw web @",
     "thaw web @ r",

@@ -15,6 +15,8 @@ Effects = dict[str, dict[str, str]]  # role (s, t) -> what is true there, by nam
 MEASURED = {
     "frozen_at_ms",
     "quiet_ms",
+    "stop_ms",
+    "killed",
     "released_at_ms",
     "paused_ms",
     "ms",

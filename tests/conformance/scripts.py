@@ -67,6 +67,26 @@ SETTLED = f"""{RETIRED}
 t settle web {{1}} 2 r
 """
 
+# By restart.
+STOPPED = f"""{SEEDED.replace(" 100000000 0", " 100000000 none")}
+s stop web {{1}} 300 5
+"""
+CREATED = f"""{STOPPED}
+s job web {{1}} files-final 30 send-files web {{1}} final
+t job web {{1}} restore 30 restore web {{1}} files
+t await-held web {{1}} 1
+"""
+STOPPED_AND_SEALED = f"""{CREATED}
+s seal web {{1}}
+"""
+BEGUN = f"""{STOPPED_AND_SEALED}
+t release web {{1}}
+"""
+RESTARTED = f"""{BEGUN}
+s retire web {{1}}
+t settle web {{1}} 2 r
+"""
+
 
 def twice(script: str) -> str:
     """Each call of a script made twice."""
@@ -244,6 +264,9 @@ t job web {1} restore 30 restore web {1}
     + ABORT,
     "a source loses power when fenced": down(FENCED, "s") + RECLAIM,
     "a target loses power when held": down(HELD, "t") + "t release web {1}\nt await-held web {1} 1\n" + ABORT,
+    "by restart, every call made twice": twice(RESTARTED) + LATE + "s stop web {1} 300 5\n",
+    "by restart, taken back when created": CREATED + LOOK + twice(ABORT) + LATE,
+    "by restart, a source loses power when stopped": down(STOPPED, "s") + ABORT,
 }
 _TABLED_FIRST = ("leased", "fenced", "sealed", "released")
 TABLED = tabled(*_TABLED_FIRST)
@@ -318,5 +341,18 @@ s inspect web
     + LOOK
     + "twice s ct-start web\n",
     "stopped and leased": "s ct-stop web 0\n" + LEASED + "s fence web {1} 300\ntable s\n" + ABORT + "s ct-start web\n",
+    "by restart, every call cut off and asked again": cut(RESTARTED),
+    "by restart, taken over when stopped": STOPPED + TAKEN_OVER + ABORT_LATER,
+    "by restart, taken over when sealed": STOPPED_AND_SEALED + TAKEN_OVER + "s thaw web {2} r\ns settle web {2} 1 r\n",
+    "by restart, a target loses power when created": down(CREATED, "t")
+    + "t release web {1}\nt await-held web {1} 1\n"
+    + ABORT,
+    "by restart, both lose power when sealed": down(STOPPED_AND_SEALED, "s", "t") + "t release web {1}\n" + ABORT,
+    "by restart, a target loses power when it has begun": down(BEGUN, "t") + "twice t release web {1}\n" + LOOK,
+    "by restart, the watchdog was first": STOPPED.replace("{1} 300 5", "{1} 2 5")
+    + "watchdog {1}\n"
+    + LOOK
+    + "s seal web {1}\ns stop web {1} 300 5\n"
+    + ABORT,
     "taken back cold": FENCED + "kill s\ns reclaim web {1}\ntable s\ntable t\n" + ABORT,
 }

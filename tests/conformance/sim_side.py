@@ -216,6 +216,7 @@ def _record(record: Record, boot: str) -> dict[str, str]:
         "disk_bytes",
         "armed",
         "holder",
+        "cold",
     )
     found = {f"record {key}": str(getattr(record, key)) for key in keys}
     if record.state == "serving" and record.run != "-":

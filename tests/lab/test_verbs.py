@@ -138,14 +138,39 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n2", "settle web 4 2")
     twice("n2", "ct-start web")
     twice("n2", "boot")
-    # An operator settles: one side stands down, the other adopts what it has.
-    twice("n2", "lease web 4 5 a-run")
-    twice("n2", "stand-down web 5 9")
+    # By restart, there and back again.
+    begin(twice, "n2", "n1", token=5, pages="none")
+    twice("n2", "stop web 5 100 5")
     twice("n2", "thaw web 5")
+    twice("n1", "discard-target web 5")
     twice("n2", "settle web 5 2")
-    twice("n1", "lease web 0 6 a-run")
-    twice("n1", "adopt web 6 9")
-    twice("n1", "settle web 6 9")
+    begin(twice, "n2", "n1", token=6, pages="none")
+    twice("n2", "stop web 6 100 5")
+    twice("n2", "job web 6 files-final 30 send-files web 6 final")
+    twice("n1", "job web 6 restore 30 restore web 6 files")
+    twice("n1", "await-held web 6 1")
+    twice("n2", "seal web 6")
+    assert "processes running" in twice("n1", "release web 6")
+    twice("n2", "retire web 6")
+    twice("n1", "settle web 6 3")
+    assert tidy.places("web") == [("n1", "running")]
+    begin(twice, "n1", "n2", token=7, pages="none")
+    twice("n1", "stop web 7 100 5")
+    twice("n1", "job web 7 files-final 30 send-files web 7 final")
+    twice("n2", "job web 7 restore 30 restore web 7 files")
+    twice("n2", "await-held web 7 1")
+    twice("n1", "seal web 7")
+    twice("n2", "release web 7")
+    twice("n1", "retire web 7")
+    twice("n2", "settle web 7 4")
+    # An operator settles: one side stands down, the other adopts what it has.
+    twice("n2", "lease web 7 8 a-run")
+    twice("n2", "stand-down web 8 9")
+    twice("n2", "thaw web 8")
+    twice("n2", "settle web 8 2")
+    twice("n1", "lease web 0 9 a-run")
+    twice("n1", "adopt web 9 9")
+    twice("n1", "settle web 9 9")
     twice("n1", "ct-remove web")
     twice("n2", "cordon a-run")
     twice("n2", "uncordon")
@@ -171,7 +196,7 @@ def late_commands_do_nothing(stage: Stage, node: str) -> None:
     assert Twice(stage).world(node) ^ before == set()
 
 
-def begin(twice: Twice, source: str, target: str, token: int) -> None:
+def begin(twice: Twice, source: str, target: str, token: int, pages: str | int = MIB) -> None:
     """A move as far as the fence."""
     stage = twice.stage
     twice(source, f"lease web {token - 1} {token} a-run")
@@ -179,7 +204,7 @@ def begin(twice: Twice, source: str, target: str, token: int) -> None:
     twice(target, f"reserve web {token} {ROOM}")
     base = stage.on_node(source, "cat", "/var/lib/migrator/containers/web/id_base").out.strip()
     for node, role in ((source, "source"), (target, "target")):
-        twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {MIB}")
+        twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {pages}")
     for name in ("descriptor.json", "config.json", "net", "criu.conf", "restart"):
         text = stage.on_node(source, "cat", f"/var/lib/migrator/containers/web/{name}").out
         twice(target, f"ct-put web {token} {name} {len(text.encode())}", stdin=text)
@@ -235,6 +260,7 @@ WITH_TOKEN = {
     "dump": ("n1", "images"),
     "pre-dump": ("n1", "1"),
     "throttle": ("n1", "50"),
+    "stop": ("n1", "60 5"),
     "seal": ("n1", ""),
     "thaw": ("n1", ""),
     "reclaim": ("n1", ""),

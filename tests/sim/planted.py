@@ -28,8 +28,11 @@ from migrator.protocol.states import State
 from migrator.sim import restart, verbs, verbs_lease, verbs_source, verbs_target
 from migrator.sim.laws import Law
 from migrator.sim.machine import Machine
+from migrator.sim.restart import bring_up
 from migrator.steps import remove, reserve, seal, sync
-from migrator.steps.base import Move
+from migrator.steps import restart as restarts
+from migrator.steps.base import Move, run_job
+from migrator.steps.dump import LAST_PASS
 
 Patch = pytest.MonkeyPatch
 Put = Callable[[Patch], None]
@@ -437,3 +440,29 @@ def boot_starts_what_was_on_the_move(patch: Patch) -> None:
 @planted(Law.KEPT_UP)
 def settle_makes_no_keeper(patch: Patch) -> None:
     patch.setattr(verbs_lease, "keeper_start", lambda m, ct: None)
+
+
+@planted(Law.NEWEST)
+def what_is_written_while_it_ends_stays_behind(patch: Patch) -> None:
+    """By restart: the last pass is made before the container is stopped, and found done after it."""
+    honest = restarts.stop
+
+    async def stop(move: Move) -> dict[str, Any]:
+        words = ("send-files", move.name, move.token, "final")
+        await run_job(move.source.node, move, LAST_PASS, *words, timeout_s=15)
+        return await honest(move)
+
+    async def at_once(m: Machine, key: tuple[str, int]) -> None:
+        """It waits for no fence."""
+
+    patch.setattr(verbs_source, "_fenced", at_once)
+    patch.setattr(restarts, "stop", stop)
+
+
+@planted(Law.ONE_RUNS, Law.A_COPY_IS_LEFT)
+def a_stopped_container_begins_beside_what_is_left_of_it(patch: Patch) -> None:
+    async def begin_anew(m: Machine, ct: str) -> None:
+        await m.step("begin anew")
+        bring_up(m, ct)
+
+    patch.setattr(verbs_source, "begin_anew", begin_anew)

@@ -109,7 +109,7 @@ verb_settle() { # CT TOKEN GENERATION [RUN]
     [ "$r_state" != released ] || r_state=serving
     [ "$r_generation" -ge "$3" ] || r_generation=$3
     boot_id
-    r_role=owner r_run=- r_holder=- r_deadline_s=0 r_void=0 r_boot=$boot_id
+    r_role=owner r_run=- r_holder=- r_deadline_s=0 r_void=0 r_cold=no r_boot=$boot_id
     arm "$ct"
     write_record "$ct"
     keeper_start "$ct"
@@ -147,6 +147,7 @@ verb_inspect() { # CT
     for key in state token generation run role armed memory_bytes; do
         eval "echo \"$key \$r_$key\""
     done
+    [ "$r_cold" != yes ] || echo 'cold yes'
     floor_of "$ct" # if others' lines are folded before the lease comes, that is refused at most, and asked for again
     echo "floor $floor"
     [ "$r_boot" = "$boot_id" ] && echo 'same_boot yes' || echo 'same_boot no'

@@ -92,12 +92,12 @@ unlock() { exec 9>&-; }
 # Fills r_* from the record; a container without one is "absent" with token 0.
 read_record() {
     r_state=absent r_token=0 r_generation=0 r_boot=- r_run=- r_role=- r_deadline_s=0
-    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0 r_armed=no r_creator=- r_void=0 r_holder=-
+    r_memory_bytes=0 r_cpu_milli=0 r_disk_bytes=0 r_armed=no r_creator=- r_void=0 r_holder=- r_cold=no
     [ -e "$RECORDS/$1" ] || return 0
     while IFS='=' read -r key value; do
         case $key in
             state | token | generation | boot | run | role | deadline_s | memory_bytes | cpu_milli | disk_bytes | \
-                armed | creator | void | holder)
+                armed | creator | void | holder | cold)
                 eval "r_$key=\$value" ;;
         esac
     done < "$RECORDS/$1"
@@ -129,6 +129,7 @@ record_text() {
     echo "creator=$r_creator"
     echo "void=$r_void"
     echo "holder=$r_holder"
+    echo "cold=$r_cold"
 }
 
 # For what must be written down though the disk is full: the block that the record has is written again, padded with

@@ -92,6 +92,10 @@ give_back() {
     until write_record_new "$ct" || write_record_in_place "$ct"; do
         sleep 1 # a disk that takes nothing at all: frozen is safe, running and not written down is not
     done
+    if [ "$r_cold" = yes ]; then
+        begin_anew "$ct"
+        return 0
+    fi
     gate_open || :
     set_frozen "$ct" 0
     let_in "$ct" 2> /dev/null || :
@@ -196,8 +200,12 @@ verb_seal() { # CT TOKEN
     case $r_state in
         sealed) ;;
         fenced)
-            read_net "$ct"
-            check_fenced "$ct"
+            if [ "$r_cold" = yes ]; then
+                ! has_processes "$ct" || fail 12 "container $ct is not stopped"
+            else
+                read_net "$ct"
+                check_fenced "$ct"
+            fi
             r_state=sealed
             write_record "$ct"
             for dir in "$RUN/jobs/$ct".[0-9]*.watchdog; do
@@ -236,12 +244,16 @@ verb_thaw() { # CT TOKEN [RUN]
             if has_processes "$ct" && is_frozen "$(cgroup_of "$ct")" 1; then
                 give_back
                 echo 'thawed now'
+            elif [ "$r_state $r_cold" = 'serving yes' ] && ! has_processes "$ct"; then
+                begin_anew "$ct" # who gave it back died before it was started, or its node did
+                echo 'thawed now'
             else
                 echo 'thawed before'
                 [ -z "$paused_ms" ] || echo "paused_ms $paused_ms"
             fi ;;
         fenced | sealed)
-            has_processes "$ct" || fail 12 "container $ct has no process to thaw: this node went down meanwhile"
+            [ "$r_cold" = yes ] || has_processes "$ct" ||
+                fail 12 "container $ct has no process to thaw: this node went down meanwhile"
             give_back
             echo 'thawed now' ;;
         *) refuse "container $ct is $r_state and is not thawed" ;;
@@ -310,7 +322,7 @@ verb_retire() { # CT TOKEN
     check_token "$ct" "$2"
     case $r_state in
         sealed) ;;
-        fenced) ! has_processes "$ct" || refuse "container $ct is fenced and whole, not sealed; it is not removed" ;;
+        fenced) [ "$r_cold" = no ] && ! has_processes "$ct" || refuse "container $ct is fenced and whole, not sealed; it is not removed" ;;
         *) refuse "container $ct is $r_state, not sealed; it is not removed" ;;
     esac
     if [ -e "$CONTAINERS/$ct/net" ]; then # else an earlier try has come so far

@@ -1,7 +1,7 @@
 # Verbs of a migration's target.
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none
     ct=$1
     lock
     read_record "$ct"
@@ -10,7 +10,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     check_number "$5"
     check_number "$6"
     case $7 in
-        stream | follow) ;;
+        stream | follow | none) ;;
         *) check_number "$7" ;;
     esac
     if [ "$3" = target ]; then
@@ -36,7 +36,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
         [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
     done
     case $7 in
-        0) ;;
+        0 | none) ;;
         stream | follow) [ -p "$move/images/inventory.img" ] || mkfifo -m 640 "$move/images/inventory.img" ;;
         *) [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img" ;;
     esac
@@ -61,11 +61,15 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
 # Restores and holds: returns only when the container was released, or the restore failed or was called off. Where memory
 # is streamed it is started before the freeze: the runtime and CRIU go as far as the first image, a fifo until the rest
 # of them has come.
-verb_restore() { # CT TOKEN stream|images
+verb_restore() { # CT TOKEN stream|images|files
     ct=$1 way=$3
     move=$RUN/move/$ct.$2
     read_record "$ct"
     check_run "$ct" "$2"
+    if [ "$way" = files ]; then
+        create_held
+        return 0
+    fi
     code=0
     restore_held || code=$?
     echo ended > "$move/ended"
@@ -162,6 +166,7 @@ verb_await_held() { # CT TOKEN TIMEOUT_S
         if [ "$r_state" = reserved ]; then
             boot_id
             r_state=held r_boot=$boot_id
+            ! is_created "$ct" || r_cold=yes
             write_record "$ct"
         fi
         echo 'held yes'
@@ -240,6 +245,7 @@ verb_release() { # CT TOKEN
         fi
         [ ! -e "$move/gate-failed" ] || echo "gate_error $(cat "$move/gate-failed")"
     done
+    [ "$r_cold" != yes ] || let_begin "$ct"
     uptime_ms
     echo "released_at_ms $now_ms"
     read_net "$ct"
