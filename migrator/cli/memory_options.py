@@ -16,8 +16,8 @@ _mode_option = click.option(
     "--mode",
     type=click.Choice([AUTO, *map(str, Mode)]),
     help="How memory goes (default: auto, the shortest pause of what can lose nothing). pre-copy: in rounds while it "
-    "runs, where the kernel tracks what is written. post-copy: it runs on the target while its memory follows; restart: "
-    "it is stopped and begins anew there; both taken only by name, or where the policy allows them.",
+    "runs, where the kernel tracks what is written; post-copy: it runs on the target while its memory follows; "
+    "restart: it is stopped and begins anew there; these two taken only by name, or where the policy allows them.",
 )
 _target_option = click.option(
     "--target-blackout",

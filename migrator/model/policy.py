@@ -20,9 +20,9 @@ class Policy:
     or auto, which may also take what the plan's policy allows. `fill_timeout_s` bounds how long the orchestrator waits
     for memory that follows; the container runs meanwhile, and after it. `verify_files` compares both sides' files in
     the pause. Pre-copy ends when a pause under `target_blackout_s` is predicted (None: a fifth of a second over what
-    no round can shorten), or after `rounds_max`; `not_convergent` is one of modes.WAYS_OUT, and empty is to give up where
-    pre-copy was asked for by name and to go on with a longer pause where auto took it. `stop_timeout_s` is how long a
-    container that is moved by restart may take to end by itself.
+    no round can shorten), or after `rounds_max`; `not_convergent` is one of modes.WAYS_OUT, and empty is to give up
+    where pre-copy was asked for by name and to go on with a longer pause where auto took it. `stop_timeout_s` is how
+    long a container that is moved by restart may take to end by itself.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX

@@ -10,6 +10,7 @@ from migrator.errors import NeedsOperator
 from migrator.executor.runs import plan_single, resume_run, start_run
 from migrator.journal.memory import MemoryStore
 from migrator.model.facts import Cluster
+from migrator.model.modes import Mode
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -81,9 +82,8 @@ class _Life:
         self.orchestrators = [Orchestrator(f"o{number}", world, f"o{number}") for number in range(2)]
         self.watch = invariants.Watch(world, self.setting.stores)
         self.strikes = Strikes(world, scenario.faults, self.orchestrators)
-        mode = mode_of(scenario)
         self.policy = Policy(
-            blackout_s_max=scenario.deadline_s, job_timeout_s=300, mode=mode, stop_timeout_s=STOP_TIMEOUT_S
+            blackout_s_max=scenario.deadline_s, job_timeout_s=300, mode=mode_of(scenario), stop_timeout_s=STOP_TIMEOUT_S
         )
         self.operator = Operator(scenario, self.setting, self.strikes, self.watch)
 
