@@ -11,7 +11,7 @@ from migrator.inventory.policy_file import PolicySection
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.memory_way import MemoryWay
-from migrator.model.modes import BEGINNING_S, Mode, choose, instead, predicted_pause_s
+from migrator.model.modes import BEGINNING_S, Mode, Rounds, choose, instead, predicted_pause_s
 from migrator.model.observation import Observation
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -23,6 +23,7 @@ from migrator.protocol.settlement import word_needed
 from migrator.protocol.states import State
 
 STREAM = MemoryWay("stream")
+NO_ROUNDS = Rounds(not_worth="its memory is sent in no time")
 STOPPED = Observation("fenced", 3, 1, "r", cold=True)
 ENDING = replace(STOPPED, processes="running")
 SEALED = replace(STOPPED, state="sealed")
@@ -33,7 +34,7 @@ LOST = replace(HELD, processes="none", held=False, same_boot=False)
 
 class TestModes:
     def test_auto_restarts_only_what_it_is_allowed_to_and_what_cannot_be_dumped(self) -> None:
-        taken = choose("auto", ("restart",), STREAM)
+        taken = choose("auto", ("restart",), STREAM, NO_ROUNDS)
         assert taken.mode is Mode.STOP_AND_COPY
         assert instead(taken, "auto", ("restart",), []) is taken
         assert instead(taken, "auto", ("post-copy",), ["process 1 (x) uses io_uring"]) is taken
@@ -43,7 +44,7 @@ class TestModes:
         assert "cannot be dumped: process 1 (x) uses io_uring; its processes begin anew" in choice.why
 
     def test_one_that_was_named_is_taken_whatever_the_nodes_can_do_with_memory(self) -> None:
-        assert choose("restart", (), MemoryWay("images", "n2: no Python")).mode is Mode.RESTART
+        assert choose("restart", (), MemoryWay("images", "n2: no Python"), NO_ROUNDS).mode is Mode.RESTART
 
     def test_its_pause_is_bounded_by_how_long_it_may_take_to_end(self) -> None:
         rates = DEFAULT_RATES["stream"]
