@@ -14,6 +14,7 @@ from migrator.inventory.cluster_file import NodeEntry
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.memory_way import memory_way
 from migrator.model.modes import choose
 from migrator.model.plan import PlannedMove
@@ -97,6 +98,7 @@ async def examine(
         mode_why=choice.why,
         holder=fleet.holder,
         rates=under.rates_between(source, target),
+        shared=Crossings(fleet.file.shared_links()).speeds(source.name, target.name),
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )

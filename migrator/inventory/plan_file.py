@@ -169,8 +169,13 @@ def policy_document(policy: PlanPolicy) -> dict[str, Any]:
 
 def integrity(document: dict[str, Any]) -> str:
     """A digest of everything in the document but itself; whoever writes 15.0 as 15 has changed nothing."""
+    return _digest(_whole(document))
+
+
+def _digest(document: dict[str, Any]) -> str:
+    """A digest of everything but the integrity, in which numbers count as they are written."""
     content = {key: value for key, value in document.items() if key != INTEGRITY}
-    canonical = json.dumps(_whole(content), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
@@ -228,7 +233,7 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
     except ValidationError as error:
         location, wrong = first_wrong(error)
         raise BadInput(f"{source}:{_line_of(text, location)}: {field(location)}: {wrong}") from error
-    if raw[INTEGRITY] != integrity(raw):
+    if raw[INTEGRITY] not in (integrity(raw), _digest(raw)):  # the second is that of earlier versions
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
     return document

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from migrator.errors import BadInput
 from migrator.inventory.documents import field, first_wrong, line_of, read_yaml, said
@@ -252,6 +252,13 @@ class PolicySection(_Strict):
     mode: ModeName | None = None
     allow: list[AllowEntry] | None = None
     rules: list[RuleEntry] = []
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_empty(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("is empty; give a value, or leave the line out")
+        return value
 
     def value(self) -> Standing:
         said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights", "allow"})

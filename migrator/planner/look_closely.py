@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from migrator.model.facts import NodeFacts
+from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Targets
@@ -25,7 +26,7 @@ def place_closely(
     built: Built,
     targets: Sequence[NodeFacts],
     policy: PlanPolicy,
-    everywhere: Sequence[NodeFacts],
+    cluster: Cluster,
 ) -> tuple[Choices, list[Stuck], tuple[Reason, ...]]:
     """Where each container goes; those that find no place, with what each node lacked; and doubts about that.
 
@@ -34,9 +35,10 @@ def place_closely(
     """
     sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
     open_nodes = [site.node for site in sites.values()]
-    book = Rulebook(open_nodes, everywhere, policy)
+    book = Rulebook(open_nodes, cluster.nodes, policy)
+    crossings = Crossings(cluster.links)
     proved = bool(book.hard) and few(movers, open_nodes)
-    if proved and (one := next(every(movers, Targets(open_nodes, policy, everywhere)), None)) is not None:
+    if proved and (one := next(every(movers, Targets(open_nodes, policy, cluster)), None)) is not None:
         return one.choices, [], ()
     if book.hard or len(movers) * len(targets) > PAIRS_MAX:
         index = {name: number for number, name in enumerate(sites)}
@@ -47,7 +49,7 @@ def place_closely(
                 name = built.choices[mover.name].target
                 filled[name] = filled[name].place(mover)
                 book.place(mover, index[name])
-        closed = _barred(built.stuck, targets, policy)
+        closed = _barred(built.stuck, targets, policy, crossings)
         for mover in built.stuck:
             for name in sites:
                 if why := book.why_not(mover, index[name]):
@@ -55,7 +57,7 @@ def place_closely(
         barriers = _by_container(closed)
         stuck = [_stuck(mover, filled, sites, barriers.get(mover.name, {})) for mover in built.stuck]
         return built.choices, stuck, _doubts(Found({}, filled, built.stuck, proved))
-    closed = _barred(movers, targets, policy)
+    closed = _barred(movers, targets, policy, crossings)
     found = assign(movers, sites, closed)
     barriers = _by_container(closed)
     stuck = [_stuck(mover, found.sites, sites, barriers.get(mover.name, {})) for mover in found.stuck]
@@ -63,7 +65,7 @@ def place_closely(
 
 
 def _barred(
-    movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy
+    movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy, crossings: Crossings
 ) -> dict[tuple[str, str], tuple[str, ...]]:
     """For each container and target: why it can never go there. No entry means that it can."""
     sources = {mover.source.name: mover.source for mover in movers}
@@ -71,7 +73,7 @@ def _barred(
     found = {}
     for mover in movers:
         for target in targets:
-            reasons = barred(mover, target, alike[mover.source.name, target.name], policy)
+            reasons = barred(mover, target, alike[mover.source.name, target.name], policy, crossings)
             if reasons:
                 found[mover.name, target.name] = reasons
     return found

@@ -31,7 +31,7 @@ async def ask(move: Move) -> list[str]:
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
     inside = await _inside(move)
     links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]
-    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.mode)
+    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.mode, move.shared)
     found += [f"its network has a link of its own, {link}, which is not carried; remove it inside" for link in links]
     found += await _undumpable(move, list(inside.lines("cannot")))
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
