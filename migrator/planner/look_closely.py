@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Ban, Fence, Pin
 from migrator.planner.arrays import Targets
 from migrator.planner.construct import Built, Choice
 from migrator.planner.placement import Mover, Site, barred, machine_differences
@@ -50,18 +52,19 @@ def place_closely(
                 filled[name] = filled[name].place(mover)
                 book.place(mover, index[name])
         closed = _barred(built.stuck, targets, policy, crossings)
+        proved = proved or _homeless(built.stuck, sites, closed, Rulebook(open_nodes, cluster.nodes, _fixed(policy)))
         for mover in built.stuck:
             for name in sites:
                 if why := book.why_not(mover, index[name]):
                     closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
         barriers = _by_container(closed)
         stuck = [_stuck(mover, filled, sites, barriers.get(mover.name, {})) for mover in built.stuck]
-        return built.choices, stuck, _doubts(Found({}, filled, built.stuck, proved))
+        return built.choices, stuck, _doubts(Found({}, filled, built.stuck, proved), movers)
     closed = _barred(movers, targets, policy, crossings)
     found = assign(movers, sites, closed)
     barriers = _by_container(closed)
     stuck = [_stuck(mover, found.sites, sites, barriers.get(mover.name, {})) for mover in found.stuck]
-    return ({} if stuck else _choices(movers, found, sites, closed)), stuck, _doubts(found)
+    return ({} if stuck else _choices(movers, found, sites, closed)), stuck, _doubts(found, movers)
 
 
 def _barred(
@@ -105,10 +108,28 @@ def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Mapping[str, tuple
     return Stuck(mover.name, mover.source.name, tuple(sorted(reasons, key=lambda reason: reason.node)))
 
 
-def _doubts(found: Found) -> tuple[Reason, ...]:
-    if found.stuck and not found.proved:
-        return (Reason("not every arrangement was tried; drain fewer nodes at once to see whether that fits"),)
-    return ()
+def _fixed(policy: PlanPolicy) -> PlanPolicy:
+    """The policy with those hard rules alone that say the same wherever other containers are."""
+    return replace(policy, rules=tuple(r for r in policy.rules if isinstance(r, Ban | Fence | Pin) and not r.soft))
+
+
+def _homeless(stuck: Sequence[Mover], sites: Sites, closed: Barred, fixed: Rulebook) -> bool:
+    """Whether one of these can go to no node, even if nothing else comes to any: then no arrangement has a place."""
+    return any(
+        all(
+            (mover.name, name) in closed or not allowed or site.lacks(mover)
+            for (name, site), allowed in zip(sites.items(), fixed.allows(mover), strict=True)
+        )
+        for mover in stuck
+    )
+
+
+def _doubts(found: Found, movers: Sequence[Mover]) -> tuple[Reason, ...]:
+    if not found.stuck or found.proved:
+        return ()
+    several = len({mover.source.name for mover in movers}) > 1
+    fewer = "; drain fewer nodes at once to see whether that fits" if several else ""
+    return (Reason(f"not every arrangement was tried{fewer}"),)
 
 
 def _choices(movers: Sequence[Mover], found: Found, sites: Sites, closed: Barred) -> Choices:
