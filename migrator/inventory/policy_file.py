@@ -46,7 +46,7 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # a command reads few kinds of files
 
 
 class _Entry(_Strict):
