@@ -55,8 +55,11 @@ def _ways(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]
             continue
         streamed = streams(source, target, policy)
         if streamed != (move.memory_way == "stream"):
-            words = ("by images", "streamed") if streamed else ("streamed", "by images")
-            text = f"container {move.container}: its memory is told to go {words[0]}, by what its nodes say {words[1]}"
+            words = ("goes by images", "can be streamed") if streamed else ("is streamed", "can only go by images")
+            text = (
+                f"container {move.container}: the plan says that its memory {words[0]}, but by what is known of "
+                f"{move.source} and {move.target} it {words[1]}"
+            )
             yield Finding(Code.ESTIMATE, text, move.container, move.source)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
-from migrator.checker.ways import rates_by_facts
+from migrator.checker.ways import rates_by_facts, speeds_by_facts
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan
@@ -16,6 +16,7 @@ from migrator.model.units import format_seconds
 def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
     """Every move whose two nodes and container do not go together."""
     nodes = {node.name: node for node in cluster.nodes}
+    between = speeds_by_facts(cluster)
     homes = {move.container: move.source for move in plan.moves if move.leg == 1}
     for move in plan.moves:
         source, target = nodes[move.source], nodes[move.target]
@@ -28,7 +29,8 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
         rates = rates_by_facts(source, target, policy)
-        predicted_s = estimate_move(container, source.link, target.link, rates).blackout_s
+        shared = between(source.name, target.name)
+        predicted_s = estimate_move(container, source.link, target.link, rates, shared).blackout_s
         if predicted_s > policy.blackout_s_max:
             text = (
                 f"container {move.container}: its pause is predicted at {format_seconds(predicted_s)}, over the "

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from migrator.checker.findings import Code, Finding
-from migrator.checker.ways import rates_by_facts
+from migrator.checker.ways import rates_by_facts, speeds_by_facts
 from migrator.model.estimate import Estimate, estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
@@ -72,11 +72,14 @@ def estimated(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[str, Est
     nodes = {node.name: node for node in cluster.nodes}
     homes = {move.container: nodes.get(move.source) for move in plan.moves if move.leg == 1}
     found: dict[str, Estimate] = {}
+    between = speeds_by_facts(cluster)
     for move in plan.moves:
         source, target, container = nodes.get(move.source), nodes.get(move.target), _facts_of(move, homes)
         if source is not None and target is not None and container is not None:
             rates = rates_by_facts(source, target, policy)
-            found[move.name] = estimate_move(container, source.link, target.link, rates)
+            found[move.name] = estimate_move(
+                container, source.link, target.link, rates, between(source.name, target.name)
+            )
     return found
 
 

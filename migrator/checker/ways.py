@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from migrator.model.facts import ContainerFacts, NodeFacts
+from collections.abc import Callable
+
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, STREAM_KEPT_BYTES, PlanPolicy
 from migrator.model.rates import Rates
 
@@ -18,6 +20,26 @@ def streams(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
 def rates_by_facts(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> Rates:
     """What a move between these nodes is to be estimated with."""
     return policy.rates(source.name, target.name, "stream" if streams(source, target, policy) else "images")
+
+
+def speeds_by_facts(cluster: Cluster) -> Callable[[str, str], list[int]]:
+    """Asked for two nodes, tells how fast each shared link is that pages cross between them: one with just one of the
+    nodes behind it, where its speed that way is told.
+    """
+    outwards: dict[str, dict[str, int | None]] = {}
+    inwards: dict[str, dict[str, int | None]] = {}
+    for link in cluster.links:
+        for node in link.nodes:
+            outwards.setdefault(node, {})[link.name] = link.up_bytes_per_s
+            inwards.setdefault(node, {})[link.name] = link.down_bytes_per_s
+
+    def between(source: str, target: str) -> list[int]:
+        left, entered = outwards.get(source, {}), inwards.get(target, {})
+        crossed = [speed for name, speed in left.items() if name not in entered]
+        crossed += [speed for name, speed in entered.items() if name not in left]
+        return [speed for speed in crossed if speed is not None]
+
+    return between
 
 
 def lying_at_target_bytes(container: ContainerFacts, streamed: bool) -> int:

@@ -120,7 +120,7 @@ def _best(instance: Instance, start: Sequence[int], answers: Sequence[Answer]) -
 
 
 def _write(instance: Instance, start: Sequence[int], places: Sequence[int], output: Path) -> None:
-    from migrator.inventory.plan_file import write
+    from migrator.inventory.plan_document import write
     from migrator.roadef.instance import write_assignment
 
     write(write_assignment(places), output)

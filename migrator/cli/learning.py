@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.shared import journal_path
-from migrator.journal.learnt import History, learn, pauses_seen
-from migrator.journal.store import Journal
 
 if TYPE_CHECKING:
+    from migrator.journal.learnt import History
+    from migrator.journal.store import Journal
     from migrator.model.facts import Cluster
     from migrator.model.plan_policy import PlanPolicy
     from migrator.model.rates import Rates, Way
@@ -29,12 +29,16 @@ def learnt_for(
     """What the journal shows of pairs of nodes of this cluster, by the way that memory goes between them under this
     policy; nothing for saved facts unless a journal is named.
     """
+    if learn_from is None and not live:
+        return {}
     from migrator.errors import BadInput
+    from migrator.journal.learnt import learn
+    from migrator.journal.store import Journal
 
     if learn_from is not None and not learn_from.is_file():
         raise BadInput(f"--learn-from {learn_from}: there is no such journal")
     path = learn_from or journal_path(ctx)
-    if (learn_from is None and not live) or not path.is_file():
+    if not path.is_file():
         return {}
     nodes = {node.name: node for node in cluster.nodes}
 
@@ -60,6 +64,8 @@ def histories(journal: Journal, cluster: str) -> Iterator[History]:
 
 def pause_range_s(journal: Journal, cluster: str, source: str, target: str, blackout_s: float, rates: Rates) -> Range:
     """The range in which nine of ten pauses of this pair would have been, by its latest migrations; None below five."""
+    from migrator.journal.learnt import pauses_seen
+
     seen = pauses_seen(histories(journal, cluster), source, target, rates)
     if len(seen) < PAUSES_MIN:
         return None

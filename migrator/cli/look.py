@@ -206,7 +206,7 @@ def _told(
     if any(seconds > e.blackout_s + SHARED_S for seconds, e in zip(lasts_s, estimates, strict=True)):
         pauses = " and ".join(map(format_seconds, lasts_s))
         alone = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
-        pauses += f", because it shares links: over its nodes' own, by itself, {alone}"
+        pauses += f", because others send over its links meanwhile: by itself, {alone}"
     else:  # as the table of the plan rounds it
         pauses = " and ".join(format_seconds(estimate.blackout_s) for estimate in estimates)
     lines = [

@@ -166,12 +166,15 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
     """The cluster's rules, then those of a policy file, then a command's options; else what the defaults say."""
     from dataclasses import fields, replace
 
-    from migrator.inventory import policy_file
     from migrator.model.plan_policy import PlanPolicy
     from migrator.model.rules import Window
 
     path = given.get("policy_path")
-    standing = cluster.policy.then(policy_file.load(path)) if path is not None else cluster.policy
+    standing = cluster.policy
+    if path is not None:
+        from migrator.inventory import policy_file
+
+        standing = standing.then(policy_file.load(path))
     said = standing.said
     if given.get("headroom_percent") is not None:
         said.pop("headroom", None)  # an option says it of all, and goes before the file

@@ -42,7 +42,7 @@ def plan_reboot(ctx: click.Context, /, every: bool, label: str | None, **given: 
     names = labelled(cluster, label) if label else tuple(node.name for node in cluster.nodes)
     made = reboot(cluster, names, digest(cluster), policy_asked(ctx, cluster, given), label or "--all")
     noted = tuple(replace(plan, notes=(*plan.notes, *notes)) for plan in made.groups)
-    return _show(_folded(replace(made, groups=noted, notes=notes)), cluster, **given)
+    return _show(_folded(replace(made, groups=noted, notes=(*made.notes, *notes))), cluster, **given)
 
 
 @click.command("group")
@@ -137,11 +137,13 @@ def _print_groups(made: Reboot) -> None:
 
 
 def _print_notes(made: Reboot, err: bool = False) -> None:
-    """The notes of all groups' plans, once each."""
+    """The notes on all groups and of their plans, once each; how memory goes is told of all moves together."""
     from migrator.cli.notes_text import folded, print_notes
     from migrator.model.units import counted
+    from migrator.planner.way_notes import MEMORY_WAY
 
-    notes = folded(dict.fromkeys(note for plan in made.groups for note in plan.notes))
+    of_groups = (note for plan in made.groups for note in plan.notes if not note.startswith(MEMORY_WAY))
+    notes = folded(dict.fromkeys((*made.notes, *of_groups)))
     print_notes(notes[:NOTES_SHOWN], err)
     if len(notes) > NOTES_SHOWN:
         click.echo(f"note: and {counted(len(notes) - NOTES_SHOWN, 'more note')}; --json has them all", err=err)

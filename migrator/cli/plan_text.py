@@ -12,7 +12,7 @@ import click
 from migrator.checker.findings import Finding
 from migrator.cli.notes_text import print_notes
 from migrator.cli.output import clean, print_table
-from migrator.inventory.plan_file import integrity, to_document
+from migrator.inventory.plan_document import integrity, to_document
 from migrator.model.plan import Plan, Reason, Refusal, brief, few
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import counted, format_bytes, format_seconds

@@ -96,16 +96,16 @@ def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_j
 
     from migrator.cli.notes_text import print_notes
     from migrator.cli.plan_text import print_plan, summary
-    from migrator.inventory import plan_file
+    from migrator.inventory import plan_document
     from migrator.model.plan import Refusal
 
     if isinstance(made, Refusal):
         return refused(made, as_json)
     made = replace(made, notes=(*made.notes, *notes))
     if output is not None:
-        plan_file.save(made, output)
+        plan_document.save(made, output)
     if as_json:
-        print_json(plan_file.to_document(made))
+        print_json(plan_document.to_document(made))
     elif output is not None:
         click.echo(f"{output}: {summary(made)}")
         print_notes(made.notes, err=True)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from migrator.cli.signals import SIGNALS
 from migrator.errors import BadInput, MigratorError
-from migrator.executor.cancel import under_way
-from migrator.executor.fleet import Fleet
-from migrator.inventory import cluster_file
-from migrator.journal.store import Journal, default_path
+
+if TYPE_CHECKING:  # what asks nodes is loaded where nodes are asked: a plan from a snapshot asks none
+    import asyncio
+
+    from migrator.executor.fleet import Fleet
+    from migrator.journal.store import Journal
 
 T = TypeVar("T")
 TELL_AFTER_S = 0.5  # a stop that takes no longer needs no word but its last
@@ -25,19 +26,28 @@ class Interrupted(MigratorError):
 
 
 def cluster_path(ctx: click.Context) -> Path:
+    from migrator.inventory import cluster_file
+
     return cluster_file.find(ctx.obj["cluster"])
 
 
 def open_fleet(ctx: click.Context) -> Fleet:
+    from migrator.executor.fleet import Fleet
+    from migrator.inventory import cluster_file
+
     return Fleet(cluster_file.load(cluster_path(ctx)))
 
 
 def journal_path(ctx: click.Context) -> Path:
+    from migrator.journal.store import default_path
+
     given = ctx.obj["journal"]
     return Path(given) if given else default_path()
 
 
 def open_journal(ctx: click.Context) -> Journal:
+    from migrator.journal.store import Journal
+
     return Journal(journal_path(ctx))
 
 
@@ -64,6 +74,8 @@ class _Stop:
             self._loop.call_soon_threadsafe(self._ask, self._asked)
 
     def begin(self, task: asyncio.Task[Any]) -> None:
+        import asyncio
+
         self._task, self._loop = task, asyncio.get_running_loop()
         if self._asked:  # while the loop was being made
             self._ask(1)
@@ -75,6 +87,8 @@ class _Stop:
             self._task.cancel()
             self._loop.call_later(TELL_AFTER_S, self._tell)
         else:
+            from migrator.executor.cancel import under_way
+
             safe = "; ".join(under_way()) or "the end of the command"
             click.echo(f"still making safe: {safe}; wait, or see: migrator runs", err=True)
 
@@ -88,6 +102,8 @@ def run_async(work: Coroutine[Any, Any, T], only_looks: bool = False) -> T:
 
     `only_looks`: it changes nothing, and a signal after it still finds a command that has done nothing.
     """
+    import asyncio
+
     stop = _Stop(only_looks)
 
     async def main() -> T:

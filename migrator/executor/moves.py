@@ -15,6 +15,7 @@ from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.memory_way import memory_way
 from migrator.model.modes import Mode, choose, instead, rounds_between
 from migrator.model.plan import PlannedMove
@@ -81,7 +82,8 @@ async def examine(
         )
     allowed = under.modes_allowed(found.name, found.descriptor.labels)
     way, rates = memory_way(source, target), under.rates_between(source, target)
-    estimate = estimate_move(found, source.link, target.link, rates)
+    shared = Crossings(fleet.file.shared_links()).speeds(source.name, target.name)
+    estimate = estimate_move(found, source.link, target.link, rates, shared)
     choice = choose(policy.mode, allowed, way, rounds_between(source, target, way, estimate, rates))
     if choice.refused:
         raise Refused(f"container {planned.container} cannot move to {planned.target}: {choice.refused}")
@@ -101,6 +103,7 @@ async def examine(
         mode_why=choice.why,
         holder=fleet.holder,
         rates=rates,
+        shared=shared,
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )

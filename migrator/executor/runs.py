@@ -21,6 +21,7 @@ from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration, Run
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster
+from migrator.model.links import Crossings
 from migrator.model.plan import Plan, PlannedMove, Span
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -48,7 +49,8 @@ def plan_single(
             f"container {container} does not run on {source.name}; start it with: migrator ct start {container}"
         )
     going = cluster.node(target)
-    estimate = estimate_move(found, source.link, going.link, policy.rates_between(source, going))
+    shared = Crossings(cluster.links).speeds(source.name, target)
+    estimate = estimate_move(found, source.link, going.link, policy.rates_between(source, going), shared)
     move = PlannedMove(
         container=container,
         source=source.name,

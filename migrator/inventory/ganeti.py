@@ -21,7 +21,7 @@ MIB = 1 << 20
 EXCLUSION = "htools:iextags:"
 CPU_RATIO = 64.0  # CPUs promised for one that is there, where no policy says: Ganeti's own default
 NOT_COPIED = frozenset({"rbd", "ext", "diskless", "sharedfile", "gluster", "blockdev"})
-TO_BE_EMPTIED = "to be emptied"
+OFFLINED_BY = "Ganeti"  # whose mark it is
 RUNNING = frozenset({"running", "ERROR_up"})
 
 
@@ -55,7 +55,7 @@ def parse(text: str, source: str, link: Link) -> Cluster:
                 Resources(int(cpus * ratio * 1000), (memory - own) * MIB, disk * MIB),
                 memory_free_bytes=free * MIB,
                 disk_free_bytes=disk_free * MIB,
-                cordon=TO_BE_EMPTIED if fields[7] == "Y" else None,
+                cordon=OFFLINED_BY if fields[7] == "Y" else None,
                 link=link,
                 labels={"group": group} | _labels(fields[10] if len(fields) > 10 else ""),
                 containers=containers,

@@ -1,16 +1,12 @@
 """Plan files: a plan that people read and diff, and that the program refuses once it was edited.
 
-One field a line, keys sorted, so that a diff shows what is planned differently and nothing else. `integrity` is a
-digest of everything else in the file. docs/plan-format.md describes every field.
+What is written is in plan_document.py; here it is read, and each field asked whether it can be.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -21,16 +17,42 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from migrator.errors import BadInput
 from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, unread
 from migrator.inventory.files import read_text
+from migrator.inventory.plan_document import (
+    INTEGRITY,
+    dump,
+    integrity,
+    older_integrity,
+    policy_document,
+    save,
+    to_document,
+    write,
+)
 from migrator.inventory.policy_file import AllowEntry, HeadroomFields, ModeName, RuleEntry, WayOut, WeightFields
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
 from migrator.model.modes import AUTO, STOP_TIMEOUT_S
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
-from migrator.model.plan_policy import EVEN, PlanPolicy, Waived
+from migrator.model.plan_policy import PlanPolicy, Waived
 from migrator.model.rates import Rates, Way
 
-INTEGRITY = "integrity"
+__all__ = [
+    "INTEGRITY",
+    "PlanFields",
+    "PolicyFields",
+    "Strict",
+    "dump",
+    "integrity",
+    "load",
+    "parse",
+    "parsed",
+    "policy_document",
+    "save",
+    "to_document",
+    "to_plan",
+    "to_policy",
+    "write",
+]
 OLDER_WAY: Way = "images"  # what plans were made for before memory was streamed, and do not tell
 Count = Annotated[int, Field(ge=0, le=2**62)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -47,7 +69,7 @@ def _is_start(text: str) -> str:
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # a command reads few kinds of files
 
 
 class _Resources(Strict):
@@ -140,80 +162,6 @@ class PlanFields(Strict):
 
 
 D = TypeVar("D", bound=BaseModel)
-# Parts of a policy that a file does not hold where they say nothing, and what that is.
-_LEFT_OUT = (
-    ("waived", ()),
-    ("allow", ()),
-    ("mode", AUTO),
-    ("target_blackout_s", None),
-    ("not_convergent", ""),
-    ("stop_timeout_s", STOP_TIMEOUT_S),
-)
-
-
-def to_document(plan: Plan) -> dict[str, Any]:
-    """The plan as JSON values, with its integrity."""
-    document = asdict(plan)
-    document["policy"] = policy_document(plan.policy)
-    for move in document["moves"]:
-        move["estimate"]["rounds"] = move.pop("rounds")
-        if move["start_s"] is None:
-            del move["start_s"]
-        if move["pause"] is None:
-            del move["pause"]
-        if move["leg"] == 1:
-            del move["leg"]  # so that a plan without stop-overs is the file that it always was
-    return document | {INTEGRITY: integrity(document)}
-
-
-def policy_document(policy: PlanPolicy) -> dict[str, Any]:
-    """The policy as JSON values; what was learnt, waived and weighed is left out where nothing was."""
-    document = asdict(policy)
-    if not policy.learnt:
-        del document["learnt"]
-    for key, nothing in _LEFT_OUT:
-        if getattr(policy, key) == nothing:
-            del document[key]
-    if policy.weights == EVEN:
-        del document["weights"]
-    return document
-
-
-def integrity(document: dict[str, Any]) -> str:
-    """A digest of everything in the document but itself; whoever writes 15.0 as 15 has changed nothing."""
-    content = {key: value for key, value in document.items() if key != INTEGRITY}
-    canonical = json.dumps(_whole(content), sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
-
-
-def _whole(value: Any) -> Any:
-    """The same JSON value with every number that is whole as an integer, as tools such as jq write them."""
-    if isinstance(value, dict):
-        return {key: _whole(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_whole(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def dump(plan: Plan) -> str:
-    """The text of a plan file: equal plans, equal bytes."""
-    return json.dumps(to_document(plan), indent=1, sort_keys=True) + "\n"
-
-
-def save(plan: Plan, path: Path) -> None:
-    """Writes a plan file, whole or not at all."""
-    write(dump(plan), path)
-
-
-def write(text: str, path: Path) -> None:
-    """Writes a file, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def load(path: Path) -> Plan:
@@ -240,7 +188,7 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
     except ValidationError as error:
         location, wrong = first_wrong(error)
         raise BadInput(f"{source}:{_line_of(text, location)}: {field(location)}: {wrong}") from error
-    if raw[INTEGRITY] != integrity(raw):
+    if raw[INTEGRITY] not in (integrity(raw), older_integrity(raw)):  # the second is that of earlier versions
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
     return document

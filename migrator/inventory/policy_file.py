@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from migrator.errors import BadInput
 from migrator.inventory.documents import field, first_wrong, line_of, read_yaml, said
@@ -46,7 +46,7 @@ Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # a command reads few kinds of files
 
 
 class _Entry(_Strict):
@@ -256,6 +256,13 @@ class PolicySection(_Strict):
     not_convergent: WayOut | None = None
     stop_timeout_s: Annotated[float | int, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
     rules: list[RuleEntry] = []
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_not_empty(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("is empty; give a value, or leave the line out")
+        return value
 
     def value(self) -> Standing:
         said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights", "allow"})

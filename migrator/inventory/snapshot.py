@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput
-from migrator.inventory import policy_file
 from migrator.inventory.documents import said, unread
 from migrator.inventory.files import read_text
 from migrator.inventory.possible import impossible
@@ -62,7 +61,11 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
         for later in ("stream_out", "stream_in"):
             if not node[later]:
                 del node[later]
-    return dumped if cluster.policy == Standing() else dumped | {"policy": policy_file.to_document(cluster.policy)}
+    if cluster.policy == Standing():
+        return dumped
+    from migrator.inventory import policy_file  # noqa: PLC0415   (many snapshots have none, and it is much to load)
+
+    return dumped | {"policy": policy_file.to_document(cluster.policy)}
 
 
 def save(cluster: Cluster, path: Path) -> None:
@@ -70,6 +73,14 @@ def save(cluster: Cluster, path: Path) -> None:
         path.write_text(json.dumps(to_document(cluster), indent=1, sort_keys=True) + "\n")
     except OSError as error:
         raise BadInput(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _policy_of(document: Any, source: str) -> Standing:
+    if document == {}:
+        return Standing()
+    from migrator.inventory import policy_file  # noqa: PLC0415   (as above)
+
+    return policy_file.of_document(document, source)
 
 
 def load(path: Path) -> Cluster:
@@ -84,7 +95,7 @@ def load(path: Path) -> Cluster:
     written = _digest(facts)
     policy = facts.pop("policy", {}) if isinstance(facts, dict) else {}
     try:
-        cluster = replace(_CLUSTER.validate_python(facts), policy=policy_file.of_document(policy, f"{path}: policy"))
+        cluster = replace(_CLUSTER.validate_python(facts), policy=_policy_of(policy, f"{path}: policy"))
     except ValidationError as error:
         raise BadInput(f"{path}: {said(error)}") from error
     if wrong := tangled(cluster.links):

@@ -110,4 +110,4 @@ def fault(ct: Descriptor) -> str:
 
 
 def _is_an_address(address: str) -> bool:
-    return is_written(address) and (is_for_one(address) or not is_ipv6(address))
+    return is_written(address) and (not is_ipv6(address) or is_for_one(address))

@@ -3,11 +3,12 @@
 Theory. In the pause the pages are sent over the link, and everything else costs a constant. Where memory goes by images
 they are also written once by the dump and read again by the restore, and these come one after the other; streamed
 memory is in its place when it has been sent. How fast each is between two nodes is in rates.py; no rate is above the
-link speed that is declared.
+link speed that is declared, a node's own or one that nodes share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migrator.model.facts import ContainerFacts, Link
@@ -28,15 +29,22 @@ class Estimate:
         return self.memory_bytes + self.files_bytes
 
 
-def send_rate_bytes_per_s(source: Link, target: Link, rates: Rates) -> int:
-    """The slower of what the machinery reaches and what the two ends of the link declare."""
+def send_rate_bytes_per_s(source: Link, target: Link, rates: Rates, shared: Iterable[int] = ()) -> int:
+    """The slowest of what the machinery reaches, what the two ends of the link declare, and the speeds of the `shared`
+    links between them, all in bytes a second.
+    """
     declared = [rate for rate in (source.up_bytes_per_s, target.down_bytes_per_s) if rate]
-    return min([rates.send_bytes_per_s, *declared])
+    return min([rates.send_bytes_per_s, *declared, *shared])
 
 
-def estimate_move(container: ContainerFacts, source: Link, target: Link, rates: Rates) -> Estimate:
-    """Predicts a stop-and-copy move of a container over a link that nothing else uses."""
-    rate = send_rate_bytes_per_s(source, target, rates)
+def estimate_move(
+    container: ContainerFacts, source: Link, target: Link, rates: Rates, shared: Iterable[int] = ()
+) -> Estimate:
+    """Predicts a stop-and-copy move of a container over links that nothing else uses.
+
+    `shared` are the speeds of the links between the two nodes that they share with others (`Crossings.speeds`).
+    """
+    rate = send_rate_bytes_per_s(source, target, rates, shared)
     memory = container.anon_bytes
     blackout_s = rates.pause_s + memory / rate + sum(rates.images_s(memory))
     seeding_s = container.files_bytes / min(rate, rates.files_bytes_per_s)

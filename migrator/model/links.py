@@ -1,4 +1,4 @@
-"""Links: those that a move takes, and whether a set of shared ones can be a tree."""
+"""Links: those that a move takes, how fast the shared ones are, and whether a set of these can be a tree."""
 
 from __future__ import annotations
 
@@ -12,6 +12,33 @@ def taken(source: str, target: str, shared: Iterable[SharedLink]) -> tuple[str, 
     over = [link for link in shared if link.crossed(source, target)]
     ways = (f"link {link.name} {'up' if source in link.nodes else 'down'}" for link in over)
     return tuple(sorted((f"node {source} up", f"node {target} down", *ways)))
+
+
+class Crossings:
+    """Which of the links that nodes share a move crosses; known by node, so that it is not asked of each link."""
+
+    def __init__(self, shared: Iterable[SharedLink] = ()) -> None:
+        behind: dict[str, list[SharedLink]] = {}
+        for link in shared:
+            for node in link.nodes:
+                behind.setdefault(node, []).append(link)
+        self._behind = {node: tuple(links) for node, links in behind.items()}
+
+    def behind(self, node: str) -> tuple[SharedLink, ...]:
+        """The links that this node shares with others."""
+        return self._behind.get(node, ())
+
+    def speeds(self, source: str, target: str) -> tuple[int, ...]:
+        """Bytes a second of those that are crossed between two nodes, where they are declared."""
+        mine, theirs = self.behind(source), self.behind(target)
+        if mine == theirs:
+            return ()
+        up = [link.up_bytes_per_s for link in mine if link not in theirs]
+        down = [link.down_bytes_per_s for link in theirs if link not in mine]
+        return tuple(speed for speed in (*up, *down) if speed)
+
+
+NONE_SHARED = Crossings()
 
 
 def tangled(links: Sequence[SharedLink]) -> str:

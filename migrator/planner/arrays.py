@@ -8,8 +8,9 @@ from another is asked once a pair of classes. Integers throughout: a plan is the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import numpy as np
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 
 from migrator.model.compatibility import differences, lacks
 from migrator.model.estimate import estimate_move
-from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan_policy import INODES_MIN, PlanPolicy
-from migrator.model.rates import Way
+from migrator.model.rates import Rates, Way
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, room_of, stay_of, transit_in_bytes, transit_out_bytes, usable
 from migrator.planner.rulebook import Rulebook
@@ -43,12 +45,24 @@ def row(load: Load) -> list[int]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Of moves from one node to each class of nodes: whether the machines are `alike`, and which of the `distinct`
+    rates and speeds of links (with one of the nodes that have them) the pause is predicted by.
+    """
+
+    alike: Mask
+    of_class: NDArray[np.intp]
+    distinct: tuple[tuple[NodeFacts, Rates, tuple[int, ...]], ...]
+
+
 class Targets:
     """The nodes that may take containers, and what has come to them so far.
 
     `room` is what each can still take, `used` what of `whole` (its limits without headroom) is in use; `transit` is
     the most memory that one of all that come to it takes while it is under way; `inflow_s` is how long its link is
     busy with all that comes. Nothing comes to a node that is not `open`; `ordered` is for the rules (rulebook.py).
+    `cluster` tells what the nodes share, and whose containers count for rules over domains; without it `nodes` are all.
     What is counted is copied before it changes, so that a copy of all is cheap.
     """
 
@@ -56,7 +70,7 @@ class Targets:
         self,
         nodes: Sequence[NodeFacts],
         policy: PlanPolicy,
-        everywhere: Sequence[NodeFacts] | None = None,
+        cluster: Cluster | None = None,
         ordered: bool = False,
     ) -> None:
         count = len(nodes)
@@ -67,7 +81,8 @@ class Targets:
         self.transit: Ints = np.zeros(count, np.int64)
         self.inflow_s: Floats = np.zeros(count)
         self.open: Mask = np.ones(count, bool)
-        self.rules = Rulebook(nodes, nodes if everywhere is None else everywhere, policy, ordered)
+        self.rules = Rulebook(nodes, nodes if cluster is None else cluster.nodes, policy, ordered)
+        self.crossings = Crossings(cluster.links if cluster else ())
         self._classes: dict[object, int] = {}
         self._learnt = {name for targets in policy.learnt.values() for name in targets}
         self._of_class: list[NodeFacts] = []
@@ -76,8 +91,10 @@ class Targets:
         self._ids: dict[int, Counter[int]] = {}
         self._names: dict[str, Counter[int]] = {}
         self._templates: dict[tuple[str, str], Mask] = {}
-        self._alike: dict[tuple[object, int], bool] = {}
-        self._ways_from: dict[str, list[Way]] = {}
+        self._terms_from: dict[object, _Terms] = {}
+        self._signs: dict[str, object] = {}
+        self._capable: dict[tuple[str, ...], Mask] = {}
+        self._streamed_from: dict[str, Mask] = {}
         for index, node in enumerate(nodes):
             for container in node.containers:
                 self._note(index, container, 1)
@@ -149,8 +166,9 @@ class Targets:
 
     def in_transit(self, mover: Mover) -> Ints:
         """For each node, the memory that it takes there while it is under way, beside what stays."""
-        by_kind = [transit_in_bytes(mover.container, way) for way in self._ways(mover.source)]
-        return np.array(by_kind, np.int64)[self._kinds]
+        amounts = (transit_in_bytes(mover.container, way) for way in ("stream", "images"))
+        found: Ints = np.where(self._streamed(mover.source), *amounts)[self._kinds]
+        return found
 
     def move(self, mover: Mover, source: int, target: int) -> None:
         """Books a container that has gone from one of the nodes to another, nothing of it in transit any more."""
@@ -160,21 +178,33 @@ class Targets:
 
     def leaving(self, mover: Mover, index: int) -> Mask:
         """For each node, whether the one where the container is has room to send it there."""
-        by_kind = [transit_out_bytes(mover.container, way) <= self.room[index, 3] for way in self._ways(mover.source)]
-        return np.array(by_kind, bool)[self._kinds]
+        room = (transit_out_bytes(mover.container, way) <= self.room[index, 3] for way in ("stream", "images"))
+        sent: Mask = np.where(self._streamed(mover.source), *room)[self._kinds]
+        return sent
 
     def streaming(self, mover: Mover) -> Mask:
         """For each node, whether the container's memory is streamed there from where it is."""
-        return np.array([way == "stream" for way in self._ways(mover.source)], bool)[self._kinds]
+        streamed: Mask = self._streamed(mover.source)[self._kinds]
+        return streamed
+
+    def unlike(self, source: NodeFacts) -> Iterator[NodeFacts]:
+        """One node of each kind that differs in how fast moves from this one go there."""
+        return (node for node, _, _ in self._terms(source).distinct)
+
+    def best_way(self, source: NodeFacts) -> Way:
+        """How memory goes from this node where it goes best: streamed, if it is to any of those that take something."""
+        return "stream" if self._streamed(source)[self._kinds[self.open]].any() else "images"
 
     def _in_bytes(self, mover: Mover, index: int) -> int:
-        return transit_in_bytes(mover.container, self._ways(mover.source)[self._kinds[index]])
+        way: Way = "stream" if self._streamed(mover.source)[self._kinds[index]] else "images"
+        return transit_in_bytes(mover.container, way)
 
-    def _ways(self, source: NodeFacts) -> list[Way]:
-        """For each class of nodes: how memory goes there from this one."""
-        if source.stream_out not in self._ways_from:
-            self._ways_from[source.stream_out] = [self.policy.way(source, node) for node in self._of_class]
-        return self._ways_from[source.stream_out]
+    def _streamed(self, source: NodeFacts) -> Mask:
+        """For each class of nodes: whether memory is streamed there from this one."""
+        if source.stream_out not in self._streamed_from:
+            streamed = [self.policy.way(source, node) == "stream" for node in self._of_class]
+            self._streamed_from[source.stream_out] = np.array(streamed, bool)
+        return self._streamed_from[source.stream_out]
 
     def _book(self, index: int, container: ContainerFacts, sign: int) -> None:
         self.room[index] -= sign * np.array(row(stay_of(container)), np.int64)
@@ -208,23 +238,44 @@ class Targets:
 
     def _suited(self, mover: Mover) -> Mask:
         """For each class of nodes: whether machine and predicted pause suit this container."""
-        source, limit_s = mover.source, self.policy.blackout_s_max
-        suited = np.zeros(len(self._of_class), bool)
-        for kind, node in enumerate(self._of_class):
-            key = (_machine(source), kind)
-            if key not in self._alike:
-                self._alike[key] = next(differences(source, node), None) is None
-            rates = self.policy.rates_between(source, node)
-            suited[kind] = (
-                self._alike[key]
-                and next(lacks(mover.container, node), None) is None
-                and estimate_move(mover.container, source.link, node.link, rates).blackout_s <= limit_s
-            )
+        needs, terms = mover.container.needs, self._terms(mover.source)
+        if needs not in self._capable:
+            able = [next(lacks(mover.container, node), None) is None for node in self._of_class]
+            self._capable[needs] = np.array(able, bool)
+        short = [
+            estimate_move(mover.container, mover.source.link, node.link, rates, shared).blackout_s
+            <= self.policy.blackout_s_max
+            for node, rates, shared in terms.distinct
+        ]
+        suited: Mask = self._capable[needs] & terms.alike & np.array(short, bool)[terms.of_class]
         return suited
 
+    def _terms(self, source: NodeFacts) -> _Terms:
+        """What a move from this node to each class rests on; the same for sources that are alike."""
+        if source.name not in self._signs:
+            own = source.name if source.name in self.policy.learnt else ""
+            shared = self.crossings.behind(source.name)
+            self._signs[source.name] = (_machine(source), source.link, shared, source.stream_out, own)
+        sign = self._signs[source.name]
+        if sign not in self._terms_from:
+            self._terms_from[sign] = self._terms_of(source)
+        return self._terms_from[sign]
+
+    def _terms_of(self, source: NodeFacts) -> _Terms:
+        alike, of_class = [], []
+        distinct: dict[object, tuple[int, NodeFacts, Rates, tuple[int, ...]]] = {}
+        for node in self._of_class:
+            rates = self.policy.rates_between(source, node)
+            shared = self.crossings.speeds(source.name, node.name)
+            key = (node.link, rates, min(shared, default=0))
+            of_class.append(distinct.setdefault(key, (len(distinct), node, rates, shared))[0])
+            alike.append(next(differences(source, node), None) is None)
+        speeds = tuple((node, rates, shared) for _, node, rates, shared in distinct.values())
+        return _Terms(np.array(alike, bool), np.array(of_class, np.intp), speeds)
+
     def _kind(self, node: NodeFacts) -> int:
-        own = node.name if node.name in self._learnt else ""
-        key = (_machine(node), node.inodes_available < INODES_MIN, node.link, node.stream_in, own)
+        own, shared = node.name if node.name in self._learnt else "", self.crossings.behind(node.name)
+        key = (_machine(node), node.inodes_available < INODES_MIN, node.link, node.stream_in, own, shared)
         if key not in self._classes:
             self._classes[key] = len(self._of_class)
             self._of_class.append(node)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Rates
@@ -43,8 +44,8 @@ def assemble(
     order = waits(
         legs, rooms(graph), policy.moves_per_node_max, policy.rules, cluster.links, Seats(cluster.nodes, policy)
     )
-    nodes = {node.name: node for node in cluster.nodes}
-    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name], policy) for leg in legs)
+    nodes, crossings = {node.name: node for node in cluster.nodes}, Crossings(cluster.links)
+    moves = tuple(_move(leg, nodes[leg.target], order[leg.name], reasons[leg.name], policy, crossings) for leg in legs)
     told = (*told, *way_notes(((leg.mover.source, nodes[leg.target]) for leg in legs), policy))
     ways, speeds = ways_of(graph, ((move.source, move.target) for move in moves)), speeds_of(graph)
     bound_s = makespan_bound_s(moves, ways, speeds)
@@ -52,7 +53,7 @@ def assemble(
     if not has_windows(policy):
         spans = timeline(moves, policy, ways, speeds)
     else:
-        hours = Hours(cluster, labels, policy)
+        hours = Hours(labels, policy)
         spans = placed(moves, hours, ways, lambda hold: timeline(moves, policy, ways, speeds, hold))
     timed = tuple(replace(move, pause=spans[move.name].pause) for move in moves)
     if has_windows(policy):
@@ -97,7 +98,9 @@ def _group_notes(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[
                 yield f"{', '.join(names)} of group {key}={value} are together on {node.name} already and {end}"
 
 
-def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str, policy: PlanPolicy) -> PlannedMove:
+def _move(
+    leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str, policy: PlanPolicy, crossings: Crossings
+) -> PlannedMove:
     container = leg.mover.container
     return PlannedMove(
         container=leg.mover.name,
@@ -107,7 +110,11 @@ def _move(leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str, 
         demand=container.reserved,
         reason=reason,
         estimate=estimate_move(
-            container, leg.mover.source.link, target.link, policy.rates(leg.source, leg.target, leg.way)
+            container,
+            leg.mover.source.link,
+            target.link,
+            policy.rates(leg.source, leg.target, leg.way),
+            crossings.speeds(leg.source, leg.target),
         ),
         waits_for=waits_for,
         leg=leg.number,

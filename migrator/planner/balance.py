@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from migrator.model.estimate import estimate_move
-from migrator.model.facts import Link, NodeFacts
+from migrator.model.facts import Cluster, Link, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.arrays import Floats, Ints, Mask, Targets
@@ -66,16 +66,18 @@ class Balance:
         movers: Sequence[Mover],
         nodes: Sequence[NodeFacts],
         policy: PlanPolicy,
-        everywhere: Sequence[NodeFacts] | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         numbers = {node.name: number for number, node in enumerate(nodes)}
         self.movers, self.nodes, self.policy = movers, nodes, policy
         self.spread = Spread(nodes, policy.weights)
-        self.targets = Targets(nodes, policy, everywhere, ordered=True)
+        self.targets = Targets(nodes, policy, cluster, ordered=True)
         self.homes: Ints = np.array([numbers[mover.source.name] for mover in movers], np.int64)
         self.at: Ints = self.homes.copy()
         self.amount: Ints = np.array([amounts(m.container) for m in movers], np.int64).reshape(-1, len(RESOURCES))
-        self.price: Floats = np.array([price(mover, policy) * priority(mover, policy.rules) for mover in movers], float)
+        self.price: Floats = np.array(
+            [price(mover, self.targets) * priority(mover, policy.rules) for mover in movers], float
+        )
         self.toll: Floats = self.price
         self.held: Mask = np.zeros(len(movers), bool)
         self.groups = [tuple(groups_of(mover.descriptor, policy)) for mover in movers]
@@ -302,8 +304,10 @@ class Balance:
         return sum(self.together[there, group] > 1 for group in self.groups[i])
 
 
-def price(mover: Mover, policy: PlanPolicy) -> float:
-    """What moving it costs, in shares of a node, over the link that its node has and to one like it without limits."""
-    rates = DEFAULT_RATES[policy.way(mover.source, mover.source)]
+def price(mover: Mover, targets: Targets) -> float:
+    """What moving it costs, in shares of a node, over the link that its node has, to a target that has no limits and
+    takes its memory in the best way that any does.
+    """
+    rates = DEFAULT_RATES[targets.best_way(mover.source)]
     estimate = estimate_move(mover.container, mover.source.link, Link(), rates)
     return PRICE_PER_S * (estimate.duration_s + (PAUSE_WEIGHT - 1) * estimate.blackout_s)

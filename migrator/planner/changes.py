@@ -12,6 +12,7 @@ from itertools import combinations, islice
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan import Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_seconds
@@ -82,7 +83,7 @@ def without_containers(cluster: Cluster, names: Collection[str]) -> Cluster:
 def longer_pauses(refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:
     """One limit for all pauses that are too long: for each container that of its best node, and then of its worst."""
     each = max(1, PAIRS_MAX // max(1, len(refusal.containers)))
-    lax = replace(policy, blackout_s_max=BLACKOUT_S_MOST)
+    lax, crossings = replace(policy, blackout_s_max=BLACKOUT_S_MOST), Crossings(cluster.links)
     best_s, worst_s = 0.0, 0.0
     for stuck in refusal.containers:
         mover, pauses = mover_of(cluster, stuck), []
@@ -90,8 +91,8 @@ def longer_pauses(refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> Ite
             continue
         for name in list(dict.fromkeys(r.node for r in stuck.reasons if r.node and "its pause" in r.text))[:each]:
             node = cluster.node(name)
-            if not barred(mover, node, machine_differences(mover.source, node), lax):
-                pauses.append(_pause_s(mover, node, policy))
+            if not barred(mover, node, machine_differences(mover.source, node), lax, crossings):
+                pauses.append(_pause_s(mover, node, policy, crossings))
         best_s, worst_s = max(best_s, min(pauses, default=0.0)), max(worst_s, max(pauses, default=0.0))
     for limit_s in sorted({best_s, worst_s} - {0.0}):
         yield _longer_pause(limit_s, cluster, policy)
@@ -118,23 +119,25 @@ def waive_text(policy: PlanPolicy, numbers: Sequence[int]) -> str:
 
 def marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:
     """A cordon taken off, where that is all that is against a node, or a longer pause allowed."""
-    nodes = {node.name: node for node in cluster.nodes}
+    nodes, crossings = {node.name: node for node in cluster.nodes}, Crossings(cluster.links)
     for number, name in enumerate(dict.fromkeys(reason.node for reason in stuck.reasons if reason.node)):
         node = nodes[name]
         free = replace(node, cordon=None)
-        against = barred(mover, free, machine_differences(mover.source, node), policy) if node.answered else ("",)
+        alike = machine_differences(mover.source, node)
+        against = barred(mover, free, alike, policy, crossings) if node.answered else ("",)
         if node.cordon is not None and not against:
             text = f"with {name} uncordoned (migrator uncordon {name})"
             yield Change(CORDON, number, text, _with(cluster, free), policy)
         lax = replace(policy, blackout_s_max=BLACKOUT_S_MOST)
-        if node.cordon is None and against and not barred(mover, node, machine_differences(mover.source, node), lax):
-            yield _longer_pause(_pause_s(mover, node, policy), cluster, policy)
+        if node.cordon is None and against and not barred(mover, node, alike, lax, crossings):
+            yield _longer_pause(_pause_s(mover, node, policy, crossings), cluster, policy)
 
 
-def _pause_s(mover: Mover, node: NodeFacts, policy: PlanPolicy) -> float:
+def _pause_s(mover: Mover, node: NodeFacts, policy: PlanPolicy, crossings: Crossings) -> float:
     """The predicted pause, up to whole seconds."""
     rates = policy.rates_between(mover.source, node)
-    predicted_s = estimate_move(mover.container, mover.source.link, node.link, rates).blackout_s
+    shared = crossings.speeds(mover.source.name, node.name)
+    predicted_s = estimate_move(mover.container, mover.source.link, node.link, rates, shared).blackout_s
     return float(-(-predicted_s // 1))
 
 
@@ -145,12 +148,12 @@ def _longer_pause(limit_s: float, cluster: Cluster, policy: PlanPolicy) -> Chang
 
 def rooms_more(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> list[Change]:
     """The room that one of the nodes lacked for it, those first that lack least."""
-    found = []
+    found, crossings = [], Crossings(cluster.links)
     for reason in stuck.reasons:
         if not reason.node or reason.node == stuck.node:
             continue
         node = cluster.node(reason.node)
-        if node.answered and not barred(mover, node, machine_differences(mover.source, node), policy):
+        if node.answered and not barred(mover, node, machine_differences(mover.source, node), policy, crossings):
             way = policy.way(mover.source, node)
             wanted = stay_of(mover.container) + transit_in(mover.container, way)
             alone = missing(wanted, room_of(node, policy), True) or Load()

@@ -12,7 +12,7 @@ that is ended early has an answer.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,9 +79,11 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
     if fleet.stopped:
         notes.append(f"stopped early; --iterations {fleet.tries} repeats this exactly")
     if fleet.bound:
-        kept = [f"{node} ({name})" for node, name in sorted(fleet.bound.items())]
         ask = f"migrator plan drain {min(fleet.bound)}"
-        notes.append(f"kept by a container that cannot leave{fleet.but}: {_some(kept)}; for the reasons: {ask}")
+        notes.append(f"kept by a container that cannot leave: {_kept(fleet.bound)}; for the reasons: {ask}")
+    if fleet.crowded:
+        kept = _kept(fleet.crowded)
+        notes.append(f"kept by a container that only empty nodes could take, and none of them is filled: {kept}")
     moved = ((mover, target) for target, there in packed.comers.items() for mover in there.values())
     legs = legs_to(cluster, moved, policy)
     return emptied(
@@ -157,8 +159,9 @@ def _longest(fleet: _Fleet, offered: Sequence[str]) -> tuple[Packed, int]:
 class _Fleet:
     """What is asked of the cluster again and again, made ready once.
 
-    `bound` names a container that cannot leave, for the nodes that have one; `placed` counts the containers tried,
-    `tries` the sets of nodes. `stopped` is whether the search was ended before it came to its end.
+    `bound` names a container that cannot leave, for the nodes that have one, and `crowded` one that could go to empty
+    nodes alone; `placed` counts the containers tried, `tries` the sets of nodes. `stopped` is whether the search was
+    ended before it came to its end.
     """
 
     def __init__(self, cluster: Cluster, policy: PlanPolicy, until: Until) -> None:
@@ -171,17 +174,18 @@ class _Fleet:
         stopped = {container.name for container in stays}
         self.stays = {n.name: [c.name for c in n.containers if c.name in stopped] for n in self.nodes}
         self.at = {node.name: index for index, node in enumerate(self.nodes)}
-        targets = Targets(self.nodes, policy, cluster.nodes)
+        targets = Targets(self.nodes, policy, cluster)
         self.largest = targets.largest
         self.room = targets.room.clip(min=0)
         # to fill a node that is empty already is to empty none
         free = [index for index, node in enumerate(self.nodes) if not node.containers]
         self.nothing = Packed((), {}, {}, targets.closing(free))
-        self.but = " (empty nodes are not filled)" if free else ""
         self.streamed = {name for name, _ in self._stranded("images", policy)}  # there is no room for images
-        self.bound = dict(self._stranded("stream", policy)) | dict(self._homeless())
+        self.crowded = dict(self._homeless(self.nothing.after, self.movers))
+        self.bound = dict(self._stranded("stream", policy)) | dict(self._homeless(targets, self.crowded))
         self.bound |= {one.node: one.container for one in reversed(stuck)}
-        self.candidates = [name for name in self.movers if name not in self.bound]
+        self.crowded = {node: name for node, name in self.crowded.items() if node not in self.bound}
+        self.candidates = [name for name in self.movers if name not in self.bound and name not in self.crowded]
         self.placed = 0
 
     def ends(self) -> bool:
@@ -243,6 +247,7 @@ class _Fleet:
         `stuck_max`. `had` is the node to which those have come that are not its own.
         """
         after, stuck = packed.after, list[Mover]()
+        after.rules.leave(order)
         for mover in order:
             self.placed += 1
             fitting = np.flatnonzero(self._fitting(mover, after))
@@ -263,10 +268,11 @@ class _Fleet:
             packed.reasons[mover.name] = f"fullest of {len(fitting)} that fit ({shares[at]:.0%} full by then)"
         return stuck
 
-    def _homeless(self) -> Iterator[tuple[str, str]]:
-        """Nodes with a container that no other node can take as things are, and the first such container."""
-        for name, movers in self.movers.items():
-            after = self.nothing.after.closing([self.at[name]])
+    def _homeless(self, targets: Targets, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Those of these nodes with a container that none of the others can take as things are, and the first such."""
+        for name in names:
+            movers, after = self.movers[name], targets.closing([self.at[name]])
+            after.rules.leave(movers)
             homeless = next((mover.name for mover in movers if not self._fitting(mover, after).any()), None)
             if homeless is not None:
                 yield name, homeless
@@ -287,6 +293,10 @@ class _Fleet:
         """The container's largest share of the largest node."""
         demand = row(Load(mover.container.reserved))[:3]
         return max(want / whole if whole else 0.0 for want, whole in zip(demand, self.largest.tolist(), strict=True))
+
+
+def _kept(found: Mapping[str, str]) -> str:
+    return _some([f"{node} ({name})" for node, name in sorted(found.items())])
 
 
 def _some(names: Sequence[str]) -> str:

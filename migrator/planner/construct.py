@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migrator.model.estimate import send_rate_bytes_per_s
-from migrator.model.facts import NodeFacts
+from migrator.model.facts import Cluster, Link, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
 from migrator.planner.arrays import Floats, Mask, Targets
@@ -66,13 +66,13 @@ def construct(
     movers: Sequence[Mover],
     nodes: Sequence[NodeFacts],
     policy: PlanPolicy,
-    everywhere: Sequence[NodeFacts] | None = None,
+    cluster: Cluster | None = None,
 ) -> Built:
     """A node for every container, or for as many as the best of a few tries found one for.
 
-    `everywhere` are all nodes of the cluster (by default `nodes`), whose containers count for rules over domains.
+    `cluster` tells what the nodes share, and whose containers count for rules over domains; without it `nodes` are all.
     """
-    return construct_on(movers, Targets(nodes, policy, everywhere), len(movers))
+    return construct_on(movers, Targets(nodes, policy, cluster), len(movers))
 
 
 def construct_on(movers: Sequence[Mover], targets: Targets, stuck_max: int) -> Built:
@@ -113,7 +113,7 @@ def _unsent(movers: Sequence[Mover], built: Built, targets: Targets) -> set[str]
 
 def _constructed(movers: Sequence[Mover], targets: Targets, stuck_max: int, streamed: Collection[str] = ()) -> Built:
     """The best of a few tries; `streamed` go nowhere by images."""
-    limit_s = _busiest_source_s(movers, targets.policy)
+    limit_s = _busiest_source_s(movers, targets)
     largest = targets.largest
     together = Together(movers, targets.rules)
     order = together.order(sorted(movers, key=lambda m: _size(m, largest)))
@@ -154,7 +154,7 @@ def _once(
             price = targets.rules.price(mover, BROKEN) + together.price(mover, targets)
         index, choice = _choose(mover, targets, fitting, limit_s, price)
         choices[mover.name] = choice
-        targets.place(mover, index, _sending_s(mover, targets.nodes[index], targets.policy))
+        targets.place(mover, index, _sending_s(mover, targets.nodes[index], targets))
     return Built(choices, tuple(stuck))
 
 
@@ -165,7 +165,7 @@ def _choose(
     shares = targets.share(mover)[fitting]
     prices = np.zeros(len(fitting)) if price is None else price[fitting]
     order = np.argsort(shares + prices, kind="stable")  # names are sorted, so equal shares go to the first name
-    sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]], targets.policy)])
+    sending_s = np.array([_sending_s(mover, targets.nodes[fitting[0]], targets)])
     cheap = prices <= prices[order[0]]  # no rule is broken to be done sooner
     soon = (targets.inflow_s[fitting] + sending_s <= limit_s) & cheap
     at = int(order[np.argmax(soon[order])]) if soon.any() else _soonest(targets.inflow_s[fitting], cheap)
@@ -189,18 +189,28 @@ def _soonest(inflow_s: Floats, cheap: Mask) -> int:
     return int(np.argmin(np.where(cheap, inflow_s, np.inf)))
 
 
-def _sending_s(mover: Mover, target: NodeFacts, policy: PlanPolicy) -> float:
-    rates = DEFAULT_RATES[policy.way(mover.source, target)]
-    rate = send_rate_bytes_per_s(mover.source.link, target.link, rates)
-    return (mover.container.anon_bytes + mover.container.files_bytes) / rate
+def _sending_s(mover: Mover, target: NodeFacts, targets: Targets) -> float:
+    """How long its bytes keep the target's link busy."""
+    rates = DEFAULT_RATES[targets.policy.way(mover.source, target)]
+    shared = targets.crossings.speeds(mover.source.name, target.name)
+    return _bytes(mover) / send_rate_bytes_per_s(mover.source.link, target.link, rates, shared)
 
 
-def _busiest_source_s(movers: Sequence[Mover], policy: PlanPolicy) -> float:
-    """How long the busiest of the sources' links sends, at best."""
+def _busiest_source_s(movers: Sequence[Mover], targets: Targets) -> float:
+    """How long the busiest of the sources' links sends, at best: the best way that its memory goes to any target."""
     busy: dict[str, float] = defaultdict(float)
+    rates: dict[str, int] = {}
     for mover in movers:
-        busy[mover.source.name] += _sending_s(mover, mover.source, policy)
+        source = mover.source
+        if source.name not in rates:
+            way = DEFAULT_RATES[targets.best_way(source)]
+            rates[source.name] = send_rate_bytes_per_s(source.link, Link(), way)
+        busy[source.name] += _bytes(mover) / rates[source.name]
     return max(busy.values(), default=0.0)
+
+
+def _bytes(mover: Mover) -> int:
+    return mover.container.anon_bytes + mover.container.files_bytes
 
 
 def _size(mover: Mover, largest: Floats) -> tuple[float, str]:

@@ -6,21 +6,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.units import format_bytes
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.construct import Built, construct
 from migrator.planner.graph import capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
-from migrator.planner.more_room import no_order
+from migrator.planner.more_room import no_order, unsent
 from migrator.planner.movers import places_of, unmovable
 from migrator.planner.order_search import Track, order_of
 from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
-from migrator.planner.room import Load
 from migrator.planner.stop_overs import Ground
 from migrator.planner.survive import survivable
 from migrator.planner.windows import shut_out
@@ -40,17 +39,17 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     movers, stays, stuck = sorted_out(cluster, leaving, policy)
     targets = [node for node in cluster.nodes if node.name not in empties]
     open_nodes = [n for n in targets if n.answered and n.cordon is None]
-    built = construct(movers, open_nodes, policy, cluster.nodes)
+    built = construct(movers, open_nodes, policy, cluster)
     if built.stuck and any(rule.soft for rule in policy.rules):
         hard = replace(policy, rules=tuple(rule for rule in policy.rules if not rule.soft))
-        built = construct(movers, open_nodes, hard, cluster.nodes)
+        built = construct(movers, open_nodes, hard, cluster)
     if built.stuck or stuck:
-        choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster.nodes)
+        choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster)
         stuck += homeless
         if stuck:
             return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
         built = Built(choices, ())
-    built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster.nodes)
+    built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster)
     if unsafe:
         return Refusal(intent, reasons=unsafe)
     return emptied(
@@ -93,13 +92,16 @@ def emptied(
     nodes = {node.name: node for node in cluster.nodes}
     if shut := shut_out(wanted, cluster, policy):
         return Refusal(intent, tuple(shut))
-    track = Track(nodes, room, ways, speeds, policy, first, cluster.links)
+    track = Track(nodes, room, ways, speeds, policy, first, cluster.links, Crossings(cluster.links))
     order, blocked = sequence(wanted, room) if hasty else order_of(wanted, track)
     if blocked:
         ground = Ground(cluster, policy, room, wanted, empties)
         order, blocked = untangle(wanted, ground)
         if blocked:
-            stuck = [_blocked(leg, order, room) for leg in sorted(blocked, key=lambda leg: leg.name)]
+            stuck = [
+                Stuck(leg.name, leg.source, (Reason(unsent(leg, order, room)),))
+                for leg in sorted(blocked, key=lambda leg: leg.name)
+            ]
             return no_order(intent, stuck, order, blocked, ground)
     return assemble(
         cluster,
@@ -142,15 +144,6 @@ def sorted_out(
             else:
                 movers.append(Mover(container, container.descriptor, node))
     return movers, stays, stuck
-
-
-def _blocked(leg: Leg, gone: Sequence[Leg], room: Mapping[str, Load]) -> Stuck:
-    """A move that has no room for its transit where it starts, even when all that can leave before it has left."""
-    free_bytes = room[leg.source].measured.memory_bytes
-    free_bytes += sum(other.mover.container.anon_bytes for other in gone if other.source == leg.source)
-    short = format_bytes(leg.out_bytes - free_bytes)
-    what = "for its images" if leg.way == "images" else "to send it from"
-    return Stuck(leg.name, leg.source, (Reason(f"free memory on {leg.source} {short} short {what}"),))
 
 
 def _notes(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from migrator.model.facts import Cluster, NodeFacts, Resources
+from migrator.model.links import Crossings
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.what_if import after
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
@@ -101,10 +102,11 @@ def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alter
     others = after(cluster, replace(plan, moves=tuple(m for m in plan.moves if m.container != container)))
     book = Rulebook(others.nodes, others.nodes, plan.policy)
     book.forget(mover)
+    crossings = Crossings(cluster.links)
     for index, node in enumerate(others.nodes):
         if node.name in (source.name, goal, *plan.empties):
             continue
-        reasons = barred(mover, node, machine_differences(source, node), plan.policy)
+        reasons = barred(mover, node, machine_differences(source, node), plan.policy, crossings)
         if against := book.why_not(mover, index):
             reasons += (against,)
         site = Site.of(node, plan.policy) if node.answered else None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
-from migrator.model.facts import NodeFacts
+from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Ban, Fence, Pin
 from migrator.planner.arrays import Targets
 from migrator.planner.construct import Built, Choice
 from migrator.planner.placement import Mover, Site, barred, machine_differences
@@ -25,7 +28,7 @@ def place_closely(
     built: Built,
     targets: Sequence[NodeFacts],
     policy: PlanPolicy,
-    everywhere: Sequence[NodeFacts],
+    cluster: Cluster,
 ) -> tuple[Choices, list[Stuck], tuple[Reason, ...]]:
     """Where each container goes; those that find no place, with what each node lacked; and doubts about that.
 
@@ -34,9 +37,10 @@ def place_closely(
     """
     sites = {node.name: Site.of(node, policy) for node in targets if node.answered and node.cordon is None}
     open_nodes = [site.node for site in sites.values()]
-    book = Rulebook(open_nodes, everywhere, policy)
+    book = Rulebook(open_nodes, cluster.nodes, policy)
+    crossings = Crossings(cluster.links)
     proved = bool(book.hard) and few(movers, open_nodes)
-    if proved and (one := next(every(movers, Targets(open_nodes, policy, everywhere)), None)) is not None:
+    if proved and (one := next(every(movers, Targets(open_nodes, policy, cluster)), None)) is not None:
         return one.choices, [], ()
     if book.hard or len(movers) * len(targets) > PAIRS_MAX:
         index = {name: number for number, name in enumerate(sites)}
@@ -47,23 +51,24 @@ def place_closely(
                 name = built.choices[mover.name].target
                 filled[name] = filled[name].place(mover)
                 book.place(mover, index[name])
-        closed = _barred(built.stuck, targets, policy)
+        closed = _barred(built.stuck, targets, policy, crossings)
+        proved = proved or _homeless(built.stuck, sites, closed, Rulebook(open_nodes, cluster.nodes, _fixed(policy)))
         for mover in built.stuck:
             for name in sites:
                 if why := book.why_not(mover, index[name]):
                     closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
         barriers = _by_container(closed)
         stuck = [_stuck(mover, filled, sites, barriers.get(mover.name, {})) for mover in built.stuck]
-        return built.choices, stuck, _doubts(Found({}, filled, built.stuck, proved))
-    closed = _barred(movers, targets, policy)
+        return built.choices, stuck, _doubts(Found({}, filled, built.stuck, proved), movers)
+    closed = _barred(movers, targets, policy, crossings)
     found = assign(movers, sites, closed)
     barriers = _by_container(closed)
     stuck = [_stuck(mover, found.sites, sites, barriers.get(mover.name, {})) for mover in found.stuck]
-    return ({} if stuck else _choices(movers, found, sites, closed)), stuck, _doubts(found)
+    return ({} if stuck else _choices(movers, found, sites, closed)), stuck, _doubts(found, movers)
 
 
 def _barred(
-    movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy
+    movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy, crossings: Crossings
 ) -> dict[tuple[str, str], tuple[str, ...]]:
     """For each container and target: why it can never go there. No entry means that it can."""
     sources = {mover.source.name: mover.source for mover in movers}
@@ -71,7 +76,7 @@ def _barred(
     found = {}
     for mover in movers:
         for target in targets:
-            reasons = barred(mover, target, alike[mover.source.name, target.name], policy)
+            reasons = barred(mover, target, alike[mover.source.name, target.name], policy, crossings)
             if reasons:
                 found[mover.name, target.name] = reasons
     return found
@@ -103,10 +108,28 @@ def _stuck(mover: Mover, filled: Sites, alone: Sites, closed: Mapping[str, tuple
     return Stuck(mover.name, mover.source.name, tuple(sorted(reasons, key=lambda reason: reason.node)))
 
 
-def _doubts(found: Found) -> tuple[Reason, ...]:
-    if found.stuck and not found.proved:
-        return (Reason("not every arrangement was tried; drain fewer nodes at once to see whether that fits"),)
-    return ()
+def _fixed(policy: PlanPolicy) -> PlanPolicy:
+    """The policy with those hard rules alone that say the same wherever other containers are."""
+    return replace(policy, rules=tuple(r for r in policy.rules if isinstance(r, Ban | Fence | Pin) and not r.soft))
+
+
+def _homeless(stuck: Sequence[Mover], sites: Sites, closed: Barred, fixed: Rulebook) -> bool:
+    """Whether one of these can go to no node, even if nothing else comes to any: then no arrangement has a place."""
+    return any(
+        all(
+            (mover.name, name) in closed or not allowed or site.lacks(mover)
+            for (name, site), allowed in zip(sites.items(), fixed.allows(mover), strict=True)
+        )
+        for mover in stuck
+    )
+
+
+def _doubts(found: Found, movers: Sequence[Mover]) -> tuple[Reason, ...]:
+    if not found.stuck or found.proved:
+        return ()
+    several = len({mover.source.name for mover in movers}) > 1
+    fewer = "; drain fewer nodes at once to see whether that fits" if several else ""
+    return (Reason(f"not every arrangement was tried{fewer}"),)
 
 
 def _choices(movers: Sequence[Mover], found: Found, sites: Sites, closed: Barred) -> Choices:

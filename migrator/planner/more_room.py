@@ -9,7 +9,7 @@ nothing less would do is not proved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from migrator.model.facts import NodeFacts, Resources
@@ -137,6 +137,19 @@ def no_order(
         room = Reason(said, ask.node, (ask.more.limits, ask.more.measured))
         return Refusal(intent, tuple(stuck), (Reason(text),), said, room)
     return Refusal(intent, tuple(stuck), (Reason(f"{text}; more room on one node alone was not found to do"), *short))
+
+
+def unsent(leg: Leg, gone: Sequence[Leg], rooms: Mapping[str, Load]) -> str:
+    """What a move lacks where it starts, even when all that can leave before it has left, in words; empty if nothing.
+
+    `gone` are the moves that can be made, `rooms` what nodes have before any.
+    """
+    free_bytes = rooms[leg.source].measured.memory_bytes
+    free_bytes += sum(other.mover.container.anon_bytes for other in gone if other.source == leg.source)
+    if leg.out_bytes <= free_bytes:
+        return ""
+    what = "for its images" if leg.way == "images" else "to send it from"
+    return f"free memory on {leg.source} {format_bytes(leg.out_bytes - free_bytes)} short {what}"
 
 
 def _short_at_the_end(ground: Ground) -> Iterator[Reason]:

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.graph import capacity_graph, rooms
-from migrator.planner.more_room import no_order
+from migrator.planner.more_room import no_order, unsent
 from migrator.planner.movers import groups_of, places_of, unmovable
 from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover, Site, barred, machine_differences
@@ -63,7 +64,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
     legs, blocked = untangle(asked, ground)
     if blocked:
-        stuck = [_blocked(leg, cluster, policy, ground) for leg in blocked]
+        stuck = [_blocked(leg, legs, cluster, policy, ground) for leg in blocked]
         return no_order(intent, stuck, legs, blocked, ground)
     unsafe = Watch(cluster.nodes, policy).worse({leg.mover.name: leg.target for leg in legs}, (), soft=False)
     if unsafe:
@@ -81,7 +82,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
 
 def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str], policy: PlanPolicy) -> list[Stuck]:
     """Those that their target cannot take whatever the order."""
-    going, stuck = {mover.name for mover in movers}, []
+    going, stuck, crossings = {mover.name for mover in movers}, [], Crossings(cluster.links)
     book, numbers = (
         Rulebook(cluster.nodes, cluster.nodes, policy, ordered=True),
         {n.name: i for i, n in enumerate(cluster.nodes)},
@@ -90,7 +91,7 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
     for mover in movers:
         target = cluster.node(wishes[mover.name])
         meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]
-        reasons = _against(mover, target, going, meets, policy)
+        reasons = _against(mover, target, going, meets, policy, crossings)
         if against := book.why_not(mover, numbers[target.name]):
             reasons += (Reason(against, target.name),)
         book.place(mover, numbers[target.name])
@@ -129,11 +130,16 @@ def home(cluster: Cluster, container: str) -> NodeFacts:
 
 
 def _against(
-    mover: Mover, target: NodeFacts, going: set[str], meets: Sequence[Mover], policy: PlanPolicy
+    mover: Mover,
+    target: NodeFacts,
+    going: set[str],
+    meets: Sequence[Mover],
+    policy: PlanPolicy,
+    crossings: Crossings,
 ) -> tuple[Reason, ...]:
     """Why the target cannot take it whatever the order, with what stays there and the others that come."""
     stays = _without(target, going)
-    texts = list(barred(mover, stays, machine_differences(mover.source, target), policy))
+    texts = list(barred(mover, stays, machine_differences(mover.source, target), policy, crossings))
     if target.answered and target.cordon is not None:
         texts = [f"{texts[0]}; take it off: migrator uncordon {target.name}"]
     for other in stays.containers:
@@ -147,7 +153,9 @@ def _against(
     return tuple(Reason(text, target.name) for text in texts)
 
 
-def _blocked(leg: Leg, cluster: Cluster, policy: PlanPolicy, ground: Ground) -> Stuck:
+def _blocked(leg: Leg, gone: Sequence[Leg], cluster: Cluster, policy: PlanPolicy, ground: Ground) -> Stuck:
+    if leaving := unsent(leg, gone, ground.rooms):
+        return Stuck(leg.name, leg.source, (Reason(leaving, leg.source),))
     lacking = Site.of(cluster.node(leg.target), policy).lacks(leg.mover)
     lacking = lacking or ground.seats.lacking(ground.seats.first, leg)
     return Stuck(leg.name, leg.source, (Reason(lacking or "no order of these moves has room for it", leg.target),))

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts, SharedLink
+from migrator.model.links import NONE_SHARED, Crossings
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.ordering import Leg, sequence, waits
@@ -44,6 +45,7 @@ class Track:
     policy: PlanPolicy
     first: Mapping[str, int] = field(default_factory=dict)
     links: tuple[SharedLink, ...] = ()
+    crossings: Crossings = NONE_SHARED  # of these links
 
     def by_class(self, legs: Iterable[Leg]) -> dict[str, int]:
         """A place for each, in this order, but those of the first class before all others."""
@@ -81,7 +83,8 @@ class Track:
     def _move(self, leg: Leg, waits_for: tuple[str, ...]) -> PlannedMove:
         container = leg.mover.container
         rates = self.policy.rates(leg.source, leg.target, leg.way)
-        estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link, rates)
+        shared = self.crossings.speeds(leg.source, leg.target)
+        estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link, rates, shared)
         demand, number = container.reserved, leg.number
         return PlannedMove(
             leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number, memory_way=leg.way

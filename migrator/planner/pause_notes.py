@@ -1,4 +1,4 @@
-"""Pauses that links which several moves share, or that nodes share, make longer than the limit, in words."""
+"""Pauses that other moves on their links make longer than the limit, in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUNDING_S = 0.0025
 
 
 def pause_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[str]:
-    """Notes on the pauses of a plan. By the links of its two nodes alone every move keeps the limit, or is refused."""
+    """Notes on the pauses of a plan. With its links to itself every move keeps the limit, or is refused."""
     lasts_s = [move.pause.end_s - move.pause.start_s for move in moves if move.pause is not None]
     over_s = [seconds for seconds in lasts_s if seconds > policy.blackout_s_max + ROUNDING_S]
     if over_s:
@@ -20,7 +20,7 @@ def pause_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[st
         less = ", or leave out --overlapping-pauses" if policy.overlapping_pauses else ""
         yield (
             f"pauses: {len(over_s)} of {counted(len(moves), 'move')} predicted to pause for up to "
-            f"{format_seconds(longest_s)} on links that are shared, over the limit of "
+            f"{format_seconds(longest_s)} beside others on their links, over the limit of "
             f"{format_seconds(policy.blackout_s_max)}, at which a container goes back; "
             f"allow it with --max-blackout {-(-longest_s // 1):.0f}{less}"
         )

@@ -8,6 +8,7 @@ from migrator.model.compatibility import differences, lacks, obstacles
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_seconds
 from migrator.planner.room import Load, kept, room_of, shortfall, stay_of, transit_in, usable
@@ -123,7 +124,9 @@ def _groups(descriptor: Descriptor, policy: PlanPolicy) -> list[tuple[str, str]]
     return [(key, descriptor.labels[key]) for key in policy.anti_affinity if key in descriptor.labels]
 
 
-def barred(mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: PlanPolicy) -> tuple[str, ...]:
+def barred(
+    mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: PlanPolicy, crossings: Crossings
+) -> tuple[str, ...]:
     """Why this node cannot take this container whatever else moves; `alike` is what of the two machines differs."""
     if not target.answered:
         return (f"no answer: {target.error}",)
@@ -131,7 +134,8 @@ def barred(mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: Plan
         return (f"cordoned (by {target.cordon})",)
     reasons = [*alike, *obstacles(mover.descriptor, target), *lacks(mover.container, target)]
     rates = policy.rates_between(mover.source, target)
-    predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates).blackout_s
+    shared = crossings.speeds(mover.source.name, target.name)
+    predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates, shared).blackout_s
     if predicted_s > policy.blackout_s_max:
         reasons.append(
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

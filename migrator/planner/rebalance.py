@@ -19,6 +19,7 @@ from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import DomainsMin
 from migrator.model.what_if import after
+from migrator.planner.arrays import Targets
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
 from migrator.planner.graph import capacity_graph, rooms
@@ -30,7 +31,7 @@ from migrator.planner.rule_notes import cost, mended
 from migrator.planner.score import CONTAINERS, DIGITS, RESOURCES, Change, Spread, amounts
 from migrator.planner.seats import Seats
 from migrator.planner.survival import Watch
-from migrator.planner.windows import why_never
+from migrator.planner.windows import has_windows, why_never
 from migrator.planner.worth_first import worth_first
 
 NAMES_MAX = 10  # in a note
@@ -70,7 +71,7 @@ def _holds_back(policy: PlanPolicy) -> bool:
 def _made(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> tuple[Plan, bool]:
     """One search's plan, and whether the search came to its end."""
     nodes = open_nodes(cluster)
-    movers = [m for m in free_movers(cluster, nodes) if not why_never(m, m.source, policy)]
+    movers = _free(cluster, nodes, policy)
     before = fleet_score(nodes, policy, (), cluster.nodes)
     found = _search(cluster, nodes, movers, policy, terms)
     if found.blocked:
@@ -101,6 +102,19 @@ def _made(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> 
     return made, found.search.ended
 
 
+def _free(cluster: Cluster, nodes: Sequence[NodeFacts], policy: PlanPolicy) -> list[Mover]:
+    """The containers that may be moved, and whose windows are open for long enough whatever node they go to."""
+    movers = free_movers(cluster, nodes)
+    if not has_windows(policy):
+        return movers
+    targets = Targets(nodes, policy, cluster)
+    return [
+        mover
+        for mover in movers
+        if not any(why_never(mover, node, policy, targets.crossings) for node in targets.unlike(mover.source))
+    ]
+
+
 def fleet_score(
     nodes: Sequence[NodeFacts],
     policy: PlanPolicy,
@@ -128,14 +142,14 @@ def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> lis
 def _search(
     cluster: Cluster, nodes: Sequence[NodeFacts], movers: Sequence[Mover], policy: PlanPolicy, terms: Terms
 ) -> _Found:
-    search = Balance(movers, nodes, policy, cluster.nodes)
+    search = Balance(movers, nodes, policy, cluster)
     search.run(terms)
     legs, blocked = _ordered(cluster, search, policy)
     held = frozenset(leg.name for leg in blocked)
     for _ in range(ATTEMPTS):
         if not blocked or search.stopped(terms):
             break
-        search, done = Balance(movers, nodes, policy, cluster.nodes), search.iterations
+        search, done = Balance(movers, nodes, policy, cluster), search.iterations
         search.resume([(leg.name, leg.target) for leg in legs], replace(terms, held=held), done)
         legs, blocked = _ordered(cluster, search, policy)
         held |= {leg.name for leg in blocked}
@@ -169,7 +183,7 @@ def _worth_it(
     legs: tuple[Leg, ...],
 ) -> tuple[Leg, ...]:
     """The moves that are worth their tolls once others were left out; all of them if the rest has no order."""
-    search = Balance(movers, nodes, policy, cluster.nodes)
+    search = Balance(movers, nodes, policy, cluster)
     search.resume([(leg.name, leg.target) for leg in legs], replace(terms, iterations=0), 0)
     kept = {mover.name for mover, _ in search.legs()}
     seats, room = Seats(cluster.nodes, policy), rooms(capacity_graph(cluster, policy))

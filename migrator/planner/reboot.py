@@ -29,6 +29,7 @@ from migrator.planner.placement import Mover
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
 from migrator.planner.remedies import helped
 from migrator.planner.room import room_of, stay_of
+from migrator.planner.way_notes import way_notes
 
 STUCK_MAX = 8  # a try that leaves more without a place is no group
 CLOSELY_PAIRS_MAX = 400  # containers times nodes, up to which every arrangement is asked for
@@ -59,6 +60,7 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
             continue
         notes = (*made.notes, *_cordoned_before(cluster, group))
         plans.append(replace(made, intent=f"reboot {what}, group {number} of {len(found)}", notes=notes))
+    made_moves = (move for plan in plans for move in plan.moves)
     return Reboot(
         intent=f"reboot {what}",
         cluster=cluster.name,
@@ -66,6 +68,7 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
         groups=tuple(plans),
         groups_min=least,
         refused=refused,
+        notes=tuple(way_notes(((cluster.node(m.source), cluster.node(m.target)) for m in made_moves), policy)),
         policy=policy,
     )
 
@@ -151,7 +154,7 @@ class _Fleet:
         for mover in movers:
             self.movers[mover.source.name].append(mover)
         open_nodes = [node for node in cluster.nodes if node.answered and node.cordon is None]
-        self.targets = Targets(open_nodes, policy, cluster.nodes)
+        self.targets = Targets(open_nodes, policy, cluster)
         self.at = {node.name: index for index, node in enumerate(open_nodes)}
         self.rooms = {name: room_of(node, policy) for name, node in nodes.items()}
         room = self.targets.room.copy()
@@ -231,6 +234,7 @@ class _Fleet:
     def homeless(self, name: str) -> list[str]:
         """Containers of the node that find no place on any other, even if nothing else comes there."""
         closed = self.targets.closing([self.at[name]] if name in self.at else [])
+        closed.rules.leave(self.movers[name])
         return [mover.name for mover in self.movers[name] if not closed.fitting(mover).any()]
 
     def without_room(self, name: str, wanted: Way) -> list[str]:

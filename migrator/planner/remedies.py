@@ -74,7 +74,11 @@ def remedies(refusal: Refusal, cluster: Cluster, policy: PlanPolicy, again: Agai
     tried.left += kept
     whole = _least(done.change for done in tried.done if done.whole)
     if not whole:
-        several = _several(tried, CHAIN_MAX - 1) or _rules_and_more(tried, cluster, policy)
+        several = (
+            _several(tried, CHAIN_MAX - 1)
+            or _patience_and_more(tried, refusal, cluster, policy)
+            or _rules_and_more(tried, cluster, policy)
+        )
         whole = (several,) if several is not None else ()
     found = {name: _least(done.change for done in tried.done if name in done.freed) for name in tried.stuck}
     return Remedies(found, whole)
@@ -96,6 +100,28 @@ def _several(tried: _Tries, more: int) -> Change | None:
     return None
 
 
+def _patience_and_more(tried: _Tries, refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> Change | None:
+    """A longer pause, and what then does: where one container lacks both, neither helps anybody by itself."""
+    for first in longer_pauses(refusal, cluster, policy):
+        if tried.left <= 0:
+            return None
+        tried.left -= 1
+        made = tried.again(cluster, first.policy)
+        if isinstance(made, Refusal) and (last := _then(tried, made, cluster, first.policy)) is not None:
+            return replace(last, kind=SEVERAL, text=f"{first.text} and {last.text}")
+    return None
+
+
+def _then(tried: _Tries, made: Refusal, cluster: Cluster, policy: PlanPolicy) -> Change | None:
+    """What makes a plan possible that is still refused after a first change."""
+    then = _Tries(made, cluster, policy, tried.again, tried.left)
+    _try_each(then, made, cluster, policy)
+    whole = _least(one.change for one in then.done if one.whole)
+    last = whole[0] if whole else _several(then, CHAIN_MAX - 2)
+    tried.left = then.left
+    return last
+
+
 def _rules_and_more(tried: _Tries, cluster: Cluster, policy: PlanPolicy) -> Change | None:
     """The rules that stand in the way of what then does, as few as are needed: where one container lacks both."""
     numbers = [number for number, rule in policy.numbered() if not rule.soft]
@@ -106,11 +132,7 @@ def _rules_and_more(tried: _Tries, cluster: Cluster, policy: PlanPolicy) -> Chan
     tried.left -= 1
     last: Change | None = Change(RULE, len(numbers), "", cluster, lax)
     if isinstance(made, Refusal):
-        then = _Tries(made, cluster, lax, tried.again, tried.left)
-        _try_each(then, made, cluster, lax)
-        whole = _least(one.change for one in then.done if one.whole)
-        last = whole[0] if whole else _several(then, CHAIN_MAX - 2)
-        tried.left = then.left
+        last = _then(tried, made, cluster, lax) or _patience_and_more(tried, made, cluster, lax)
     if last is None:
         return None
     for number in list(numbers):

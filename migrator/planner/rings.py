@@ -17,8 +17,6 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 
-import networkx as nx
-
 from migrator.planner.ordering import Leg, has_room, sequence
 from migrator.planner.room import stay_of
 from migrator.planner.stop_overs import Ground, Stop
@@ -151,6 +149,9 @@ class Scene:
 
 def rings(scene: Scene) -> Iterator[tuple[str, ...]]:
     """The containers of each ring, the smallest first."""
+    # Most plans have no ring, and networkx takes longer to load than a small plan to make.
+    import networkx as nx  # noqa: PLC0415
+
     graph = nx.MultiDiGraph()
     for name, leg in scene.left.items():
         graph.add_edge(leg.source, leg.target, container=name)

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from migrator.model.estimate import estimate_move
+from migrator.model.estimate import Estimate, estimate_move
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover, barred, machine_differences
@@ -71,20 +72,22 @@ class Ground:
 
         `made` are the stop-overs that the plan has already.
         """
-        mover, container = leg.mover, leg.mover.container
-        goal, rates = self._nodes[leg.target], self.policy.rates_between
-        direct = estimate_move(container, mover.source.link, goal.link, rates(mover.source, goal))
+        mover, goal = leg.mover, self._nodes[leg.target]
+        direct = self._estimate(mover, mover.source, goal)
         for node in self._suitable(leg):
             if self._placing.rules and not self._ruled(leg, node, made):
                 continue
-            first = estimate_move(container, mover.source.link, node.link, rates(mover.source, node))
-            second = estimate_move(container, node.link, goal.link, rates(node, goal))
+            first, second = self._estimate(mover, mover.source, node), self._estimate(mover, node, goal)
             more_s = round(first.duration_s + second.duration_s - direct.duration_s, 3)
             there = replace(leg, target=node.name, way=self.policy.way(mover.source, node))
             onward = replace(mover, source=node)
             on = replace(leg, mover=onward, number=leg.number + 1, way=self.policy.way(node, goal))
             used = sum(stop.there.target == node.name for stop in made)
             yield Stop(there, on, first.bytes, more_s, used, self.rooms[node.name].limits.memory_bytes)
+
+    def _estimate(self, mover: Mover, source: NodeFacts, target: NodeFacts) -> Estimate:
+        rates, shared = self.policy.rates_between(source, target), self._crossings.speeds(source.name, target.name)
+        return estimate_move(mover.container, source.link, target.link, rates, shared)
 
     def _suitable(self, leg: Leg) -> tuple[NodeFacts, ...]:
         """The nodes that machines, templates and the predicted pauses allow, on both moves."""
@@ -107,7 +110,7 @@ class Ground:
         key = (mover.source.name, node.name)
         if key not in self._alike:
             self._alike[key] = machine_differences(mover.source, node)
-        return not barred(mover, node, self._alike[key], self.policy)
+        return not barred(mover, node, self._alike[key], self.policy, self._crossings)
 
     def _ruled(self, leg: Leg, node: NodeFacts, made: Sequence[Stop]) -> bool:
         """Whether the rules that `seats` leave allow both moves beside all others, wherever those are on their way."""
@@ -136,6 +139,10 @@ class Ground:
     def seats(self) -> Seats:
         """The rules that are asked of one move after the other."""
         return Seats(self.cluster.nodes, self.policy)
+
+    @cached_property
+    def _crossings(self) -> Crossings:
+        return Crossings(self.cluster.links)
 
     @cached_property
     def _placing(self) -> PlanPolicy:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
-from migrator.model.facts import NodeFacts
+from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Reason
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.arrays import Targets
@@ -30,18 +30,18 @@ def survivable(
     nodes: Sequence[NodeFacts],
     empties: Collection[str],
     policy: PlanPolicy,
-    everywhere: Sequence[NodeFacts],
+    cluster: Cluster,
 ) -> tuple[Built, tuple[Reason, ...]]:
     """A placement after which no loss of a node is worse than before, or the first one and what it makes worse.
 
     Of a soft rule nothing is returned: it is kept if one of the tries keeps it. `nodes` may take containers.
     """
-    watch = Watch(everywhere, policy)
+    watch = Watch(cluster.nodes, policy)
     if not watch.rules:
         return built, ()
     first: tuple[Reason, ...] | None = None
     kept: Built | None = None
-    for one in _tries(movers, built, nodes, empties, policy, everywhere, watch):
+    for one in _tries(movers, built, nodes, empties, policy, cluster, watch):
         moved = {name: choice.target for name, choice in one.choices.items()}
         if not watch.worse(moved, empties, soft=True):
             return one, ()
@@ -58,12 +58,12 @@ def _tries(
     nodes: Sequence[NodeFacts],
     empties: Collection[str],
     policy: PlanPolicy,
-    everywhere: Sequence[NodeFacts],
+    cluster: Cluster,
     watch: Watch,
 ) -> Iterator[Built]:
     """The given placement, then others that leave no container without a place."""
     yield built
-    targets, last = Targets(nodes, policy, everywhere), built
+    targets, last = Targets(nodes, policy, cluster), built
     numbers = {node.name: number for number, node in enumerate(nodes)}
     closed: set[int] = set()
     for _ in range(CLOSINGS_MAX):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from migrator.model.estimate import Estimate, estimate_move, send_rate_bytes_per_s
-from migrator.model.facts import Cluster, NodeFacts, SharedLink
+from migrator.model.estimate import estimate_move
+from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.links import Crossings
 from migrator.model.plan import PlannedMove, Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Window
@@ -27,9 +28,7 @@ Closing = tuple[Edge, float]  # a link, and a moment at which windows of moves o
 class Hours:
     """When the moves of a plan may start, by its windows. A move that did not end in time may be put off."""
 
-    def __init__(self, cluster: Cluster, labels: Labels, policy: PlanPolicy) -> None:
-        self._nodes = {node.name: node for node in cluster.nodes}
-        self._links = cluster.links
+    def __init__(self, labels: Labels, policy: PlanPolicy) -> None:
         self._policy = policy
         self._labels = labels
         self._start = datetime.fromisoformat(policy.start)
@@ -43,7 +42,7 @@ class Hours:
         if not (windows := self.windows(move)):
             return 0.0
         at_s = max(round(now_s, 3), self._not_before_s.get(move.name, 0.0))  # as the plan will tell it
-        wait_s = opens_in_s(windows, self._at(at_s), self._needs_s(move))
+        wait_s = opens_in_s(windows, self._at(at_s), move.estimate.duration_s)
         begin_s = math.ceil((at_s + (wait_s or 0.0)) * 1000) / 1000  # what never opens was refused
         return begin_s - now_s if begin_s > round(now_s, 3) else 0.0
 
@@ -73,7 +72,7 @@ class Hours:
             mine = [first[closing] == move.name for closing in closings]
             if all(mine) and not crowded.isdisjoint(closings):
                 continue
-            wait_s = opens_in_s(self.windows(move), self._at(closes_s), self._needs_s(move))
+            wait_s = opens_in_s(self.windows(move), self._at(closes_s), move.estimate.duration_s)
             if wait_s is not None:
                 self._not_before_s[move.name] = closes_s + wait_s
                 changed = True
@@ -83,10 +82,6 @@ class Hours:
         """The second of the plan at which the opening ends in which a move starts; None if it may move always."""
         windows = self.windows(move)
         return start_s + closes_in_s(windows, self._at(start_s)) if windows else None
-
-    def _needs_s(self, move: PlannedMove) -> float:
-        source, target = self._nodes[move.source], self._nodes[move.target]
-        return alone_s(move.estimate, source, target, self._policy, self._links)
 
     def _at(self, at_s: float) -> datetime:
         return self._start + timedelta(seconds=at_s)
@@ -116,23 +111,6 @@ def placed(
     return spans
 
 
-def alone_s(
-    estimate: Estimate, source: NodeFacts, target: NodeFacts, policy: PlanPolicy, links: Iterable[SharedLink]
-) -> float:
-    """Seconds of a move that has its links to itself, those that nodes share included."""
-    crossed = [link for link in links if link.crossed(source.name, target.name)]
-    declared = [link.up_bytes_per_s if source.name in link.nodes else link.down_bytes_per_s for link in crossed]
-    rates = policy.rates_between(source, target)
-    rate = send_rate_bytes_per_s(source.link, target.link, rates)
-    slow = min([rate, *(speed for speed in declared if speed)])
-    if slow == rate:
-        return estimate.duration_s
-    sending_s = estimate.memory_bytes / slow - estimate.memory_bytes / rate
-    seeding_s = estimate.files_bytes / min(slow, rates.files_bytes_per_s)
-    more_s = sending_s + seeding_s - estimate.files_bytes / min(rate, rates.files_bytes_per_s)
-    return round(estimate.duration_s + more_s, 3)
-
-
 def window_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[str]:
     """When the plan is meant to start, and the moves that wait for their time."""
     held = [move for move in moves if move.start_s is not None]
@@ -148,22 +126,22 @@ def window_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[s
 
 def shut_out(legs: Sequence[Leg], cluster: Cluster, policy: PlanPolicy) -> list[Stuck]:
     """The containers whose windows are never open for as long as their move is estimated to take."""
-    nodes, found = {node.name: node for node in cluster.nodes}, []
+    nodes, crossings, found = {node.name: node for node in cluster.nodes}, Crossings(cluster.links), []
     for leg in legs:
-        why = why_never(leg.mover, nodes[leg.target], policy, cluster.links)
+        why = why_never(leg.mover, nodes[leg.target], policy, crossings)
         if why:
             found.append(Stuck(leg.name, leg.source, (Reason(why),)))
     return sorted(found, key=lambda stuck: stuck.container)
 
 
-def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy, links: Iterable[SharedLink] = ()) -> str:
+def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy, crossings: Crossings) -> str:
     """Why a container can be moved to a node at no time; empty if it can."""
     windows = windows_of(policy.rules, mover.name, mover.descriptor.labels)
     if not windows:
         return ""
     rates = policy.rates_between(mover.source, target)
-    estimate = estimate_move(mover.container, mover.source.link, target.link, rates)
-    needs_s = alone_s(estimate, mover.source, target, policy, links)
+    shared = crossings.speeds(mover.source.name, target.name)
+    needs_s = estimate_move(mover.container, mover.source.link, target.link, rates, shared).duration_s
     start = datetime.fromisoformat(policy.start)
     if opens_in_s(windows, start, needs_s) is not None:
         return ""

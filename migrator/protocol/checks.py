@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from migrator.model import plan_policy
@@ -51,17 +51,18 @@ def findings(
     rates: Rates,
     routed: bool = False,
     mode: Mode = Mode.STOP_AND_COPY,
+    shared: Iterable[int] = (),
 ) -> list[str]:
     """Every reason against the move, in words for an operator; none means go. `rates` are what its pause is predicted
-    by; `routed` is whether the site has declared that its hooks take the addresses from node to node; `mode` is the one
-    that it will be moved by.
+    by, with the speeds of the `shared` links between the nodes in bytes a second; `routed` is whether the site has
+    declared that its hooks take the addresses from node to node; `mode` is the one that it will be moved by.
     """
     return [
         *_sameness(source, target, neighbour, mode),
         *_place(ct, source, target, mode),
         *_room(ct, source, target, mode),
         *_network(ct, source, target, neighbour, routed),
-        *_pause(ct, source, target, policy, rates, mode),
+        *_pause(ct, source, target, policy, rates, mode, shared),
         *_manifests(source, target, policy),
     ]
 
@@ -137,12 +138,18 @@ def _network(ct: Descriptor, source: NodeFacts, target: NodeFacts, neighbour: Ne
 
 
 def _pause(
-    ct: Descriptor, source: NodeFacts, target: NodeFacts, policy: Policy, rates: Rates, mode: Mode
+    ct: Descriptor,
+    source: NodeFacts,
+    target: NodeFacts,
+    policy: Policy,
+    rates: Rates,
+    mode: Mode,
+    shared: Iterable[int],
 ) -> Iterator[str]:
     mine = source.container(ct.name)
     if mine is None:
         return
-    estimate = estimate_move(mine, source.link, target.link, rates)
+    estimate = estimate_move(mine, source.link, target.link, rates, shared)
     predicted_s = predicted_pause_s(estimate, rates, mode, policy.stop_timeout_s)
     if predicted_s > policy.blackout_s_max:
         yield (

@@ -42,8 +42,9 @@ class Move:
     `thawed` is whether a rollback has ended the pause itself, `paused_ms` how long it was where the watchdog did.
     `leg` says which of the container's moves in the plan it is; no step asks for it. `holder` is this orchestrator's
     own word, by which a node tells it from another that has the same journal, and so the same run and token. `rates`
-    are those that its pause is predicted by. `site` is what the cluster file says of the network around the nodes, and
-    `hooks` calls its hooks. `mode` is the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
+    are those that its pause is predicted by, with the speeds of the `shared` links between the nodes, bytes a
+    second. `site` is what the cluster file says of the network around the nodes, and `hooks` calls its hooks. `mode` is
+    the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Move:
     mode_why: str = ""
     rehearsal: bool = False
     rates: Rates = DEFAULT_RATES["stream"]
+    shared: tuple[int, ...] = ()
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None

@@ -32,7 +32,7 @@ async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed."""
     neighbour = await _neighbour(move)
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
-    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.mode)
+    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.mode, move.shared)
     if move.mode is not Mode.RESTART:  # in which nothing of its processes is carried, nor of what they have made
         inside = await _inside(move)
         links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]

@@ -152,3 +152,13 @@ def test_a_run_or_plan_file_that_is_not_there_is_one_line(migrator, tmp_path, mo
         code, out, err = migrator("plan", "return", what, "--snapshot", THREE)
         assert (code, out) == (2, "")
         assert what in one_line(err)
+
+
+def test_a_source_without_room_for_images_is_named_and_not_the_target(migrator, tmp_path):
+    full = node("n1", ct("a", anon_bytes=1000 * MIB), memory_available_bytes=100 * MIB, stream_out="no Python")
+    snapshot.save(cluster(full, node("n3")), tmp_path / "facts.json")
+    code, _, err = migrator("plan", "move", "a=n3", "--snapshot", tmp_path / "facts.json")
+    assert code == 3
+    assert "n1: free memory on n1 964.0 MiB short for its images" in err
+    assert "possible with 964.0 MiB more free memory on n1" in one_line(err)
+    assert "n3" not in err.split("possible")[0].split(":", 2)[2]

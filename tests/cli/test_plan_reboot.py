@@ -167,3 +167,14 @@ def test_each_plan_given_to_the_checker_is_the_one_that_is_written(migrator, hal
 def test_long_lists_of_nodes_are_folded():
     assert folded_names(("a", "b")) == "a, b"
     assert folded_names([f"n{n:03}" for n in range(500)]) == "n000, n001, n002, n003, n004, n005 ... n499 (500 nodes)"
+
+
+def test_how_memory_goes_is_told_once_of_all_groups(migrator, tmp_path):
+    nodes = [node(f"n{n}", ct(f"c{n}", 20 + n, memory=3 * GIB), stream_out="", stream_in="") for n in range(4)]
+    snapshot.save(cluster(*nodes), tmp_path / "facts.json")
+    code, out, _ = migrator("plan", "reboot", "--all", "--snapshot", tmp_path / "facts.json")
+    assert code == 0
+    assert [line for line in out.splitlines() if "memory way" in line] == [
+        "note: memory way: 4 of 4 moves counted as streamed, though a node does not tell whether it can "
+        "(memory_way: images in the policy counts images instead)"
+    ]

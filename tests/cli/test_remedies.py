@@ -7,8 +7,9 @@ import re
 import pytest
 
 from migrator.inventory import snapshot
+from migrator.model.facts import Link
 from tests.cli.words import one_line
-from tests.properties.fleets import GIB, cluster, ct, node
+from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 WEB, DB = {"app": "web"}, {"app": "db"}
 A, B = {"labels": {"rack": "A"}}, {"labels": {"rack": "B"}}
@@ -139,3 +140,17 @@ def test_each_line_tells_what_its_container_needs_by_itself(plan):
     assert "with one node more like b1 (--add-node extra-1=b1)" in out
     assert "nodes more" not in out.split("each of these is a change by itself")[0]
     assert "with 3 nodes more like b1" in err
+
+
+def test_a_longer_pause_and_room_are_told_together_where_one_container_lacks_both(plan):
+    slow = Link(100_000_000, 100_000_000)
+    held = ct("a", memory=GIB, anon_bytes=GIB)
+    fleet = cluster(node("n1", held, link=slow), node("n2", memory=GIB, link=slow))
+    words = ("drain", "n1", "--max-blackout", "5", "--headroom", "0")
+    code, _, err = plan(fleet, (), *words)
+    assert code == 3
+    told = one_line(err).split("; possible ")[1]
+    assert told.startswith("with a pause of 12.0 s allowed (--max-blackout 12) and with 320.0 MiB more memory and ")
+    grown = cluster(node("n1", held, link=slow), node("n2", memory=GIB + 320 * MIB, link=slow))
+    assert plan(grown, (), *words)[0] == 3
+    assert plan(grown, (), *words[:2], "--max-blackout", "12", "--headroom", "0")[0] == 0

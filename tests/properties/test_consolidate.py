@@ -12,9 +12,10 @@ from migrator.checker.check import check
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import SurviveLoss
+from migrator.model.rules import Affinity, Pin, SurviveLoss
 from migrator.model.what_if import after
 from migrator.planner.consolidate import Until, consolidate
+from migrator.planner.drain import drain
 from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, larger_fleets, node, policies, small_fleets
 from tests.properties.oracle import can_be_down
 
@@ -125,3 +126,24 @@ def test_a_node_without_room_for_images_is_emptied_to_where_memory_is_streamed()
     assert isinstance(made, Plan)
     assert [(m.container, m.target, m.memory_way) for m in made.moves] == [("a", "n2", "stream")]
     assert check(facts, made, made.policy) == ()
+
+
+def test_a_group_that_must_stay_together_leaves_together() -> None:
+    facts = cluster(
+        node("n1", ct("a", 20, {"app": "x"}), ct("b", 21, {"app": "x"})), node("n2", ct("c", 22, memory=GIB))
+    )
+    made = consolidate(facts, "-", PlanPolicy(rules=(Affinity("app"), Pin("c"))))
+    assert isinstance(made, Plan)
+    assert made.empties == ("n1",)
+    assert not any("cannot leave: n1" in note for note in made.notes)
+
+
+def test_who_only_an_empty_node_could_take_is_told_apart_from_who_cannot_leave() -> None:
+    large = {"memory": 5 * GIB, "anon_bytes": 100 * MIB}
+    facts = cluster(node("n1", ct("a", 20, **large)), node("n2", ct("b", 21, **large)), node("n3"))
+    made = consolidate(facts, "-", PlanPolicy())
+    assert isinstance(made, Plan)
+    kept = "kept by a container that only empty nodes could take, and none of them is filled: n1 (a), n2 (b)"
+    assert kept in made.notes
+    assert not any("for the reasons" in note for note in made.notes)
+    assert isinstance(drain(facts, ["n1"], "-", PlanPolicy()), Plan)

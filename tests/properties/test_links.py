@@ -16,6 +16,7 @@ from migrator.model.facts import Cluster, Link, SharedLink
 from migrator.model.links import tangled
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rates import DEFAULT_RATES
 from migrator.model.what_if import with_nodes
 from migrator.planner.drain import drain
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
@@ -205,3 +206,20 @@ def test_a_snapshot_keeps_its_links_and_one_without_is_as_before(tmp_path):
 )
 def test_links_that_are_no_tree_are_told(links: list[tuple[str, str]], said: str):
     assert tangled([SharedLink(name, tuple(nodes.split())) for name, nodes in links]) == said
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(racks(), st.sampled_from([15.0, 4.0, 1.5]))
+def test_every_estimate_is_of_the_slowest_link_and_none_is_over_the_limit(fleet: Cluster, limit_s: float) -> None:
+    made = drain(fleet, ["n0", "n1"], "-", replace(POLICY, blackout_s_max=limit_s))
+    for move in made.moves if isinstance(made, Plan) else ():
+        speeds = [DEFAULT_RATES["stream"].send_bytes_per_s, 125 * MB]
+        for link in fleet.links:
+            inside = (move.source in link.nodes, move.target in link.nodes)
+            speeds += [link.up_bytes_per_s or 10**12] if inside == (True, False) else []
+            speeds += [link.down_bytes_per_s or 10**12] if inside == (False, True) else []
+        sent_s = move.estimate.memory_bytes / min(speeds)
+        assert move.estimate.blackout_s == pytest.approx(DEFAULT_RATES["stream"].pause_s + sent_s, abs=0.001)
+        assert move.estimate.blackout_s <= limit_s
+    if isinstance(made, Plan):
+        assert check(fleet, made, made.policy) == ()

@@ -39,3 +39,14 @@ def test_the_target_has_to_have_what_lies_beside_the_restored_memory(facts: dict
     assert against(source, replace(node("n2", memory_available_bytes=exactly), **facts)) == []
     (found,) = against(source, replace(node("n2", memory_available_bytes=exactly - 1), **facts))
     assert found.startswith("memory for ")
+
+
+def test_a_pause_is_predicted_over_the_shared_links_between_the_nodes_too() -> None:
+    large = ct("web", memory=2 * GIB, anon_bytes=GIB)
+    descriptor = large.descriptor
+    assert descriptor is not None
+    seen = Neighbour({ip: Answered((descriptor.mac,)) for ip in descriptor.ips}, criu_works=True)
+    words = (descriptor, node("n1", large), node("n2"), seen, Policy(blackout_s_max=5), DEFAULT_RATES["stream"])
+    assert findings(*words) == []
+    (found,) = findings(*words, shared=(100_000_000,))
+    assert found.startswith("its pause is predicted at 11.2 s, over the limit of 5.00 s")

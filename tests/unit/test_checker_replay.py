@@ -76,7 +76,8 @@ def test_a_way_of_memory_that_the_nodes_do_not_go_is_found():
         told = replace(move(fleet, "a", "n1", target), memory_way=way)
         other = replace(told, memory_way="images" if way == "stream" else "stream")
         texts = [
-            [f.text for f in check(fleet, plan_of(m), POLICY) if "memory is told" in f.text] for m in (told, other)
+            [f.text for f in check(fleet, plan_of(m), POLICY) if "says that its memory" in f.text]
+            for m in (told, other)
         ]
         assert [len(each) for each in texts] == [0, 1]
 

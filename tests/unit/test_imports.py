@@ -62,7 +62,7 @@ def test_ganetis_nodes_have_what_is_not_their_own_and_cpus_by_the_policys_ratio(
     assert cluster.node("n1").capacity == Resources(64_000, 7 * GIB, 100 * GIB)
     assert cluster.node("n1").memory_available_bytes == 3 * GIB
     assert cluster.node("n1").link == Link(125, 125)
-    assert [n.cordon for n in cluster.nodes] == ["to be emptied", None, None]
+    assert [n.cordon for n in cluster.nodes] == ["Ganeti", None, None]
 
 
 def test_ganetis_instances_keep_sizes_states_and_exclusion_tags():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from migrator.demo.fleets import fleet_text
 from migrator.inventory import ganeti
-from migrator.model.facts import Cluster, Link
+from migrator.model.facts import Cluster, Link, SharedLink
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
 from migrator.planner.graph import SWITCH, capacity_graph, rooms, speeds_of, ways_of
@@ -66,15 +68,8 @@ def test_an_order_is_never_later_than_largest_first() -> None:
 
 
 def test_a_way_over_a_shared_link_turns_at_the_first_vertex_that_leads_down() -> None:
-    graph = capacity_graph(cluster(node("n1"), node("n2"), node("n3")), POLICY)
-    graph.add_node("rack")
-    for name in ("n1", "n2"):
-        graph.remove_edge(name, SWITCH)
-        graph.remove_edge(SWITCH, name)
-        graph.add_edge(name, "rack", bytes_per_s=1)
-        graph.add_edge("rack", name, bytes_per_s=1)
-    graph.add_edge("rack", SWITCH, bytes_per_s=1)
-    graph.add_edge(SWITCH, "rack", bytes_per_s=1)
+    fleet = cluster(node("n1"), node("n2"), node("n3"))
+    graph = capacity_graph(replace(fleet, links=(SharedLink("rack", ("n1", "n2")),)), POLICY)
     ways = ways_of(graph, [("n1", "n2"), ("n1", "n3")])
-    assert ways["n1", "n2"] == (("n1", "rack"), ("rack", "n2"))
-    assert ways["n1", "n3"] == (("n1", "rack"), ("rack", SWITCH), (SWITCH, "n3"))
+    assert ways["n1", "n2"] == (("n1", "*rack"), ("*rack", "n2"))
+    assert ways["n1", "n3"] == (("n1", "*rack"), ("*rack", SWITCH), (SWITCH, "n3"))

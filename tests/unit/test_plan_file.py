@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -227,3 +228,15 @@ def test_a_plan_from_before_memory_was_streamed_is_of_images():
 def test_a_way_of_memory_that_there_is_not_is_refused():
     text = plan_file.dump(plan()).replace('"memory_way": "stream"', '"memory_way": "pigeon"', 1)
     assert "memory_way: " in refusal_of(text)
+
+
+def test_a_file_that_an_earlier_version_wrote_is_read_and_an_edit_of_it_is_not():
+    document = json.loads(plan_file.dump(plan()))
+    assert document["policy"]["blackout_s_max"] == 15.0
+    del document["integrity"]
+    content = json.dumps(document, sort_keys=True, separators=(",", ":"))  # 15.0 and 15 were two things then
+    document["integrity"] = f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
+    assert document["integrity"] != plan_file.integrity(document)
+    assert plan_file.parse(json.dumps(document), "x.json") == plan()
+    document["moves"][0]["target"] = "n9"
+    assert "edited after planning" in refusal_of(json.dumps(document))

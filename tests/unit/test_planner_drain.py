@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from migrator.checker.check import check
-from migrator.model.facts import ContainerFacts, Link, Resources, SharedLink
+from migrator.model.facts import ContainerFacts, Link, Resources
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import Headroom, PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
@@ -391,13 +391,8 @@ def test_a_node_whose_disk_is_full_can_be_emptied():
     assert {m.target for m in planned(full, node("n2")).moves} == {"n2"}
 
 
-def test_a_pause_that_a_shared_link_makes_longer_than_the_limit_is_told():
-    gigabyte_s, uplink = Link(10**9, 10**9), SharedLink("rack", ("n1",), 10**8, 10**8)
-    there = (node("n1", ct("a", memory=GIB, anon_bytes=GIB), link=gigabyte_s), node("n2", link=gigabyte_s))
-    policy = PlanPolicy(headroom_percent=0, blackout_s_max=5)
-    fast, slow = cluster(*there), replace(cluster(*there), links=(uplink,))
-    alone, shared = (drain(facts, ["n1"], "-", policy) for facts in (fast, slow))
-    assert isinstance(alone, Plan)
-    assert isinstance(shared, Plan)
-    assert not any(note.startswith("pauses") for note in alone.notes)
-    assert any("pause for up to 11.2 s on links that are shared, over the limit of 5.0" in n for n in shared.notes)
+def test_each_reason_why_memory_goes_by_images_is_told_once():
+    deaf = [node(name, stream_in=f"{name} is deaf") for name in ("n2", "n3")]
+    plan = planned(node("n1", *(ct(name, 20 + i) for i, name in enumerate("abcd"))), *deaf)
+    (note,) = plan.notes
+    assert note == "memory way: 4 of 4 moves by images; n2: n2 is deaf; n3: n3 is deaf"

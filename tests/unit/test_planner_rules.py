@@ -270,3 +270,10 @@ def test_a_node_that_several_rules_close_is_told_with_all_of_them_and_which_to_w
         "or with one node more like n0 (--add-node extra-1=n0)"
     )
     assert made.reasons == ()  # with so few placements nothing is in doubt
+
+
+def test_a_pinned_container_leaves_no_doubt_that_its_node_cannot_be_emptied():
+    held = [ct(f"c{number:02}", 20 + number) for number in range(20)]
+    refused = drain(cluster(node("n1", *held), *(node(f"m{n}") for n in range(9))), ["n1"], "-", under(Pin("c07")))
+    assert isinstance(refused, Refusal)
+    assert refused.reasons == ()

@@ -190,3 +190,11 @@ def test_how_memory_goes_between_nodes_that_do_not_tell_is_one_of_two_ways(tmp_p
     path.write_text("memory_way: pigeon")
     with pytest.raises(BadInput, match=r":1: memory_way: "):
         policy_file.load(path)
+
+
+@pytest.mark.parametrize("key", ["memory_way", "headroom_percent", "rules", "mode"])
+def test_a_key_without_a_value_is_refused(tmp_path: Path, key: str):
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"leave_stopped: true\n{key}:\n")
+    with pytest.raises(BadInput, match=f"policy.yaml:2: {key}: is empty; give a value, or leave the line out"):
+        policy_file.load(path)
