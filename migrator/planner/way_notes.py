@@ -38,8 +38,8 @@ def way_notes(pairs: Iterable[tuple[NodeFacts, NodeFacts]], policy: PlanPolicy) 
         yield f"mode: restart for those that the policy allows it and that cannot be dumped; {_restarts(policy)}"
     if policy.mode == Mode.PRE_COPY:
         yield (
-            "mode: pre-copy for all; pauses are predicted as for stop-and-copy, which are longer, and what rounds keep on "
-            "targets is not counted here: each move asks for it before it begins"
+            "mode: pre-copy for all; pauses are predicted as for stop-and-copy, which are longer, and what rounds keep "
+            "on targets is not counted here: each move asks for it before it begins"
         )
     if policy.mode == Mode.POST_COPY or Mode.POST_COPY in allowed:
         which = "all" if policy.mode == Mode.POST_COPY else "those that the policy allows it"
