@@ -4,6 +4,11 @@
 verb_fence() { # CT TOKEN DEADLINE_S [carried]
     ct=$1 token=$2
     check_number "$3"
+    uptime_ms
+    begun_ms=$now_ms
+    read_record "$ct"
+    check_run "$ct" "$token"
+    await_ready "$RUN/move/$ct.$token" "$RUN/jobs/$ct.$token.dump"
     lock
     read_record "$ct"
     check_run "$ct" "$token"
@@ -24,13 +29,11 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
         rm -rf "$dir"
         job_start "$dir" 0 watchdog "$ct" "$3"
     fi
-    uptime_ms
-    begun_ms=$now_ms
     pid=$(init_pid "$ct")
     carried=
     [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
-    tell_criu "$ct" "$pid"
+    [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
     await_accepted "$ct" "$pid"
     uptime_ms
@@ -48,6 +51,18 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     # A restore asks for what is carried as soon as it has its images, so that has to be there before.
     [ -n "$carried" ] || begin_dump "$RUN/move/$ct.$token"
     echo 'fenced now'
+}
+
+# Waits until a dump whose memory is streamed stands ready, with all that it needs: nothing has to start in the pause. Not
+# under the lock, for which a receiver on this node may wait. Of a dump that has failed the dump itself will tell.
+await_ready() { # MOVE DUMP_JOB
+    [ -p "$1/fence" ] || return 0
+    tries=500
+    until [ -e "$1/at-dump" ] && [ -e "$1/receiver-ready" ]; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] && job_alive "$2" || return 0
+        sleep 0.01
+    done
 }
 
 # A dump that stands ready goes on at once; one that does not will find the mark.
@@ -117,6 +132,7 @@ verb_dump() { # CT TOKEN stream|images
 # Pages go to the target as CRIU serves them, and into the restored processes there. CRIU's page server listens to
 # everyone, so it gets a network that nobody else is in.
 dump_streamed() { # CT TOKEN
+    tell_criu "$1" "$(init_pid "$1")"
     code=0
     # shellcheck disable=SC2086
     unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" \
