@@ -74,6 +74,8 @@ class Saga:
             try:
                 await self._all(PREPARE)
                 await pause.enter_async_context(self.turn(self.move))
+                for side in (self.move.source, self.move.target):
+                    await pause.enter_async_context(side.node.standing_by())
                 await self._frozen()
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
             except (MigratorError, asyncio.CancelledError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,9 @@ class ScriptedNode:
         if verb == "job":
             return Answer(self.name, verb, "job done\nexit 0\n" + JOBS[what])
         return Answer(self.name, verb, ANSWERS.get(verb, "").replace("state fenced", f"state {self.state}"))
+
+    def standing_by(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def host_key(self) -> tuple[str, str]:
         return "ssh-ed25519", "HOST"
