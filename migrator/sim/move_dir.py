@@ -36,6 +36,7 @@ class MoveDir:
     follows: bool = False  # post-copy: its pages come after the release
     finished: asyncio.Event = field(default_factory=asyncio.Event)  # CRIU has let go, and pages may come unasked
     dumped: asyncio.Event = field(default_factory=asyncio.Event)  # images are on their way; pages follow
+    sent: asyncio.Event = field(default_factory=asyncio.Event)  # all has been sent, and CRIU has ended well
 
     @property
     def unfilled(self) -> bool:
