@@ -71,9 +71,11 @@ def main(move: Path, link: list[str], checkpoint: list[str]) -> None:
             fcntl.flock(begin, fcntl.LOCK_EX)
             criu, ready = start_dump(checkpoint, move)
             wait_for_fence(move, channel, ready)
-        send(time.monotonic(), ready, move, channel)
+        result = send(time.monotonic(), ready, move, channel)
         if criu.wait() != 0:
             raise DumpFailed
+        put(move / "result", result)
+        tell(move / "told")
     finally:
         channel.end()
 
@@ -119,13 +121,15 @@ def wait_for_fence(move: Path, channel: Channel, ready: int) -> None:
     os.close(fifo)
 
 
-def send(began: float, ready: int, move: Path, channel: Channel) -> None:
-    """Sends what CRIU has dumped, and returns when the target says that all of it is in its place."""
+def send(began: float, ready: int, move: Path, channel: Channel) -> str:
+    """Sends what CRIU has dumped, and returns when the target says that all of it is in its place: what it took."""
     if not os.read(ready, 1):
         raise DumpFailed
     dumped = time.monotonic()
     image_bytes = send_images(move / "images", channel.out)
     put(move / "dumped", f"dump_ms {round((dumped - began) * 1000)}\nimage_kib {image_bytes >> 10}\n")
+    if (move / "follows").exists():
+        tell(move / "told")
     runs = lazy_runs(move / "images")
     with contextlib.closing(PageServer()) as server:
         if (move / "follows").exists():
@@ -136,7 +140,7 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> None:
             raise Damaged("the target did not place all pages")
         server.say_close()
     sent = time.monotonic()
-    (move / "result").write_text(
+    return (
         f"dump_ms {round((dumped - began) * 1000)}\n"
         f"image_kib {(image_bytes + page_bytes) >> 10}\n"
         f"send_ms {round((sent - dumped) * 1000)}\n"
@@ -148,6 +152,13 @@ def put(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)
+
+
+def tell(fifo: Path) -> None:
+    """Wakes whoever waits for a word in a fifo; nobody may."""
+    fd = os.open(fifo, os.O_RDWR)
+    os.write(fd, b"\n")
+    os.close(fd)
 
 
 class DumpFailed(Exception):
