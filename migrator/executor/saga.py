@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from itertools import zip_longest
+from typing import Any
 
 import tenacity
 
@@ -66,6 +68,7 @@ class Saga:
         self.journal = journal
         self.turn = turn
         self._thawed_at_ms: int | None = None
+        self._begun: State | None = None  # a step whose begin was written with the end of the one before
         self.notify = notify
 
     async def run(self) -> None:
@@ -75,6 +78,8 @@ class Saga:
             try:
                 await self._all(PREPARE)
                 await pause.enter_async_context(self.turn(self.move))
+                for side in (self.move.source, self.move.target):
+                    await pause.enter_async_context(side.node.standing_by())
                 await self._frozen()
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
             except (MigratorError, asyncio.CancelledError) as error:
@@ -86,12 +91,13 @@ class Saga:
 
     async def _frozen(self) -> None:
         """The site is asked as late as its refusal costs no more than a pause: while the watchdog still stands by."""
-        for step in FROZEN:
+        for step, then in zip_longest(FROZEN, FROZEN[1:]):
             if step.state is State.SEALED:
                 if self.move.rehearsal:
                     raise Rehearsed("rehearsed: restored, and as it was dumped")
                 await site.ask(self.move, self.journal)
-            await self.step(step)
+            at_once = then is not None and then.state is not State.SEALED and not self.move.rehearsal
+            await self.step(step, then if at_once else None)
             if self.move.rehearsal and step.state is State.SYNCED:
                 await self._thaw()
 
@@ -293,13 +299,17 @@ class Saga:
         for step in steps:
             await self.step(step)
 
-    async def step(self, step: Step) -> None:
+    async def step(self, step: Step, then: Step | None = None) -> None:
+        """One step. `then` follows at once, so its begin is written with this one's end, in one sync."""
         move = self.move
-        self.journal.record(move.id, (step.state, Phase.BEGIN, {}))
+        if self._begun is not step.state:
+            self.journal.record(move.id, (step.state, Phase.BEGIN, {}))
         self.notify(move, step.state, Phase.BEGIN)
         result = await step.do(move)
         move.results[step.state] = result
-        self.journal.record(move.id, (step.state, Phase.END, result))
+        begins: list[tuple[State, Phase, dict[str, Any]]] = [(then.state, Phase.BEGIN, {})] if then else []
+        self.journal.record(move.id, (step.state, Phase.END, result), *begins)
+        self._begun = then.state if then else None
         self.notify(move, step.state, Phase.END)
 
 

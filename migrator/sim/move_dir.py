@@ -38,6 +38,7 @@ class MoveDir:
     rounds: int = 0  # of pre-copy, that have come whole
     created: bool = False  # by restart: made from files, and held
     dumped: asyncio.Event = field(default_factory=asyncio.Event)  # images are on their way; pages follow
+    sent: asyncio.Event = field(default_factory=asyncio.Event)  # all has been sent, and CRIU has ended well
 
     @property
     def unfilled(self) -> bool:

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-STEPS = 214  # moments of one undisturbed migration; later ones fall into its recovery
-CALLS = 40
-WRITES = 32
-ASKED_WRITES, ASKED = (20, 30), (157, 178)  # about the site's hooks, from the verification to after the release
-HELD = (142, 154)  # moments about the hold and the seal
+STEPS = 206  # moments of one undisturbed migration; later ones fall into its recovery
+CALLS = 38
+WRITES = 28
+ASKED_WRITES, ASKED = (16, 26), (149, 170)  # about the site's hooks, from the verification to after the release
+HELD = (137, 148)  # moments about the hold and the seal
 FENCING, LAST_PASS = (102, 114), (110, 130)
 LEASE_CALL, FENCE_CALL = 7, 23  # an undisturbed migration's calls: its lease on the target, its fence
-FROZEN_WRITES = (11, 28)  # from the fence's begin to the end of the source
-DECIDING_WRITES = (18, 25)  # from the restore's end to the release's
-RELEASED_WRITES, RELEASED = (25, 26), (169, 174)  # the release is over, the end of the source is not
-SEALING = (157, 161)  # moments after the seal's begin and before the commit
-SEALING_WRITES = (12, 22)  # from the fence's end to the seal's: undecided
+FROZEN_WRITES = (11, 24)  # from the fence's begin to the end of the source
+DECIDING_WRITES = (15, 21)  # from the restore's end to the release's
+RELEASED_WRITES, RELEASED = (21, 22), (161, 166)  # the release is over, the end of the source is not
+SEALING = (149, 153)  # moments after the seal's begin and before the commit
+SEALING_WRITES = (12, 18)  # from the fence's end to the seal's: undecided
 # The moments of an undisturbed migration's FROZEN_WRITES; a third node or a template to be sent makes them a few later.
-MOMENTS = (101, 109, 109, 132, 132, 136, 136, 150, 150, 154, 154, 160, 160, 160, 168, 168, 177, 177)
+MOMENTS = (101, 109, 132, 132, 146, 146, 146, 152, 152, 152, 160, 160, 169, 169)
 
 FENCED, NOT_DUMPED = 112, 24  # the fence's end, and how many moments after it a move by restart does without
 
@@ -43,7 +43,7 @@ STEP_FAULTS = (
     "clock-jumps",
 )
 OFTEN = ("process-dies", "process-dies", "receiver-dies", "receiver-dies", "slow", "crash")
-HOT = (84, 179)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
+HOT = (84, 171)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,17 +219,19 @@ async def _dump_streamed(m: Machine, key: tuple[str, int]) -> str:
         finally:
             there.filled.set()
             move.filled.set()
+    move.sent.set()
     check_fenced(m, ct)
     return DUMP_SAID
 
 
 async def await_dumped(m: Machine, ct: str, token: str, timeout_s: str) -> str:
-    """Waits until the images of a dump whose pages follow are on their way; its processes stay in our own freezer."""
+    """Waits until a dump is over, or, where pages follow, its images are on their way."""
     m.check_run(ct, int(token))
     move, job = m.up.moves.get((ct, int(token))), m.up.jobs.get((ct, int(token), "dump"))
     for _ in range(int(timeout_s) * 10):
-        if move is not None and move.dumped.is_set():
-            return "dump_ms 100\nimage_kib 100\n"
+        if move is not None and (move.dumped if move.follows else move.sent).is_set():
+            check_fenced(m, ct)
+            return DUMP_SAID
         if job is None or not job.alive:
             break
         await asyncio.sleep(0.1)

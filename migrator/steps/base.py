@@ -6,9 +6,10 @@ effect is there, by one of `traces`. A step's result is data for the journal, an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
@@ -23,6 +24,9 @@ from migrator.transport.base import Answer, Node, NodeFailed
 from migrator.transport.hooks import HookCaller, LocalHooks
 
 JOB_WAIT_S = 20
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Move:
     are those that its pause is predicted by, with the speeds of the `shared` links between the nodes, bytes a
     second. `site` is what the cluster file says of the network around the nodes, and `hooks` calls its hooks. `mode` is
     the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
+    `last_pass` is what the last pass over the files has said, once it has ended.
     """
 
     id: str
@@ -58,6 +63,7 @@ class Move:
     policy: Policy
     holder: str
     results: dict[State, dict[str, Any]] = field(default_factory=dict)
+    last_pass: Answer | None = None
     thawed: bool = False
     paused_ms: int | None = None
     leg: int = 1
@@ -105,6 +111,18 @@ class Step:
 
     def undo_side(self, move: Move) -> Side:
         return move.target if self.undoes_on == "target" else move.source
+
+
+async def all_of(first: Awaitable[A], second: Awaitable[B], third: Awaitable[C]) -> tuple[A, B, C]:
+    """What all three return. The first to fail ends the others: nothing goes on behind the rollback's back."""
+    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second), asyncio.ensure_future(third))
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def start_job(node: Node, move: Move, name: str, *words: str | int) -> None:

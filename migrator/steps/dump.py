@@ -1,15 +1,14 @@
-"""Dump: memory into images that flow to the target, and beside it the last pass over the files."""
+"""Dump: memory into images that flow to the target, and beside it the last pass over the files. Both are waited for."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from typing import Any
 
 from migrator.model.modes import Mode
 from migrator.protocol.states import State
 from migrator.steps import traces
-from migrator.steps.base import Move, Step, run_job, start_job
+from migrator.steps.base import Move, Step, all_of, run_job, start_job
 from migrator.steps.restore import why_it_failed
 from migrator.transport.base import Answer, NodeFailed
 
@@ -20,15 +19,14 @@ async def do(move: Move) -> dict[str, Any]:
     if move.mode is Mode.RESTART:
         return {}  # what it had in memory is given up
     node = move.source.node
-    follows = move.mode is Mode.POST_COPY
-    dumped, census, _ = await asyncio.gather(
-        _dump_that_follows(move) if follows else _dump(move),
+    dumped, census, move.last_pass = await all_of(
+        _dump_of_stream(move) if move.memory.name == "stream" else _dump(move),
         node.call("census", move.name),
-        start_last_pass(move),
+        last_pass(move),
     )
     return {
         "dump_ms": dumped.number("dump_ms"),
-        **({} if follows else {"send_ms": dumped.number("send_ms")}),
+        **({} if move.mode is Mode.POST_COPY else {"send_ms": dumped.number("send_ms")}),
         "image_bytes": dumped.number("image_kib") * 1024,
         "census": sorted(census.text.split("\n")),
     }
@@ -41,7 +39,18 @@ async def start_dump(move: Move) -> None:
 
 async def start_last_pass(move: Move) -> None:
     """Starts the last pass over the files, or finds it started. Where memory is streamed it waits for the fence."""
-    await start_job(move.source.node, move, LAST_PASS, "send-files", move.name, move.token, "final")
+    await start_job(move.source.node, move, LAST_PASS, *_last_pass_words(move))
+
+
+async def last_pass(move: Move) -> Answer:
+    """Starts the last pass over the files, or finds it, and waits for its end."""
+    return await run_job(
+        move.source.node, move, LAST_PASS, *_last_pass_words(move), timeout_s=move.policy.blackout_s_max
+    )
+
+
+def _last_pass_words(move: Move) -> tuple[str | int, ...]:
+    return ("send-files", move.name, move.token, "final")
 
 
 def words(move: Move) -> tuple[str | int, ...]:
@@ -60,14 +69,18 @@ async def _dump(move: Move) -> Answer:
         raise
 
 
-async def _dump_that_follows(move: Move) -> Answer:
-    """Returns when the images are on their way. Why it failed is told by the job itself, or by the restore."""
+async def _dump_of_stream(move: Move) -> Answer:
+    """Returns when all is sent, or, in post-copy, when the images are on their way: before the job has ended. Why it
+    failed is told by the job itself, or by the restore.
+    """
     node, timeout_s = move.source.node, math.ceil(move.policy.blackout_s_max)
     try:
         return await node.call("await-dumped", move.name, move.token, timeout_s, timeout_s=timeout_s + 15)
-    except NodeFailed:
-        await _dump(move)
-        raise
+    except NodeFailed as failed:
+        done = await _dump(move)
+        if move.mode is Mode.POST_COPY:
+            raise failed from None
+        return done  # it had just ended when it was looked for
 
 
 STEP = Step(State.DUMPED, do, traces.held)

@@ -23,23 +23,31 @@ def difference(dumped: Sequence[str], restored: Sequence[str]) -> str:
 
 
 async def do(move: Move) -> dict[str, Any]:
-    # Asked once more, and shortly: a target that has gone since is known before the seal, while the way back is open.
-    seen = await move.target.node.call("inspect", move.name, timeout_s=TARGET_TIMEOUT_S, tries=1)
-    if seen.get("held") != "yes":
-        raise NodeFailed(move.target.node.name, "verify", f"the restored copy of {move.name} is not held any more")
     # Of a move by restart nothing was dumped: there is nobody to be counted.
     dumped, restored = (move.results[state].get("census", ()) for state in (State.DUMPED, State.RESTORED))
     if found := difference(dumped, restored):
         said = f"the restored copy of {move.name} is not what was dumped: {found}"
         raise NodeFailed(move.target.node.name, "verify", said)
     files = move.results[State.SYNCED].get("manifest")
-    if files is not None and (where := differs_in(files, await manifest(move, move.target.node))):
+    if files is None:
+        where = ""  # the target has answered this moment
+    else:
+        where = differs_in(files, await manifest(move, move.target.node))
+        await _ask_again(move)
+    if where:
         said = f"files of {move.name} did not arrive as they are on {move.source.node.name}, in {where}"
         raise NodeFailed(move.target.node.name, "verify", said)
     return {
         "processes": sum(row.startswith("process ") for row in restored),
         "sockets": sum(row.startswith("socket ") for row in restored),
     }
+
+
+async def _ask_again(move: Move) -> None:
+    """Shortly: a target that has gone since is known before the seal, while the way back is open."""
+    seen = await move.target.node.call("inspect", move.name, timeout_s=TARGET_TIMEOUT_S, tries=1)
+    if seen.get("held") != "yes":
+        raise NodeFailed(move.target.node.name, "verify", f"the restored copy of {move.name} is not held any more")
 
 
 STEP = Step(State.VERIFIED, do, traces.sealed)

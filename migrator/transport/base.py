@@ -7,6 +7,7 @@ that each may be called again: a lost reply is not a failure, it is *unknown*, a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -97,6 +98,10 @@ class Node(Protocol):
         self, verb: str, *args: str | int, stdin: bytes = b"", timeout_s: float = 30, tries: int = 3
     ) -> Answer:
         """Calls a verb; raises one of the errors above. `tries` bounds repeats after `NodeUnreachable`."""
+        ...
+
+    def standing_by(self) -> AbstractAsyncContextManager[None]:
+        """Entered before a pause: as long as it is, the node has shells that stand ready for verbs, if it can."""
         ...
 
     async def host_key(self) -> tuple[str, str]:

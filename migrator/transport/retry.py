@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import IO, Any
 
 import tenacity
@@ -35,6 +36,10 @@ class RetryingNode(ABC):
             with attempt:
                 return await self.call_once(verb, words, stdin, timeout_s)
         raise AssertionError("tenacity ends with a result or an error")
+
+    def standing_by(self) -> AbstractAsyncContextManager[None]:
+        """See `transport.base.Node`."""
+        return nullcontext()
 
     @abstractmethod
     async def call_once(self, verb: str, args: list[str], stdin: bytes, timeout_s: float) -> Answer:

@@ -9,20 +9,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from migrator.errors import one_line
 from migrator.transport import kit
 from migrator.transport.attach import attach
-from migrator.transport.base import Answer, NodeFailed, NodeUnreachable, NodeUntrusted, ended
+from migrator.transport.base import Answer, NodeError, NodeFailed, NodeUnreachable, NodeUntrusted, ended
 from migrator.transport.retry import RetryingNode
+from migrator.transport.standing import Standing, can_be_asked
 
 if TYPE_CHECKING:
     import asyncssh
 
 OUTPUT_BYTES_MAX = 4_000_000
 SESSIONS_MAX = 8  # sshd's default of ten a connection, less what another program may have open on it
+STANDING_MAX = 3  # shells that stand ready, of those
 CONNECT_TIMEOUT_S = 6
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 
@@ -49,6 +52,8 @@ class SshNode(RetryingNode):
         self._connection: asyncssh.SSHClientConnection | None = None
         self._connecting = asyncio.Lock()
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
+        self._standing: list[Standing] = []
+        self._standing_wanted = 0
 
     async def host_key(self) -> tuple[str, str]:
         connection = await self._connected("host key")
@@ -80,7 +85,58 @@ class SshNode(RetryingNode):
         prefix = ["sudo", "-n", "--"] if self.address.become == "sudo" else []
         return shlex.join([*prefix, *argv])
 
+    @contextlib.asynccontextmanager
+    async def standing_by(self) -> AsyncIterator[None]:
+        """See `transport.base.Node`. Several pauses share the shells; the last one closes them."""
+        self._standing_wanted += 1
+        try:
+            if self._standing_wanted == 1:
+                await asyncio.gather(*(self._stand_by() for _ in range(STANDING_MAX)))
+            yield
+        finally:
+            self._standing_wanted -= 1
+            if not self._standing_wanted:
+                while self._standing:
+                    self._close(self._standing.pop())
+
+    async def _stand_by(self) -> None:
+        if self._sessions.locked():
+            return  # it is busy: whoever calls waits for a session as ever
+        async with contextlib.AsyncExitStack() as session:
+            await session.enter_async_context(self._sessions)
+            with contextlib.suppress(NodeError, *_broken()):
+                connection = await self._connected("stand-by")
+                line = self.command("sh", f"{kit.directory()}/node", "stand-by")
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    process = await connection.create_process(line, encoding=None)
+                self._standing.append(Standing(connection, process))
+                session.pop_all()  # it is kept with the shell
+
+    def _close(self, standing: Standing) -> None:
+        standing.close()
+        self._sessions.release()
+
+    async def _ask(self, standing: Standing, words: list[str], timeout_s: float) -> Answer:
+        verb, kept = words[0], False
+        try:
+            async with asyncio.timeout(timeout_s):
+                code, out, err = await standing.ask(words, OUTPUT_BYTES_MAX)
+            kept = self._standing_wanted > 0
+        except _broken() as error:
+            raise self._lost(standing.connection, verb, error, timeout_s) from error
+        finally:
+            if kept:
+                self._standing.append(standing)
+            else:
+                self._close(standing)
+        return ended(self.name, verb, code, out, _one_line(err))
+
     async def call_once(self, verb: str, args: list[str], stdin: bytes, timeout_s: float) -> Answer:
+        while self._standing and not stdin and can_be_asked([verb, *args]):
+            standing = self._standing.pop()
+            if standing.usable and standing.connection is self._connection:
+                return await self._ask(standing, [verb, *args], timeout_s)
+            self._close(standing)
         connection = await self._connected(verb)
         line = self.command("sh", f"{kit.directory()}/node", verb, *args)
         code, out, err = await self._run(connection, verb, line, stdin, timeout_s)
@@ -89,8 +145,6 @@ class SshNode(RetryingNode):
     async def _run(
         self, connection: asyncssh.SSHClientConnection, verb: str, line: str, stdin: bytes, timeout_s: float
     ) -> tuple[int, str, str]:
-        import asyncssh  # noqa: PLC0415
-
         try:
             async with self._sessions, asyncio.timeout(timeout_s):
                 process = await connection.create_process(line, encoding=None)
@@ -106,15 +160,20 @@ class SshNode(RetryingNode):
                     for reader in readers:
                         reader.cancel()
                     process.close()  # and no waiting: sshd lets the command run on, and who gives up does not wait
-        except (asyncssh.Error, OSError, TimeoutError) as error:
-            self._connection = None
-            connection.close()
-            what = f"no answer in {timeout_s:.0f} s" if isinstance(error, TimeoutError) else _one_line(str(error))
-            raise NodeUnreachable(self.name, verb, f"connection lost during {verb}: {what}") from error
+        except _broken() as error:
+            raise self._lost(connection, verb, error, timeout_s) from error
         if code is None or code < 0:
             self._connection = None
             raise NodeUnreachable(self.name, verb, f"{verb} ended without a word")
         return code, out, err
+
+    def _lost(
+        self, connection: asyncssh.SSHClientConnection, verb: str, error: Exception, timeout_s: float
+    ) -> NodeUnreachable:
+        self._connection = None
+        connection.close()
+        what = f"no answer in {timeout_s:.0f} s" if isinstance(error, TimeoutError) else _one_line(str(error))
+        return NodeUnreachable(self.name, verb, f"connection lost during {verb}: {what}")
 
     async def _read(self, stream: asyncssh.SSHReader[bytes], verb: str) -> str:
         chunks: list[bytes] = []
@@ -181,6 +240,13 @@ class SshNode(RetryingNode):
         code, _, err = await self._run(connection, "kit", install, kit.archive(), 30)
         if code != 0:
             raise NodeFailed(self.name, "kit", f"cannot install the kit in {where}: {_one_line(err)}")
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """How a connection shows that it is gone."""
+    import asyncssh  # noqa: PLC0415
+
+    return (asyncssh.Error, OSError, TimeoutError)
 
 
 def _one_line(text: str) -> str:

@@ -39,6 +39,22 @@ def test_a_fence_whose_reply_nobody_reads_is_whole(tidy: Stage) -> None:
     assert (again.code, "fenced now" in again.out) == (0, True)
 
 
+def test_a_shell_that_stands_ready_answers_as_the_verbs_do_and_goes_on_after_one_that_fails(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 4)
+    asked = r"inspect web\nseal web 1\nno-verb web\ninspect ../web\ninspect * web\ninspect web\n"
+    told = tidy.on_node("n1", "sh", "-c", f"printf '{asked}' | sh {NODE} stand-by; ls /run/migrator/.answer*").out
+    first, seal, unknown, path, star, last, rest = told.split("\x1e")
+    assert first == verb(tidy, "n1", "inspect", "web").out
+    assert seal.startswith("0 \n")
+    refused = verb(tidy, "n1", "seal", "web", "1")
+    assert unknown == f"{refused.code} {refused.err.splitlines()[-1]}\n"
+    assert path == "10 no such verb: no-verb\n"
+    assert star == "10 not a container's name: ../web\n"
+    assert last.startswith("10 not a container's name: *\n")
+    assert last.partition("\n")[2] == first
+    assert rest == "0 \n"
+
+
 def test_a_fence_that_came_only_half_way_is_done_again_and_never_sealed_as_it_is(tidy: Stage) -> None:
     seeded(tidy, 2)
     token = token_of(tidy, "n1")

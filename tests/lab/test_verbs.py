@@ -112,7 +112,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "job web 2 dump 30 dump web 2 images")
     twice("n1", "job web 2 files-final 30 send-files web 2 final")
     twice("n1", "manifest web 2")
-    tidy.on_node("n1", "sh", "-c", "echo dump_ms 1 > /run/migrator/move/web.2/dumped")  # as a dump that goes on says
+    tidy.on_node("n1", "sh", "-c", "echo dump_ms 1 > /run/migrator/move/web.2/result")  # as a streamed dump says
     twice("n1", "await-dumped web 2 1")
     tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2", "images")
     twice("n2", "await-held web 2 30")

@@ -1,22 +1,28 @@
-"""The simulator is able to fail: each planted bug is found by what it breaks, within the seeds of `make test`."""
+"""The simulator is able to fail: each planted bug is found by what it breaks, within the lives of `make test`."""
 
 from __future__ import annotations
+
+from itertools import chain
 
 import pytest
 
 from migrator.sim.laws import Law
 from migrator.sim.loop import VirtualLoop
 from migrator.sim.play import play
+from migrator.sim.run import load_scenario
 from migrator.sim.scenario import generate
 from tests.sim.planted import PLANTED
+from tests.sim.test_seeds import KEPT
 
 SEEDS_MAX = 2000
 
 
-def first_that_breaks(laws: frozenset[Law], loop: VirtualLoop) -> int | None:
-    for seed in range(SEEDS_MAX):
-        if any(violation.law in laws for violation in play(generate(seed), loop).violations):
-            return seed
+def first_that_breaks(laws: frozenset[Law], loop: VirtualLoop) -> str | None:
+    lives = ((str(seed), generate(seed)) for seed in range(SEEDS_MAX))
+    kept = ((path.stem, load_scenario(path)) for path in KEPT)
+    for name, life in chain(kept, lives):
+        if any(violation.law in laws for violation in play(life, loop).violations):
+            return name
     return None
 
 

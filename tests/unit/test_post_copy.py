@@ -186,6 +186,15 @@ class TestSending:
         assert sorted(order) == [0, 64, 128, 192]
         assert sent == [256 * PAGE]
 
+    def test_of_what_is_sent_unasked_small_areas_go_first(self) -> None:
+        frames, follow_out = load("frames"), load("follow_out")
+        heap, stack, data = frames.Run(1, 0, 200), frames.Run(1, 1 << 30, 3), frames.Run(1, 2 << 30, 20)
+        backlog = follow_out.Backlog([heap, stack, data])
+        taken = [backlog.take() for _ in range(6)]
+        assert taken[:2] == [stack, data]
+        assert [run.address // PAGE for run in taken[2:]] == [0, 64, 128, 192]
+        assert not backlog
+
     @pytest.mark.parametrize("said", [b"want 1 999999999\n", b"nonsense\n", b"more x\n", b""])
     def test_a_target_that_asks_for_what_nobody_has_ends_it(self, said: bytes) -> None:
         frames, follow_out = load("frames"), load("follow_out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,9 @@ class ScriptedNode:
         if verb == "job":
             return Answer(self.name, verb, "job done\nexit 0\n" + JOBS[what])
         return Answer(self.name, verb, ANSWERS.get(verb, "").replace("state fenced", f"state {self.state}"))
+
+    def standing_by(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def host_key(self) -> tuple[str, str]:
         return "ssh-ed25519", "HOST"
@@ -293,8 +296,7 @@ LOST = "state held\ntoken 2\ngeneration 0\nrun r\nfloor 0\nsame_boot no\nprocess
 async def test_a_copy_that_died_between_commit_and_release_gives_the_container_back_at_once(scene: Scene) -> None:
     scene.fail(scene.target, "release", NodeFailed)
     scene.source.instead["inspect"] = lambda: SEALED
-    seen = iter([ANSWERS["inspect"]])  # held when it is verified, lost from then on
-    scene.target.instead["inspect"] = lambda: next(seen, LOST)
+    scene.target.instead["inspect"] = lambda: LOST  # it was held when it was waited for
     with pytest.raises(FailedSafe, match="runs on n1 as before: the target lost its copy"):
         await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
     assert Journal(scene.journal.path).progress("r/web/1").decision is State.REVOKED

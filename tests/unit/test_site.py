@@ -68,7 +68,7 @@ async def test_a_site_is_asked_before_the_seal_and_told_after_the_release(scene:
     await scene.run()
     assert recorder(scene).phases == [("before_commit", "n2"), ("after_release", "n2")]
     calls = scene.calls
-    assert calls.index("n2 inspect") < calls.index("hook before_commit") < calls.index("n1 seal")
+    assert calls.index("n2 await-held") < calls.index("hook before_commit") < calls.index("n1 seal")
     assert calls.index("n2 release") < calls.index("hook after_release") < calls.index("n1 retire")
 
 

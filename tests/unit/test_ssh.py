@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import asyncssh
@@ -45,11 +45,15 @@ class Answers:
     def __init__(self) -> None:
         self.commands: list[list[str]] = []
         self.act: Callable[[asyncssh.SSHServerProcess[str]], None] = lambda process: process.exit(0)
+        self.stand_by: Callable[[asyncssh.SSHServerProcess[str]], Coroutine[None, None, None]] | None = None
 
     async def serve(self, process: asyncssh.SSHServerProcess[str]) -> None:
         words = shlex.split(process.command or "")
         if words[:2] == ["sh", "-c"]:
             process.exit(0)
+            return
+        if words[2:] == ["stand-by"] and self.stand_by is not None:
+            await self.stand_by(process)
             return
         self.commands.append(words)
         self.act(process)
@@ -116,6 +120,74 @@ async def test_a_lost_connection_is_tried_again_and_the_verb_asked_again(node: S
     answer = await node.call("fence", "web", 2)
     assert answer.get("done") == "yes"
     assert len(answers.commands) == 2
+
+
+class Shells:
+    """Shells that stand ready on the server, and what each was asked. `answer` says what to a line; None ends it."""
+
+    def __init__(self, answers: Answers, answer: Callable[[str], str | None]) -> None:
+        self.asked: list[str] = []
+        self.open = 0
+        self._answer = answer
+        answers.stand_by = self.serve
+
+    async def serve(self, process: asyncssh.SSHServerProcess[str]) -> None:
+        self.open += 1
+        while line := await process.stdin.readline():
+            self.asked.append(line.rstrip("\n"))
+            said = self._answer(self.asked[-1])
+            if said is None:
+                break
+            process.stdout.write(said)
+        self.open -= 1
+        process.exit(0)
+
+
+async def test_in_a_pause_verbs_are_asked_of_shells_that_stand_ready(node: SshNode, answers: Answers) -> None:
+    shells = Shells(answers, lambda line: f"asked {line}\n\x1e0 \n")
+    async with node.standing_by():
+        both = await asyncio.gather(node.call("census", "web"), node.call("job", "web", 2, "dump", "15,0", "r/w"))
+        assert [answer.get("asked") for answer in both] == ["census web", "job web 2 dump 15,0 r/w"]
+        assert shells.open == ssh.STANDING_MAX
+    await node.call("inspect", "web")
+    assert answers.commands[-1][2:] == ["inspect", "web"]
+    assert shells.asked == ["census web", "job web 2 dump 15,0 r/w"]
+
+
+async def test_what_a_standing_shell_says_of_a_failure_is_an_error_of_its_kind(node: SshNode, answers: Answers) -> None:
+    Shells(answers, lambda line: "half an answer\n\x1e10 it may not\n")
+    async with node.standing_by():
+        with pytest.raises(NodeRefused, match=r"^node n1: it may not$"):
+            await node.call("seal", "web", 2)
+
+
+@pytest.mark.parametrize("words", [("a b",), ("$(reboot)",), ("*",), ("",), ("-rf",), ("a\nb",), ("ü",)])
+async def test_words_that_a_line_cannot_tell_go_the_ordinary_way(
+    node: SshNode, answers: Answers, words: tuple[str, ...]
+) -> None:
+    shells = Shells(answers, lambda line: "\x1e0 \n")
+    async with node.standing_by():
+        await node.call("inspect", *words)
+    assert answers.commands[-1][2:] == ["inspect", *words]
+    assert shells.asked == []
+
+
+async def test_a_standing_shell_that_ends_is_no_answer_and_the_verb_is_asked_again(
+    node: SshNode, answers: Answers
+) -> None:
+    shells = Shells(answers, lambda line: None)
+    async with node.standing_by():
+        await node.call("seal", "web", 2)
+    assert shells.asked == ["seal web 2"]
+    assert answers.commands[-1][2:] == ["seal", "web", "2"]
+
+
+async def test_shells_that_stand_ready_leave_sessions_for_others(node: SshNode, answers: Answers) -> None:
+    Shells(answers, lambda line: "\x1e0 \n")
+    for _ in range(ssh.SESSIONS_MAX):
+        async with node.standing_by(), node.standing_by():
+            await node.call("seal", "web", 2)
+    await asyncio.gather(*(node.call("inspect", "web") for _ in range(2 * ssh.SESSIONS_MAX)))
 
 
 async def test_a_refusal_is_never_tried_again(node: SshNode, answers: Answers) -> None:

@@ -10,15 +10,15 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     check_run "$ct" "$token"
     move=$RUN/move/$ct.$token
     upper=$CONTAINERS/$ct/upper
-    [ "$3" != final ] || await_fence
+    code=0 fsync='' via='' flush=''
     [ -e "$move/files-began" ] || touch -d '-2 seconds' "$move/files-began"
+    [ "$3" != final ] || begin_last_pass
+    before=$(now_ms)
     mapped_files "$ct" >> "$move/mapped-files"
     written_files "$ct" >> "$move/written-files"
-    before=$(now_ms)
-    code=0 fsync=
     if [ "$3" = final ]; then
-        fsync=--fsync
-        send_upper "$upper/" "$RUN/links" > "$move/stats" || code=$?
+        find_open_files # beside it
+        wait "$pass" || code=$?
     else
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
@@ -31,8 +31,8 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
         *) fail 1 "rsync ended with $code" ;;
     esac
     if [ "$3" = final ]; then
-        send_open_files
-        on_link "$ct" "$token" flush-last
+        [ ! -s "$move/open-list" ] || send_open_files
+        flush_last
     else
         on_link "$ct" "$token" flush
     fi
@@ -45,7 +45,34 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
 send_upper() { # TREE LINKS
     # shellcheck disable=SC2086
     $jailed rsync -aHAXS --numeric-ids --delete --modify-window=-1 --stats $fsync --filter='-x trusted.overlay.origin' \
-        -e "$(link_shell "$2")" "$1" peer::files
+        -e "$via$(link_shell "$2")" "$1" peer::files
+}
+
+# Starts the last pass. Where memory is streamed, that is before the freeze: rsync and its receiver stand ready, and so
+# does what the target is told at the end; nothing looks at a file before the fence has left its mark.
+begin_last_pass() {
+    fsync=--fsync
+    if [ -p "$move/fence" ]; then
+        via="sh $KIT/hold-back $move "
+        exec 6<> "$move/flush" 7<> "$move/pass"
+        # shellcheck disable=SC2086
+        { exec $LINK -o ControlPath="$RUN/links/$ct.$token" peer flush-told; } <&6 &
+        flush=$!
+        trap 'kill "$flush" 2> /dev/null || :' EXIT
+    fi
+    send_upper "$upper/" "$RUN/links" > "$move/stats" &
+    pass=$!
+    [ -z "$flush" ] || [ -e "$move/fenced" ] || read -r _ <&7
+}
+
+# Has the target write down that all files have come.
+flush_last() {
+    if [ -n "$flush" ]; then
+        echo now >&6
+        wait "$flush"
+    else
+        on_link "$ct" "$token" flush-last
+    fi
 }
 
 link_shell() { # LINKS
@@ -64,32 +91,23 @@ in_jail() { # DIR TREE FUNCTION ARGS...
 
 # The peer may have received some of these under an equal size and time: compare contents. The container is frozen, so
 # where a name leads now, it stays; one that leads out of the container's own files is not followed.
+find_open_files() {
+    # By the time of the inode's change, which no program can set. A program's log is nearly always open, and most are at
+    # rest: then nothing more is started, for this is in the pause.
+    sort -zu "$move/written-files" | sed -z "s|^|$upper/|" |
+        xargs -0r sh -c 'exec find -L "$@" -maxdepth 0 -cnewer "$0" -print0' "$move/files-began" 2> /dev/null \
+            > "$move/changed-files" || : # of those that are there
+    [ ! -s "$move/mapped-files" ] || sort -zu "$move/mapped-files" | sed -z "s|^|$upper/|" >> "$move/changed-files"
+    : > "$move/open-list"
+    [ -s "$move/changed-files" ] || return 0
+    below=$(realpath "$upper")
+    { xargs -0r realpath -ez -- < "$move/changed-files" 2> /dev/null || :; } |
+        sed -zn "s|^$below/|./|p" | sort -zu > "$move/open-list" # with the dot, no name is taken for a comment
+}
+
 send_open_files() {
-    upper=$(realpath "$upper")
-    {
-        below_upper "$move/mapped-files"
-        # By the time of the inode's change, which no program can set. A program's log is nearly always open.
-        below_upper "$move/written-files" | xargs -0r sh -c 'find "$@" -maxdepth 0 -cnewer "$0" -print0' "$move/files-began"
-    } | sed -zn "s|^$upper/|./|p" | sort -zu > "$move/open-list" # with the dot, no name is taken for a comment
-    [ -s "$move/open-list" ] || return 0
     rsync -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$move/open-list" \
         --filter='-x trusted.overlay.origin' -e "$(link_shell "$RUN/links")" "$upper/" peer::files
-}
-
-# Where memory is streamed the last pass is started before the freeze, and stands ready: the fence leaves a mark.
-await_fence() {
-    [ -p "$move/fence" ] || return 0
-    tries=12000
-    until [ -e "$move/fenced" ]; do
-        tries=$((tries - 1))
-        [ "$tries" -gt 0 ] && [ -d "$move" ] || fail 1 "container $ct was not fenced"
-        sleep 0.005
-    done
-}
-
-# Where names of the container lead in its upper layer, of those that are there.
-below_upper() { # FILE
-    sort -zu "$1" | sed -z "s|^|$upper/|" | xargs -0r realpath -ez -- 2> /dev/null | grep -z "^$upper/" || :
 }
 
 # One digest of all that the container's own files are. Asked for while nothing runs on them.
@@ -116,17 +134,24 @@ open_files() { # CT
 }
 
 written_files() { # CT
+    set -- "$CGROUP/ct/$1/cgroup.procs"
     while read -r pid; do
-        # Descriptors whose flags end in 1 or 2 are O_WRONLY or O_RDWR.
-        grep -l '^flags:.*[12]$' "/proc/$pid/fdinfo"/* 2> /dev/null | sed 's|/fdinfo/|/fd/|' |
-            xargs -r readlink -z 2> /dev/null || :
-    done < "$(cgroup_of "$1")/cgroup.procs" | sed -zn 's|^/||p'
+        set -- "$@" "/proc/$pid/fd"
+    done < "$1"
+    shift
+    [ "$#" -gt 0 ] || return 0
+    # A descriptor is a link that may be written to if the file was opened so.
+    find "$@" -type l -perm -200 -lname '/*' -printf '%l\0' 2> /dev/null | sed -z 's|^/||'
 }
 
 # In maps a newline stands as \012, as it may by itself; both are told, and what is not there is found out later.
 mapped_files() { # CT
+    set -- "$CGROUP/ct/$1/cgroup.procs"
     while read -r pid; do
-        sed -n 's/^[0-9a-f-]* .w.s [0-9a-f]* [0-9a-f:]* [1-9][0-9]* *\//\//p' "/proc/$pid/maps" 2> /dev/null |
-            tr '\n' '\0' | sed -z 'p; s/\\012/\n/g' || :
-    done < "$(cgroup_of "$1")/cgroup.procs" | sed -zn 's|^/||p'
+        set -- "$@" "/proc/$pid/maps"
+    done < "$1"
+    shift
+    [ "$#" -gt 0 ] || return 0
+    shared=$(sed -n 's/^[0-9a-f-]* .w.s [0-9a-f]* [0-9a-f:]* [1-9][0-9]* *\//\//p' "$@" 2> /dev/null) || :
+    [ -z "$shared" ] || printf '%s\n' "$shared" | tr '\n' '\0' | sed -z 's|^/||; p; s/\\012/\n/g'
 }

@@ -21,10 +21,12 @@ LINE_BYTES_MAX = 64
 
 
 class Backlog:
-    """What was dumped and has not been sent, cut into pieces."""
+    """What was dumped and has not been sent, cut into pieces. Small runs come first: stacks and what libraries write to
+    are touched by whatever a program does next, of its large areas it needs a page here and there.
+    """
 
     def __init__(self, runs: list[Run]) -> None:
-        self._pieces = [piece for run in runs for piece in _cut(run)]
+        self._pieces = [piece for run in sorted(runs, key=lambda run: run.pages) for piece in _cut(run)]
         self._unsent = set(self._pieces)
         self._next = iter(self._pieces)
         self._starts: dict[int, list[int]] = {}

@@ -3,7 +3,8 @@ where memory belongs. Runs on nodes, by Python's standard library alone.
 
 The stream is frames, one header and then its bytes. First the images, each by its name; then `came`, with their count:
 from here on the target restores. Then pages in runs that lie in one process at one address, and `end`, with the count
-of all pages. The target answers with one line, `placed N`, when every page stands where it belongs.
+of all pages. The target answers with a line `ready` before anything is sent, and with one line, `placed N`, when every
+page stands where it belongs.
 
 A round of pre-copy is such a stream without images: `process` before each one's pages, and `parent` for runs that the
 round before had and that have not changed (round_out.py).
@@ -26,6 +27,8 @@ RUN_PAGES_MAX = 1024
 IMAGE, CAME, PAGES, END, PROCESS, PARENT = range(1, 7)
 # kind; process; address or bytes; count of pages, images or the name's length
 HEADER = struct.Struct("<IIQQ")
+
+RECEIVER_READY = b"ready\n"
 
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}\.img")
 _PAGEMAP = re.compile(r"pagemap-([0-9]+)\.img")

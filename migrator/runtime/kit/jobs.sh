@@ -7,7 +7,7 @@
 # A job that may be ended at any point ends itself when nobody has asked for it this long.
 ORPHAN_S=120
 
-job_alive() { [ -d "$1" ] && ! flock -n "$1/lock" true; }
+job_alive() { [ -d "$1" ] && ! flock -n 5 5< "$1/lock" 2> /dev/null; }
 
 # Starts a verb as a process of its own, which nobody's connection or lock holds up, or is held up by.
 detach() { # DIR VERB ARGS...
@@ -76,12 +76,13 @@ may_end() { # VERB ARGS...
 
 job_report() { # DIR
     alive=no
-    ! job_alive "$1" || alive=yes # asked first: a job that ends meanwhile has its status by then
+    # Asked first: a job that ends meanwhile has its status by then.
+    [ -e "$1/status" ] || ! job_alive "$1" || alive=yes
     if [ -e "$1/status" ]; then
         read -r code < "$1/status"
         echo 'job done'
         echo "exit $code"
-        sed 's/^/out /' "$1/out" | tail -n 200
+        awk '{ line[NR % 200] = $0 } END { for (at = NR > 200 ? NR - 199 : 1; at <= NR; at++) print "out " line[at % 200] }' "$1/out"
         [ "$code" = 0 ] || tail -c 2000 "$1/err" | tail -n 8 | sed 's/^/err /'
     elif [ "$alive" = yes ]; then
         echo 'job running'
@@ -100,7 +101,7 @@ job_kill() { # DIR
         if [ -s "$1/pid" ]; then
             read -r pid < "$1/pid"
             kill -9 "-$pid" 2> /dev/null || :
-            flock -w 10 "$1/lock" true || [ ! -d "$1" ] || fail 12 "job ${1##*/} does not end"
+            flock -w 10 5 5< "$1/lock" || [ ! -d "$1" ] || fail 12 "job ${1##*/} does not end"
         else
             sleep 0.05 # it is only just beginning
         fi
@@ -138,6 +139,6 @@ verb_job() { # CT TOKEN NAME WAIT_S[,ORPHAN_S] VERB ARGS...
     fi
     uptime_ms
     echo "$now_ms" 2> /dev/null > "$dir/asked" || : # a later lease may have taken it away meanwhile
-    [ -e "$dir/status" ] || flock -w "$wait_s" "$dir/lock" true 2> /dev/null || :
+    [ -e "$dir/status" ] || flock -w "$wait_s" 5 5< "$dir/lock" 2> /dev/null || :
     job_report "$dir"
 }

@@ -330,15 +330,25 @@ unmount_below() { # DIRECTORY
 processes() { # CT
     while read -r pid; do
         while read -r key _ inner _; do
-            [ "$key" != NSpid: ] || [ -z "$inner" ] || echo "$pid $inner"
+            [ "$key" = NSpid: ] || continue
+            [ -z "$inner" ] || echo "$pid $inner"
+            break
         done < "/proc/$pid/status" || :
     done < "$(cgroup_of "$1")/cgroup.procs"
 }
 
 # How many those are, asked quickly: it is asked in the pause.
 count_processes() { # CT
-    sed 's|.*|/proc/&/status|' "$(cgroup_of "$1")/cgroup.procs" 2> /dev/null | xargs -r grep -h '^NSpid:' 2> /dev/null |
-        awk 'NF > 2 { count++ } END { print count + 0 }'
+    awk '{
+            status = "/proc/" $1 "/status"
+            while ((getline line < status) > 0)
+                if (line ~ /^NSpid:/) {
+                    if (split(line, numbers) > 2) count++
+                    break
+                }
+            close(status)
+        }
+        END { print count + 0 }' "$CGROUP/ct/$1/cgroup.procs" 2> /dev/null || echo 0
 }
 
 init_pid() { # CT

@@ -4,6 +4,11 @@
 verb_fence() { # CT TOKEN DEADLINE_S [carried]
     ct=$1 token=$2
     check_number "$3"
+    uptime_ms
+    begun_ms=$now_ms
+    read_record "$ct"
+    check_run "$ct" "$token"
+    await_ready "$RUN/move/$ct.$token" "$RUN/jobs/$ct.$token"
     lock
     read_record "$ct"
     check_run "$ct" "$token"
@@ -24,13 +29,11 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
         rm -rf "$dir"
         job_start "$dir" 0 watchdog "$ct" "$3"
     fi
-    uptime_ms
-    begun_ms=$now_ms
     pid=$(init_pid "$ct")
     carried=
     [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
-    tell_criu "$ct" "$pid"
+    [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
     await_accepted "$ct" "$pid"
     uptime_ms
@@ -51,13 +54,26 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     echo 'fenced now'
 }
 
-# A dump that stands ready goes on at once; one that does not will find the mark.
+# Where memory is streamed, waits until dump and last pass stand ready, with their receivers: nothing has to start in the
+# pause. Not under the lock, for which a receiver on this node may wait. One that has failed will tell that itself.
+await_ready() { # MOVE JOB
+    [ -p "$1/fence" ] || return 0
+    tries=500
+    until [ -e "$1/at-dump" ] && [ -e "$1/receiver-ready" ] && [ -e "$1/pass-ready" ]; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] && job_alive "$2.dump" && job_alive "$2.files-final" || return 0
+        sleep 0.01
+    done
+}
+
+# A dump and a last pass that stand ready go on at once; those that do not will find the mark.
 begin_dump() { # MOVE
     [ -p "$1/fence" ] || return 0
     : > "$1/fenced"
-    exec 7<> "$1/fence"
+    exec 7<> "$1/fence" 6<> "$1/pass"
     echo >&7
-    exec 7>&-
+    printf '\n\n' >&6 # for the pass, and for what holds it back
+    exec 6>&- 7>&-
 }
 
 # The record alone is no fence: frozen and closed is.
@@ -122,6 +138,7 @@ verb_dump() { # CT TOKEN stream|images
 # Pages go to the target as CRIU serves them, and into the restored processes there. CRIU's page server listens to
 # everyone, so it gets a network that nobody else is in.
 dump_streamed() { # CT TOKEN
+    tell_criu "$1" "$(init_pid "$1")"
     code=0
     # shellcheck disable=SC2046,SC2086
     unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" \
@@ -134,22 +151,26 @@ dump_streamed() { # CT TOKEN
     cat "$move/result"
 }
 
-# Waits until the images of a dump whose pages follow are on their way, or it has failed. CRIU holds the processes itself as
-# long as it serves their pages, and has let them out of our freezer for that: they go back in, so that they stay where
-# they are if it ends early.
+# Waits until a dump of streamed memory is over, or, where pages follow, until its images are on their way; fails if it has
+# failed. That is before its job has ended. Where pages follow, CRIU holds the processes itself as long as it serves
+# them, and has let them out of our freezer for that: they go back in, so that they stay where they are if it ends early.
 verb_await_dumped() { # CT TOKEN TIMEOUT_S
     check_number "$3"
     read_record "$1"
     check_run "$1" "$2"
     move=$RUN/move/$1.$2
-    tries=$(($3 * 100))
-    until [ -e "$move/dumped" ]; do
-        tries=$((tries - 1))
+    tries=$3 said=$move/result
+    [ ! -e "$move/follows" ] || said=$move/dumped
+    exec 7<> "$move/told" # before it looks, so that no word is missed
+    until [ -e "$said" ]; do
         [ "$tries" -gt 0 ] && job_alive "$RUN/jobs/$1.$2.dump" || fail 1 "the dump of $1 has ended, or takes too long"
-        sleep 0.01
+        timeout 1 head -n 1 <&7 > /dev/null || :
+        tries=$((tries - 1))
     done
-    set_frozen "$1" 1
-    cat "$move/dumped"
+    [ ! -e "$move/follows" ] || set_frozen "$1" 1
+    read_net "$1"
+    check_fenced "$1"
+    cat "$said"
 }
 
 # For nodes that cannot stream: images in memory on both sides. CRIU writes its pages in the last third of a dump, so
@@ -183,12 +204,15 @@ criu_error() {
 
 # What the container is made of, as seen inside it: processes and sockets. Equal on both sides of a restore.
 verb_census() { # CT
-    check_name "$1"
-    processes "$1" | while read -r _ inner; do
+    found=$(processes "$1") init=
+    while read -r pid inner; do
         echo "process $inner"
-    done | sort
-    in_network "$(init_pid "$1")" ss -Htanu state established state listening state unconnected |
-        awk '{ print "socket", $1, $2, $5, $6 }' | sort
+        [ "$inner" != 1 ] || init=$pid
+    done << END
+$found
+END
+    in_network "$init" ss -Htanu state established state listening state unconnected |
+        awk '{ print "socket", $1, $2, $5, $6 }'
 }
 
 # The source promises that no timer decides any more. Refused if the watchdog was first.

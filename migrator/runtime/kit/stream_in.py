@@ -31,7 +31,21 @@ from pathlib import Path
 
 import uffd
 from follow_in import Follower
-from frames import CAME, END, HEADER, IMAGE, NAME, PAGE, PAGES, RUN_PAGES_MAX, Areas, Damaged, Run, read_exactly
+from frames import (
+    CAME,
+    END,
+    HEADER,
+    IMAGE,
+    NAME,
+    PAGE,
+    PAGES,
+    RECEIVER_READY,
+    RUN_PAGES_MAX,
+    Areas,
+    Damaged,
+    Run,
+    read_exactly,
+)
 from uffd import Buffer
 from watcher import Watcher
 
@@ -42,6 +56,9 @@ KEPT_RUNS_MAX = 64
 # A restore that is not there yet, an area that CRIU has not registered yet: asked again, so long.
 WAIT_TIMEOUT_S = 30
 WAIT_PAUSE_S = 0.001
+# Before the freeze nothing is lost by waiting until CRIU stands ready; where it does not, that is told later.
+READY_TIMEOUT_S = 5
+READY_PAUSE_S = 0.01
 # CRIU reads this image before any other.
 INVENTORY = "inventory.img"
 INVENTORY_BYTES_MAX = 4096
@@ -280,12 +297,21 @@ class Stream:
             raise Damaged(f"process {run.pid} takes no pages at {run.address:#x}")
 
 
+def say_ready(move: Path) -> None:
+    """Tells the source that the restore stands in its first step, as far as one can see: it has opened its log."""
+    ends_s = time.monotonic() + READY_TIMEOUT_S
+    while not (move / "work" / "restore.log").exists() and time.monotonic() < ends_s:
+        time.sleep(READY_PAUSE_S)
+    os.write(1, RECEIVER_READY)
+
+
 def main(move: Path, owner: int, group: Path, cable: str) -> None:
     with (move / "filling").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.suppress(OSError):
             fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         stream = Stream(move, owner, 0)
+        say_ready(move)
         placed = stream.follow(1, group, cable) if (move / "follows").exists() else stream.receive()
         stream.stay_behind()
         (move / "filled").touch()

@@ -3,8 +3,10 @@ stream_out.py MOVE -- LINK_COMMAND... -- CHECKPOINT_COMMAND...
 
 Exit 3 says that CRIU's log has the reason. After any other end than a good one `stream_out.py hang-up MOVE` ends CRIU.
 
-It is started before the freeze, with the connection and the receiver at its other end, and waits until the container is
-fenced: a file MOVE/fenced says so, and a byte in the fifo MOVE/fence wakes it.
+It is started before the freeze, with the connection and the receiver at its other end, and with the runtime and CRIU,
+which stop before they look at the container: their hook waits for a lock on MOVE/begin, which this program holds until
+the container is fenced. A file MOVE/fenced says so, and a byte in the fifo MOVE/fence wakes it. MOVE/at-dump, by the
+hook, and MOVE/receiver-ready tell the fence that nothing has to be started any more.
 
 CRIU keeps most pages out of its images and serves them. This program drives it: as soon as the images are written it
 sends them, and then every page that CRIU serves, over one command of the standing connection to the target, and waits
@@ -29,12 +31,14 @@ from pathlib import Path
 from typing import IO
 
 from follow_out import follow
-from frames import CAME, END, HEADER, IMAGE, PAGE, Damaged, Run, lazy_runs, write_all
+from frames import CAME, END, HEADER, IMAGE, PAGE, RECEIVER_READY, Damaged, Run, lazy_runs, write_all
 from page_server import PORT, SPLICE_BYTES, PageServer
 
 PIPE_BYTES = 1 << 20
 # How many runs are asked for ahead: enough that CRIU never waits for a question.
 AHEAD = 4
+# How often a fence that did not wait for CRIU asks whether it stands ready.
+HOOK_PAUSE_S = 0.005
 
 
 class Channel:
@@ -63,8 +67,15 @@ class Channel:
 def main(move: Path, link: list[str], checkpoint: list[str]) -> None:
     channel = Channel(link)
     try:
-        wait_for_fence(move, channel)
-        dump(move, channel, checkpoint)
+        with (move / "begin").open("wb") as begin:
+            fcntl.flock(begin, fcntl.LOCK_EX)
+            criu, ready = start_dump(checkpoint, move)
+            wait_for_fence(move, channel, ready)
+        result = send(time.monotonic(), ready, move, channel)
+        if criu.wait() != 0:
+            raise DumpFailed
+        put(move / "result", result)
+        tell(move / "told")
     finally:
         channel.end()
 
@@ -89,32 +100,36 @@ def is_free(lock: IO[bytes]) -> bool:
     return True
 
 
-def wait_for_fence(move: Path, channel: Channel) -> None:
-    """Returns when the container is fenced. Damaged when the connection ends before."""
+def wait_for_fence(move: Path, channel: Channel, ready: int) -> None:
+    """Returns when the container is fenced, and the receiver and CRIU are ready. Damaged when the connection ends
+    before, DumpFailed when CRIU does, or does not wait: what it dumps before the fence is old.
+    """
     fifo = os.open(move / "fence", os.O_RDWR)  # first, so that no word is missed
-    while not (move / "fenced").exists():
-        ready, _, _ = select.select([fifo, channel.answers], [], [])
-        if channel.answers in ready:
-            raise Damaged("the target's receiver ended")
-        os.read(fifo, 64)
+    heard = b""
+    while heard != RECEIVER_READY or not all((move / mark).exists() for mark in ("fenced", "at-dump")):
+        pause_s = HOOK_PAUSE_S if (move / "fenced").exists() else None
+        said, _, _ = select.select([fifo, channel.answers, ready], [], [], pause_s)
+        if ready in said:
+            raise DumpFailed
+        if channel.answers in said:
+            heard = os.read(channel.answers, len(RECEIVER_READY))
+            if heard != RECEIVER_READY:
+                raise Damaged("the target's receiver ended")
+            (move / "receiver-ready").touch()
+        if fifo in said:
+            os.read(fifo, 64)
     os.close(fifo)
 
 
-def dump(move: Path, channel: Channel, checkpoint: list[str]) -> None:
-    began = time.monotonic()
-    criu, ready = start_dump(checkpoint, move)
-    send(began, ready, move, channel)
-    if criu.wait() != 0:
-        raise DumpFailed
-
-
-def send(began: float, ready: int, move: Path, channel: Channel) -> None:
-    """Sends what CRIU has dumped, and returns when the target says that all of it is in its place."""
+def send(began: float, ready: int, move: Path, channel: Channel) -> str:
+    """Sends what CRIU has dumped, and returns when the target says that all of it is in its place: what it took."""
     if not os.read(ready, 1):
         raise DumpFailed
     dumped = time.monotonic()
     image_bytes = send_images(move / "images", channel.out)
     put(move / "dumped", f"dump_ms {round((dumped - began) * 1000)}\nimage_kib {image_bytes >> 10}\n")
+    if (move / "follows").exists():
+        tell(move / "told")
     runs = lazy_runs(move / "images")
     with contextlib.closing(PageServer()) as server:
         if (move / "follows").exists():
@@ -125,7 +140,7 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> None:
             raise Damaged("the target did not place all pages")
         server.say_close()
     sent = time.monotonic()
-    (move / "result").write_text(
+    return (
         f"dump_ms {round((dumped - began) * 1000)}\n"
         f"image_kib {(image_bytes + page_bytes) >> 10}\n"
         f"send_ms {round((sent - dumped) * 1000)}\n"
@@ -137,6 +152,13 @@ def put(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
     new.replace(path)
+
+
+def tell(fifo: Path) -> None:
+    """Wakes whoever waits for a word in a fifo; nobody may."""
+    fd = os.open(fifo, os.O_RDWR)
+    os.write(fd, b"\n")
+    os.close(fd)
 
 
 class DumpFailed(Exception):

@@ -28,11 +28,14 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     [ "$7" != follow ] || : > "$move/follows"
     if [ "$3" != target ]; then
         case $7 in
-            stream | follow) [ -p "$move/fence" ] || mkfifo "$move/fence" ;;
+            stream | follow)
+                for fifo in pass flush told fence; do
+                    [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
+                done ;;
         esac
         return 0
     fi
-    for fifo in go woke; do
+    for fifo in go woke stands; do
         [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
     done
     case $7 in
@@ -196,8 +199,11 @@ is_held() { # CT
 # code of CRIU's own, for as long as it takes until that is seen. And of streamed memory CRIU says at its end that it is
 # through: it fails where nobody hears that.
 can_let_go() { # MOVE
-    for pid in $(cat "$1/criu" "$1/listener" 2> /dev/null); do
-        is_running "$pid" 2> /dev/null || return 1
+    for holders in "$1/criu" "$1/listener"; do
+        [ -e "$holders" ] || continue
+        while read -r pid; do
+            is_running "$pid" 2> /dev/null || return 1
+        done < "$holders"
     done
 }
 

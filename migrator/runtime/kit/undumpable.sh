@@ -170,7 +170,8 @@ is_plain() {
 tell_criu() { # CT INIT
     conf=$CONTAINERS/$1/criu.conf scratch=$RUN/.look.$$
     {
-        sed '/^irmap-scan-path /d; /^ghost-limit /d' "$conf"
+        sed '/^irmap-scan-path /d; /^ghost-limit /d; /^action-script /d' "$conf"
+        echo "action-script $KIT/criu-hook" # this kit's, whatever version has made the container
         echo "ghost-limit $GHOST_BYTES_MAX"
         sed 's|^|/proc/|' "$(cgroup_of "$1")/cgroup.procs" | descriptors | watches "$2" |
             sed -n 's|^\(/[^ ]*\) .*|irmap-scan-path \1|p' | sort -u
