@@ -11,7 +11,7 @@ from migrator.protocol.precopy import Bounds, GiveUp, Pause, Round, Slower, deci
 from migrator.protocol.states import State
 from migrator.steps.base import Move, run_job
 
-READY_S = 0.3  # what making dump, restore and last pass ready takes, and handshakes to come to rest
+READY_S = 0.6  # what making dump, restore and last pass ready takes, and handshakes to come to rest
 
 
 def bounds_of(move: Move) -> Bounds:
