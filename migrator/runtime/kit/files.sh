@@ -133,8 +133,9 @@ open_files() { # CT
     { written_files "$1" && mapped_files "$1"; } | sort -zu
 }
 
-written_files() { # CT
+written_files() { # CT   (one that was stopped has no processes, nor a group for them)
     set -- "$CGROUP/ct/$1/cgroup.procs"
+    [ -e "$1" ] || return 0
     while read -r pid; do
         set -- "$@" "/proc/$pid/fd"
     done < "$1"
@@ -147,6 +148,7 @@ written_files() { # CT
 # In maps a newline stands as \012, as it may by itself; both are told, and what is not there is found out later.
 mapped_files() { # CT
     set -- "$CGROUP/ct/$1/cgroup.procs"
+    [ -e "$1" ] || return 0
     while read -r pid; do
         set -- "$@" "/proc/$pid/maps"
     done < "$1"
