@@ -136,8 +136,8 @@ open_files() { # CT
 written_files() { # CT   (one that was stopped has no processes, nor a group for them)
     set -- "$CGROUP/ct/$1/cgroup.procs"
     [ -e "$1" ] || return 0
-    while read -r pid; do
-        set -- "$@" "/proc/$pid/fd"
+    while read -r process; do
+        set -- "$@" "/proc/$process/fd"
     done < "$1"
     shift
     [ "$#" -gt 0 ] || return 0
@@ -149,8 +149,8 @@ written_files() { # CT   (one that was stopped has no processes, nor a group for
 mapped_files() { # CT
     set -- "$CGROUP/ct/$1/cgroup.procs"
     [ -e "$1" ] || return 0
-    while read -r pid; do
-        set -- "$@" "/proc/$pid/maps"
+    while read -r process; do
+        set -- "$@" "/proc/$process/maps"
     done < "$1"
     shift
     [ "$#" -gt 0 ] || return 0
