@@ -16,7 +16,7 @@ from migrator.checker.replay import replay_findings
 from migrator.checker.rules import rule_findings
 from migrator.checker.rules_end import end_findings
 from migrator.checker.spans import span_findings
-from migrator.checker.statements import statement_findings
+from migrator.checker.statements import statement_findings, wrong_cluster
 from migrator.checker.survival import survival_findings
 from migrator.checker.turns import turn_findings
 from migrator.checker.windows import window_findings
@@ -39,6 +39,8 @@ _UNFOLLOWABLE = frozenset(
 
 def check(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> tuple[Finding, ...]:
     """All findings, in the order of the plan's moves; none means that the plan holds."""
+    if plan.cluster != cluster.name:  # of another's nodes nothing would be said that is not said by this
+        return (wrong_cluster(cluster, plan),)
     found = [*statement_findings(cluster, plan), *intent_findings(cluster, plan, policy)]
     if not any(finding.code in _UNFOLLOWABLE for finding in found):
         found += pair_findings(cluster, plan, policy)

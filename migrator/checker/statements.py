@@ -10,13 +10,15 @@ from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, PlannedMove
 
 
+def wrong_cluster(cluster: Cluster, plan: Plan) -> Finding:
+    """That the plan was made for another cluster."""
+    return Finding(Code.WRONG_CLUSTER, f"the plan is for cluster {plan.cluster!r}, not for {cluster.name!r}")
+
+
 def statement_findings(cluster: Cluster, plan: Plan) -> Iterator[Finding]:
     """Everything that can be seen without following the moves."""
     nodes = {node.name: node for node in cluster.nodes}
     places = _places(cluster, plan)
-    if plan.cluster != cluster.name:
-        text = f"the plan is for cluster {plan.cluster!r}, not for {cluster.name!r}"
-        yield Finding(Code.WRONG_CLUSTER, text)
     for name in plan.empties:
         if name not in nodes:
             yield Finding(Code.UNKNOWN_NODE, f"there is no node {name}, which is to be emptied", node=name)

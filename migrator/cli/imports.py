@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,4 +131,22 @@ def _save(cluster: Cluster, output: Path, as_json: bool) -> None:
         return
     click.echo(f"{output}: {len(cluster.nodes)} nodes, {containers} containers")
     if marked:
-        click.echo(f"{len(marked)} of them to be emptied: migrator plan drain --cordoned --snapshot {output}")
+        limit = _pause_option(cluster)
+        click.echo(f"{len(marked)} of them to be emptied: migrator plan drain --cordoned --snapshot {output}{limit}")
+
+
+def _pause_option(cluster: Cluster) -> str:
+    """The option that a drain of the marked nodes needs where a pause is predicted longer than what is allowed."""
+    from migrator.model.estimate import estimate_move
+    from migrator.model.policy import BLACKOUT_S_MAX
+    from migrator.model.rates import DEFAULT_RATES
+
+    rates, shared = DEFAULT_RATES["stream"], [link.up_bytes_per_s for link in cluster.links if link.up_bytes_per_s]
+    pauses_s = (
+        estimate_move(container, node.link, node.link, rates, shared).blackout_s
+        for node in cluster.nodes
+        if node.cordon is not None
+        for container in node.containers
+    )
+    longest_s = max(pauses_s, default=0.0)
+    return f" --max-blackout {math.ceil(longest_s)}" if longest_s > BLACKOUT_S_MAX else ""

@@ -17,6 +17,8 @@ from migrator.model.plan import Plan, Reason, Refusal, brief, few
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import counted, format_bytes, format_seconds
 
+FINDINGS_MAX = 40  # of a plan that does not hold, the first are enough for a screen
+
 
 def print_plan(plan: Plan) -> None:
     """The moves in order with what each waits for and costs, then why each goes where it goes, then notes."""
@@ -106,8 +108,10 @@ def print_findings(findings: Sequence[Finding]) -> None:
     if findings:
         print_table(
             ("FINDING", "CONTAINER", "NODE", "WHAT"),
-            [(str(f.code), f.container or "-", f.node or "-", f.text) for f in findings],
+            [(str(f.code), f.container or "-", f.node or "-", f.text) for f in findings[:FINDINGS_MAX]],
         )
+        if len(findings) > FINDINGS_MAX:
+            click.echo(f"... and {len(findings) - FINDINGS_MAX} more; --json has them all")
 
 
 def findings_json(findings: Sequence[Finding]) -> list[dict[str, str]]:

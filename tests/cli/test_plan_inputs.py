@@ -24,6 +24,27 @@ def test_an_imported_file_is_planned_with_by_the_marks_in_it(migrator, tmp_path)
     assert "--link: not a link speed" in one_line(migrator("import", "ganeti", fleet, "-o", saved, "--link", "x")[2])
 
 
+def test_an_import_names_the_drain_that_its_slow_links_let_be_planned(migrator, tmp_path):
+    fleet, saved = tmp_path / "fleet.data", tmp_path / "fleet.json"
+    fleet.write_text(GANETI)
+    _, out, _ = migrator("import", "ganeti", fleet, "-o", saved, "--link", "100Mbit")
+    words = out.splitlines()[1].partition(": migrator ")[2].split()
+    assert "--max-blackout" in words
+    assert migrator(*words, "--json")[0] == 0
+
+
+def test_a_plan_held_against_another_cluster_is_told_that_and_nothing_else(migrator, tmp_path):
+    fleet, saved, other, plan = (tmp_path / name for name in ("fleet.data", "fleet.json", "other.json", "plan.json"))
+    fleet.write_text(GANETI)
+    migrator("import", "ganeti", fleet, "-o", saved)
+    assert migrator("plan", "drain", "--cordoned", "--max-blackout", "600", "--snapshot", saved, "-o", plan)[0] == 0
+    snapshot.save(cluster(node("elsewhere")), other)
+    code, out, err = migrator("check", plan, "--snapshot", other)
+    assert (code, len(out.splitlines())) == (3, 2)
+    assert "wrong-cluster" in out
+    assert "1 finding: the plan is for cluster" in one_line(err)
+
+
 def test_a_plan_is_exported_as_the_file_that_its_fleet_was_imported_from(migrator, tmp_path):
     fleet, saved, plan, end = (tmp_path / name for name in ("fleet.data", "fleet.json", "plan.json", "end.data"))
     fleet.write_text(GANETI)

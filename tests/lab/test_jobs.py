@@ -84,10 +84,10 @@ MOMENTS = {
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_job_whose_starter_dies_is_run_once_by_whoever_asks_next(counted: Stage, moment: str) -> None:
     command, act = MOMENTS[moment]
-    mark = "web.2.files9/lock" if command == "flock" else "web.2.files9"  # not the job's own waiting
+    mark = "-w 20 5" if command == "flock" else "web.2.files9"  # how its asker waits, and not the job's own waiting
     path = f"/usr/local/sbin/{command}"
     once = f"if /usr/bin/mkdir /tmp/once; then {act}; fi"
-    stand_in = f'#!/bin/sh\ncase "$*" in\n*{mark}*) {once} ;;\nesac\nexec /usr/bin/{command} "$@"\n'
+    stand_in = f'#!/bin/sh\ncase "$*" in\n*"{mark}"*) {once} ;;\nesac\nexec /usr/bin/{command} "$@"\n'
     sh(counted, f"cat > {path} && chmod 755 {path}", stdin=stand_in)
     try:
         assert counted.on_node("n1", "sh", "-c", f"{job(wait='20')}; echo ended $?").out.endswith("ended 137\n")

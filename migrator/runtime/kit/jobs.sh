@@ -7,7 +7,7 @@
 # A job that may be ended at any point ends itself when nobody has asked for it this long.
 ORPHAN_S=120
 
-job_alive() { [ -d "$1" ] && ! flock -n 5 5< "$1/lock" 2> /dev/null; }
+job_alive() { [ -e "$1/lock" ] && ! flock -n 5 5< "$1/lock" 2> /dev/null; }
 
 # Starts a verb as a process of its own, which nobody's connection or lock holds up, or is held up by.
 detach() { # DIR VERB ARGS...
