@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 from tests.lab.client import CountingClient
 from tests.lab.stage import Stage
@@ -85,11 +84,14 @@ async def memory_of(ip: str) -> list[str]:
     return told
 
 
+async def last_run(vms: Stage) -> str:
+    runs = await asyncio.to_thread(vms.migrator, "runs", "--json", timeout_s=60)
+    return str(runs.json()["runs"][0]["run"])
+
+
 async def events(vms: Stage) -> dict[str, dict[str, object]]:
     """What the only run's only move reached, by state."""
-    runs = await asyncio.to_thread(vms.migrator, "runs", "--json", timeout_s=60)
-    run = json.loads(runs.out)["runs"][0]["run"]
-    shown = (await asyncio.to_thread(vms.migrator, "show", run, "--json", timeout_s=60)).json()
+    shown = (await asyncio.to_thread(vms.migrator, "show", await last_run(vms), "--json", timeout_s=60)).json()
     return {e["state"]: e["data"] for e in shown["migrations"][0]["events"] if e["phase"] == "end"}
 
 
@@ -138,18 +140,19 @@ async def test_what_is_written_too_fast_is_given_up_with_the_numbers_and_runs_on
         assert (await memory_of(ip))[0] == f"{24 * MIB // 4096} pages"
 
 
-async def test_an_orchestrator_that_dies_in_a_round_leaves_the_container_running(vms: Stage) -> None:
+async def test_what_an_orchestrator_left_in_a_round_is_taken_back_and_moved_by_a_resume(vms: Stage) -> None:
     ip = make(vms, "web", 0, mib=48, pages_s=200)
     async with CountingClient(ip, CONNECT_TRIES) as client:
-        started = vms.start("migrate", "web", "--to", "n2", "--mode", "pre-copy", *BLACKOUT)
+        words = ("migrate", "web", "--to", "n2", "--mode", "pre-copy", "--target-blackout", "60", *BLACKOUT)
+        started = vms.start(*words)
         try:
             await asyncio.to_thread(await_round, vms)
         finally:
             started.kill()
             started.wait(timeout=60)
-        resumed = await asyncio.to_thread(vms.migrator, "resume", timeout_s=MOVE_TIMEOUT_S)
+        resumed = await asyncio.to_thread(vms.migrator, "resume", await last_run(vms), timeout_s=MOVE_TIMEOUT_S)
         assert resumed.code == 0, resumed.err
-        assert vms.places("web") == [("n1", "running")]
+        assert vms.places("web") == [("n2", "running")]
         await client.more(3, timeout_s=MOVE_TIMEOUT_S)
         assert (await memory_of(ip))[0] == f"{48 * MIB // 4096} pages"
 
