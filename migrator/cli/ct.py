@@ -140,7 +140,7 @@ def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "lines": text.removesuffix("\n").split("\n") if text else []})
     else:
-        for line in text.split("\n")[: -1 if text.endswith("\n") else None]:
+        for line in text.removesuffix("\n").split("\n") if text else ():
             click.echo("\t".join(clean(part) for part in line.split("\t")))
 
 

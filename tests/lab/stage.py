@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,14 @@ class Stage:
         words = ("ct", "create", name, "--node", node, "--template", "debian", "--ip", ip, *more)
         self.ok(*words, "--", "python3", "-c", COUNTER, str(mib))
         return ip
+
+    def says(self, name: str, text: str) -> bool:
+        """Whether the container's log comes to be this text within ten seconds: a program may not have written yet."""
+        for _ in range(100):
+            if self.ok("ct", "logs", name).out == text:
+                return True
+            time.sleep(0.1)
+        return False
 
     def places(self, name: str) -> list[tuple[str, str]]:
         """Every (node, state) at which a container is listed."""

@@ -32,13 +32,13 @@ def test_a_container_is_made_used_and_destroyed(tidy: Stage) -> None:
     assert row["labels"] == {"app": "web"}
     controllers = tidy.on_node("n1", "cat", "/sys/fs/cgroup/cgroup.subtree_control").out.split()
     assert row["not_enforced"] == sorted({"cpu", "memory"} - set(controllers))
-    assert tidy.ok("ct", "logs", "web").out == "hello\n"
+    assert tidy.says("web", "hello\n")
     assert tidy.ok("ct", "exec", "web", "--", "cat", "/proc/sys/kernel/hostname").out == "web\n"
     assert tidy.migrator("ct", "exec", "web", "--", "sh", "-c", "exit 7").code == 7
     tidy.ok("ct", "stop", "web", "--grace", "0")
     assert tidy.places("web") == [("n1", "stopped")]
     tidy.ok("ct", "start", "web")
-    assert tidy.ok("ct", "logs", "web").out == "hello\nhello\n"
+    assert tidy.says("web", "hello\nhello\n")
     refused = tidy.migrator("ct", "destroy", "web", "--yes")
     assert (refused.code, "--force" in refused.err) == (3, True)
     tidy.ok("ct", "destroy", "web", "--force", "--yes")
@@ -77,7 +77,7 @@ def test_words_of_a_command_reach_the_container_as_they_are(tidy: Stage) -> None
         "sh",
         *NASTY,
     )
-    assert tidy.ok("ct", "logs", "web").out.splitlines() == ["$(id) 'x'", *NASTY]
+    assert tidy.says("web", "".join(f"{line}\n" for line in ["$(id) 'x'", *NASTY]))
     assert tidy.on_node("n1", "ls", "/tmp/owned").code != 0
 
 

@@ -110,12 +110,7 @@ async def begun(stage: Stage, program: str) -> None:
     ip = stage.ip(1)
     words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ip)
     await asyncio.to_thread(stage.ok, *words, "--", "python3", "-u", "-c", BEGIN + program + END, ip)
-    for _ in range(100):
-        said = (await asyncio.to_thread(stage.migrator, "ct", "logs", "web")).out
-        if said:
-            break
-        await asyncio.sleep(0.1)
-    assert said == "ready\n"
+    assert await asyncio.to_thread(stage.says, "web", "ready\n")
 
 
 def try_criu(stage: Stage) -> int:

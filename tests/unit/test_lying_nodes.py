@@ -330,6 +330,20 @@ def test_what_a_container_wrote_is_text_on_a_terminal_and_exact_in_json(monkeypa
     assert "\x1b" not in exact
 
 
+@pytest.mark.parametrize(("written", "shown"), [("", ""), ("\n", "\n"), ("a", "a\n"), ("a\n", "a\n")])
+def test_a_log_is_shown_line_by_line_and_an_empty_one_not_at_all(
+    monkeypatch: pytest.MonkeyPatch, written: str, shown: str
+) -> None:
+    from migrator.cli import ct
+
+    def answered(work: object, only_looks: bool) -> str:
+        work.close()  # type: ignore[attr-defined]
+        return written
+
+    monkeypatch.setattr(ct, "run_async", answered)
+    assert CliRunner().invoke(ct.logs, ["web"], obj={"cluster": None, "journal": None}).output == shown
+
+
 def test_a_snapshot_with_an_impossible_container_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
     bad = Descriptor(**{**asdict(WEB), "id_index": 0})
