@@ -277,3 +277,53 @@ def test_files_of_every_kind_are_equal_on_both_sides_by_a_digest_that_notices_ea
         after = digest()
         assert after != before, change
         before = after
+
+
+# Of many files most rest. At some, without end: new files and directories, renames, removals, links of both kinds,
+# modes, and files of the template.
+RESTLESS = """
+import os, pathlib, random, shutil, time
+root = pathlib.Path("/srv/many")
+for at in range(15000):
+    if at % 100 == 0:
+        (here := root / str(at // 100)).mkdir(parents=True)
+    (here / str(at)).write_text(str(at))
+print("ready", flush=True)
+chance, turn = random.Random(1), 0
+while True:
+    turn += 1
+    time.sleep(0.001)
+    d = root / str(chance.randrange(20))
+    d.mkdir(exist_ok=True)
+    names = sorted(d.iterdir())
+    (d / f"n{turn % 500}").write_text("x" * (turn % 999))
+    if names and not names[0].is_dir():
+        names[0].unlink()
+    if turn % 7 == 0:
+        (d / "sub" / str(turn % 5)).mkdir(parents=True, exist_ok=True)
+    if turn % 31 == 0:
+        shutil.rmtree(root / f"moved{turn % 3}", ignore_errors=True)
+        d.rename(root / f"moved{turn % 3}")
+    if turn % 43 == 0 and LINKS:
+        one, other = root / f"one{turn % 9}", root / f"other{turn % 9}"
+        other.unlink(missing_ok=True)
+        one.write_text(str(turn))
+        os.link(one, other)
+    if turn % 53 == 0:
+        os.chmod("/etc/hosts", 0o600 + turn % 64)
+        shutil.rmtree("/etc/opt", ignore_errors=True)
+        os.makedirs("/etc/opt/again", exist_ok=True)
+"""
+
+
+@pytest.mark.parametrize("links", [False, True])
+def test_the_last_pass_over_many_files_asks_for_those_that_changed_and_brings_all(tidy: Stage, links: bool) -> None:
+    words = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(9), "--memory", "128M")
+    tidy.ok("ct", "create", "web", *words, "--", "python3", "-u", "-c", RESTLESS.replace("LINKS", str(links)))
+    assert tidy.says("web", "ready\n")
+    for target in ("n2", "n1"):
+        moved = tidy.migrator("migrate", "web", "--to", target, "--verify-files", "--max-blackout", "60")
+        assert moved.code == 0, moved.err
+        events = tidy.last_run()["migrations"][0]["events"]
+        synced = next(e["data"] for e in events if (e["state"], e["phase"]) == ("synced", "end"))
+        assert (synced.get("listed", 0) > 0) is not links

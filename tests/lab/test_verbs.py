@@ -105,6 +105,10 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "ct-stop web 0")
     twice("n1", "ct-start web")
     begin(twice, "n1", "n2", token=2)
+    mark = "/run/migrator/move/web.2/list-now"
+    tidy.on_node("n1", "touch", mark)  # asked before it began, it ends at once
+    twice("n1", "track-files web 2")
+    tidy.on_node("n1", "rm", mark)
     twice("n1", "fence web 2 100")
     carried = [f"{what} " for what in ("addresses", "routes4", "routes6", "rules6", "nft")]
     rule = base64.b64encode(b"rule add pref 100 from 192.0.2.7 lookup 100\n").decode()
@@ -256,6 +260,7 @@ WITH_TOKEN = {
     "link": ("n1", "root 127.0.0.1 22 ssh-ed25519 KEY"),
     "send-files": ("n1", "9"),
     "send-template": ("n1", "debian"),
+    "track-files": ("n1", ""),
     "fence": ("n1", "60"),
     "dump": ("n1", "images"),
     "pre-dump": ("n1", "1"),

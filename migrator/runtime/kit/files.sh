@@ -10,15 +10,25 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     check_run "$ct" "$token"
     move=$RUN/move/$ct.$token
     upper=$CONTAINERS/$ct/upper
-    code=0 fsync='' via='' flush=''
+    code=0 how='' fsync='' via='' flush=''
     [ -e "$move/files-began" ] || touch -d '-2 seconds' "$move/files-began"
-    [ "$3" != final ] || begin_last_pass
+    tracked=
+    if [ "$3" = final ]; then
+        begin_last_pass
+    else
+        [ "$3" != 1 ] || track_many "$upper"
+        [ ! -e "$move/tracking" ] || tracked=$move/tracked
+    fi
     before=$(now_ms)
     mapped_files "$ct" >> "$move/mapped-files"
     written_files "$ct" >> "$move/written-files"
     if [ "$3" = final ]; then
         find_open_files # beside it
         wait "$pass" || code=$?
+        if [ -e "$move/walk" ]; then
+            code=0 via=''
+            send_upper "$upper/" "$RUN/links" > "$move/stats" || code=$?
+        fi
     else
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
@@ -35,7 +45,10 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
         flush_last
     else
         on_link "$ct" "$token" flush
+        # All that was there has come, and what changed since then will be told.
+        [ -z "$tracked" ] || [ "$code" = 23 ] || : > "$tracked"
     fi
+    [ "$how" != send_changed ] || [ -e "$move/walk" ] || echo "listed $(tr -cd '\0' < "$move/changed" | wc -c)"
     sed -n 's/^Total transferred file size: \([0-9,]*\).*/bytes \1/p; s/^Total bytes sent: \([0-9,]*\).*/sent \1/p' \
         "$move/stats" | tr -d ,
     echo "ms $(($(now_ms) - before))"
@@ -43,15 +56,57 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
 
 # trusted.overlay.origin names an inode of this node's own template: it means nothing elsewhere.
 send_upper() { # TREE LINKS
+    send "$2" --delete "$1"
+}
+
+# Names alone: those that are gone go on the other side, too, and so does what is in a new directory there and not here.
+send_changed() { # TREE LINKS
+    send "$2" --from0 --files-from="$move/changed" --delete-missing-args --delete --force "$1"
+}
+
+send() { # LINKS RSYNC_ARGS...
+    links=$1
+    shift
     # shellcheck disable=SC2086
-    $jailed rsync -aHAXS --numeric-ids --delete --modify-window=-1 --stats $fsync --filter='-x trusted.overlay.origin' \
-        -e "$via$(link_shell "$2")" "$1" peer::files
+    $jailed rsync -aHAXS --numeric-ids --modify-window=-1 --stats $fsync --filter='-x trusted.overlay.origin' \
+        -e "$via$(link_shell "$links")" "$@" peer::files
+}
+
+# Of a container with many files somebody notes what changes, from before the first pass on, so that the last one walks
+# over nothing.
+MANY_FILES=10000
+track_many() { # UPPER
+    [ "$(find "$1" -printf . | head -c "$MANY_FILES" | wc -c)" -ge "$MANY_FILES" ] || return 0
+    dir=$RUN/jobs/$ct.$token.track
+    lock
+    read_record "$ct"
+    check_run "$ct" "$token"
+    # In parentheses: it keeps nothing of this job open, which would not end else.
+    [ -d "$dir" ] || (exec 7>&- && job_start "$dir" 0 track-files "$ct" "$token")
+    unlock
+    tries=3000
+    until [ -e "$move/tracking" ] || [ -e "$dir/status" ] || [ "$tries" = 0 ]; do
+        tries=$((tries - 1))
+        sleep 0.01
+    done
+}
+
+verb_track_files() { # CT TOKEN
+    read_record "$1"
+    check_run "$1" "$2"
+    move=$RUN/move/$1.$2
+    [ -p "$move/listed" ] || mkfifo "$move/listed"
+    python3 -ESsB "$KIT/track.py" "$move" "$CONTAINERS/$1/rootfs" "$CONTAINERS/$1/upper"
 }
 
 # Starts the last pass. Where memory is streamed, that is before the freeze: rsync and its receiver stand ready, and so
 # does what the target is told at the end; nothing looks at a file before the fence has left its mark.
 begin_last_pass() {
-    fsync=--fsync
+    fsync=--fsync how=send_upper
+    if [ -e "$move/tracked" ] && [ -e "$move/tracking" ]; then
+        how=send_changed
+        : > "$move/changed" # rsync opens it now, and reads it when it holds the names
+    fi
     if [ -p "$move/fence" ]; then
         via="sh $KIT/hold-back $move "
         exec 6<> "$move/flush" 7<> "$move/pass"
@@ -59,8 +114,11 @@ begin_last_pass() {
         { exec $LINK -o ControlPath="$RUN/links/$ct.$token" peer flush-told; } <&6 &
         flush=$!
         trap 'kill "$flush" 2> /dev/null || :' EXIT
+    elif [ "$how" = send_changed ]; then # the container is fenced
+        sh "$KIT/ask-changes" "$move" || how=send_upper
+        rm -f "$move/walk"
     fi
-    send_upper "$upper/" "$RUN/links" > "$move/stats" &
+    $how "$upper/" "$RUN/links" > "$move/stats" &
     pass=$!
     [ -z "$flush" ] || [ -e "$move/fenced" ] || read -r _ <&7
 }
