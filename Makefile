@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-precopy bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
+.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-precopy bench-drain bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -47,6 +47,11 @@ bench-blackout: setup
 # make bench-precopy    the pause of pre-copy beside that of stop-and-copy, between virtual machines
 bench-precopy: setup
 	@$(PYTHON) -m migrator.demo.precopy_bench
+
+# make bench-drain   what a drain reaches of its link, what the orchestrator costs with fifty moves in flight, and the last
+# make bench-drain   pass over 100,000 files
+bench-drain: setup
+	@$(PYTHON) -m migrator.demo.drain_bench
 
 # make bench-planner   what plans for fleets cost, with hbal beside it; DATA=FOLDER for where the given fleets are
 DATA ?= ../shared/bench
