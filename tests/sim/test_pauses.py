@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from random import Random
 
 import pytest
 
+from migrator.cli.report import blackout_ms, waited_ms
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import resume_run, start_run
 from migrator.journal.events import Phase
@@ -27,10 +29,10 @@ from tests.sim.theatre import KilledAt
 class Drain:
     """Node n1 with four containers, to be emptied, four moves at a time, over its one link."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: bool = False) -> None:
         self.loop = VirtualLoop()
-        self.world = World(Clock(self.loop), Random(1))
-        self.setting = build(Scenario(seed=1, nodes=3, containers=4), self.world)
+        self.world = World(Clock(self.loop), Random(1), streams=streams)
+        self.setting = build(Scenario(seed=1, nodes=3, containers=4, streams=streams), self.world)
         self.store = self.setting.stores[0]
         self.me = Orchestrator("operator", self.world)
         self.fleet = self.setting.fleet(self.me)
@@ -51,9 +53,23 @@ class Drain:
         """From the order to freeze until each ran again on its target, in the order in which they began."""
         found = []
         for migration in self.store.migrations("run-a"):
-            at = {(e.state, e.phase): e.at_ms for e in self.store.events(migration.id)}
-            if (State.RELEASED, Phase.END) in at:
-                found.append((at[State.FENCED, Phase.BEGIN], at[State.RELEASED, Phase.END]))
+            history = self.store.events(migration.id)
+            released_ms = [e.at_ms for e in history if (e.state, e.phase) == (State.RELEASED, Phase.END)]
+            if released_ms and (lasted_ms := blackout_ms(list(history))) is not None:
+                found.append((released_ms[0] - lasted_ms, released_ms[0]))
+        return sorted(found)
+
+    @property
+    def stood_ms(self) -> list[tuple[int, int]]:
+        """From when each stood ready until it had its turn."""
+        found = []
+        for migration in self.store.migrations("run-a"):
+            for event in self.store.events(migration.id):
+                if event.state is State.FENCED and event.phase is Phase.BEGIN:
+                    begun_ms = event.at_ms
+                if event.state is State.FENCED and event.phase is Phase.END:
+                    ready_ms = begun_ms + event.data["quiet_ms"]
+                    found.append((ready_ms, ready_ms + event.data["turn_ms"]))
         return sorted(found)
 
     @property
@@ -65,9 +81,10 @@ def overlap(pauses_ms: list[tuple[int, int]]) -> bool:
     return any(later[0] < earlier[1] for earlier, later in pairwise(pauses_ms))
 
 
+@pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("asked", [False, True])
-def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool) -> None:
-    scene = Drain()
+def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool, streams: bool) -> None:
+    scene = Drain(streams)
 
     async def life() -> None:
         assert (await scene.run(overlapping_pauses=asked)).exit_code == 0
@@ -75,6 +92,45 @@ def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool) -> None:
     scene.loop.run(life())
     assert len(scene.pauses_ms) == 4
     assert overlap(scene.pauses_ms) == asked
+
+
+def test_where_memory_is_streamed_one_stands_ready_while_another_is_paused_and_never_two() -> None:
+    scene = Drain(streams=True)
+
+    async def life() -> None:
+        assert (await scene.run()).exit_code == 0
+
+    scene.loop.run(life())
+    assert [stood[1] > stood[0] for stood in scene.stood_ms] == [False, True, True, True]
+    assert not overlap(scene.stood_ms)
+    waited = [waited_ms(list(scene.store.events(m.id))) for m in scene.store.migrations("run-a")]
+    assert all(w >= stood[1] - stood[0] for w, stood in zip(sorted(waited), scene.stood_ms, strict=True))
+
+
+def test_one_that_is_ended_while_it_stands_ready_is_taken_back_and_keeps_nobody_waiting() -> None:
+    scene = Drain(streams=True)
+    stopped, fenced, killing = list[str](), list[Move](), list[asyncio.Future[None]]()
+
+    def notify(move: Move, state: State, phase: Phase) -> None:
+        if (state, phase) == (State.FENCED, Phase.BEGIN):
+            fenced.append(move)
+        if (state, phase) == (State.SYNCED, Phase.END) and not stopped:
+            stands = fenced[-1]
+            assert stands is not move
+            stopped.append(stands.name)
+            machine = scene.world.machines[stands.target.node.name]
+            killing.append(asyncio.ensure_future(machine.kill_job((stands.name, stands.token, "restore"))))
+
+    async def life() -> None:
+        policy = Policy(moves_per_node_max=4)
+        _, result = await start_run(scene.fleet, scene.journal, await scene.plan(), policy, "sim", notify, "run-a")
+        assert list(result.failed) == stopped
+        assert len(result.moved) == 3
+
+    scene.loop.run(life())
+    assert scene.places[stopped[0]] == "n1"
+    assert len(scene.pauses_ms) == 3
+    assert not overlap(scene.pauses_ms)
 
 
 def test_files_cross_while_another_is_paused() -> None:
@@ -91,9 +147,12 @@ def test_files_cross_while_another_is_paused() -> None:
     assert sorted(seeded)[1] < scene.pauses_ms[0][1]  # the second was ready before the first had ended
 
 
-@pytest.mark.parametrize("moment", ["fenced:end", "synced:end", "sealed:end", "committed:end"])
-def test_an_orchestrator_that_dies_in_a_pause_leaves_no_turn_to_the_one_that_resumes(moment: str) -> None:
-    scene = Drain()
+@pytest.mark.parametrize("streams", [False, True])  # streamed, another stands ready in that moment
+@pytest.mark.parametrize("moment", ["fenced:begin", "fenced:end", "synced:end", "sealed:end", "committed:end"])
+def test_an_orchestrator_that_dies_in_a_pause_leaves_no_turn_to_the_one_that_resumes(
+    moment: str, streams: bool
+) -> None:
+    scene = Drain(streams)
 
     async def life() -> None:
         plan, me = await scene.plan(), Orchestrator("o0", scene.world)

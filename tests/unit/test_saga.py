@@ -13,7 +13,7 @@ import pytest
 
 from migrator.errors import FailedSafe, NeedsOperator, Refused
 from migrator.executor.recover import migrate
-from migrator.executor.saga import Rehearsed, Saga, Undecided
+from migrator.executor.saga import Rehearsed, Saga, Undecided, free_for_all
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
@@ -298,7 +298,7 @@ async def test_a_copy_that_died_between_commit_and_release_gives_the_container_b
     scene.source.instead["inspect"] = lambda: SEALED
     scene.target.instead["inspect"] = lambda: LOST  # it was held when it was waited for
     with pytest.raises(FailedSafe, match="runs on n1 as before: the target lost its copy"):
-        await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
+        await migrate(scene.move, scene.journal, free_for_all, lambda move, state, phase: None)
     assert Journal(scene.journal.path).progress("r/web/1").decision is State.REVOKED
     assert scene.state is State.ROLLED_BACK
     leased = len(scene.calls) - 1 - scene.calls[::-1].index("n2 lease")
@@ -365,7 +365,7 @@ async def test_a_journal_that_takes_nothing_any_more_is_told_with_the_container_
     else:
         scene.source.instead[verb] = fills
     with pytest.raises(NeedsOperator) as failed:
-        await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
+        await migrate(scene.move, scene.journal, free_for_all, lambda move, state, phase: None)
     said = str(failed.value)
     assert said.startswith(f"container web {told}")
     assert said.endswith("disk is full; free or mend the journal's disk, then: migrator resume r")
