@@ -57,7 +57,7 @@ class NotReleased(NeedsOperator):
 
 
 class Saga:
-    """Carries one move out. `turn` is entered for the pause, until the container runs again wherever that is."""
+    """Carries one move out. `turn` is entered for the pause, until it is sealed or the container runs again."""
 
     def __init__(
         self,
@@ -76,15 +76,17 @@ class Saga:
     async def run(self) -> None:
         """Moves the container, or leaves it where it was. Raises what says which, with the exit code of that."""
         name, source, target = self.move.name, self.move.source.node.name, self.move.target.node.name
-        async with AsyncExitStack() as pause:  # until it runs again, on either side
+        # The pause is until it runs again, on either side; the turn ends where nothing more of it goes over the links.
+        async with AsyncExitStack() as turn, AsyncExitStack() as pause:
             try:
                 await self._all(PREPARE)
-                self.move.turn = await pause.enter_async_context(self.turn(self.move))
+                self.move.turn = await turn.enter_async_context(self.turn(self.move))
                 for side in (self.move.source, self.move.target):
                     await pause.enter_async_context(side.node.standing_by())
                 if not makes_ready(self.move):
                     await self.move.turn()
                 await self._frozen()
+                await turn.aclose()
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
             except (MigratorError, asyncio.CancelledError) as error:
                 await finish_anyway(self._failed(error), f"{name}: rolling back on {source}")

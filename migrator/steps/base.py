@@ -138,6 +138,14 @@ async def start_job(node: Node, move: Move, name: str, *words: str | int) -> Non
     await node.call("job", move.name, move.token, name, 0, *words)
 
 
+async def refuse_ended(node: Node, move: Move, name: str, *words: str | int) -> None:
+    """NodeFailed, with what it says, where a job that stands ready does not stand there any more."""
+    answer = await node.call("job", move.name, move.token, name, 0, *words)
+    if answer.get("job") != "running":
+        await run_job(node, move, name, *words, timeout_s=1)
+        raise NodeFailed(node.name, name, f"{name} of {move.name} ended before it was to begin")
+
+
 async def run_job(node: Node, move: Move, name: str, *words: str | int, timeout_s: float) -> Answer:
     """Starts a job on a node, or finds it, and waits for its end. NodeFailed when it failed or was lost."""
     waited_s = 0.0

@@ -19,8 +19,10 @@ from migrator.runtime.carried import checked
 from migrator.steps import restart, traces
 from migrator.steps.base import Move, Step
 from migrator.steps.dump import start_dump, start_last_pass
-from migrator.steps.restore import start_restore
+from migrator.steps.restore import refuse_ended_restore, start_restore
 from migrator.transport.base import NodeFailed
+
+ASK_S = 1.0
 
 
 def makes_ready(move: Move) -> bool:
@@ -59,9 +61,20 @@ async def _make_ready(move: Move) -> int:
     began_s = clock()
     await asyncio.gather(start_restore(move), start_dump(move), start_last_pass(move))
     ready_s = clock()
-    await move.turn()
+    await _have_turn(move)
     move.turn_ms = round((clock() - ready_s) * 1000)
     return round((ready_s - began_s) * 1000)
+
+
+async def _have_turn(move: Move) -> None:
+    """Waits for the move's turn, and meanwhile asks now and then for the restore, whose end nothing else would show."""
+    turn = asyncio.ensure_future(move.turn())
+    try:
+        while not (await asyncio.wait({turn}, timeout=ASK_S))[0]:
+            await refuse_ended_restore(move)
+        await turn
+    finally:
+        turn.cancel()
 
 
 async def undo(move: Move) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,8 @@ from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.policy import Policy
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import FORWARD, State
-from migrator.steps import fill
-from migrator.steps.base import Move, Side
+from migrator.steps import fence, fill
+from migrator.steps.base import Move, Side, at_once
 from migrator.transport.base import Answer, NodeFailed, NodeRefused, NodeUnreachable
 from tests.unit.test_bundle import WEB
 
@@ -145,6 +146,38 @@ async def test_after_a_take_over_memory_that_follows_is_waited_for_and_no_dump_b
     scene.move.results[State.LEASED] = {"token": scene.move.token - 1}
     await fill.do(scene.move)
     assert scene.calls == ["n2 await-filled"]
+
+
+async def test_a_restore_that_dies_while_it_stands_ready_is_known_before_the_freeze(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "ASK_S", 0)
+    for side in ("source", "target"):
+        there = getattr(scene.move, side)
+        setattr(scene.move, side, replace(there, facts=replace(there.facts, stream_out="yes", stream_in="yes")))
+    scene.target.instead["restore"] = lambda: "job lost\nerr it was killed\n"
+
+    @contextlib.asynccontextmanager
+    async def never(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+        yield asyncio.Event().wait
+
+    with pytest.raises(FailedSafe, match="node n2: restore of web was lost: it was killed; container web runs on n1"):
+        await Saga(scene.move, scene.journal, never).run()
+    assert "n1 fence" not in scene.calls
+    assert scene.state is State.ROLLED_BACK
+
+
+async def test_a_turn_ends_with_the_seal_for_the_source_sends_nothing_more(scene: Scene) -> None:
+    def over() -> None:
+        scene.calls.append("turn over")
+
+    @contextlib.asynccontextmanager
+    async def turn(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+        yield at_once
+        over()
+
+    await Saga(scene.move, scene.journal, turn).run()
+    assert scene.calls.index("n1 seal") + 1 == scene.calls.index("turn over") < scene.calls.index("n2 release")
 
 
 async def test_every_act_is_announced_in_the_journal_before_it(scene: Scene) -> None:
