@@ -18,7 +18,7 @@ from migrator.protocol.states import State
 from migrator.runtime.carried import checked
 from migrator.steps import restart, traces
 from migrator.steps.base import Move, Step
-from migrator.steps.dump import start_dump, start_last_pass
+from migrator.steps.dump import refuse_ended_dump, start_dump, start_last_pass
 from migrator.steps.restore import refuse_ended_restore, start_restore
 from migrator.transport.base import NodeFailed
 
@@ -67,11 +67,12 @@ async def _make_ready(move: Move) -> int:
 
 
 async def _have_turn(move: Move) -> None:
-    """Waits for the move's turn, and meanwhile asks now and then for the restore, whose end nothing else would show."""
+    """Waits for the move's turn, and meanwhile asks whether all still stands: nothing is frozen for what must fail."""
     turn = asyncio.ensure_future(move.turn())
     try:
         while not (await asyncio.wait({turn}, timeout=ASK_S))[0]:
             await refuse_ended_restore(move)
+            await refuse_ended_dump(move)
         await turn
     finally:
         turn.cancel()

@@ -21,7 +21,7 @@ async def start_restore(move: Move) -> None:
 
 
 async def refuse_ended_restore(move: Move) -> None:
-    """NodeFailed where a restore that stands ready has ended: only the end of the longest pause would show it."""
+    """NodeFailed where a restore that stands ready has ended. In the pause only its deadline would show that."""
     await refuse_ended(move.target.node, move, "restore", *_words(move))
 
 
