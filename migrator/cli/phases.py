@@ -9,7 +9,7 @@ from typing import Literal
 import click
 
 from migrator.cli.output import print_table
-from migrator.cli.report import blackout_ms
+from migrator.cli.report import WAITED_MS, blackout_ms, fenced_ms
 from migrator.journal.events import Event, Phase
 from migrator.model.site import When
 from migrator.protocol.states import State
@@ -55,7 +55,7 @@ def pause_parts(history: Sequence[Event]) -> list[Part]:
             continue
         data, took_ms = ended[state].data, ended[state].at_ms - begun[state]
         if state is State.FENCED:
-            took_ms -= int(data.get("quiet_ms", 0))
+            took_ms -= fenced_ms(history, "quiet_ms") + fenced_ms(history, "turn_ms")
         parts.append(Part(name, took_ms))
         if state is State.DUMPED:
             inner = (("dump", "dump_ms"), ("send", "send_ms"))
@@ -70,13 +70,6 @@ def pause_parts(history: Sequence[Event]) -> list[Part]:
     ]
 
 
-def quiet_ms(history: Sequence[Event]) -> int:
-    """How long the container was given, before its pause, to come to rest."""
-    return next(
-        (int(e.data.get("quiet_ms", 0)) for e in history if e.state is State.FENCED and e.phase is Phase.END), 0
-    )
-
-
 def print_phases(history: Sequence[Event]) -> None:
     """The pause as a table; one line where there is none to show."""
     parts = pause_parts(history)
@@ -89,4 +82,6 @@ def print_phases(history: Sequence[Event]) -> None:
     ]
     rows.append(("the whole pause", f"{whole_ms} ms", "100%", "orchestrator"))
     print_table(("PART OF THE PAUSE", "TOOK", "SHARE", "CLOCK"), rows)
-    click.echo(f"before it, {quiet_ms(history)} ms until its TCP was at rest (source's clock)")
+    turn_ms = fenced_ms(history, "turn_ms")
+    stood = f", and {turn_ms} ms ready and waiting for the pauses of others" if turn_ms >= WAITED_MS else ""
+    click.echo(f"before it, {fenced_ms(history, 'quiet_ms')} ms until all was ready and its TCP at rest{stood}")

@@ -79,6 +79,9 @@ class Progress:
         row.sent_bytes = sum(
             int(result.get("sent_bytes", 0)) + int(result.get("image_bytes", 0)) for result in move.results.values()
         )
+        if state is State.FENCED and row.fenced_s is not None:
+            before_ms = sum(int(move.results[state].get(key, 0)) for key in ("quiet_ms", "turn_ms"))
+            row.fenced_s += before_ms / 1000
         if state is State.RELEASED:
             row.released_s = now
         if state in (State.DONE, State.ROLLED_BACK):

@@ -59,7 +59,7 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
 
 
 def blackout_ms(history: list[Event]) -> int | None:
-    """From the freeze until the container ran again, on either side: from the order to, less what it waited for rest.
+    """From the freeze until the container ran again, on either side: from the order to, less what it waited before.
 
     Where a watchdog gave it back, by its node's clock. None when it never was frozen, and when nobody knows when it ran
     again: the node has rebooted since, or it started cold.
@@ -67,7 +67,7 @@ def blackout_ms(history: list[Event]) -> int | None:
     frozen = next((e.at_ms for e in history if e.state is State.FENCED and e.phase is Phase.BEGIN), None)
     if frozen is None:
         return None
-    frozen += next((e.data.get("quiet_ms", 0) for e in history if e.state is State.FENCED and e.phase is Phase.END), 0)
+    frozen += fenced_ms(history, "quiet_ms") + fenced_ms(history, "turn_ms")
     for event in history:
         if event.phase is Phase.END and event.state is State.RELEASED:
             return event.at_ms - frozen
@@ -83,7 +83,12 @@ def waited_ms(history: list[Event]) -> int:
     """How long it was ready to be paused and waited for the pauses of others to end."""
     ready = next((e.at_ms for e in history if e.state is State.SEEDED and e.phase is Phase.END), None)
     frozen = next((e.at_ms for e in history if e.state is State.FENCED and e.phase is Phase.BEGIN), None)
-    return frozen - ready if ready is not None and frozen is not None else 0
+    return frozen - ready + fenced_ms(history, "turn_ms") if ready is not None and frozen is not None else 0
+
+
+def fenced_ms(history: Sequence[Event], what: str) -> int:
+    """What a fence says that it spent before the freeze, as far as it does: `quiet_ms`, or `turn_ms`."""
+    return sum(int(e.data.get(what, 0)) for e in history if e.state is State.FENCED)
 
 
 def phases_ms(history: list[Event]) -> dict[str, int]:

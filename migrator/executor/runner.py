@@ -15,7 +15,9 @@ from migrator.executor.recover import migrate
 from migrator.executor.saga import Notify, Turn
 from migrator.executor.turns import Turns
 from migrator.journal.store import Journal
+from migrator.model.modes import Mode
 from migrator.model.plan import Plan, PlannedMove
+from migrator.protocol.states import State
 from migrator.steps.base import Move
 
 
@@ -55,7 +57,8 @@ class RunResult:
 
 class Runner:
     """Carries out the moves of one run. `prepare` makes a move from its plan, from facts as they are then; `turns` says
-    when each may go on. `may_pause` is asked when a move has its turn, and raises if it may not be paused any more.
+    when each may go on. `may_pause` is asked when a move has its turn, right before its freeze, and raises if it may
+    not be paused any more.
     """
 
     def __init__(
@@ -119,9 +122,22 @@ class Runner:
         """A move's turn to pause, in which it is asked once more whether it may: it has waited since it was."""
 
         @contextlib.asynccontextmanager
-        async def turn(move: Move) -> AsyncIterator[None]:
-            async with self.turns.pausing(move):
-                self.may_pause(planned, move)
-                yield
+        async def turn(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+            async with self.turns.pausing(move, predicted_s(planned, move)) as has_turn:
+
+                async def may_freeze() -> None:
+                    await has_turn()
+                    self.may_pause(planned, move)
+
+                yield may_freeze
 
         return turn
+
+
+def predicted_s(planned: PlannedMove, move: Move) -> float:
+    """How long a pause will be, by what is known when the container could be paused. Of a stop nobody knows; it counts
+    as if memory were sent.
+    """
+    if (told_ms := move.results[State.SEEDED].get("predicted_ms")) is not None:
+        return float(told_ms) / 1000
+    return move.rates.pause_s if move.mode is Mode.POST_COPY else planned.estimate.blackout_s

@@ -7,7 +7,7 @@ cancellation, aborts and rolls back. After it there is only forward: what cannot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from itertools import zip_longest
 from typing import Any
@@ -25,19 +25,21 @@ from migrator.model.site import When
 from migrator.protocol.recovery import of_a_silent_source
 from migrator.protocol.states import State, is_decided
 from migrator.steps import FROZEN, PREPARE, RELEASE, UNDO_ORDER, after_release
-from migrator.steps.base import Move, Step
+from migrator.steps.base import Move, Step, at_once
+from migrator.steps.fence import makes_ready
 from migrator.steps.fill import MemoryLost
 from migrator.transport.base import NodeMissing, NodeRefused, NodeUnreachable
 
-Turn = Callable[[Move], AbstractAsyncContextManager[object]]
+# Entered when a move may make itself ready for its pause; what it gives is awaited right before the freeze.
+Turn = Callable[[Move], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]]
 Notify = Callable[[Move, State, Phase], None]
 
 # A node that declines here was asked whether it would take the container, and said no.
 BEFORE_ANY_CHANGE = (State.LEASED, State.CHECKED, State.RESERVED)
 
 
-def free_for_all(move: Move) -> AbstractAsyncContextManager[object]:
-    return nullcontext()
+def free_for_all(move: Move) -> AbstractAsyncContextManager[Callable[[], Awaitable[object]]]:
+    return nullcontext(at_once)
 
 
 class Undecided(NeedsOperator):
@@ -55,7 +57,7 @@ class NotReleased(NeedsOperator):
 
 
 class Saga:
-    """Carries one move out. `turn` is entered for the pause, until the container runs again wherever that is."""
+    """Carries one move out. `turn` is entered for the pause, until it is sealed or the container runs again."""
 
     def __init__(
         self,
@@ -74,13 +76,17 @@ class Saga:
     async def run(self) -> None:
         """Moves the container, or leaves it where it was. Raises what says which, with the exit code of that."""
         name, source, target = self.move.name, self.move.source.node.name, self.move.target.node.name
-        async with AsyncExitStack() as pause:  # until it runs again, on either side
+        # The pause is until it runs again, on either side; the turn ends where nothing more of it goes over the links.
+        async with AsyncExitStack() as turn, AsyncExitStack() as pause:
             try:
                 await self._all(PREPARE)
-                await pause.enter_async_context(self.turn(self.move))
+                self.move.turn = await turn.enter_async_context(self.turn(self.move))
                 for side in (self.move.source, self.move.target):
                     await pause.enter_async_context(side.node.standing_by())
+                if not makes_ready(self.move):
+                    await self.move.turn()
                 await self._frozen()
+                await turn.aclose()
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
             except (MigratorError, asyncio.CancelledError) as error:
                 await finish_anyway(self._failed(error), f"{name}: rolling back on {source}")
@@ -235,7 +241,8 @@ class Saga:
         if is_decided(progress.state):
             return
         if progress.pending is not None:
-            self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error)}))
+            waited = {"turn_ms": move.turn_ms} if progress.pending is State.FENCED else {}
+            self.journal.record(move.id, (progress.pending, Phase.FAIL, {"error": _said(error), **waited}))
         if not await self._may_abort():
             raise Undecided(
                 f"container {move.name} is undecided between {move.source.node.name} and {move.target.node.name}: "

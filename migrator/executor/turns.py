@@ -1,10 +1,17 @@
 """Whose turn it is: how many moves may touch a node, and who may pause on which links.
 
 Theory. A move holds its turn on both nodes from its first look at them to its end, and its links for the pause alone.
-Links are taken all at once, when all of a move's are free, so nobody holds one while waiting for another: there is no
-deadlock. Of those that wait the first to come is asked first, and passed over while one of its links is still taken.
+To make ready for a pause sends nothing, so it is done beside the end of the pause before. A move that waits becomes
+*next* when all who are paused on its links are predicted to end within a moment, or have ended, and nobody else is next
+on any of them; it has its *turn* when all its links are free. Of those that wait the first to come is asked first, and
+passed over while one of its links is taken for longer. Who is next is passed by nobody: two never stand ready for one
+link, and another link of the one that does may lie idle for that moment.
+Links are taken all at once, when all of a move's are free. Who is next waits for those who are paused, and these wait
+for nobody, so there is no circle.
 A turn to pause ends by itself after the longest pause that is allowed. By then the source's own watchdog has ended the
-pause, or it stands sealed until somebody resumes the run: neither sends anything, and others need not wait for it.
+pause, or it stands sealed until somebody resumes the run: neither sends anything, and others need not wait for it. So
+it is known how long a move can stand ready at most, however wrong the prediction was, and nobody becomes next before
+that is less than receivers wait.
 All of this is in memory, so an orchestrator that dies leaves nothing of it.
 """
 
@@ -12,13 +19,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 
 from migrator.model.facts import SharedLink
 from migrator.model.links import taken
 from migrator.model.plan import PlannedMove
 from migrator.model.policy import Policy
-from migrator.steps.base import Move
+from migrator.steps.base import Move, at_once
+
+NEXT_S = 1.0  # before the predicted end of a pause; making ready takes 0.6 s (steps/precopy.py), more on busy nodes
+STAND_S_MAX = 60.0  # a receiver that hears nothing for 120 s ends (the kit's `receive`)
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One move's place among those that pause: it waits, is next, has its turn, and has ended."""
+
+    links: tuple[str, ...]
+    lasts_s: float
+    is_next: asyncio.Event = field(default_factory=asyncio.Event)
+    has_turn: asyncio.Event = field(default_factory=asyncio.Event)
+    ends_soon: bool = False
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
 
 class Turns:
@@ -28,8 +51,9 @@ class Turns:
         self._slots: dict[str, asyncio.Semaphore] = {}
         self._policy = policy
         self._links = tuple(links)
-        self._pausing: dict[str, object] = {}  # links, and by whose turn each is taken
-        self._waiting: list[tuple[tuple[str, ...], asyncio.Future[object]]] = []
+        self._waiting: list[_Place] = []
+        self._next: dict[str, _Place] = {}  # links, and who is next there
+        self._pausing: dict[str, _Place] = {}  # links, and by whose turn each is taken
 
     @contextlib.asynccontextmanager
     async def moving(self, planned: PlannedMove) -> AsyncIterator[None]:
@@ -41,47 +65,65 @@ class Turns:
             yield
 
     @contextlib.asynccontextmanager
-    async def pausing(self, move: Move) -> AsyncIterator[None]:
-        """A turn to pause on all links of a move; at once where pauses may overlap."""
+    async def pausing(self, move: Move, lasts_s: float) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+        """Entered when the move is next; what it gives is awaited before the freeze, and returns when it has its turn.
+        Both at once where pauses may overlap. `lasts_s` is how long its pause is predicted to be.
+        """
         if self._policy.overlapping_pauses:
-            yield
+            yield at_once
             return
-        turn = await self._turn(taken(move.source.node.name, move.target.node.name, self._links))
-        over = asyncio.get_running_loop().call_later(self._policy.blackout_s_max, self._end, turn)
-        try:
-            yield
-        finally:
-            over.cancel()
-            self._end(turn)
-
-    async def _turn(self, links: tuple[str, ...]) -> object:
-        mine: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        waiting = (links, mine)
-        self._waiting.append(waiting)
+        place = _Place(taken(move.source.node.name, move.target.node.name, self._links), lasts_s)
+        self._waiting.append(place)
         self._go_on()
         try:
-            return await mine
-        except asyncio.CancelledError:
-            if waiting in self._waiting:
-                self._waiting.remove(waiting)
-            else:
-                self._end(mine.result())  # it came in the same moment
-            raise
+            await place.is_next.wait()
+            yield place.has_turn.wait
+        finally:
+            self._end(place)
 
     def _go_on(self) -> None:
-        """Gives turns to those that wait and whose links are all free, the first to come first."""
-        for waiting in tuple(self._waiting):
-            links, mine = waiting
-            if not mine.done() and self._pausing.keys().isdisjoint(links):  # done: cancelled a moment ago
-                self._waiting.remove(waiting)
-                turn = object()
-                self._pausing.update(dict.fromkeys(links, turn))
-                mine.set_result(turn)
+        """Gives turns to those that are next and whose links are all free, and has others be next, the first to come
+        first.
+        """
+        for place in dict.fromkeys(self._next.values()):
+            self._begin(place)
+        for place in tuple(self._waiting):
+            holders = (self._pausing[link] for link in place.links if link in self._pausing)
+            if self._next.keys().isdisjoint(place.links) and all(holder.ends_soon for holder in holders):
+                self._waiting.remove(place)
+                self._next.update(dict.fromkeys(place.links, place))
+                place.is_next.set()
+                self._begin(place)
 
-    def _end(self, turn: object) -> None:
-        """Ends a turn, unless it has ended by itself before."""
-        mine = [link for link, holder in self._pausing.items() if holder is turn]
-        for link in mine:
-            del self._pausing[link]
-        if mine:
-            self._go_on()
+    def _begin(self, place: _Place) -> None:
+        """Gives a turn to one who is next, if all its links are free."""
+        if not self._pausing.keys().isdisjoint(place.links):
+            return
+        _take_out(self._next, place)
+        self._pausing.update(dict.fromkeys(place.links, place))
+        place.has_turn.set()
+        longest_s, later = self._policy.blackout_s_max, asyncio.get_running_loop().call_later
+        place.timers.append(later(longest_s, self._end, place))
+        soon_s = max(place.lasts_s - NEXT_S, longest_s - STAND_S_MAX)
+        place.ends_soon = soon_s <= 0
+        if not place.ends_soon:
+            place.timers.append(later(soon_s, self._soon, place))
+
+    def _soon(self, place: _Place) -> None:
+        place.ends_soon = True
+        self._go_on()
+
+    def _end(self, place: _Place) -> None:
+        """Ends a place, wherever it stands; one that has ended by itself before holds nothing any more."""
+        for timer in place.timers:
+            timer.cancel()
+        if place in self._waiting:
+            self._waiting.remove(place)
+        _take_out(self._next, place)
+        _take_out(self._pausing, place)
+        self._go_on()
+
+
+def _take_out(places: dict[str, _Place], place: _Place) -> None:
+    for link in [link for link, holder in places.items() if holder is place]:
+        del places[link]

@@ -79,8 +79,9 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     if not {"image_bytes", "dump_ms", "send_ms"} <= dumped.keys() or "rounds" in files[0]:
         return None  # post-copy, or pre-copy: what estimates are of is stop-and-copy
     quiet_s = data[State.FENCED].get("quiet_ms", 0) / 1000  # before the freeze, until its TCP was at rest
-    blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN] - quiet_s
-    waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END]
+    turn_s = data[State.FENCED].get("turn_ms", 0) / 1000  # and then for the pauses of others to end
+    blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN] - quiet_s - turn_s
+    waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END] + turn_s
     return Sample(
         way="stream" if data[State.CHECKED].get("memory") == "stream" else "images",
         memory_bytes=int(dumped["image_bytes"]),

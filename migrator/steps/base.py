@@ -29,6 +29,10 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 
+async def at_once() -> None:
+    """The turn of a move that waits for nobody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """One end of a move: the node, what was seen of it, and how the other end reaches it."""
@@ -49,7 +53,9 @@ class Move:
     are those that its pause is predicted by, with the speeds of the `shared` links between the nodes, bytes a
     second. `site` is what the cluster file says of the network around the nodes, and `hooks` calls its hooks. `mode` is
     the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
-    `last_pass` is what the last pass over the files has said, once it has ended.
+    `last_pass` is what the last pass over the files has said, once it has ended. `turn` is awaited by a fence that has
+    made all ready, right before the freeze: it returns when the move has its turn, and raises if it may not be paused
+    any more. `turn_ms` is how long that took.
     """
 
     id: str
@@ -75,6 +81,8 @@ class Move:
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None
+    turn: Callable[[], Awaitable[object]] = at_once
+    turn_ms: int = 0
 
     @property
     def name(self) -> str:
@@ -128,6 +136,14 @@ async def all_of(first: Awaitable[A], second: Awaitable[B], third: Awaitable[C])
 async def start_job(node: Node, move: Move, name: str, *words: str | int) -> None:
     """Starts a job on a node, or finds it started; does not wait."""
     await node.call("job", move.name, move.token, name, 0, *words)
+
+
+async def refuse_ended(node: Node, move: Move, name: str, *words: str | int) -> None:
+    """NodeFailed, with what it says, where a job that stands ready does not stand there any more."""
+    answer = await node.call("job", move.name, move.token, name, 0, *words)
+    if answer.get("job") != "running":
+        await run_job(node, move, name, *words, timeout_s=1)
+        raise NodeFailed(node.name, name, f"{name} of {move.name} ended before it was to begin")
 
 
 async def run_job(node: Node, move: Move, name: str, *words: str | int, timeout_s: float) -> Answer:

@@ -8,7 +8,7 @@ from typing import Any
 from migrator.model.modes import Mode
 from migrator.protocol.states import State
 from migrator.steps import traces
-from migrator.steps.base import Move, Step, all_of, run_job, start_job
+from migrator.steps.base import Move, Step, all_of, refuse_ended, run_job, start_job
 from migrator.steps.restore import why_it_failed
 from migrator.transport.base import Answer, NodeFailed
 
@@ -40,6 +40,12 @@ async def start_dump(move: Move) -> None:
 async def start_last_pass(move: Move) -> None:
     """Starts the last pass over the files, or finds it started. Where memory is streamed it waits for the fence."""
     await start_job(move.source.node, move, LAST_PASS, *_last_pass_words(move))
+
+
+async def refuse_ended_dump(move: Move) -> None:
+    """NodeFailed where a dump or a last pass that stands ready has ended."""
+    await refuse_ended(move.source.node, move, "dump", *words(move))
+    await refuse_ended(move.source.node, move, LAST_PASS, *_last_pass_words(move))
 
 
 async def last_pass(move: Move) -> Answer:

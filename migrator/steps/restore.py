@@ -9,7 +9,7 @@ from migrator.model.modes import Mode
 from migrator.model.observation import Observation
 from migrator.protocol.states import State
 from migrator.steps import restart, traces
-from migrator.steps.base import Move, Step, run_job, start_job
+from migrator.steps.base import Move, Step, refuse_ended, run_job, start_job
 from migrator.transport.base import Node, NodeFailed
 
 ASK_TIMEOUT_S = 2
@@ -18,6 +18,11 @@ ASK_TIMEOUT_S = 2
 async def start_restore(move: Move) -> None:
     """Starts the restore, or finds it started. Where memory is streamed it waits for the images by itself."""
     await start_job(move.target.node, move, "restore", *_words(move))
+
+
+async def refuse_ended_restore(move: Move) -> None:
+    """NodeFailed where a restore that stands ready has ended. In the pause only its deadline would show that."""
+    await refuse_ended(move.target.node, move, "restore", *_words(move))
 
 
 async def why_it_failed(move: Move) -> NodeFailed | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
 import pytest
 
+from migrator.cli.report import blackout_ms, waited_ms
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import resume_run, start_run
 from migrator.journal.events import Phase
@@ -20,17 +22,21 @@ from migrator.sim.scenario import Scenario
 from migrator.sim.setting import build, silent
 from migrator.sim.wire import Killed, Orchestrator
 from migrator.sim.world import Clock, World
+from migrator.steps import fence
 from migrator.steps.base import Move
 from tests.sim.theatre import KilledAt
+
+ROUNDING_MS = 2
 
 
 class Drain:
     """Node n1 with four containers, to be emptied, four moves at a time, over its one link."""
 
-    def __init__(self) -> None:
+    def __init__(self, streams: bool = False) -> None:
+        self.policy = Policy(moves_per_node_max=4)
         self.loop = VirtualLoop()
-        self.world = World(Clock(self.loop), Random(1))
-        self.setting = build(Scenario(seed=1, nodes=3, containers=4), self.world)
+        self.world = World(Clock(self.loop), Random(1), streams=streams)
+        self.setting = build(Scenario(seed=1, nodes=3, containers=4, streams=streams), self.world)
         self.store = self.setting.stores[0]
         self.me = Orchestrator("operator", self.world)
         self.fleet = self.setting.fleet(self.me)
@@ -42,18 +48,32 @@ class Drain:
         return made
 
     async def run(self, overlapping_pauses: bool = False) -> RunResult:
-        policy = Policy(moves_per_node_max=4, overlapping_pauses=overlapping_pauses)
+        policy = replace(self.policy, overlapping_pauses=overlapping_pauses)
         _, result = await start_run(self.fleet, self.journal, await self.plan(), policy, "sim", silent, "run-a")
         return result
 
     @property
     def pauses_ms(self) -> list[tuple[int, int]]:
-        """From the order to freeze until each ran again on its target, in the order in which they began."""
+        """From the order to freeze until each was sealed and sent nothing more, in the order in which they began."""
         found = []
         for migration in self.store.migrations("run-a"):
-            at = {(e.state, e.phase): e.at_ms for e in self.store.events(migration.id)}
-            if (State.RELEASED, Phase.END) in at:
-                found.append((at[State.FENCED, Phase.BEGIN], at[State.RELEASED, Phase.END]))
+            history = list(self.store.events(migration.id))
+            at = {(e.state, e.phase): e.at_ms for e in history}
+            if (State.RELEASED, Phase.END) in at and (lasted_ms := blackout_ms(history)) is not None:
+                found.append((at[State.RELEASED, Phase.END] - lasted_ms, at[State.SEALED, Phase.END]))
+        return sorted(found)
+
+    @property
+    def stood_ms(self) -> list[tuple[int, int]]:
+        """From when each stood ready until it had its turn."""
+        found = []
+        for migration in self.store.migrations("run-a"):
+            for event in self.store.events(migration.id):
+                if event.state is State.FENCED and event.phase is Phase.BEGIN:
+                    begun_ms = event.at_ms
+                if event.state is State.FENCED and event.phase is Phase.END:
+                    ready_ms = begun_ms + event.data["quiet_ms"]
+                    found.append((ready_ms, ready_ms + event.data["turn_ms"]))
         return sorted(found)
 
     @property
@@ -62,12 +82,13 @@ class Drain:
 
 
 def overlap(pauses_ms: list[tuple[int, int]]) -> bool:
-    return any(later[0] < earlier[1] for earlier, later in pairwise(pauses_ms))
+    return any(later[0] < earlier[1] - ROUNDING_MS for earlier, later in pairwise(pauses_ms))
 
 
+@pytest.mark.parametrize("streams", [False, True])
 @pytest.mark.parametrize("asked", [False, True])
-def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool) -> None:
-    scene = Drain()
+def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool, streams: bool) -> None:
+    scene = Drain(streams)
 
     async def life() -> None:
         assert (await scene.run(overlapping_pauses=asked)).exit_code == 0
@@ -75,6 +96,51 @@ def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool) -> None:
     scene.loop.run(life())
     assert len(scene.pauses_ms) == 4
     assert overlap(scene.pauses_ms) == asked
+
+
+def test_where_memory_is_streamed_one_stands_ready_while_another_is_paused_and_never_two() -> None:
+    scene = Drain(streams=True)
+
+    async def life() -> None:
+        assert (await scene.run()).exit_code == 0
+
+    scene.loop.run(life())
+    assert [stood[1] > stood[0] for stood in scene.stood_ms] == [False, True, True, True]
+    assert not overlap(scene.stood_ms)
+    waited = [waited_ms(list(scene.store.events(m.id))) for m in scene.store.migrations("run-a")]
+    assert all(w >= stood[1] - stood[0] for w, stood in zip(sorted(waited), scene.stood_ms, strict=True))
+
+
+def test_one_that_is_ended_while_it_stands_ready_is_taken_back_and_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fence, "ASK_S", 0.05)  # a pause of a simulated container takes 0.4 s
+    scene = Drain(streams=True)
+    stopped, fenced = list[str](), list[Move]()
+
+    def notify(move: Move, state: State, phase: Phase) -> None:
+        if (state, phase) == (State.FENCED, Phase.BEGIN):
+            fenced.append(move)
+        if (state, phase) == (State.SYNCED, Phase.END) and not stopped:
+            stands = fenced[-1]
+            assert stands is not move
+            stopped.append(stands.name)
+            machine = scene.world.machines[stands.target.node.name]
+            restore = machine.up.jobs[stands.name, stands.token, "restore"].task
+            assert restore is not None
+            restore.cancel()
+
+    async def life() -> None:
+        plan = await scene.plan()
+        _, result = await start_run(scene.fleet, scene.journal, plan, scene.policy, "sim", notify, "run-a")
+        assert list(result.failed) == stopped
+        assert len(result.moved) == 3
+
+    scene.loop.run(life())
+    assert scene.places[stopped[0]] == "n1"
+    assert len(scene.pauses_ms) == 3
+    assert not overlap(scene.pauses_ms)
+    assert scene.pauses_ms[-1][1] - scene.pauses_ms[0][0] < scene.policy.blackout_s_max * 1000
 
 
 def test_files_cross_while_another_is_paused() -> None:
@@ -91,9 +157,12 @@ def test_files_cross_while_another_is_paused() -> None:
     assert sorted(seeded)[1] < scene.pauses_ms[0][1]  # the second was ready before the first had ended
 
 
-@pytest.mark.parametrize("moment", ["fenced:end", "synced:end", "sealed:end", "committed:end"])
-def test_an_orchestrator_that_dies_in_a_pause_leaves_no_turn_to_the_one_that_resumes(moment: str) -> None:
-    scene = Drain()
+@pytest.mark.parametrize("streams", [False, True])  # streamed, another stands ready in that moment
+@pytest.mark.parametrize("moment", ["fenced:begin", "fenced:end", "synced:end", "sealed:end", "committed:end"])
+def test_an_orchestrator_that_dies_in_a_pause_leaves_no_turn_to_the_one_that_resumes(
+    moment: str, streams: bool
+) -> None:
+    scene = Drain(streams)
 
     async def life() -> None:
         plan, me = await scene.plan(), Orchestrator("o0", scene.world)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -56,6 +57,21 @@ async def test_a_move_whose_window_would_close_before_the_end_of_its_pause_is_ta
         assert "then: migrator resume r; container web runs on n1 as before" in str(error)
         assert scene.state is State.ROLLED_BACK
         assert "n1 fence" not in scene.calls
+
+
+async def test_one_that_stands_ready_is_asked_when_it_has_its_turn_and_all_that_stands_there_is_taken_back(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path)
+    for side in ("source", "target"):
+        there = getattr(scene.move, side)
+        facts = replace(there.facts, stream_out="yes", stream_in="yes")
+        setattr(scene.move, side, replace(there, facts=facts))
+    result = await run_at(CLOSES - timedelta(seconds=19), scene)
+    assert isinstance(result.failed["web"], NotYet)
+    assert scene.state is State.ROLLED_BACK
+    assert scene.calls.index("n1 dump") < scene.calls.index("n1 thaw") < scene.calls.index("n2 discard-target")
+    assert "n1 fence" not in scene.calls
 
 
 async def test_a_move_whose_pause_still_fits_goes_on_though_all_of_it_would_not(tmp_path: Path) -> None:

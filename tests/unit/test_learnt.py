@@ -28,6 +28,7 @@ def ended(
     mb_per_s: int = 100,
     waited_ms: int = 0,
     way: str = "images",
+    turn_ms: int = 0,
 ) -> History:
     """A migration that went straight to its end: each step has its overhead, and its bytes at this rate."""
     sending_ms = memory_bytes * 1000 // (mb_per_s * MB)
@@ -37,7 +38,7 @@ def ended(
         State.SEEDED: 600,
         State.DUMPED: 200 + (1 + by_images) * sending_ms,
         State.RESTORED: 200 + by_images * sending_ms,
-        State.FENCED: 50,
+        State.FENCED: 50 + turn_ms,
         State.RELEASED: 100,
         State.SOURCE_REMOVED: 400,
     }
@@ -45,6 +46,7 @@ def ended(
         State.CHECKED: {"memory": way} if way else {},
         State.LEASED: {"token": 2},
         State.SEEDED: {"sent_bytes": 1000},
+        State.FENCED: {"turn_ms": turn_ms} if turn_ms else {},
         State.DUMPED: {
             "image_bytes": memory_bytes,
             "dump_ms": 100 + by_images * sending_ms,
@@ -130,6 +132,7 @@ def test_one_on_a_busy_machine_changes_nothing_among_others() -> None:
 
 def test_waiting_for_the_pauses_of_others_is_not_learnt() -> None:
     assert learn([ended(GB, waited_ms=60_000)], images) == learn([ended(GB)], images)
+    assert learn([ended(GB, waited_ms=2000, turn_ms=60_000)], images) == learn([ended(GB)], images)
 
 
 def test_only_the_latest_of_a_pair_count() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from migrator.cli.phases import pause_parts
+from migrator.cli.phases import Part, pause_parts
 from migrator.cli.report import blackout_ms, makespan_json, makespan_line, predicted_json, predicted_line, waited_ms
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Run
@@ -111,6 +111,27 @@ def test_what_the_container_took_to_come_to_rest_is_no_part_of_its_pause() -> No
         Event(3, 1900, State.RELEASED, Phase.END, {}),
     ]
     assert blackout_ms(history) == 1900 - 1280
+
+
+def test_what_it_stood_ready_and_waited_for_its_turn_is_waiting_and_no_part_of_its_pause() -> None:
+    history = [
+        Event(1, 200, State.SEEDED, Phase.END, {}),
+        Event(2, 1000, State.FENCED, Phase.BEGIN, {}),
+        Event(3, 4300, State.FENCED, Phase.END, {"quiet_ms": 280, "turn_ms": 3000}),
+        Event(4, 4900, State.RELEASED, Phase.END, {}),
+    ]
+    assert blackout_ms(history) == 620
+    assert waited_ms(history) == 800 + 3000
+    assert pause_parts(history)[0] == Part("freeze, gate", 20)
+
+
+def test_so_it_is_where_the_fence_failed_after_that() -> None:
+    history = [
+        Event(1, 1000, State.FENCED, Phase.BEGIN, {}),
+        Event(2, 4300, State.FENCED, Phase.FAIL, {"error": "no answer", "turn_ms": 3000}),
+        Event(3, 4900, State.ROLLED_BACK, Phase.END, {"thawed_at_ms": 4800}),
+    ]
+    assert blackout_ms(history) == 800
 
 
 def test_the_parts_of_a_pause_add_up_to_it() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +14,15 @@ import pytest
 
 from migrator.errors import FailedSafe, NeedsOperator, Refused
 from migrator.executor.recover import migrate
-from migrator.executor.saga import Rehearsed, Saga, Undecided
+from migrator.executor.saga import Rehearsed, Saga, Undecided, free_for_all
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.policy import Policy
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import FORWARD, State
-from migrator.steps import fill
-from migrator.steps.base import Move, Side
+from migrator.steps import fence, fill
+from migrator.steps.base import Move, Side, at_once
 from migrator.transport.base import Answer, NodeFailed, NodeRefused, NodeUnreachable
 from tests.unit.test_bundle import WEB
 
@@ -145,6 +146,38 @@ async def test_after_a_take_over_memory_that_follows_is_waited_for_and_no_dump_b
     scene.move.results[State.LEASED] = {"token": scene.move.token - 1}
     await fill.do(scene.move)
     assert scene.calls == ["n2 await-filled"]
+
+
+async def test_a_restore_that_dies_while_it_stands_ready_is_known_before_the_freeze(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "ASK_S", 0)
+    for side in ("source", "target"):
+        there = getattr(scene.move, side)
+        setattr(scene.move, side, replace(there, facts=replace(there.facts, stream_out="yes", stream_in="yes")))
+    scene.target.instead["restore"] = lambda: "job lost\nerr it was killed\n"
+
+    @contextlib.asynccontextmanager
+    async def never(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+        yield asyncio.Event().wait
+
+    with pytest.raises(FailedSafe, match="node n2: restore of web was lost: it was killed; container web runs on n1"):
+        await Saga(scene.move, scene.journal, never).run()
+    assert "n1 fence" not in scene.calls
+    assert scene.state is State.ROLLED_BACK
+
+
+async def test_a_turn_ends_with_the_seal_for_the_source_sends_nothing_more(scene: Scene) -> None:
+    def over() -> None:
+        scene.calls.append("turn over")
+
+    @contextlib.asynccontextmanager
+    async def turn(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+        yield at_once
+        over()
+
+    await Saga(scene.move, scene.journal, turn).run()
+    assert scene.calls.index("n1 seal") + 1 == scene.calls.index("turn over") < scene.calls.index("n2 release")
 
 
 async def test_every_act_is_announced_in_the_journal_before_it(scene: Scene) -> None:
@@ -298,7 +331,7 @@ async def test_a_copy_that_died_between_commit_and_release_gives_the_container_b
     scene.source.instead["inspect"] = lambda: SEALED
     scene.target.instead["inspect"] = lambda: LOST  # it was held when it was waited for
     with pytest.raises(FailedSafe, match="runs on n1 as before: the target lost its copy"):
-        await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
+        await migrate(scene.move, scene.journal, free_for_all, lambda move, state, phase: None)
     assert Journal(scene.journal.path).progress("r/web/1").decision is State.REVOKED
     assert scene.state is State.ROLLED_BACK
     leased = len(scene.calls) - 1 - scene.calls[::-1].index("n2 lease")
@@ -365,7 +398,7 @@ async def test_a_journal_that_takes_nothing_any_more_is_told_with_the_container_
     else:
         scene.source.instead[verb] = fills
     with pytest.raises(NeedsOperator) as failed:
-        await migrate(scene.move, scene.journal, lambda move: nullcontext(), lambda move, state, phase: None)
+        await migrate(scene.move, scene.journal, free_for_all, lambda move, state, phase: None)
     said = str(failed.value)
     assert said.startswith(f"container web {told}")
     assert said.endswith("disk is full; free or mend the journal's disk, then: migrator resume r")

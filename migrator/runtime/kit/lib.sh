@@ -284,6 +284,8 @@ kill_processes() { # CT
 # Ends a container, running, frozen or half restored, and removes what the runtime and the kernel keep of it.
 end_container() { # CT
     kill_processes "$1"
+    # A runtime that was killed in a restore leaves this mount, and cannot remove its own note of the container then.
+    [ ! -d "$RUN/runc/$1/criu-root" ] || umount -l "$RUN/runc/$1/criu-root" 2> /dev/null || :
     $RUNC delete -f "$1" > /dev/null 2>&1 || :
     group=$(cgroup_of "$1")
     set -- "$1" 0
