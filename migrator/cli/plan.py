@@ -313,8 +313,9 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
 
 def refused(refusal: Refusal, as_json: bool) -> int:
     from migrator.cli.plan_text import refusal_json
-    from migrator.cli.refusal_text import print_refusal, refusal_line
+    from migrator.cli.refusal_text import print_refusal, refusal_line, same_reasons
 
+    told = same_reasons(refusal.containers)
     if not as_json:
-        print_refusal(refusal)
-    return fail(refusal_line(refusal), 3, as_json, refusal_json(refusal))
+        print_refusal(refusal, told)
+    return fail(refusal_line(refusal, told), 3, as_json, refusal_json(refusal) if as_json else None)

@@ -1,7 +1,7 @@
 """A refusal as people read it: for each container the reason of every class of nodes, and not of every node.
 
 Nodes that give the same reason, but for its amounts, are one class; of a class the node that lacks least is shown,
-for that is the smallest change that would help there.
+for that is the smallest change that would help there. Containers of which many have the same reasons are told together.
 """
 
 from __future__ import annotations
@@ -9,27 +9,42 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 
 import click
 
 from migrator.cli.output import print_table
-from migrator.model.plan import Reason, Refusal, brief
-from migrator.model.units import parse_bytes
+from migrator.model.plan import Reason, Refusal, Stuck, brief
+from migrator.model.units import counted, parse_bytes
 
-CLASS_MIN = 4  # so many nodes with one reason are told as a class
+CLASS_MIN = 4  # so many nodes, or containers, with one reason are told together
+ROWS_MAX = 40
+NAMES_MAX = 5
 _AMOUNT = re.compile(r"\d+(?:\.\d+)?( (?:B|KiB|MiB|GiB|TiB|s)\b)?")
 _SAID = re.compile(r"(?<![\w.-])" + _AMOUNT.pattern + r"(?![\w-])")  # not a number within a name
 
 
-def print_refusal(refusal: Refusal) -> None:
-    """A line for each container and each class of nodes that did not take it."""
-    rows = [
-        (stuck.container, stuck.node, reason.node or "-", reason.text)
-        for stuck in refusal.containers
-        for reason in classes(stuck.reasons)
-    ]
-    if rows:
-        print_table(("CONTAINER", "ON", "NODE", "WHY NOT"), rows)
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Containers that cannot move for the same reasons, and these, told of a class of nodes once."""
+
+    stuck: tuple[Stuck, ...]
+    reasons: tuple[Reason, ...]
+
+    @property
+    def names(self) -> str:
+        return _names([one.container for one in self.stuck])
+
+    @property
+    def nodes(self) -> str:
+        """Where they are."""
+        return _names(list(dict.fromkeys(one.node for one in self.stuck)))
+
+
+def print_refusal(refusal: Refusal, told: Sequence[Alike]) -> None:
+    """A line for each class of nodes that did not take containers, which are those of one reason together."""
+    print_stuck(("CONTAINER", "ON", "NODE", "WHY NOT"), [(one.names, one.nodes, one.reasons) for one in told])
     alike: dict[str, list[str]] = defaultdict(list)
     for stuck in refusal.containers:
         if stuck.change:
@@ -41,23 +56,62 @@ def print_refusal(refusal: Refusal) -> None:
         click.echo(f"each of these is a change by itself, for one container; {whole}")
 
 
-def refusal_line(refusal: Refusal) -> str:
-    """Everything in one line, shortened where there is much."""
-    told = [str(reason) for reason in refusal.reasons]
+def print_stuck(columns: Sequence[str], told: Sequence[tuple[str, str, Sequence[Reason]]]) -> None:
+    """A table with a line for each reason, or with the first of them where there are too many for a screen."""
+    rows = [(first, second, reason.node or "-", reason.text) for first, second, reasons in told for reason in reasons]
+    if rows:
+        print_table(columns, rows[:ROWS_MAX])
+    if len(rows) > ROWS_MAX:
+        click.echo(f"... and {len(rows) - ROWS_MAX} more lines; --json has them all")
+
+
+def refusal_line(refusal: Refusal, told: Sequence[Alike] | None = None) -> str:
+    """Everything in one line, shortened where there is much; `told` is what `same_reasons` says, if it is known."""
+    words = [str(reason) for reason in refusal.reasons]
     if refusal.containers:
-        names = [f"{s.container} ({_some([str(r) for r in classes(s.reasons)])})" for s in refusal.containers]
-        containers = "1 container" if len(names) == 1 else f"{len(names)} containers"
-        told.insert(0, f"{containers} cannot move: {_some(names)}")
+        groups = same_reasons(refusal.containers) if told is None else told
+        names = [f"{one.names} ({_some([str(reason) for reason in one.reasons])})" for one in groups]
+        words.insert(0, f"{counted(len(refusal.containers), 'container')} cannot move: {_some(names)}")
     if refusal.change:
-        told.append(f"possible {refusal.change}")
-    return f"{brief(refusal.intent)}: {'; '.join(told)}"
+        words.append(f"possible {refusal.change}")
+    return f"{brief(refusal.intent)}: {'; '.join(words)}"
+
+
+def same_reasons(containers: Sequence[Stuck]) -> list[Alike]:
+    """Those of which many have the same reasons, but for amounts, together; the others each by itself."""
+    kinds: dict[object, list[tuple[Stuck, tuple[Reason, ...]]]] = defaultdict(list)
+    for stuck in containers:
+        reasons = tuple(classes(stuck.reasons))
+        kinds[tuple((reason.node, _kind(reason.text)) for reason in reasons)].append((stuck, reasons))
+    found = []
+    for members in kinds.values():
+        if len(members) < CLASS_MIN:
+            found += [Alike((stuck,), reasons) for stuck, reasons in members]
+        else:
+            columns = zip(*(reasons for _, reasons in members), strict=True)
+            found.append(Alike(tuple(stuck for stuck, _ in members), tuple(map(_one_for_all, columns))))
+    return found
+
+
+def _one_for_all(alike: Sequence[Reason]) -> Reason:
+    """One reason in place of those that differ from it in amounts: from the least amount to the most, if in the first
+    alone.
+    """
+    first, texts = alike[0], list(dict.fromkeys(reason.text for reason in alike))
+    if len(texts) == 1:
+        return first
+    least, most = min(texts, key=_amount), max(texts, key=_amount)
+    low, high = _SAID.search(least), _SAID.search(most)
+    if low and high and len({_SAID.sub("#", text, count=1) for text in texts}) == 1:
+        return Reason(f"{least[: low.start()]}{low[0]} to {high[0]}{least[low.end() :]}", first.node)
+    return Reason(f"{first.text}, and alike for the others", first.node)
 
 
 def classes(reasons: Sequence[Reason]) -> Iterator[Reason]:
     """The reasons, with those that many nodes share told once: "95 nodes (n1, n2 ...)"."""
     alike: dict[str, list[Reason]] = defaultdict(list)
     for reason in reasons:
-        alike[_AMOUNT.sub("#", reason.text) if reason.node else ""].append(reason)
+        alike[_kind(reason.text) if reason.node else ""].append(reason)
     for kind, members in alike.items():
         if len(members) < CLASS_MIN or not kind:
             yield from members
@@ -69,6 +123,12 @@ def classes(reasons: Sequence[Reason]) -> Iterator[Reason]:
         yield Reason(text, f"{len(members)} nodes ({names} ...)")
 
 
+@cache
+def _kind(text: str) -> str:
+    """A text without its amounts."""
+    return _AMOUNT.sub("#", text)
+
+
 def _of_them(members: Sequence[Reason]) -> str:
     """How one reason of a class stands to the others, which differ from it in amounts, or only in names."""
     if any(" short" in reason.text for reason in members):
@@ -76,6 +136,7 @@ def _of_them(members: Sequence[Reason]) -> str:
     return "the least of them" if len({_amount(reason.text) for reason in members}) > 1 else "and the others are alike"
 
 
+@cache
 def _amount(text: str) -> float:
     """The first amount in a text, to compare texts that differ in it alone."""
     match = _SAID.search(text)
@@ -86,7 +147,8 @@ def _amount(text: str) -> float:
 
 
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
+    return f"{', '.join(names[:NAMES_MAX])}{more}"
 
 
 def _some(words: Sequence[str]) -> str:

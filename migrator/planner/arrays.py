@@ -16,11 +16,11 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from migrator.model.compatibility import differences, lacks
+from migrator.model.compatibility import differences, lacks, machine_of
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.links import Crossings
-from migrator.model.plan_policy import INODES_MIN, PlanPolicy
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Rates, Way
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, room_of, stay_of, transit_in_bytes, transit_out_bytes, usable
@@ -255,7 +255,7 @@ class Targets:
         if source.name not in self._signs:
             own = source.name if source.name in self.policy.learnt else ""
             shared = self.crossings.behind(source.name)
-            self._signs[source.name] = (_machine(source), source.link, shared, source.stream_out, own)
+            self._signs[source.name] = (machine_of(source), source.link, shared, source.stream_out, own)
         sign = self._signs[source.name]
         if sign not in self._terms_from:
             self._terms_from[sign] = self._terms_of(source)
@@ -275,7 +275,7 @@ class Targets:
 
     def _kind(self, node: NodeFacts) -> int:
         own, shared = node.name if node.name in self._learnt else "", self.crossings.behind(node.name)
-        key = (_machine(node), node.inodes_available < INODES_MIN, node.link, node.stream_in, own, shared)
+        key = (machine_of(node), node.link, node.stream_in, own, shared)
         if key not in self._classes:
             self._classes[key] = len(self._of_class)
             self._of_class.append(node)
@@ -289,9 +289,3 @@ def _count(there: dict[Key, Counter[int]], key: Key, index: int, sign: int) -> N
     if not counts[index]:
         del counts[index]
     there[key] = counts
-
-
-def _machine(node: NodeFacts) -> object:
-    """Equal for nodes that are alike in all that compatibility asks of a machine."""
-    tools = (node.criu, node.runc, node.rsync)
-    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges, node.features)
