@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option, print_json
 from migrator.cli.shared import not_over
@@ -131,8 +133,14 @@ def _save(cluster: Cluster, output: Path, as_json: bool) -> None:
         return
     click.echo(f"{output}: {len(cluster.nodes)} nodes, {containers} containers")
     if marked:
-        limit = _pause_option(cluster)
-        click.echo(f"{len(marked)} of them to be emptied: migrator plan drain --cordoned --snapshot {output}{limit}")
+        words = f"--snapshot {shlex.quote(str(output))}{_stopped_option(cluster)}{_pause_option(cluster)}"
+        click.echo(pasteable(f"{len(marked)} of them to be emptied: migrator plan drain --cordoned {words}"))
+
+
+def _stopped_option(cluster: Cluster) -> str:
+    """The option that a drain of the marked nodes needs where something on them does not run."""
+    marked = (node for node in cluster.nodes if node.cordon is not None)
+    return " --leave-stopped" if any(c.state == "stopped" for node in marked for c in node.containers) else ""
 
 
 def _pause_option(cluster: Cluster) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.output import clean
 
 SHOWN_MAX = 3  # of one kind
@@ -19,6 +20,8 @@ _KINDS = tuple(
         r" is stopped and stays where it is$",
         r"^container \S+ is on \S+ already$",
         r"^container \S+ is left alone: ",
+        r"^what if \S+ were not cordoned$",
+        r"^what if \S+ did not exist$",
     )
 )
 
@@ -26,7 +29,7 @@ _KINDS = tuple(
 def print_notes(notes: Iterable[str], err: bool = False) -> None:
     """A line for each note, or for each kind of which there are many."""
     for note in folded(notes):
-        click.echo(clean(f"note: {note}"), err=err)
+        click.echo(pasteable(clean(f"note: {note}")), err=err)
 
 
 def folded(notes: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.memory_options import memory_options
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, fail, json_option, print_json
@@ -307,7 +308,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
         print_json(document)
     else:
         for node in applied.empty:
-            click.echo(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}")
+            click.echo(pasteable(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}"))
     return 0
 
 

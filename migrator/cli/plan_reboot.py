@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.intents import facts_asked, labelled, planning, policy_asked
 from migrator.cli.output import clean, fail, json_option, print_json, print_table
 from migrator.cli.plan import file_type
@@ -186,7 +187,7 @@ def _print_refused(made: Reboot) -> None:
         if one.refusal.change:
             changes.setdefault(one.refusal.change, []).append(one.node)
     for change, names in changes.items():
-        click.echo(clean(f"{folded_names(names)} could be emptied {change}"))
+        click.echo(pasteable(clean(f"{folded_names(names)} could be emptied {change}")))
 
 
 def _refused_line(made: Reboot) -> str:

@@ -14,6 +14,7 @@ from functools import cache
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.output import print_table
 from migrator.model.plan import Reason, Refusal, Stuck, brief
 from migrator.model.units import counted, parse_bytes
@@ -50,7 +51,7 @@ def print_refusal(refusal: Refusal, told: Sequence[Alike]) -> None:
         if stuck.change:
             alike[stuck.change].append(stuck.container)
     for change, names in alike.items():
-        click.echo(f"{_names(names)} could move {change}")
+        click.echo(pasteable(f"{_names(names)} could move {change}"))
     if len(alike) > 1 or (alike and refusal.change not in alike):
         whole = f"all could move {refusal.change}" if refusal.change else "no one change was found to do for all"
         click.echo(f"each of these is a change by itself, for one container; {whole}")
@@ -82,7 +83,8 @@ def same_reasons(containers: Sequence[Stuck]) -> list[Alike]:
     kinds: dict[object, list[tuple[Stuck, tuple[Reason, ...]]]] = defaultdict(list)
     for stuck in containers:
         reasons = tuple(classes(stuck.reasons))
-        kinds[tuple((reason.node, _kind(reason.text)) for reason in reasons)].append((stuck, reasons))
+        one = len(reasons) == 1  # the node that it is wished on, or none
+        kinds[tuple(("" if one else reason.node, _kind(reason.text)) for reason in reasons)].append((stuck, reasons))
     found = []
     for members in kinds.values():
         if len(members) < CLASS_MIN:
@@ -98,13 +100,14 @@ def _one_for_all(alike: Sequence[Reason]) -> Reason:
     alone.
     """
     first, texts = alike[0], list(dict.fromkeys(reason.text for reason in alike))
+    node = _names(list(dict.fromkeys(reason.node for reason in alike)))
     if len(texts) == 1:
-        return first
+        return Reason(first.text, node)
     least, most = min(texts, key=_amount), max(texts, key=_amount)
     low, high = _SAID.search(least), _SAID.search(most)
     if low and high and len({_SAID.sub("#", text, count=1) for text in texts}) == 1:
-        return Reason(f"{least[: low.start()]}{low[0]} to {high[0]}{least[low.end() :]}", first.node)
-    return Reason(f"{first.text}, and alike for the others", first.node)
+        return Reason(f"{least[: low.start()]}{low[0]} to {high[0]}{least[low.end() :]}", node)
+    return Reason(f"{first.text}, and alike for the others", node)
 
 
 def classes(reasons: Sequence[Reason]) -> Iterator[Reason]:

@@ -6,9 +6,10 @@ is tried elsewhere (remedies.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
+from itertools import combinations
 
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
@@ -24,6 +25,7 @@ from migrator.planner.room import Load, room_of, stay_of, transit_in
 PAIRS_MAX = 20_000  # containers and nodes whose pauses are looked at
 BLACKOUT_S_MOST = 86_400.0  # the longest that can be allowed
 ROOMS_MAX, LIKES_MAX = 4, 4
+FLAGS_MAX = 3  # nodes more that are written one by one
 ROOM, CORDON, HEADROOM, PAUSE, RULE, NODE, SEVERAL = range(7)  # kinds of changes; the first are the smallest
 
 
@@ -64,10 +66,12 @@ def likes_of(refusal: Refusal, cluster: Cluster) -> Iterator[str]:
 def nodes_more(like: str, count: int, cluster: Cluster, policy: PlanPolicy, place: int = 0) -> Change:
     """So many empty nodes more of one kind."""
     there = {node.name for node in cluster.nodes}
-    free = (name for name in (f"extra-{number}" for number in range(1, 1 << 20)) if name not in there)
-    names = list(islice(free, count))
-    flags = [f"--add-node {name}={like}" for name in names]
-    told = " ".join(flags) if count <= 3 else f"{flags[0]} ... {flags[-1]}"
+    taken = [int(name[6:]) for name in there if re.fullmatch(r"extra-\d{1,9}", name, re.ASCII)]
+    first = max(taken, default=0) + 1
+    names = [f"extra-{number}" for number in range(first, first + count)]
+    told = " ".join(f"--add-node {name}={like}" for name in names)
+    if count > FLAGS_MAX:  # which a shell writes out
+        told = f"--add-node=extra-{{{first}..{first + count - 1}}}={like}"
     text = f"with {'one node' if count == 1 else f'{count} nodes'} more like {like} ({told})"
     return Change(NODE, count + place / LIKES_MAX, text, with_nodes(cluster, [(name, like) for name in names]), policy)
 
@@ -126,7 +130,7 @@ def marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy)
         free = node if node.cordon is None else replace(node, cordon=None)
         against = strict.against(mover, free) if node.answered else ("",)
         if node.cordon is not None and not against:
-            text = f"with {name} uncordoned (migrator uncordon {name})"
+            text = f"with {name} uncordoned (--uncordon {name} tries it, migrator uncordon {name} does it)"
             yield Change(CORDON, number, text, _with(cluster, free), policy)
         if node.cordon is None and against and not lax.against(mover, node):
             yield _longer_pause(_pause_s(mover, node, lax), cluster, policy)

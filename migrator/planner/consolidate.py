@@ -77,7 +77,7 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
     holding = sum(1 for node in fleet.nodes if node.containers)
     notes = [f"{holding - len(packed.names)} of {holding} nodes keep all that runs; {fleet.least()}"]
     if fleet.stopped:
-        notes.append(f"stopped early; --iterations {fleet.tries} repeats this exactly")
+        notes.append(f"stopped early; --iterations {fleet.tries} (and no --seconds) repeats this exactly")
     if fleet.bound:
         ask = f"migrator plan drain {min(fleet.bound)}"
         notes.append(f"kept by a container that cannot leave: {_kept(fleet.bound)}; for the reasons: {ask}")

@@ -142,7 +142,7 @@ def _against(
     stays, policy = _without(target, going), barriers.policy
     texts = list(barriers.against(mover, stays))
     if target.answered and target.cordon is not None:
-        texts = [f"{texts[0]}; take it off: migrator uncordon {target.name}"]
+        texts = [f"{texts[0]}; take it off: migrator uncordon {target.name}, or --uncordon {target.name} to see"]
     for other in stays.containers:
         for group in set(groups_of(mover.descriptor, policy)) & set(groups_of(other.descriptor, policy)):
             texts.append(f"anti-affinity: {other.name} of group {'='.join(group)} is there")

@@ -159,7 +159,7 @@ def test_the_search_of_a_rebalance_ends_by_count_or_by_time(migrator, lopsided):
     assert len(json.loads(migrator(*words, "--iterations", 1)[1])["moves"]) == 1
     assert json.loads(migrator(*words, "--min-gain", 10_000)[1])["moves"] == []
     hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
-    assert "stopped early; --iterations 0 repeats this exactly" in hasty["notes"]
+    assert "stopped early; --iterations 0 (and no --seconds) repeats this exactly" in hasty["notes"]
     assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
 
 
@@ -170,7 +170,7 @@ def test_the_search_of_a_consolidation_ends_by_count_or_by_time(migrator, tmp_pa
     whole, none = (json.loads(migrator(*words, *more)[1]) for more in ((), ("--iterations", 0)))
     assert (len(whole["empties"]), none["empties"]) == (3, [])
     hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
-    assert "stopped early; --iterations 0 repeats this exactly" in hasty["notes"]
+    assert "stopped early; --iterations 0 (and no --seconds) repeats this exactly" in hasty["notes"]
     assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
 
 
