@@ -6,24 +6,21 @@ for that is the smallest change that would help there. Containers of which many 
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import click
 
+from migrator.cli.amounts import amount, kind, one_for_all
 from migrator.cli.hints import pasteable
 from migrator.cli.output import print_table
 from migrator.model.plan import Reason, Refusal, Stuck, brief
-from migrator.model.units import counted, parse_bytes
+from migrator.model.units import counted
 
 CLASS_MIN = 4  # so many nodes, or containers, with one reason are told together
 ROWS_MAX = 40
 NAMES_MAX = 5
-_AMOUNT = re.compile(r"\d+(?:\.\d+)?( (?:B|KiB|MiB|GiB|TiB|s)\b)?")
-_SAID = re.compile(r"(?<![\w.-])" + _AMOUNT.pattern + r"(?![\w-])")  # not a number within a name
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def same_reasons(containers: Sequence[Stuck]) -> list[Alike]:
     for stuck in containers:
         reasons = tuple(classes(stuck.reasons))
         one = len(reasons) == 1  # the node that it is wished on, or none
-        kinds[tuple(("" if one else reason.node, _kind(reason.text)) for reason in reasons)].append((stuck, reasons))
+        kinds[tuple(("" if one else reason.node, kind(reason.text)) for reason in reasons)].append((stuck, reasons))
     found = []
     for members in kinds.values():
         if len(members) < CLASS_MIN:
@@ -96,57 +93,32 @@ def same_reasons(containers: Sequence[Stuck]) -> list[Alike]:
 
 
 def _one_for_all(alike: Sequence[Reason]) -> Reason:
-    """One reason in place of those that differ from it in amounts: from the least amount to the most, if in the first
-    alone.
-    """
-    first, texts = alike[0], list(dict.fromkeys(reason.text for reason in alike))
-    node = _names(list(dict.fromkeys(reason.node for reason in alike)))
-    if len(texts) == 1:
-        return Reason(first.text, node)
-    least, most = min(texts, key=_amount), max(texts, key=_amount)
-    low, high = _SAID.search(least), _SAID.search(most)
-    if low and high and len({_SAID.sub("#", text, count=1) for text in texts}) == 1:
-        return Reason(f"{least[: low.start()]}{low[0]} to {high[0]}{least[low.end() :]}", node)
-    return Reason(f"{first.text}, and alike for the others", node)
+    """One reason in place of those of a kind, with the nodes that they are of."""
+    nodes = list(dict.fromkeys(reason.node for reason in alike))
+    return Reason(one_for_all([reason.text for reason in alike]), _names(nodes))
 
 
 def classes(reasons: Sequence[Reason]) -> Iterator[Reason]:
     """The reasons, with those that many nodes share told once: "95 nodes (n1, n2 ...)"."""
     alike: dict[str, list[Reason]] = defaultdict(list)
     for reason in reasons:
-        alike[_kind(reason.text) if reason.node else ""].append(reason)
-    for kind, members in alike.items():
-        if len(members) < CLASS_MIN or not kind:
+        alike[kind(reason.text) if reason.node else ""].append(reason)
+    for alike_in, members in alike.items():
+        if len(members) < CLASS_MIN or not alike_in:
             yield from members
             continue
-        least = min(members, key=lambda reason: _amount(reason.text))
+        least = min(members, key=lambda reason: amount(reason.text))
         names = ", ".join(reason.node for reason in members[:2])
         same = all(reason.text == least.text for reason in members)
         text = least.text if same else f"{least.text} (that is {least.node}, {_of_them(members)})"
         yield Reason(text, f"{len(members)} nodes ({names} ...)")
 
 
-@cache
-def _kind(text: str) -> str:
-    """A text without its amounts."""
-    return _AMOUNT.sub("#", text)
-
-
 def _of_them(members: Sequence[Reason]) -> str:
     """How one reason of a class stands to the others, which differ from it in amounts, or only in names."""
     if any(" short" in reason.text for reason in members):
         return "which lacks least"
-    return "the least of them" if len({_amount(reason.text) for reason in members}) > 1 else "and the others are alike"
-
-
-@cache
-def _amount(text: str) -> float:
-    """The first amount in a text, to compare texts that differ in it alone."""
-    match = _SAID.search(text)
-    if match is None:
-        return 0.0
-    number, _, unit = match[0].partition(" ")
-    return float(parse_bytes(match[0])) if unit.endswith("B") and unit else float(number)
+    return "the least of them" if len({amount(reason.text) for reason in members}) > 1 else "and the others are alike"
 
 
 def _names(names: Sequence[str]) -> str:

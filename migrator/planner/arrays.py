@@ -130,6 +130,22 @@ class Targets:
             fits[list(taken)] = False
         return fits & self.rules.allows(mover)
 
+    def unsuited(self, mover: Mover) -> Mask:
+        """The nodes whose machine, template or predicted pause does not suit it."""
+        unsuited: Mask = ~(self._suited(mover)[self._kinds] & self._right_template(mover))
+        return unsuited
+
+    def beside(self, mover: Mover) -> Mask:
+        """The nodes where something is that must not be beside it."""
+        found = np.zeros(len(self.nodes), bool)
+        for taken in self._taken(mover):
+            found[list(taken)] = True
+        return found
+
+    def kind(self, index: int) -> int:
+        """A number that is equal for nodes that are alike as machines and in how fast moves go there."""
+        return int(self._kinds[index])
+
     def fits(self, mover: Mover, index: int) -> bool:
         """Whether one node can take it: `fitting` for that node alone."""
         rest = self.room[index] - np.array(row(stay_of(mover.container)), np.int64)

@@ -114,12 +114,3 @@ def test_a_cluster_and_a_journal_that_were_named_are_named_again(migrator, tmp_p
 
 def test_without_a_command_a_text_stays_as_it_is():
     assert pasteable("see: migrator runs") == "see: migrator runs"
-
-
-def test_nodes_that_would_do_can_be_added_as_they_are_told(migrator, tmp_path):
-    facts = tmp_path / "facts.json"
-    leaving = [ct(f"c{n}", memory=4 << 30, anon_bytes=1 << 20) for n in range(12)]
-    snapshot.save(cluster(node("a", *leaving, memory=100 << 30), node("b", memory=9 << 30)), facts)
-    code, out, err = migrator("plan", "drain", "a", "--snapshot", facts, "--headroom", "0")
-    assert code == 3
-    assert "nodes more like b (--add-node=extra-{1.." in out + err

@@ -282,3 +282,15 @@ def test_a_node_that_is_over_its_capacity_already_is_told_by_the_plan_and_by_the
 def test_a_headroom_of_nothing_is_said_too(migrator, fits):
     document = json.loads(migrator("plan", "drain", "n1", "--snapshot", fits, "--headroom", "0", "--json")[1])
     assert document["policy"]["headroom_percent"] == 0
+
+
+def test_nodes_that_are_kept_for_one_reason_are_told_together_and_each_in_the_document(migrator, tmp_path):
+    facts = tmp_path / "facts.json"
+    snapshot.save(cluster(*(node(f"n{n}", ct(f"c{n}", memory=3 << 30, anon_bytes=1 << 30)) for n in range(6))), facts)
+    words = ("plan", "consolidate", "--snapshot", facts, "--max-blackout", "1")
+    _, out, _ = migrator(*words)
+    (line,) = [line for line in out.splitlines() if "cannot leave" in line]
+    assert line.startswith("note: 6 nodes keep a container that cannot leave: its pause is predicted at ")
+    assert line.endswith("allow it with --max-blackout: n0 (c0), n1 (c1), n2 (c2) and 3 more")
+    _, out, _ = migrator(*words, "--json")
+    assert sum("cannot leave: its pause" in note for note in json.loads(out)["notes"]) == 6
