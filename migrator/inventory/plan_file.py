@@ -188,7 +188,7 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
         document = kind.model_validate(raw)
     except ValidationError as error:
         location, wrong = first_wrong(error)
-        raise BadInput(f"{source}:{_line_of(text, location)}: {field(location)}: {wrong}") from error
+        raise BadInput(f"{source}:{_line_of(text, location)}: {field(location, raw)}: {wrong}") from error
     if raw[INTEGRITY] not in (integrity(raw), older_integrity(raw)):  # the second is that of earlier versions
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")

@@ -272,7 +272,9 @@ def test_a_node_that_several_rules_close_is_told_with_all_of_them_and_which_to_w
         "without rules 1 (spread) and 3 (ban): --waive 1 --waive 3, "
         "or with one node more like n0 (--add-node extra-1=n0)"
     )
-    assert made.reasons[0].text.startswith("rule 1 (spread): no arrangement can keep app=web in 2 of rack")  # with so few placements nothing is in doubt
+    assert made.reasons[0].text.startswith(
+        "rule 1 (spread): no arrangement can keep app=web in 2 of rack"
+    )  # with so few placements nothing is in doubt
 
 
 def test_a_pinned_container_leaves_no_doubt_that_its_node_cannot_be_emptied():
