@@ -102,7 +102,7 @@ def _told(items: Sequence[_Node | _Guest], others: Counter[str]) -> Iterator[str
         yield f"{counted(templates, 'template')} left out: a template never runs"
     if machines:
         yield (
-            f"{counted(machines, 'QEMU guest')} taken as containers for the room that they take, with the label type=qemu; "
+            f"{counted(machines, 'QEMU guest')} taken as containers for their room, with the label type=qemu; "
             "only OS containers can be moved, so pin them: {rule: pin, containers: type=qemu} in a policy file"
         )
     if stopped:

@@ -182,7 +182,7 @@ def test_what_of_a_proxmox_file_is_left_out_or_taken_for_something_else_is_said_
         "1 node not online, so nothing is placed there or moved from there: pve3 (offline)",
         "1 guest left out, on nodes that are not online",
         "1 template left out: a template never runs",
-        "2 QEMU guests taken as containers for the room that they take, with the label type=qemu; only OS containers "
+        "2 QEMU guests taken as containers for their room, with the label type=qemu; only OS containers "
         "can be moved, so pin them: {rule: pin, containers: type=qemu} in a policy file",
         "2 guests not running: plans leave them where they are with --leave-stopped",
         "left out, being neither nodes nor guests: 1 pool, 1 storage, 1 unknown",
