@@ -189,7 +189,7 @@ def _told(
     late: Sequence[str],
 ) -> list[str]:
     """The explanation, a line each."""
-    from migrator.cli.plan_text import waived_said
+    from migrator.cli.plan_text import moment, waived_said
     from migrator.model.plan import brief
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
@@ -214,8 +214,9 @@ def _told(
         *rules,
         *([waived] if (waived := waived_said(plan.policy)) else []),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
-        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
-        f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
+        f"when: from {moment(plan, begin_s)} to {moment(plan, when[move.name].end_s)}"
+        f"{'' if plan.policy.start else ' of the plan'}, "
+        f"paused from {' and '.join(moment(plan, when[leg.name].pause_s) for leg in way)}",
         *late,
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
