@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from migrator.cli.plan import refused
 from migrator.cli.refusal_text import classes, print_refusal, refusal_line, same_reasons
 from migrator.inventory.snapshot import digest
 from migrator.model.plan import Reason, Refusal, Stuck
@@ -102,3 +103,11 @@ def test_amounts_that_differ_in_more_than_one_place_are_told_of_the_first():
     stuck = [Stuck(f"c{n}", "n0", (Reason(f"memory {n} GiB short, disk {n} GiB short", "n1"),)) for n in range(1, 6)]
     ((reason,),) = [one.reasons for one in same_reasons(stuck)]
     assert str(reason) == "n1: memory 1 GiB short, disk 1 GiB short, and alike for the others"
+
+
+def test_a_drain_names_the_command_that_can_be_asked_what_another_node_would_do(capsys):
+    made = Refusal("drain n1", change="with one node more like n1 (--add-node extra-1=n1)")
+    assert refused(made, False, "migrator plan drain n1") == 3
+    assert capsys.readouterr().out == "what other nodes would do is seen, and not done, with: migrator plan drain n1\n"
+    assert refused(Refusal("drain n1", change="without rule 1: --waive 1"), False, "migrator plan drain n1") == 3
+    assert capsys.readouterr().out == ""
