@@ -85,8 +85,8 @@ def _spread(
     value = labels[move.container][rule.label]
     members = [c for c in _there(nodes, inside, plan, move, ended) if labels.get(c, {}).get(rule.label) == value]
     if len(members) > rule.at_most:
-        where = f"{rule.domain}={domain}" if domain else move.target
-        text = f"{len(members)} of {rule.label}={value} are in {where} then, at most {rule.at_most} may be"
+        where = f"in {rule.domain}={domain}" if domain else f"on {move.target}"
+        text = f"{len(members)} of {rule.label}={value} are {where} then, at most {rule.at_most} may be"
         yield _finding(Code.SPREAD, move, text)
 
 

@@ -111,7 +111,8 @@ def _broken_by_domain(rule: Spread | DomainsMin | Affinity, at: list[tuple[_Home
     for home, node in at:
         if rule.label in home.labels:
             domains = members.setdefault(f"{rule.label}={home.labels[rule.label]}", {})
-            domain = f"{rule.domain}={node.labels[rule.domain]}" if rule.domain in node.labels else node.name
+            named = rule.domain in node.labels
+            domain = f"in {rule.domain}={node.labels[rule.domain]}" if named else f"on node {node.name}"
             domains[domain] = domains.get(domain, 0) + 1
     if isinstance(rule, Affinity):
         return {group: len(domains) - 1 for group, domains in members.items() if len(domains) > 1}
@@ -119,7 +120,7 @@ def _broken_by_domain(rule: Spread | DomainsMin | Affinity, at: list[tuple[_Home
         wanted = {group: min(rule.at_least, sum(domains.values())) for group, domains in members.items()}
         return {group: wanted[group] - len(d) for group, d in members.items() if wanted[group] > len(d)}
     return {
-        f"{group} in {domain}": count - rule.at_most
+        f"{group} {domain}": count - rule.at_most
         for group, domains in members.items()
         for domain, count in domains.items()
         if count > rule.at_most

@@ -25,9 +25,14 @@ YEARS = (1970, 9000)  # a start outside of these leaves no room for weeks of mov
 def window_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
     """Moves that are predicted outside of their windows, or before those that they wait for have ended."""
     windows = [rule for rule in policy.rules if isinstance(rule, Window)]
+    labels = {c.name: c.descriptor.labels for node in cluster.nodes for c in node.containers if c.descriptor}
+    for move in plan.moves:
+        meant = any(selects(rule.containers, move.container, labels.get(move.container, {})) for rule in windows)
+        if move.start_s is not None and not meant:
+            text = f"container {move.container}: the plan tells when it starts, and no time window asks for that"
+            yield Finding(Code.WINDOW, text, move.container, move.source)
     if not windows:
         return
-    labels = {c.name: c.descriptor.labels for node in cluster.nodes for c in node.containers if c.descriptor}
     starts = {move.name: move for move in plan.moves if move.start_s is not None}
     begin, ends_s = _begin(policy.start), replayed_ends_s(cluster, plan, policy)
     for move in plan.moves:

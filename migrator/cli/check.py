@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from migrator.cli.output import clean, fail, json_option, print_json
-from migrator.cli.plan import facts, file_type
-from migrator.cli.what_if import facts_options, what_if
+from migrator.cli.plan import file_type
+from migrator.cli.what_if import facts_asked, facts_options
 
 
 @click.command()
@@ -18,11 +19,10 @@ from migrator.cli.what_if import facts_options, what_if
 @click.pass_context
 def check(
     ctx: click.Context,
+    /,
     plan_path: Path,
-    snapshot: Path | None,
-    gone: tuple[str, ...],
-    more: tuple[str, ...],
     as_json: bool,
+    **asked: Any,
 ) -> int:
     """Replay a plan file against the facts, by code that shares nothing with the planner."""
     from migrator.checker.check import check as check_plan
@@ -31,7 +31,7 @@ def check(
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
-    cluster, _ = what_if(facts(ctx, snapshot), gone, more)
+    cluster, _ = facts_asked(ctx, **asked)
     findings, notes = check_plan(cluster, loaded, loaded.policy), list(standing_notes(cluster))
     document = {"plan": str(plan_path), "findings": findings_json(findings), "notes": notes}
     document["waived"] = waived_json(loaded.policy)

@@ -1,18 +1,77 @@
-"""migrator export: what a plan makes of another system's file, for that system's own tools to judge."""
+"""migrator export: what a plan makes of facts: as a snapshot to plan on with, or as the file of another system."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from migrator.cli.output import json_option, print_json
 from migrator.cli.shared import not_over
+from migrator.cli.what_if import facts_asked, facts_options
 
 
 @click.group("export")
 def exports() -> None:
-    """Write another system's file as it is after a plan, for its own tools to judge."""
+    """Write what a plan ends in: a snapshot to plan on with, or another system's file for its own tools to judge."""
+
+
+_first_option = click.option(
+    "--first", type=click.IntRange(min=0), metavar="N", help="Only the first N moves of the plan."
+)
+
+
+@exports.command("snapshot")
+@click.argument("plan_path", type=click.Path(dir_okay=False, path_type=Path), metavar="PLAN")
+@facts_options
+@_first_option
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the snapshot here.",
+)
+@json_option
+@click.pass_context
+def after_plan_as_snapshot(
+    ctx: click.Context, /, plan_path: Path, first: int | None, output: Path, as_json: bool, **asked: Any
+) -> None:
+    """Write the facts as they are once PLAN is done: plan ... --snapshot FILE goes on from there.
+
+    Containers are where the plan takes them, and the nodes that it empties are cordoned.
+    """
+    from dataclasses import replace
+
+    from migrator.cli.look import followed
+    from migrator.errors import Refused
+    from migrator.inventory import plan_file, snapshot
+    from migrator.model.plan import few
+    from migrator.model.units import counted
+    from migrator.model.what_if import after
+
+    not_over(output, plan_path, asked["snapshot"])
+    plan = plan_file.load(plan_path)
+    cluster, _ = facts_asked(ctx, **asked)
+    if plan.cluster != cluster.name:
+        raise Refused(f"{plan_path}: the plan is for cluster {plan.cluster!r}, and these facts are of {cluster.name!r}")
+    followed(cluster, plan)
+    moves = plan.moves[:first]
+    ended = after(cluster, replace(plan, moves=moves))
+    snapshot.save(ended, output)
+    told = {
+        "snapshot": str(output),
+        "moves": len(moves),
+        "digest": snapshot.digest(ended),
+        "cordoned": list(plan.empties),
+    }
+    if as_json:
+        print_json(told)
+        return
+    emptied = f"; {few(plan.empties)} {'is' if len(plan.empties) == 1 else 'are'} cordoned" if plan.empties else ""
+    click.echo(f"{output}: the facts after {counted(len(moves), 'move')}{emptied}")
 
 
 @exports.command("ganeti")
@@ -25,7 +84,7 @@ def exports() -> None:
     metavar="FILE",
     help="The file that the plan's snapshot was imported from.",
 )
-@click.option("--first", type=click.IntRange(min=0), metavar="N", help="Only the first N moves of the plan.")
+@_first_option
 @click.option(
     "-o",
     "--output",

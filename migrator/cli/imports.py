@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.numbers import FiniteRange
-from migrator.cli.output import json_option, print_json
+from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.shared import not_over
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def proxmox(path: Path, output: Path, speed: str | None, cpu_ratio: float, as_js
     from migrator.inventory.files import read_text
 
     not_over(output, path)
-    _save(proxmox.parse(read_text(path), str(path), _link(speed), cpu_ratio), output, as_json)
+    cluster, told = proxmox.parse(read_text(path), str(path), _link(speed), cpu_ratio)
+    _save(cluster, output, as_json, told)
 
 
 def _link(speed: str | None) -> Link:
@@ -114,8 +117,9 @@ def _rate(speed: str, option: str) -> int:
         raise BadInput(f"{option}: {error}") from error
 
 
-def _save(cluster: Cluster, output: Path, as_json: bool) -> None:
+def _save(cluster: Cluster, output: Path, as_json: bool, told: tuple[str, ...] = ()) -> None:
     from migrator.inventory import snapshot
+    from migrator.model.units import counted
 
     snapshot.save(cluster, output)
     marked = [node.name for node in cluster.nodes if node.cordon is not None]
@@ -125,14 +129,23 @@ def _save(cluster: Cluster, output: Path, as_json: bool) -> None:
         "nodes": len(cluster.nodes),
         "containers": containers,
         "to_be_emptied": marked,
+        "notes": list(told),
     }
     if as_json:
         print_json(document)
         return
-    click.echo(f"{output}: {len(cluster.nodes)} nodes, {containers} containers")
+    click.echo(f"{output}: {counted(len(cluster.nodes), 'node')}, {counted(containers, 'container')}")
+    for note in told:
+        click.echo(clean(f"note: {note}"), err=True)
     if marked:
-        limit = _pause_option(cluster)
-        click.echo(f"{len(marked)} of them to be emptied: migrator plan drain --cordoned --snapshot {output}{limit}")
+        words = f"--snapshot {shlex.quote(str(output))}{_stopped_option(cluster)}{_pause_option(cluster)}"
+        click.echo(pasteable(f"{len(marked)} of them to be emptied: migrator plan drain --cordoned {words}"))
+
+
+def _stopped_option(cluster: Cluster) -> str:
+    """The option that a drain of the marked nodes needs where something on them does not run."""
+    marked = (node for node in cluster.nodes if node.cordon is not None)
+    return " --leave-stopped" if any(c.state == "stopped" for node in marked for c in node.containers) else ""
 
 
 def _pause_option(cluster: Cluster) -> str:

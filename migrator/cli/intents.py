@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from migrator.cli import what_if
 from migrator.cli.output import json_option
-from migrator.cli.plan import facts, file_type, policy_of, rules
+from migrator.cli.plan import file_type, policy_of, rules
 from migrator.cli.shared import not_over
-from migrator.cli.what_if import facts_options, what_if
 from migrator.errors import quoted
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def planning(command: F) -> F:
             metavar="JOURNAL",
             help="Estimate by what the runs of this journal took (default: the one there is; none with --snapshot).",
         ),
-        facts_options,
+        what_if.facts_options,
         rules,
     ):
         command = option(command)
@@ -42,16 +42,14 @@ def planning(command: F) -> F:
 def facts_asked(
     ctx: click.Context,
     snapshot: Path | None,
-    gone: tuple[str, ...],
-    more: tuple[str, ...],
     output: Path | None = None,
     policy_path: Path | None = None,
     learn_from: Path | None = None,
-    **_: Any,
+    **given: Any,
 ) -> tuple[Cluster, tuple[str, ...]]:
     """The facts, changed by what is asked "what if", and how they were changed; `output` is none of what is read."""
     not_over(output, snapshot, policy_path, learn_from)
-    return what_if(facts(ctx, snapshot), gone, more)
+    return what_if.facts_asked(ctx, snapshot, **given)
 
 
 def policy_asked(ctx: click.Context, cluster: Cluster, given: dict[str, Any]) -> PlanPolicy:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.output import clean, json_option, print_json, print_table
-from migrator.cli.plan import facts, file_type
+from migrator.cli.plan import file_type
 from migrator.cli.shared import not_over
-from migrator.cli.what_if import facts_options, what_if
+from migrator.cli.what_if import facts_asked, facts_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,13 +38,12 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 @click.pass_context
 def plan_show(
     ctx: click.Context,
+    /,
     plan_path: Path,
-    snapshot: Path | None,
-    gone: tuple[str, ...],
-    more: tuple[str, ...],
     svg: Path | None,
     everything: bool,
     as_json: bool,
+    **asked: Any,
 ) -> int:
     """Draw PLAN: every node before and after it, and its moves as a timeline."""
     from dataclasses import asdict
@@ -55,9 +54,9 @@ def plan_show(
     from migrator.inventory import plan_file
     from migrator.planner.look import spans, uses
 
-    not_over(svg, plan_path, snapshot)
+    not_over(svg, plan_path, asked["snapshot"])
     plan = plan_file.load(plan_path)
-    cluster = _followed(what_if(facts(ctx, snapshot), gone, more)[0], plan)
+    cluster = followed(facts_asked(ctx, **asked)[0], plan)
     used, when = uses(cluster, plan), spans(cluster, plan)
     if as_json:
         timeline = {name: asdict(span) for name, span in when.items()}
@@ -86,12 +85,11 @@ def plan_show(
 @click.pass_context
 def explain(
     ctx: click.Context,
+    /,
     plan_path: Path,
     container: str,
-    snapshot: Path | None,
-    gone: tuple[str, ...],
-    more: tuple[str, ...],
     as_json: bool,
+    **asked: Any,
 ) -> int:
     """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for.
 
@@ -111,7 +109,7 @@ def explain(
         stays = "; it is stopped and stays where it is" if container in plan.stays else ""
         raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan{stays}")
     container = whose[container]
-    cluster = _followed(what_if(facts(ctx, snapshot), gone, more)[0], plan)
+    cluster = followed(facts_asked(ctx, **asked)[0], plan)
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
@@ -142,7 +140,7 @@ def _leg_json(plan: Plan, move: PlannedMove, when: dict[str, When]) -> dict[str,
     return {"move": asdict(move), "when": asdict(when[move.name]), "rates": rates}
 
 
-def _followed(cluster: Cluster, plan: Plan) -> Cluster:
+def followed(cluster: Cluster, plan: Plan) -> Cluster:
     """The facts, if they have every node and container that the plan speaks of."""
     from migrator.errors import Refused
     from migrator.model.plan import brief
@@ -155,7 +153,7 @@ def _followed(cluster: Cluster, plan: Plan) -> Cluster:
             raise Refused(
                 f"{brief(plan.intent)}: container {move.container} from {move.source} to {move.target} is not in these "
                 "facts: they are of another time or cluster; use the plan's own with "
-                "--snapshot, with its --without and --add-node, or plan again"
+                "--snapshot, with its --without, --add-node and --uncordon, or plan again"
             )
     return cluster
 
@@ -191,7 +189,7 @@ def _told(
     late: Sequence[str],
 ) -> list[str]:
     """The explanation, a line each."""
-    from migrator.cli.plan_text import waived_said
+    from migrator.cli.plan_text import moment, waived_said
     from migrator.model.plan import brief
     from migrator.model.rules import Budget
     from migrator.model.units import format_bytes, format_seconds
@@ -216,8 +214,9 @@ def _told(
         *rules,
         *([waived] if (waived := waived_said(plan.policy)) else []),
         *(f"why over {leg.target}: {leg.reason}" for leg in way[:-1]),
-        f"when: from {format_seconds(begin_s)} to {format_seconds(when[move.name].end_s)} of the plan, "
-        f"paused from {' and '.join(format_seconds(when[leg.name].pause_s) for leg in way)}",
+        f"when: from {moment(plan, begin_s)} to {moment(plan, when[move.name].end_s)}"
+        f"{'' if plan.policy.start else ' of the plan'}, "
+        f"paused from {' and '.join(moment(plan, when[leg.name].pause_s) for leg in way)}",
         *late,
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",

@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cancel": ("migrator.cli.runs", "cancel", "Stop a run that is under way, and end it as rollback does."),
     "settle": ("migrator.cli.settle", "settle", "Decide for a stuck container which copy goes on."),
     "import": ("migrator.cli.imports", "imports", "Make a snapshot of another system's file."),
-    "export": ("migrator.cli.exports", "exports", "Write another system's file as it is after a plan."),
+    "export": ("migrator.cli.exports", "exports", "Write what a plan ends in: a snapshot, or another system's file."),
     "bench": ("migrator.cli.bench", "bench", "Solve published problems, and be judged beside published answers."),
     "sim": ("migrator.cli.sim", "sim", "Play migrations with faults over simulated nodes."),
 }
@@ -56,6 +56,16 @@ class _Lazy(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from migrator.cli.hints import pasteable
+        from migrator.errors import MigratorError
+
+        try:
+            return super().invoke(ctx)
+        except MigratorError as error:  # it knows commands by their words, and nothing of this one's options
+            error.args = (pasteable(str(error)), *error.args[1:])
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from migrator.cli.hints import pasteable
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -26,7 +28,7 @@ def fail(message: str, exit_code: int, as_json: bool, document: dict[str, Any] |
 
     `document` is what the command would have printed had it gone well; the error is added to it.
     """
-    line = clean(" ".join(message.split()))
+    line = pasteable(clean(" ".join(message.split())))
     if as_json:
         print_json({**(document or {}), "error": line, "exit_code": exit_code})
     click.echo(f"migrator: {line}", err=True)
@@ -43,7 +45,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(clean(cell)) for cell in row))
+        table.add_row(*(Text(pasteable(clean(cell))) for cell in row))
     width = None if sys.stdout.isatty() else 500
     Console(file=sys.stdout, width=width, highlight=False).print(table)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.memory_options import memory_options
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, fail, json_option, print_json
@@ -138,7 +139,7 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     policy = replace(policy, learnt=learnt_for(ctx, cluster, policy))
     made = make_drain(cluster, nodes, policy)
     if isinstance(made, Refusal):
-        return refused(made, as_json)
+        return refused(made, as_json, f"migrator plan drain {' '.join(nodes)}")
     if not force:
         refuse_own_host(cluster, made, BOOT_ID.read_text().strip())
     if not as_json:
@@ -307,14 +308,21 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
         print_json(document)
     else:
         for node in applied.empty:
-            click.echo(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}")
+            click.echo(pasteable(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}"))
     return 0
 
 
-def refused(refusal: Refusal, as_json: bool) -> int:
+def refused(refusal: Refusal, as_json: bool, what_if: str = "") -> int:
+    """Says why there is no plan; the exit code. `what_if` is the command that can be asked what changed facts would do,
+    where the one that was given cannot.
+    """
     from migrator.cli.plan_text import refusal_json
-    from migrator.cli.refusal_text import print_refusal, refusal_line
+    from migrator.cli.refusal_text import print_refusal, refusal_line, same_reasons
 
+    told = same_reasons(refusal.containers)
     if not as_json:
-        print_refusal(refusal)
-    return fail(refusal_line(refusal), 3, as_json, refusal_json(refusal))
+        print_refusal(refusal, told)
+        changes = " ".join((refusal.change, *(stuck.change for stuck in refusal.containers)))
+        if what_if and ("--add-node" in changes or "--uncordon" in changes):
+            click.echo(pasteable(f"what other nodes would do is seen, and not done, with: {what_if}"))
+    return fail(refusal_line(refusal, told), 3, as_json, refusal_json(refusal) if as_json else None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.intents import facts_asked, labelled, planning, policy_asked
 from migrator.cli.output import clean, fail, json_option, print_json, print_table
 from migrator.cli.plan import file_type
@@ -16,7 +17,7 @@ from migrator.cli.shared import not_over
 if TYPE_CHECKING:
     from migrator.checker.findings import Finding
     from migrator.model.facts import Cluster
-    from migrator.model.plan import Refusal
+    from migrator.model.plan import Reason, Refusal
     from migrator.model.reboot import Reboot
 
 NODES_SHOWN = 8
@@ -170,17 +171,23 @@ def _folded(made: Reboot) -> Reboot:
 
 
 def _print_refused(made: Reboot) -> None:
-    """A line for each reason against each node that is in no group."""
-    rows = []
+    """A line for each reason against nodes that are in no group: those of one reason together."""
+    from migrator.cli.refusal_text import print_stuck, same_reasons
+
+    by_reason: dict[tuple[Reason, ...], list[str]] = {}
     for one in made.refused:
-        rows += [(one.node, "-", reason.node or "-", reason.text) for reason in one.refusal.reasons]
-        for stuck in one.refusal.containers:
-            rows += [(one.node, stuck.container, reason.node or "-", reason.text) for reason in stuck.reasons]
-    if rows:
-        print_table(("REFUSED", "CONTAINER", "NODE", "WHY NOT"), rows)
+        if one.refusal.reasons:
+            by_reason.setdefault(one.refusal.reasons, []).append(one.node)
+    told = [(folded_names(names), "-", reasons) for reasons, names in by_reason.items()]
+    stuck = [stuck for one in made.refused for stuck in one.refusal.containers]
+    told += [(one.nodes, one.names, one.reasons) for one in same_reasons(stuck)]
+    print_stuck(("REFUSED", "CONTAINER", "NODE", "WHY NOT"), told)
+    changes: dict[str, list[str]] = {}
     for one in made.refused:
         if one.refusal.change:
-            click.echo(clean(f"{one.node} could be emptied {one.refusal.change}"))
+            changes.setdefault(one.refusal.change, []).append(one.node)
+    for change, names in changes.items():
+        click.echo(pasteable(clean(f"{folded_names(names)} could be emptied {change}")))
 
 
 def _refused_line(made: Reboot) -> str:

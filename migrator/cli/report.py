@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.output import clean, fail, print_json, print_table
 from migrator.executor.outcome import CLOSED, StopOver, ends, gate_error, stop_overs
 from migrator.executor.runner import RunResult
@@ -211,7 +212,8 @@ def print_run(journal: Journal, run_id: str) -> None:
     for stop in document["stop_overs"]:
         name, goal = stop["container"], stop["goal"]
         anew = f"; plan anew what this run was for, or: migrator plan move {name} --to {goal}" if closed else ""
-        click.echo(clean(f"container {name} was left at its stop-over {stop['node']}, on its way to {goal}{anew}"))
+        told = f"container {name} was left at its stop-over {stop['node']}, on its way to {goal}{anew}"
+        click.echo(pasteable(clean(told)))
     click.echo(clean(f"run {document['run']}: {document['intent']}: {document['outcome']}"))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_journal, run_async
 
@@ -167,7 +168,7 @@ def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
     code = report(journal, found.id, result, as_json, problems=list(left.values()))
     if code == 0 and not back and not as_json:
         for node in plan.empties:
-            click.echo(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}")
+            click.echo(pasteable(f"{node} is empty and cordoned; take the cordon off with: migrator uncordon {node}"))
     return code
 
 

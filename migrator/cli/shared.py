@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from migrator.cli.hints import pasteable
 from migrator.cli.signals import SIGNALS
 from migrator.errors import BadInput, MigratorError
 
@@ -90,7 +91,7 @@ class _Stop:
             from migrator.executor.cancel import under_way
 
             safe = "; ".join(under_way()) or "the end of the command"
-            click.echo(f"still making safe: {safe}; wait, or see: migrator runs", err=True)
+            click.echo(pasteable(f"still making safe: {safe}; wait, or see: migrator runs"), err=True)
 
     def _tell(self) -> None:
         if not self._only_looks and self._task is not None and not self._task.done():

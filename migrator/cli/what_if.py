@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -27,6 +28,13 @@ def facts_options(command: F) -> F:
             help="What if there were one node more, empty, and like node LIKE; may be repeated.",
         ),
         click.option(
+            "--uncordon",
+            "freed",
+            multiple=True,
+            metavar="NODE",
+            help="What if this node were not cordoned; may be repeated.",
+        ),
+        click.option(
             "--without", "gone", multiple=True, metavar="NODE", help="What if this node did not exist; may be repeated."
         ),
         snapshot_option,
@@ -35,20 +43,39 @@ def facts_options(command: F) -> F:
     return command
 
 
-def what_if(cluster: Cluster, gone: tuple[str, ...], more: tuple[str, ...]) -> tuple[Cluster, tuple[str, ...]]:
-    """The cluster without some nodes and with others, and how it was changed; BadInput for what cannot be so."""
+def facts_asked(
+    ctx: click.Context,
+    snapshot: Path | None,
+    gone: tuple[str, ...],
+    more: tuple[str, ...],
+    freed: tuple[str, ...],
+    **_: Any,
+) -> tuple[Cluster, tuple[str, ...]]:
+    """The facts, changed by what is asked "what if", and how they were changed."""
+    from migrator.cli.plan import facts
+
+    return what_if(facts(ctx, snapshot), gone, more, freed)
+
+
+def what_if(
+    cluster: Cluster, gone: tuple[str, ...], more: tuple[str, ...], freed: tuple[str, ...] = ()
+) -> tuple[Cluster, tuple[str, ...]]:
+    """The cluster without some nodes, with others and with fewer marks, and how it was changed; BadInput for what
+    cannot be so.
+    """
     from migrator.cli.plan import known_nodes
-    from migrator.model.what_if import with_nodes, without
+    from migrator.model.what_if import uncordoned, with_nodes, without
 
     pairs = _pairs(cluster, more)
-    known_nodes(cluster, (*gone, *(like for _, like in pairs)))
+    known_nodes(cluster, (*gone, *freed, *(like for _, like in pairs)))
     for _, like in pairs:
         if not cluster.node(like).answered:
             raise BadInput(f"--add-node: {like} does not answer, so nobody knows what a node like it has")
-    changed = without(with_nodes(cluster, pairs), gone)
+    changed = without(with_nodes(uncordoned(cluster, freed), pairs), gone)
     if not changed.nodes:
         raise BadInput("--without: no node is left")
     notes = [f"what if {name} did not exist" for name in gone]
+    notes += [f"what if {name} were not cordoned" for name in freed if cluster.node(name).cordon is not None]
     notes += [f"what if there were a node {name}, empty and like {like}" for name, like in pairs]
     return changed, tuple(notes)
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput, quoted
-from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml
+from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml, refuse_empty
 from migrator.inventory.policy_file import PolicySection
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
@@ -215,11 +215,12 @@ def parse(text: str, source: str) -> ClusterFile:
     raw, root = read_yaml(text, source)
     if not isinstance(raw, dict):
         raise BadInput(f"{source}:1: a cluster file is a mapping with 'nodes'")
+    refuse_empty(raw, root, source)
     try:
         cluster = ClusterFile.model_validate(raw)
     except ValidationError as error:
         location, wrong = first_wrong(error)
-        raise BadInput(f"{source}:{line_of(root, location)}: {field(location)}: {wrong}") from error
+        raise BadInput(f"{source}:{line_of(root, location)}: {field(location, raw)}: {wrong}") from error
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
     site = cluster.site()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -45,6 +46,7 @@ _PLAIN = {
 }
 _MAPPING = frozenset({"model_type", "model_attributes_type", "dataclass_type", "dataclass_exact_type"})
 _SHAPES = {NODE_NAME: "is to be letters, digits, '.', '_' and '-', begin with a letter or digit, and have at most 63"}
+_NAMED = {"nodes": "node", "containers": "container", "links": "link", "moves": "move of"}
 _SAYS_ALL = frozenset({"value_error", "extra_forbidden", "missing", "union_tag_invalid", "union_tag_not_found"})
 
 
@@ -80,14 +82,54 @@ def first_wrong(error: ValidationError) -> tuple[Sequence[int | str], str]:
     return [part for part in first["loc"] if not _is_branch(part)], plain(first)
 
 
-def said(error: ValidationError) -> str:
+def said(error: ValidationError, raw: Any = None) -> str:
     """The first thing that is wrong, with its field, for files whose lines say nothing."""
     location, wrong = first_wrong(error)
-    return f"{field(location)}: {wrong}"
+    return f"{field(location, raw)}: {wrong}"
 
 
-def field(location: Sequence[int | str]) -> str:
-    """A field in words; rules are counted from 1, as in notes and for --waive."""
+def refuse_empty(raw: Any, root: yaml.Node | None, source: str) -> None:
+    """Raises BadInput for a key or a place in a list that is there and has no value."""
+    for location in _empty(raw, ()):
+        where, kind = location, location[1:2]
+        if location[0] == "rules" and kind and isinstance(kind[0], int) and isinstance(raw["rules"][kind[0]], dict):
+            where = (*location[:2], str(raw["rules"][kind[0]].get("rule")), *location[2:])
+        at, what = line_of(root, location), "is empty; give a value, or leave the line out"
+        raise BadInput(f"{source}:{at}: {field(where, raw)}: {what}")
+
+
+def _empty(value: Any, at: tuple[int | str, ...]) -> Iterator[tuple[int | str, ...]]:
+    if value is None and at:
+        yield at
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inside:
+        yield from _empty(one, (*at, key))
+
+
+def field(location: Sequence[int | str], raw: Any = None) -> str:
+    """A field in words; rules are counted from 1, as in notes and for --waive. With `raw`, the values of the file, the
+    names of the nodes and containers that it is of stand beside it.
+    """
+    whose = ", ".join(reversed(list(_named(location, raw)))) if raw is not None else ""
+    return f"{_field(location)} ({whose})" if whose else _field(location)
+
+
+def _named(location: Sequence[int | str], raw: Any) -> Iterator[str]:
+    """The names of what a field lies in, the outermost first, as far as they can be ones."""
+    value, kind = raw, ""
+    for part in location:
+        if isinstance(value, list) and isinstance(part, int) and part < len(value):
+            value = value[part]
+            name = value.get("name", value.get("container")) if isinstance(value, dict) else None
+            if kind in _NAMED and isinstance(name, str) and re.fullmatch(NODE_NAME, name):
+                yield f"{_NAMED[kind]} {name}"
+        elif isinstance(value, dict) and part in value:
+            value, kind = value[part], str(part)
+        else:
+            return
+
+
+def _field(location: Sequence[int | str]) -> str:
     if "rules" in location:
         at = location.index("rules")
         before, inside = location[:at], location[at + 1 :]

@@ -6,6 +6,7 @@ What is written is in plan_document.py; here it is read, and each field asked wh
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -187,7 +188,7 @@ def parsed(text: str, source: str, kind: type[D]) -> D:
         document = kind.model_validate(raw)
     except ValidationError as error:
         location, wrong = first_wrong(error)
-        raise BadInput(f"{source}:{_line_of(text, location)}: {field(location)}: {wrong}") from error
+        raise BadInput(f"{source}:{_line_of(text, location)}: {field(location, raw)}: {wrong}") from error
     if raw[INTEGRITY] not in (integrity(raw), older_integrity(raw)):  # the second is that of earlier versions
         line = _line_of(text, [INTEGRITY])
         raise BadInput(f"{source}:{line}: integrity: does not match: the file was edited after planning; plan again")
@@ -198,7 +199,7 @@ def _refuse_other_kind(found: Any, source: str, kind: type[BaseModel]) -> None:
     """Refuses a plan where groups of a reboot are wanted, and the other way round, with what to do."""
     wanted = "reboot" if "kind" in kind.model_fields else None
     if found == "reboot" != wanted:
-        take = "migrator plan group FILE N -o PLAN"
+        take = f"migrator plan group {shlex.quote(source)} 1 -o PLAN"
         raise BadInput(f"{source}: holds the groups of a reboot, each with a plan of its own: take one out with {take}")
     if wanted is not None and found is None:
         raise BadInput(f"{source}: is not a file of reboot groups, which migrator plan reboot -o FILE writes")

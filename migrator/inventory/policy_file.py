@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from migrator.errors import BadInput
-from migrator.inventory.documents import field, first_wrong, line_of, read_yaml, said
+from migrator.inventory.documents import field, first_wrong, line_of, read_yaml, refuse_empty, said
 from migrator.inventory.files import read_text
 from migrator.model.modes import Allowed
 from migrator.model.plan_policy import Headroom, Standing, Weights
@@ -283,6 +283,7 @@ class _File(PolicySection):
 def load(path: Path) -> Standing:
     """What the file says; BadInput names file, line and field of what is wrong."""
     raw, root = read_yaml(read_text(path), str(path))
+    refuse_empty(raw, root, str(path))
     try:
         return _File.model_validate({} if raw is None else raw).value()
     except ValidationError as error:

@@ -29,9 +29,19 @@ def _wrong(cluster: Cluster) -> Iterator[str]:
         if count > 1:
             yield f"nodes: {name!r} is the name of {count} nodes"
     for index, node in enumerate(cluster.nodes):
-        yield from (f"nodes.{index}.{wrong}" for wrong in _of_node(node))
+        yield from (f"nodes.{index}.{_beside(wrong, 'node', node.name)}" for wrong in _of_node(node))
     for index, link in enumerate(cluster.links):
-        yield from (f"links.{index}.{wrong}" for wrong in _of_link(link))
+        yield from (f"links.{index}.{_beside(wrong, 'link', link.name)}" for wrong in _of_link(link))
+
+
+def _beside(wrong: str, kind: str, name: str) -> str:
+    """What is wrong with a field, with the name of what it is of beside the field, if it can be a name."""
+    path, colon, what = wrong.partition(": ")
+    if not _NODE.fullmatch(name):
+        return wrong
+    if path.endswith(")"):
+        return f"{path[:-1]}, {kind} {name}){colon}{what}"
+    return f"{path} ({kind} {name}){colon}{what}"
 
 
 def _of_node(node: NodeFacts) -> Iterator[str]:
@@ -44,7 +54,7 @@ def _of_node(node: NodeFacts) -> Iterator[str]:
         if count > 1:
             yield f"containers: {name!r} is the name of {count} containers on {node.name!r}"
     for index, found in enumerate(node.containers):
-        yield from (f"containers.{index}.{wrong}" for wrong in _of_container(found))
+        yield from (f"containers.{index}.{_beside(wrong, 'container', found.name)}" for wrong in _of_container(found))
 
 
 def _of_container(found: ContainerFacts) -> Iterator[str]:

@@ -8,7 +8,8 @@ parted by ";". ProxLB's tags "plb_anti_affinity_NAME" keep guests apart, and "pl
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -17,7 +18,9 @@ from migrator.errors import BadInput
 from migrator.inventory.documents import field, first_wrong, unread
 from migrator.inventory.imported import container_facts, container_name, node_facts, node_name
 from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources
+from migrator.model.plan import few
 from migrator.model.plan_policy import ANTI_AFFINITY
+from migrator.model.units import counted
 
 APART = "plb_anti_affinity_"
 _Bytes = Annotated[int, Field(ge=0, le=2**53)]
@@ -50,12 +53,16 @@ class _Guest(_Item):
 _ITEM: TypeAdapter[_Node | _Guest] = TypeAdapter(Annotated[_Node | _Guest, Field(discriminator="type")])
 
 
-def parse(text: str, source: str, link: Link, cpu_ratio: float) -> Cluster:
-    """The cluster that a file describes; `cpu_ratio` CPUs may be promised for each one that a node has."""
+def parse(text: str, source: str, link: Link, cpu_ratio: float) -> tuple[Cluster, tuple[str, ...]]:
+    """The cluster that a file describes, and in words what of the file is not in it, or is there as something else.
+
+    `cpu_ratio` CPUs may be promised for each one that a node has.
+    """
     nodes: dict[str, _Node] = {}
     held: dict[str, list[ContainerFacts]] = defaultdict(list)
     names: set[str] = set()
-    for number, item in enumerate(_items(text, source)):
+    items, others = _items(text, source)
+    for number, item in enumerate(items):
         where = f"{source}: item {number + 1}"
         if isinstance(item, _Node):
             name = node_name(item.node, where)
@@ -74,10 +81,39 @@ def parse(text: str, source: str, link: Link, cpu_ratio: float) -> Cluster:
     facts = [_node(item, tuple(held[name]), link, cpu_ratio) for name, item in nodes.items()]
     if not facts:
         raise BadInput(f"{source}: no node is in it; it is made by: pvesh get /cluster/resources --output-format json")
-    return Cluster("proxmox", tuple(sorted(facts, key=lambda node: node.name)))
+    return Cluster("proxmox", tuple(sorted(facts, key=lambda node: node.name))), tuple(_told(items, others))
 
 
-def _items(text: str, source: str) -> list[_Node | _Guest]:
+def _told(items: Sequence[_Node | _Guest], others: Counter[str]) -> Iterator[str]:
+    """One line for each kind of entry that is left out, or is taken for something else, and why."""
+    off = {item.node: item.status for item in items if isinstance(item, _Node) and item.status != "online"}
+    guests = [item for item in items if isinstance(item, _Guest) and not item.template]
+    lost = [guest for guest in guests if guest.node in off]
+    taken = [guest for guest in guests if guest.node not in off]
+    machines = sum(guest.type == "qemu" for guest in taken)
+    stopped = sum(guest.status != "running" for guest in taken)
+    templates = sum(isinstance(item, _Guest) and bool(item.template) for item in items)
+    if off:
+        names = few([f"{name} ({status})" for name, status in sorted(off.items())])
+        yield f"{counted(len(off), 'node')} not online, so nothing is placed there or moved from there: {names}"
+    if lost:
+        yield f"{counted(len(lost), 'guest')} left out, on nodes that are not online"
+    if templates:
+        yield f"{counted(templates, 'template')} left out: a template never runs"
+    if machines:
+        yield (
+            f"{counted(machines, 'QEMU guest')} taken as containers for their room, with the label type=qemu; "
+            "only OS containers can be moved, so pin them: {rule: pin, containers: type=qemu} in a policy file"
+        )
+    if stopped:
+        yield f"{counted(stopped, 'guest')} not running: plans leave them where they are with --leave-stopped"
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(others.items()))
+        yield f"left out, being neither nodes nor guests: {kinds}"
+
+
+def _items(text: str, source: str) -> tuple[list[_Node | _Guest], Counter[str]]:
+    """Nodes and guests in their order, and how many of each other type there are."""
     try:
         raw: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -87,15 +123,18 @@ def _items(text: str, source: str) -> list[_Node | _Guest]:
     if not isinstance(raw, list):
         raise BadInput(f"{source}: not a list of cluster resources")
     found: list[_Node | _Guest] = []
+    others: Counter[str] = Counter()
     for number, item in enumerate(raw, 1):
         if not isinstance(item, dict) or item.get("type") not in ("node", "lxc", "qemu"):
+            kind = item.get("type") if isinstance(item, dict) else None
+            others[kind if isinstance(kind, str) and kind.isalpha() and len(kind) < 20 else "unknown"] += 1
             continue  # storage, pools, SDN
         try:
             found.append(_ITEM.validate_python(item))
         except ValidationError as error:
             location, wrong = first_wrong(error)
             raise BadInput(f"{source}: item {number}: {field(location[1:])}: {wrong}") from error
-    return found
+    return found, others
 
 
 def _guest(item: _Guest, where: str, number: int) -> ContainerFacts:

@@ -97,7 +97,7 @@ def load(path: Path) -> Cluster:
     try:
         cluster = replace(_CLUSTER.validate_python(facts), policy=_policy_of(policy, f"{path}: policy"))
     except ValidationError as error:
-        raise BadInput(f"{path}: {said(error)}") from error
+        raise BadInput(f"{path}: {said(error, facts)}") from error
     if wrong := tangled(cluster.links):
         raise BadInput(f"{path}: links: {wrong}")
     if wrong := impossible(cluster):

@@ -20,6 +20,13 @@ def differences(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     yield from _room_for_any(target)
 
 
+def machine_of(node: NodeFacts) -> object:
+    """Equal for nodes of which `differences` says the same, whichever is the source and whichever the target."""
+    tools = (node.criu, node.runc, node.rsync)
+    machine = (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges, node.features)
+    return (*machine, min(node.inodes_available, INODES_MIN))
+
+
 def differences_in_files(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     """The same for containers that begin anew there: nothing is restored, so nothing has to be as CRIU left it."""
     yield from _architecture(source, target)

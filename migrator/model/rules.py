@@ -155,9 +155,12 @@ class Window(Strength):
 Rule = Ban | Fence | Pin | Spread | DomainsMin | Crowd | Lonely | Affinity | SurviveLoss | Budget | Priority | Window
 
 
+ITS_OWN = "the node "  # begins the name of a domain that is one node
+
+
 def domain_of(labels: Mapping[str, str], name: str, domain: str) -> str:
     """The failure domain of a node; without the label, or if no label is asked for, it is one of its own."""
-    return labels.get(domain, f"the node {name}") if domain else f"the node {name}"
+    return labels.get(domain, f"{ITS_OWN}{name}") if domain else f"{ITS_OWN}{name}"
 
 
 def selects(selector: str, name: str, labels: Mapping[str, str]) -> bool:

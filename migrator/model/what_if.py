@@ -16,6 +16,12 @@ def without(cluster: Cluster, names: Collection[str]) -> Cluster:
     return replace(cluster, nodes=tuple(node for node in cluster.nodes if node.name not in names))
 
 
+def uncordoned(cluster: Cluster, names: Collection[str]) -> Cluster:
+    """The cluster without the marks of these nodes."""
+    nodes = (replace(node, cordon=None) if node.name in names else node for node in cluster.nodes)
+    return replace(cluster, nodes=tuple(nodes)) if names else cluster
+
+
 def with_nodes(cluster: Cluster, more: Iterable[tuple[str, str]]) -> Cluster:
     """The cluster with one empty node more for each pair (name, like which node it is). KeyError for no such node."""
     nodes, links = list(cluster.nodes), cluster.links

@@ -16,11 +16,11 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from migrator.model.compatibility import differences, lacks
+from migrator.model.compatibility import differences, lacks, machine_of
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.links import Crossings
-from migrator.model.plan_policy import INODES_MIN, PlanPolicy
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Rates, Way
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, room_of, stay_of, transit_in_bytes, transit_out_bytes, usable
@@ -129,6 +129,22 @@ class Targets:
         for taken in self._taken(mover):
             fits[list(taken)] = False
         return fits & self.rules.allows(mover)
+
+    def unsuited(self, mover: Mover) -> Mask:
+        """The nodes whose machine, template or predicted pause does not suit it."""
+        unsuited: Mask = ~(self._suited(mover)[self._kinds] & self._right_template(mover))
+        return unsuited
+
+    def beside(self, mover: Mover) -> Mask:
+        """The nodes where something is that must not be beside it."""
+        found = np.zeros(len(self.nodes), bool)
+        for taken in self._taken(mover):
+            found[list(taken)] = True
+        return found
+
+    def kind(self, index: int) -> int:
+        """A number that is equal for nodes that are alike as machines and in how fast moves go there."""
+        return int(self._kinds[index])
 
     def fits(self, mover: Mover, index: int) -> bool:
         """Whether one node can take it: `fitting` for that node alone."""
@@ -255,7 +271,7 @@ class Targets:
         if source.name not in self._signs:
             own = source.name if source.name in self.policy.learnt else ""
             shared = self.crossings.behind(source.name)
-            self._signs[source.name] = (_machine(source), source.link, shared, source.stream_out, own)
+            self._signs[source.name] = (machine_of(source), source.link, shared, source.stream_out, own)
         sign = self._signs[source.name]
         if sign not in self._terms_from:
             self._terms_from[sign] = self._terms_of(source)
@@ -275,7 +291,7 @@ class Targets:
 
     def _kind(self, node: NodeFacts) -> int:
         own, shared = node.name if node.name in self._learnt else "", self.crossings.behind(node.name)
-        key = (_machine(node), node.inodes_available < INODES_MIN, node.link, node.stream_in, own, shared)
+        key = (machine_of(node), node.link, node.stream_in, own, shared)
         if key not in self._classes:
             self._classes[key] = len(self._of_class)
             self._of_class.append(node)
@@ -289,9 +305,3 @@ def _count(there: dict[Key, Counter[int]], key: Key, index: int, sign: int) -> N
     if not counts[index]:
         del counts[index]
     there[key] = counts
-
-
-def _machine(node: NodeFacts) -> object:
-    """Equal for nodes that are alike in all that compatibility asks of a machine."""
-    tools = (node.criu, node.runc, node.rsync)
-    return (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges, node.features)

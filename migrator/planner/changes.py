@@ -6,24 +6,26 @@ is tried elsewhere (remedies.py).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, islice
+from itertools import combinations
 
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan import Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_seconds
 from migrator.model.what_if import with_nodes
+from migrator.planner.barriers import Barriers
 from migrator.planner.more_room import Ask, mean_node, missing
-from migrator.planner.placement import Mover, barred, machine_differences
+from migrator.planner.placement import Mover
 from migrator.planner.room import Load, room_of, stay_of, transit_in
 
 PAIRS_MAX = 20_000  # containers and nodes whose pauses are looked at
 BLACKOUT_S_MOST = 86_400.0  # the longest that can be allowed
 ROOMS_MAX, LIKES_MAX = 4, 4
+FLAGS_MAX = 3  # nodes more that are written one by one
 ROOM, CORDON, HEADROOM, PAUSE, RULE, NODE, SEVERAL = range(7)  # kinds of changes; the first are the smallest
 
 
@@ -64,10 +66,12 @@ def likes_of(refusal: Refusal, cluster: Cluster) -> Iterator[str]:
 def nodes_more(like: str, count: int, cluster: Cluster, policy: PlanPolicy, place: int = 0) -> Change:
     """So many empty nodes more of one kind."""
     there = {node.name for node in cluster.nodes}
-    free = (name for name in (f"extra-{number}" for number in range(1, 1 << 20)) if name not in there)
-    names = list(islice(free, count))
-    flags = [f"--add-node {name}={like}" for name in names]
-    told = " ".join(flags) if count <= 3 else f"{flags[0]} ... {flags[-1]}"
+    taken = [int(name[6:]) for name in there if re.fullmatch(r"extra-\d{1,9}", name, re.ASCII)]
+    first = max(taken, default=0) + 1
+    names = [f"extra-{number}" for number in range(first, first + count)]
+    told = " ".join(f"--add-node {name}={like}" for name in names)
+    if count > FLAGS_MAX:  # which a shell writes out
+        told = f"--add-node=extra-{{{first}..{first + count - 1}}}={like}"
     text = f"with {'one node' if count == 1 else f'{count} nodes'} more like {like} ({told})"
     return Change(NODE, count + place / LIKES_MAX, text, with_nodes(cluster, [(name, like) for name in names]), policy)
 
@@ -83,16 +87,16 @@ def without_containers(cluster: Cluster, names: Collection[str]) -> Cluster:
 def longer_pauses(refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:
     """One limit for all pauses that are too long: for each container that of its best node, and then of its worst."""
     each = max(1, PAIRS_MAX // max(1, len(refusal.containers)))
-    lax, crossings = replace(policy, blackout_s_max=BLACKOUT_S_MOST), Crossings(cluster.links)
+    lax = Barriers(replace(policy, blackout_s_max=BLACKOUT_S_MOST), Crossings(cluster.links))
+    nodes = {node.name: node for node in cluster.nodes}
     best_s, worst_s = 0.0, 0.0
     for stuck in refusal.containers:
         mover, pauses = mover_of(cluster, stuck), []
         if mover is None:
             continue
         for name in list(dict.fromkeys(r.node for r in stuck.reasons if r.node and "its pause" in r.text))[:each]:
-            node = cluster.node(name)
-            if not barred(mover, node, machine_differences(mover.source, node), lax, crossings):
-                pauses.append(_pause_s(mover, node, policy, crossings))
+            if not lax.against(mover, nodes[name]):
+                pauses.append(_pause_s(mover, nodes[name], lax))
         best_s, worst_s = max(best_s, min(pauses, default=0.0)), max(worst_s, max(pauses, default=0.0))
     for limit_s in sorted({best_s, worst_s} - {0.0}):
         yield _longer_pause(limit_s, cluster, policy)
@@ -120,25 +124,21 @@ def waive_text(policy: PlanPolicy, numbers: Sequence[int]) -> str:
 def marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> Iterator[Change]:
     """A cordon taken off, where that is all that is against a node, or a longer pause allowed."""
     nodes, crossings = {node.name: node for node in cluster.nodes}, Crossings(cluster.links)
+    strict, lax = (Barriers(p, crossings) for p in (policy, replace(policy, blackout_s_max=BLACKOUT_S_MOST)))
     for number, name in enumerate(dict.fromkeys(reason.node for reason in stuck.reasons if reason.node)):
         node = nodes[name]
-        free = replace(node, cordon=None)
-        alike = machine_differences(mover.source, node)
-        against = barred(mover, free, alike, policy, crossings) if node.answered else ("",)
+        free = node if node.cordon is None else replace(node, cordon=None)
+        against = strict.against(mover, free) if node.answered else ("",)
         if node.cordon is not None and not against:
-            text = f"with {name} uncordoned (migrator uncordon {name})"
+            text = f"with {name} uncordoned (--uncordon {name} tries it, migrator uncordon {name} does it)"
             yield Change(CORDON, number, text, _with(cluster, free), policy)
-        lax = replace(policy, blackout_s_max=BLACKOUT_S_MOST)
-        if node.cordon is None and against and not barred(mover, node, alike, lax, crossings):
-            yield _longer_pause(_pause_s(mover, node, policy, crossings), cluster, policy)
+        if node.cordon is None and against and not lax.against(mover, node):
+            yield _longer_pause(_pause_s(mover, node, lax), cluster, policy)
 
 
-def _pause_s(mover: Mover, node: NodeFacts, policy: PlanPolicy, crossings: Crossings) -> float:
+def _pause_s(mover: Mover, node: NodeFacts, barriers: Barriers) -> float:
     """The predicted pause, up to whole seconds."""
-    rates = policy.rates_between(mover.source, node)
-    shared = crossings.speeds(mover.source.name, node.name)
-    predicted_s = estimate_move(mover.container, mover.source.link, node.link, rates, shared).blackout_s
-    return float(-(-predicted_s // 1))
+    return float(-(-barriers.pause_s(mover, node) // 1))
 
 
 def _longer_pause(limit_s: float, cluster: Cluster, policy: PlanPolicy) -> Change:
@@ -148,12 +148,12 @@ def _longer_pause(limit_s: float, cluster: Cluster, policy: PlanPolicy) -> Chang
 
 def rooms_more(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> list[Change]:
     """The room that one of the nodes lacked for it, those first that lack least."""
-    found, crossings = [], Crossings(cluster.links)
+    found, barriers = [], Barriers(policy, Crossings(cluster.links))
     for reason in stuck.reasons:
         if not reason.node or reason.node == stuck.node:
             continue
         node = cluster.node(reason.node)
-        if node.answered and not barred(mover, node, machine_differences(mover.source, node), policy, crossings):
+        if not barriers.against(mover, node):
             way = policy.way(mover.source, node)
             wanted = stay_of(mover.container) + transit_in(mover.container, way)
             alone = missing(wanted, room_of(node, policy), True) or Load()

@@ -12,7 +12,7 @@ that is ended early has an answer.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from migrator.model.rates import Way
 from migrator.planner.arrays import Mask, Targets, row
 from migrator.planner.assemble import fleet_notes
 from migrator.planner.drain import emptied, legs_to, sorted_out
+from migrator.planner.keepers import Keepers
 from migrator.planner.movers import open_nodes
 from migrator.planner.ordering import Leg, stranded
 from migrator.planner.placement import Mover
@@ -34,7 +35,6 @@ REPAIRS_MAX = 4
 MOVES_ORDERED = 1_000  # above it the first order that fits is taken: to look for one that is done sooner takes longest
 STUCK_MAX = 8  # a try that leaves more without a place is not repaired
 PLACED_MAX = 60_000  # containers placed in all tries, above which no further order is tried
-NAMES_MAX = 10  # in a note
 RESOURCES = ("CPU", "memory", "disk")
 
 Names = tuple[str, ...]
@@ -73,17 +73,14 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
     a container that cannot move stays.
     """
     fleet = _Fleet(cluster, policy, until)
-    packed = _surviving(fleet, _most(fleet), Watch(cluster.nodes, policy))
+    most = _most(fleet)
+    packed = _surviving(fleet, most, Watch(cluster.nodes, policy))
     holding = sum(1 for node in fleet.nodes if node.containers)
     notes = [f"{holding - len(packed.names)} of {holding} nodes keep all that runs; {fleet.least()}"]
     if fleet.stopped:
-        notes.append(f"stopped early; --iterations {fleet.tries} repeats this exactly")
-    if fleet.bound:
-        ask = f"migrator plan drain {min(fleet.bound)}"
-        notes.append(f"kept by a container that cannot leave: {_kept(fleet.bound)}; for the reasons: {ask}")
-    if fleet.crowded:
-        kept = _kept(fleet.crowded)
-        notes.append(f"kept by a container that only empty nodes could take, and none of them is filled: {kept}")
+        notes.append(f"stopped early; --iterations {fleet.tries} (and no --seconds) repeats this exactly")
+    notes += [f"node {node} keeps {name}, which cannot leave: {why}" for node, name, why in fleet.kept()]
+    notes += _left(fleet, most, packed)
     moved = ((mover, target) for target, there in packed.comers.items() for mover in there.values())
     legs = legs_to(cluster, moved, policy)
     return emptied(
@@ -98,6 +95,15 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
         notes=(*notes, *fleet_notes(cluster)),
         hasty=fleet.stopped or len(legs) > MOVES_ORDERED,
     )
+
+
+def _left(fleet: _Fleet, most: Packed, packed: Packed) -> Iterator[str]:
+    """Nodes that could be emptied by themselves and are not, each with why."""
+    for name in sorted(set(fleet.candidates) - set(packed.names)):
+        if name in most.names:
+            yield f"node {name} keeps what it holds: after more than this plan the loss of a node would not be survived"
+        elif not fleet.stopped:
+            yield f"node {name} keeps what it holds: no room was found for all of it beside what the others hold"
 
 
 def _most(fleet: _Fleet) -> Packed:
@@ -174,7 +180,7 @@ class _Fleet:
         stopped = {container.name for container in stays}
         self.stays = {n.name: [c.name for c in n.containers if c.name in stopped] for n in self.nodes}
         self.at = {node.name: index for index, node in enumerate(self.nodes)}
-        targets = Targets(self.nodes, policy, cluster)
+        self.whole = targets = Targets(self.nodes, policy, cluster)
         self.largest = targets.largest
         self.room = targets.room.clip(min=0)
         # to fill a node that is empty already is to empty none
@@ -182,11 +188,27 @@ class _Fleet:
         self.nothing = Packed((), {}, {}, targets.closing(free))
         self.streamed = {name for name, _ in self._stranded("images", policy)}  # there is no room for images
         self.crowded = dict(self._homeless(self.nothing.after, self.movers))
-        self.bound = dict(self._stranded("stream", policy)) | dict(self._homeless(targets, self.crowded))
+        self.unsent = dict(self._stranded("stream", policy))
+        self.bound = self.unsent | dict(self._homeless(targets, self.crowded))
         self.bound |= {one.node: one.container for one in reversed(stuck)}
+        self.unmovable = {one.container: one.reasons[0].text for one in stuck}
         self.crowded = {node: name for node, name in self.crowded.items() if node not in self.bound}
         self.candidates = [name for name in self.movers if name not in self.bound and name not in self.crowded]
         self.placed = 0
+
+    def kept(self) -> Iterator[tuple[str, str, str]]:
+        """Nodes that are not looked at, each with the container that cannot leave it and why."""
+        keepers = Keepers(self.whole)
+        for node, name in sorted((self.bound | self.crowded).items()):
+            mover = next((mover for mover in self.movers[node] if mover.name == name), None)
+            if node in self.crowded:
+                yield node, name, "only empty nodes could take it, and none of them is filled"
+            elif mover is None:
+                yield node, name, self.unmovable[name]
+            elif node in self.unsent:
+                yield node, name, "its node has no free memory to send it from"
+            else:
+                yield node, name, keepers.why(mover, self.movers[node], self.at[node])
 
     def ends(self) -> bool:
         """Asked before each try: whether the search is to end here."""
@@ -293,12 +315,3 @@ class _Fleet:
         """The container's largest share of the largest node."""
         demand = row(Load(mover.container.reserved))[:3]
         return max(want / whole if whole else 0.0 for want, whole in zip(demand, self.largest.tolist(), strict=True))
-
-
-def _kept(found: Mapping[str, str]) -> str:
-    return _some([f"{node} ({name})" for node, name in sorted(found.items())])
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else ""
-    return f"{', '.join(names[:NAMES_MAX])}{more}"

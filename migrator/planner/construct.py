@@ -122,7 +122,10 @@ def _constructed(movers: Sequence[Mover], targets: Targets, stuck_max: int, stre
         if not best.stuck or len(last.stuck) > stuck_max:
             break
         first = {mover.name for mover in last.stuck}
-        order = together.order([*last.stuck, *(mover for mover in order if mover.name not in first)])
+        again = together.order([*last.stuck, *(mover for mover in order if mover.name not in first)])
+        if again == order:  # those that were first are stuck all the same
+            break
+        order = again
         last = _once(order, targets.closing(), limit_s, stuck_max, together, streamed)
         best = min(best, last, key=lambda built: len(built.stuck))
     return best

@@ -11,6 +11,7 @@ from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.construct import Built, construct
+from migrator.planner.domains_left import domains_missing
 from migrator.planner.graph import capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
 from migrator.planner.more_room import no_order, unsent
@@ -47,7 +48,8 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster)
         stuck += homeless
         if stuck:
-            return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), doubts)
+            impossible = domains_missing(movers, open_nodes, cluster, policy)
+            return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), impossible or doubts)
         built = Built(choices, ())
     built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster)
     if unsafe:

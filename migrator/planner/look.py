@@ -9,8 +9,9 @@ from migrator.model.facts import Cluster, NodeFacts, Resources
 from migrator.model.links import Crossings
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.what_if import after
+from migrator.planner.barriers import Barriers
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
-from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.placement import Mover, Site
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.schedule import When, timeline
 
@@ -102,11 +103,11 @@ def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alter
     others = after(cluster, replace(plan, moves=tuple(m for m in plan.moves if m.container != container)))
     book = Rulebook(others.nodes, others.nodes, plan.policy)
     book.forget(mover)
-    crossings = Crossings(cluster.links)
+    barriers = Barriers(plan.policy, Crossings(cluster.links))
     for index, node in enumerate(others.nodes):
         if node.name in (source.name, goal, *plan.empties):
             continue
-        reasons = barred(mover, node, machine_differences(source, node), plan.policy, crossings)
+        reasons = barriers.against(mover, node)
         if against := book.why_not(mover, index):
             reasons += (against,)
         site = Site.of(node, plan.policy) if node.answered else None

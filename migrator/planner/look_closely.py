@@ -12,8 +12,9 @@ from migrator.model.plan import Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Fence, Pin
 from migrator.planner.arrays import Targets
+from migrator.planner.barriers import Barriers
 from migrator.planner.construct import Built, Choice
-from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.placement import Mover, Site
 from migrator.planner.room import Load
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.search import Barred, Found, Sites, assign, options
@@ -53,7 +54,7 @@ def place_closely(
                 book.place(mover, index[name])
         closed = _barred(built.stuck, targets, policy, crossings)
         proved = proved or _homeless(built.stuck, sites, closed, Rulebook(open_nodes, cluster.nodes, _fixed(policy)))
-        for mover in built.stuck:
+        for mover in built.stuck if book.hard else ():
             for name in sites:
                 if why := book.why_not(mover, index[name]):
                     closed[mover.name, name] = (*closed.get((mover.name, name), ()), why)
@@ -71,13 +72,10 @@ def _barred(
     movers: Sequence[Mover], targets: Sequence[NodeFacts], policy: PlanPolicy, crossings: Crossings
 ) -> dict[tuple[str, str], tuple[str, ...]]:
     """For each container and target: why it can never go there. No entry means that it can."""
-    sources = {mover.source.name: mover.source for mover in movers}
-    alike = {(s.name, t.name): machine_differences(s, t) for s in sources.values() for t in targets}
-    found = {}
+    barriers, found = Barriers(policy, crossings), {}
     for mover in movers:
         for target in targets:
-            reasons = barred(mover, target, alike[mover.source.name, target.name], policy, crossings)
-            if reasons:
+            if reasons := barriers.against(mover, target):
                 found[mover.name, target.name] = reasons
     return found
 

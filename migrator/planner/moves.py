@@ -15,11 +15,12 @@ from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
 from migrator.planner.assemble import assemble, fleet_notes
+from migrator.planner.barriers import Barriers
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.more_room import no_order, unsent
 from migrator.planner.movers import groups_of, places_of, unmovable
 from migrator.planner.ordering import Leg, apart
-from migrator.planner.placement import Mover, Site, barred, machine_differences
+from migrator.planner.placement import Mover, Site
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
 from migrator.planner.rulebook import Rulebook
@@ -82,7 +83,8 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
 
 def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str], policy: PlanPolicy) -> list[Stuck]:
     """Those that their target cannot take whatever the order."""
-    going, stuck, crossings = {mover.name for mover in movers}, [], Crossings(cluster.links)
+    going, stuck = {mover.name for mover in movers}, []
+    barriers = Barriers(policy, Crossings(cluster.links))
     book, numbers = (
         Rulebook(cluster.nodes, cluster.nodes, policy, ordered=True),
         {n.name: i for i, n in enumerate(cluster.nodes)},
@@ -91,7 +93,7 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
     for mover in movers:
         target = cluster.node(wishes[mover.name])
         meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]
-        reasons = _against(mover, target, going, meets, policy, crossings)
+        reasons = _against(mover, target, going, meets, barriers)
         if against := book.why_not(mover, numbers[target.name]):
             reasons += (Reason(against, target.name),)
         book.place(mover, numbers[target.name])
@@ -134,14 +136,13 @@ def _against(
     target: NodeFacts,
     going: set[str],
     meets: Sequence[Mover],
-    policy: PlanPolicy,
-    crossings: Crossings,
+    barriers: Barriers,
 ) -> tuple[Reason, ...]:
     """Why the target cannot take it whatever the order, with what stays there and the others that come."""
-    stays = _without(target, going)
-    texts = list(barred(mover, stays, machine_differences(mover.source, target), policy, crossings))
+    stays, policy = _without(target, going), barriers.policy
+    texts = list(barriers.against(mover, stays))
     if target.answered and target.cordon is not None:
-        texts = [f"{texts[0]}; take it off: migrator uncordon {target.name}"]
+        texts = [f"{texts[0]}; take it off: migrator uncordon {target.name}, or --uncordon {target.name} to see"]
     for other in stays.containers:
         for group in set(groups_of(mover.descriptor, policy)) & set(groups_of(other.descriptor, policy)):
             texts.append(f"anti-affinity: {other.name} of group {'='.join(group)} is there")

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from migrator.model.compatibility import differences, lacks, obstacles
 from migrator.model.container import Descriptor
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
-from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.units import format_seconds
 from migrator.planner.room import Load, kept, room_of, shortfall, stay_of, transit_in, usable
 
 
@@ -122,31 +118,6 @@ class Site:
 
 def _groups(descriptor: Descriptor, policy: PlanPolicy) -> list[tuple[str, str]]:
     return [(key, descriptor.labels[key]) for key in policy.anti_affinity if key in descriptor.labels]
-
-
-def barred(
-    mover: Mover, target: NodeFacts, alike: tuple[str, ...], policy: PlanPolicy, crossings: Crossings
-) -> tuple[str, ...]:
-    """Why this node cannot take this container whatever else moves; `alike` is what of the two machines differs."""
-    if not target.answered:
-        return (f"no answer: {target.error}",)
-    if target.cordon is not None:
-        return (f"cordoned (by {target.cordon})",)
-    reasons = [*alike, *obstacles(mover.descriptor, target), *lacks(mover.container, target)]
-    rates = policy.rates_between(mover.source, target)
-    shared = crossings.speeds(mover.source.name, target.name)
-    predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates, shared).blackout_s
-    if predicted_s > policy.blackout_s_max:
-        reasons.append(
-            f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "
-            f"{format_seconds(policy.blackout_s_max)}; allow it with --max-blackout"
-        )
-    return tuple(reasons)
-
-
-def machine_differences(source: NodeFacts, target: NodeFacts) -> tuple[str, ...]:
-    """What of two nodes keeps containers from moving between them; the same for all, so asked once a pair."""
-    return tuple(differences(source, target)) if target.answered else ()
 
 
 def _share(used: int, whole: int) -> float:

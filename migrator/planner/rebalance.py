@@ -245,7 +245,7 @@ def _notes(before: float, found: _Found) -> Iterator[str]:
     if search.ended:
         yield f"nothing more is worth it after {search.iterations} iterations"
     else:
-        yield f"stopped early; --iterations {search.iterations} repeats this exactly"
+        yield f"stopped early; --iterations {search.iterations} (and no --seconds) repeats this exactly"
     if found.held:
         later = "; when this is done, rebalance again" if found.legs else ""
         yield f"left out, no order of the moves has room for them: {_some(found.held)}{later}"

@@ -180,7 +180,7 @@ def _fewer_rules(tried: _Tries, cluster: Cluster, policy: PlanPolicy) -> None:
 def _for_one(tried: _Tries, stuck: Stuck, cluster: Cluster, policy: PlanPolicy) -> None:
     """What would help one of the containers: marks of nodes, a longer pause, room."""
     mover = mover_of(cluster, stuck)
-    if mover is None:
+    if mover is None or tried.left <= 0:
         return
     for change in marks_less(mover, stuck, cluster, policy):
         tried.attempt(change)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import (
+    ITS_OWN,
     Affinity,
     Ban,
     Budget,
@@ -204,8 +205,8 @@ def _too_many(rule: Spread, there: Sequence[Placed]) -> dict[str, Wrong]:
     found = {}
     for (value, domain), count in sorted(counts.items()):
         if count > rule.at_most:
-            where = domain_name(rule.domain, domain)
-            text = f"{count} of {rule.label}={value} are in {where}, at most {rule.at_most} may be"
+            where = within(rule.domain, [domain])
+            text = f"{count} of {rule.label}={value} are {where}, at most {rule.at_most} may be"
             found[f"{value} {domain}"] = Wrong(count - rule.at_most, text)
     return found
 
@@ -215,8 +216,8 @@ def _too_few(rule: DomainsMin, there: Sequence[Placed]) -> dict[str, Wrong]:
     for value, homes in _homes(rule, there).items():
         wanted, domains = min(rule.at_least, len(homes)), sorted(set(homes))
         if len(domains) < wanted:
-            where = ", ".join(domain_name(rule.domain, name) for name in domains)
-            text = f"{rule.label}={value} is in {where}, it should be in {wanted} of {rule.domain}"
+            where = within(rule.domain, domains)
+            text = f"{rule.label}={value} is {where}, it should be in {wanted} of {rule.domain}"
             found[value] = Wrong(wanted - len(domains), text)
     return found
 
@@ -226,8 +227,8 @@ def _apart(rule: Affinity, there: Sequence[Placed]) -> dict[str, Wrong]:
     for value, homes in _homes(rule, there).items():
         domains = sorted(set(homes))
         if len(domains) > 1:
-            where = ", ".join(domain_name(rule.domain, name) for name in domains)
-            found[value] = Wrong(len(domains) - 1, f"{rule.label}={value} is apart, in {where}")
+            where = within(rule.domain, domains)
+            found[value] = Wrong(len(domains) - 1, f"{rule.label}={value} is apart, {where}")
     return found
 
 
@@ -240,9 +241,13 @@ def _homes(rule: DomainsMin | Affinity, there: Sequence[Placed]) -> dict[str, li
     return dict(sorted(homes.items()))
 
 
-def domain_name(label: str, domain: str) -> str:
-    """A failure domain in words."""
-    return domain if domain.startswith("the node ") else f"{label}={domain}"
+def within(label: str, domains: Sequence[str]) -> str:
+    """Where something is that is in these failure domains: "in rack=r1, rack=r2", "on nodes n1, n2"."""
+    nodes = [domain.removeprefix(ITS_OWN) for domain in domains if domain.startswith(ITS_OWN)]
+    named = [f"{label}={domain}" for domain in domains if not domain.startswith(ITS_OWN)]
+    parts = [f"in {', '.join(named)}"] if named else []
+    parts += [f"on node{'s' * (len(nodes) > 1)} {', '.join(nodes)}"] if nodes else []
+    return " and ".join(parts) or "nowhere"
 
 
 def _some(found: Mapping[str, Wrong]) -> str:

@@ -19,7 +19,7 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Affinity, Ban, Crowd, DomainsMin, Fence, Lonely, Pin, Spread, selected, selects
 from migrator.planner.counting import Crowds, Groups
 from migrator.planner.placement import Mover
-from migrator.planner.rule_notes import domain_name
+from migrator.planner.rule_notes import within
 from migrator.planner.spans import too_few
 
 Placing = Ban | Fence | Pin | Spread | DomainsMin | Crowd | Lonely | Affinity
@@ -232,15 +232,14 @@ class Rulebook:
         if isinstance(rule, Spread):
             peak = rule.continuous and not self.ordered
             counts = groups.most(value) if peak else groups.others(mover, value)
-            where = domain_name(rule.domain, groups.names[groups.code(node)])
-            there = f"{counts[groups.code(node)]} of {rule.label}={value} are in {where} or come there"
+            where = within(rule.domain, [groups.names[groups.code(node)]])
+            there = f"{counts[groups.code(node)]} of {rule.label}={value} are {where} or come there"
             return f"at most {rule.at_most}, {there}"
         if isinstance(rule, DomainsMin):
             return f"at least {rule.at_least} of {rule.domain}, and {rule.label}={value} would be in fewer"
         counts = groups.first(value) if rule.continuous else groups.others(mover, value)
         homes = [name for name, count in zip(groups.names, counts, strict=True) if count]
-        where = ", ".join(domain_name(rule.domain, name) for name in homes[:3])
-        return f"others of {rule.label}={value} are in {where} or come there"
+        return f"others of {rule.label}={value} are {within(rule.domain, homes[:3])} or come there"
 
     def _all_crowds(self) -> Iterable[Crowds]:
         return (*((self.crowds,) if len(self.crowds.now) else ()), *self.kinds.values())

@@ -10,8 +10,9 @@ from migrator.model.estimate import Estimate, estimate_move
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.barriers import Barriers
 from migrator.planner.ordering import Leg, apart
-from migrator.planner.placement import Mover, barred, machine_differences
+from migrator.planner.placement import Mover
 from migrator.planner.room import Load
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.seats import Seats, is_seated
@@ -51,7 +52,6 @@ class Ground:
     _apart: dict[str, frozenset[object]] = field(default_factory=dict)
     _held: dict[str, frozenset[object]] = field(default_factory=dict)
     _open: dict[tuple[str, str, str], tuple[NodeFacts, ...]] = field(default_factory=dict)
-    _alike: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     def apart(self, mover: Mover) -> frozenset[object]:
         """What a container must not share with another on a node."""
@@ -107,10 +107,7 @@ class Ground:
         return self._open[key]
 
     def _passes(self, mover: Mover, node: NodeFacts) -> bool:
-        key = (mover.source.name, node.name)
-        if key not in self._alike:
-            self._alike[key] = machine_differences(mover.source, node)
-        return not barred(mover, node, self._alike[key], self.policy, self._crossings)
+        return not self._barriers.against(mover, node)
 
     def _ruled(self, leg: Leg, node: NodeFacts, made: Sequence[Stop]) -> bool:
         """Whether the rules that `seats` leave allow both moves beside all others, wherever those are on their way."""
@@ -139,6 +136,10 @@ class Ground:
     def seats(self) -> Seats:
         """The rules that are asked of one move after the other."""
         return Seats(self.cluster.nodes, self.policy)
+
+    @cached_property
+    def _barriers(self) -> Barriers:
+        return Barriers(self.policy, self._crossings)
 
     @cached_property
     def _crossings(self) -> Crossings:

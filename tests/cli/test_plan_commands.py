@@ -159,7 +159,7 @@ def test_the_search_of_a_rebalance_ends_by_count_or_by_time(migrator, lopsided):
     assert len(json.loads(migrator(*words, "--iterations", 1)[1])["moves"]) == 1
     assert json.loads(migrator(*words, "--min-gain", 10_000)[1])["moves"] == []
     hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
-    assert "stopped early; --iterations 0 repeats this exactly" in hasty["notes"]
+    assert "stopped early; --iterations 0 (and no --seconds) repeats this exactly" in hasty["notes"]
     assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
 
 
@@ -170,7 +170,7 @@ def test_the_search_of_a_consolidation_ends_by_count_or_by_time(migrator, tmp_pa
     whole, none = (json.loads(migrator(*words, *more)[1]) for more in ((), ("--iterations", 0)))
     assert (len(whole["empties"]), none["empties"]) == (3, [])
     hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
-    assert "stopped early; --iterations 0 repeats this exactly" in hasty["notes"]
+    assert "stopped early; --iterations 0 (and no --seconds) repeats this exactly" in hasty["notes"]
     assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
 
 
@@ -282,3 +282,15 @@ def test_a_node_that_is_over_its_capacity_already_is_told_by_the_plan_and_by_the
 def test_a_headroom_of_nothing_is_said_too(migrator, fits):
     document = json.loads(migrator("plan", "drain", "n1", "--snapshot", fits, "--headroom", "0", "--json")[1])
     assert document["policy"]["headroom_percent"] == 0
+
+
+def test_nodes_that_are_kept_for_one_reason_are_told_together_and_each_in_the_document(migrator, tmp_path):
+    facts = tmp_path / "facts.json"
+    snapshot.save(cluster(*(node(f"n{n}", ct(f"c{n}", memory=3 << 30, anon_bytes=1 << 30)) for n in range(6))), facts)
+    words = ("plan", "consolidate", "--snapshot", facts, "--max-blackout", "1")
+    _, out, _ = migrator(*words)
+    (line,) = [line for line in out.splitlines() if "cannot leave" in line]
+    assert line.startswith("note: 6 nodes keep a container that cannot leave: its pause is predicted at ")
+    assert line.endswith("allow it with --max-blackout: n0 (c0), n1 (c1), n2 (c2) and 3 more")
+    _, out, _ = migrator(*words, "--json")
+    assert sum("cannot leave: its pause" in note for note in json.loads(out)["notes"]) == 6

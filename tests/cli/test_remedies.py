@@ -100,7 +100,7 @@ def test_a_reboot_that_is_refused_tells_the_changes_as_a_drain_does(plan, words,
     code, out, err = plan(fleet, rules, *words)
     assert code == 3
     assert told in one_line(err)
-    assert "a1 could be emptied " in out
+    assert re.search(r"^a1(, b1)? could be emptied ", out, re.MULTILINE)
 
 
 def test_what_stays_behind_on_the_way_back_is_told_with_what_it_lacks_and_the_option(migrator, tmp_path):

@@ -94,7 +94,7 @@ def test_a_node_with_a_container_that_cannot_move_stays_and_is_named() -> None:
     made = consolidate(facts, "-", PlanPolicy())
     assert isinstance(made, Plan)
     assert made.empties == ("n2",)
-    assert "kept by a container that cannot leave: n1 (a)" in made.notes[1]
+    assert made.notes[1].startswith("node n1 keeps a, which cannot leave: it is stopped, ")
 
 
 @some
@@ -128,6 +128,39 @@ def test_a_node_without_room_for_images_is_emptied_to_where_memory_is_streamed()
     assert check(facts, made, made.policy) == ()
 
 
+def test_a_container_that_keeps_its_node_is_told_with_what_each_class_of_nodes_has_against_it() -> None:
+    web = {"anti-affinity": "w"}
+    facts = cluster(
+        node("n1", ct("pinned", 1)),
+        node("n2", ct("slow", 2, memory=3 * GIB, anon_bytes=2 * GIB)),
+        node("n3", ct("w1", 3, web)),
+        node("n4", ct("w2", 4, web), ct("w3", 5, memory=3 * GIB), ct("w4", 6, web)),
+        node("n5", ct("x", 7), arch="arm64"),
+    )
+    policy = PlanPolicy(rules=(Pin("pinned"),), blackout_s_max=2)
+    made = consolidate(facts, "-", policy)
+    assert isinstance(made, Plan)
+    told = {note.split()[1]: note for note in made.notes if "cannot leave" in note}
+    assert told["n1"].endswith(
+        "1 node: architecture arm64 is not x86_64; choose a node of the same; "
+        "3 nodes: rule pin: pinned stays where it is"
+    )
+    assert "its pause is predicted at 2.89 s, over the limit of 2.00 s; allow it with --max-blackout" in told["n2"]
+    assert told["n5"].endswith("cannot leave: architecture x86_64 is not arm64; choose a node of the same")
+
+
+def test_a_container_without_room_elsewhere_is_told_with_the_node_that_lacks_least() -> None:
+    facts = cluster(
+        node("n1", ct("large", 1, memory=5 * GIB)),
+        node("n2", ct("b", 2, memory=4 * GIB)),
+        node("n3", ct("c", 3, memory=6 * GIB)),
+    )
+    made = consolidate(facts, "-", PlanPolicy(headroom_percent=0))
+    assert isinstance(made, Plan)
+    told = next(note for note in made.notes if note.startswith("node n1 keeps large, which cannot leave: "))
+    assert told.startswith("node n1 keeps large, which cannot leave: memory 1.")  # n3 lacks 3 GiB
+
+
 def test_a_group_that_must_stay_together_leaves_together() -> None:
     facts = cluster(
         node("n1", ct("a", 20, {"app": "x"}), ct("b", 21, {"app": "x"})), node("n2", ct("c", 22, memory=GIB))
@@ -143,7 +176,7 @@ def test_who_only_an_empty_node_could_take_is_told_apart_from_who_cannot_leave()
     facts = cluster(node("n1", ct("a", 20, **large)), node("n2", ct("b", 21, **large)), node("n3"))
     made = consolidate(facts, "-", PlanPolicy())
     assert isinstance(made, Plan)
-    kept = "kept by a container that only empty nodes could take, and none of them is filled: n1 (a), n2 (b)"
-    assert kept in made.notes
-    assert not any("for the reasons" in note for note in made.notes)
+    for kept in ("n1 keeps a", "n2 keeps b"):
+        why = "only empty nodes could take it, and none of them is filled"
+        assert f"node {kept}, which cannot leave: {why}" in made.notes
     assert isinstance(drain(facts, ["n1"], "-", PlanPolicy()), Plan)

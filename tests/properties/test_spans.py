@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from migrator.checker.check import check
 from migrator.model.facts import Cluster
-from migrator.model.plan import Plan
+from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import DomainsMin, Rule, Spread
-from migrator.planner.drain import drain
+from migrator.planner.domains_left import domains_missing
+from migrator.planner.drain import drain, sorted_out
 from migrator.planner.look import end_state
 from migrator.planner.moves import move
 from migrator.planner.rebalance import Terms, rebalance
@@ -113,3 +114,48 @@ def test_the_fewest_domains_are_those_of_the_worst_moment(edges: list[tuple[int,
     )
     for enough in range(1, 8):
         assert fewest(held, edges, enough) == min(worst, enough)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(racked(), rules, st.integers(1, 4))
+def test_what_is_told_to_be_impossible_by_counting_has_no_arrangement(
+    fleet: Cluster, rule: DomainsMin, down: int
+) -> None:
+    policy = PlanPolicy(rules=(rule,))
+    names = [n.name for n in fleet.nodes[:down]]
+    movers, _, _ = sorted_out(fleet, [fleet.node(name) for name in names], policy)
+    missing = domains_missing(movers, fleet.nodes[down:], fleet, policy)
+    made = drain(fleet, names, "-", policy)
+    assert missing == () if isinstance(made, Plan) else missing in ((), made.reasons)
+
+
+def three_racks() -> Cluster:
+    app = {"app": "a"}
+    spread = (node(f"r{n}-1", ct(f"c{n}", 20 + n, app), labels={"rack": f"r{n}"}) for n in range(3))
+    return cluster(*spread, *(node(f"r{n}-2", labels={"rack": f"r{n}"}) for n in range(2)))
+
+
+def test_a_domain_that_is_given_up_by_a_rule_for_as_many_is_told_by_counting_with_the_smallest_change() -> None:
+    fleet = three_racks()
+    made = drain(fleet, ["r2-1"], "-", PlanPolicy(rules=(DomainsMin("app", "rack", 3),)))
+    assert isinstance(made, Refusal)
+    assert [str(reason) for reason in made.reasons] == [
+        "rule 1 (spread): no arrangement can keep app=a in 3 of rack: only 2 are left, in rack=r0, rack=r1; "
+        "possible with open nodes in 1 more of rack, or with at_least: 2"
+    ]
+
+
+def test_a_domain_in_which_a_member_stays_counts_also_if_nothing_can_come_there() -> None:
+    app = {"app": "a"}
+    fleet = cluster(
+        node("r0-1", ct("c0", 20, app), labels={"rack": "r0"}, cordon="operator"),
+        node("r1-1", ct("c1", 21, app), labels={"rack": "r1"}),
+        node("r1-2", labels={"rack": "r1"}),
+    )
+    policy = PlanPolicy(rules=(DomainsMin("app", "rack", 2),))
+    assert isinstance(drain(fleet, ["r1-1"], "-", policy), Plan)
+    gone = drain(fleet, ["r0-1"], "-", policy)
+    assert isinstance(gone, Refusal)
+    assert "in 2 of rack: only 1 is left, in rack=r1; possible with open nodes in 1 more of rack" in str(
+        gone.reasons[0]
+    )

@@ -10,7 +10,7 @@ from migrator.model.estimate import Estimate
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Ban, Crowd
+from migrator.model.rules import Ban, Crowd, Window
 from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, node
 
 POLICY = PlanPolicy(headroom_percent=0, leave_stopped=True)
@@ -223,3 +223,11 @@ def test_rules_hold_at_a_stop_over():
     assert codes(ring(), plan_of(*exchange(ring())), policy) == {Code.CROWDED, Code.BANNED}
     passing = replace(POLICY, rules=(Crowd(1),))
     assert codes(ring(), plan_of(*exchange(ring())), passing) == set()
+
+
+def test_a_start_that_no_time_window_asks_for_is_found():
+    fleet = cluster(node("n1", ct("a")), node("n2"))
+    told = replace(move(fleet, "a", "n1", "n2"), start_s=60.0)
+    assert codes(fleet, plan_of(told)) == {Code.WINDOW}
+    windowed = replace(POLICY, rules=(Window("other", ("mon 00:00-24:00",)),), start="2026-03-02T10:00:00+00:00")
+    assert codes(fleet, plan_of(told), windowed) == {Code.WINDOW}

@@ -30,7 +30,7 @@ nodes:
 
 MISTAKES = [
     ("nodes: 3", "c.yaml:1: nodes: is to be a list, not 3"),
-    ("nodes:\n- name: a\n  adress: b\n", "c.yaml:3: nodes.0.adress: there is no such key"),
+    ("nodes:\n- name: a\n  adress: b\n", "c.yaml:3: nodes.0.adress (node a): there is no such key"),
     ("nodes:\n- address: b\n", "c.yaml:2: nodes.0.name: is missing"),
     ("nodes:\n- name: a\n- name: a\n  address: b\n", "c.yaml:3: nodes.1.name: 'a' is the name of two nodes"),
     (
@@ -38,10 +38,16 @@ MISTAKES = [
         "c.yaml:3: nodes.1.address: 'x' is the address of 'a'",
     ),
     ("nodes:\n- name: 'a;b'\n", "c.yaml:2: nodes.0.name: is to be letters, digits"),
-    ("nodes:\n- name: a\n  link:\n    up: fast\n", "c.yaml:4: nodes.0.link.up: not a link speed: 'fast'"),
-    ("nodes:\n- name: a\n  capacity:\n    memory: lots\n", "c.yaml:4: nodes.0.capacity.memory: not a size: 'lots'"),
-    ("nodes:\n- name: a\n  capacity: {cpus: 0}\n", "c.yaml:3: nodes.0.capacity.cpus: is to be more than 0, not 0"),
-    ("nodes:\n- name: a\n  ssh: {port: 70000}\n", "c.yaml:3: nodes.0.ssh.port:"),
+    ("nodes:\n- name: a\n  link:\n    up: fast\n", "c.yaml:4: nodes.0.link.up (node a): not a link speed: 'fast'"),
+    (
+        "nodes:\n- name: a\n  capacity:\n    memory: lots\n",
+        "c.yaml:4: nodes.0.capacity.memory (node a): not a size: 'lots'",
+    ),
+    (
+        "nodes:\n- name: a\n  capacity: {cpus: 0}\n",
+        "c.yaml:3: nodes.0.capacity.cpus (node a): is to be more than 0, not 0",
+    ),
+    ("nodes:\n- name: a\n  ssh: {port: 70000}\n", "c.yaml:3: nodes.0.ssh.port (node a):"),
     ("nodes:\n- {name: a, name: b}\n", "c.yaml:2: name: is there twice"),
     ("version: 2\nnodes:\n- name: a\n", "c.yaml:1: version:"),
     ("nodes: [", "c.yaml:1: not YAML"),
@@ -127,9 +133,9 @@ def test_shared_links_have_the_nodes_that_their_selectors_mean():
         ("[rack=r1, n3]", "[rack=r9]", "c.yaml:8: links.1: no node is rack=r9"),
         ("[rack=r1, n3]", "[n3, n9]", "c.yaml:8: links.1: no node is n9"),
         ("name: row", "name: r1-up", "c.yaml:8: links.1: 'r1-up' is the name of two links"),
-        ("up: 40Gbit", "up: fast", "c.yaml:7: links.0.speed.up: not a link speed: 'fast'"),
-        ("up: 40Gbit", "up: 0Gbit", "c.yaml:7: links.0.speed.up: not a speed that a link has: '0Gbit'"),
-        ("moves: 4", "moves: 0", "c.yaml:7: links.0.moves: "),
+        ("up: 40Gbit", "up: fast", "c.yaml:7: links.0.speed.up (link r1-up): not a link speed: 'fast'"),
+        ("up: 40Gbit", "up: 0Gbit", "c.yaml:7: links.0.speed.up (link r1-up): not a speed that a link has: '0Gbit'"),
+        ("moves: 4", "moves: 0", "c.yaml:7: links.0.moves (link r1-up): "),
     ],
 )
 def test_shared_links_that_cannot_be_are_one_line_with_their_place(old: str, new: str, said: str):

@@ -154,7 +154,7 @@ def test_an_export_of_another_file_than_the_plans_is_refused():
 
 
 def imported(items: object) -> Cluster:
-    return proxmox.parse(json.dumps(items), "f", Link(), 4.0)
+    return proxmox.parse(json.dumps(items), "f", Link(), 4.0)[0]
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -166,6 +166,28 @@ def test_proxmoxs_guests_become_containers_and_templates_and_storage_do_not(wrap
     assert (web.reserved.cpu_milli, web.reserved.memory_bytes, web.anon_bytes) == (2000, GIB, GIB // 2)
     assert web.descriptor.labels["anti-affinity"] == "web"
     assert cluster.node("pve1").capacity.cpu_milli == 32_000
+
+
+def test_what_of_a_proxmox_file_is_left_out_or_taken_for_something_else_is_said_with_numbers():
+    more = [
+        {"type": "lxc", "node": "pve3", "vmid": 301, "status": "running"},
+        {"type": "qemu", "node": "pve2", "vmid": 201, "status": "running", "maxmem": GIB},
+        {"type": "qemu", "node": "pve2", "vmid": 202, "status": "paused", "maxmem": GIB},
+        {"type": "pool"},
+        "nothing",
+    ]
+    cluster, told = proxmox.parse(json.dumps([*PROXMOX, *more]), "f", Link(), 4.0)
+    assert len(cluster.node("pve2").containers) == 2
+    assert told == (
+        "1 node not online, so nothing is placed there or moved from there: pve3 (offline)",
+        "1 guest left out, on nodes that are not online",
+        "1 template left out: a template never runs",
+        "2 QEMU guests taken as containers for their room, with the label type=qemu; only OS containers "
+        "can be moved, so pin them: {rule: pin, containers: type=qemu} in a policy file",
+        "2 guests not running: plans leave them where they are with --leave-stopped",
+        "left out, being neither nodes nor guests: 1 pool, 1 storage, 1 unknown",
+    )
+    assert proxmox.parse(json.dumps(PROXMOX[:2]), "f", Link(), 4.0)[1] == ()
 
 
 def test_a_proxmox_node_that_is_not_online_is_left_out_and_says_why():

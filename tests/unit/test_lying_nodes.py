@@ -349,5 +349,5 @@ def test_a_snapshot_with_an_impossible_container_is_refused(tmp_path: Path) -> N
     bad = Descriptor(**{**asdict(WEB), "id_index": 0})
     facts = ContainerFacts("web", "serving", 1, 1, True, "-", Resources(), descriptor=bad)
     snapshot.save(Cluster("c", (NodeFacts("n1", containers=(facts,)),)), path)
-    with pytest.raises(MigratorError, match="id_index: is to be from 16 to 64999, not 0"):
+    with pytest.raises(MigratorError, match="id_index \\(container web, node n1\\): is to be from 16 to 64999, not 0"):
         snapshot.load(path)

@@ -62,8 +62,8 @@ def test_a_full_node_takes_more_by_what_is_measured_and_no_more_than_that():
     [
         ("cpu: 4", "cpu: 0", "c.yaml:3: defaults.overcommit.cpu: "),
         ("cpu: 4", "cpu: measured", "c.yaml:3: defaults.overcommit.cpu: "),
-        ("memory: measured", "memory: guessed", "c.yaml:7: nodes.1.overcommit.memory: "),
-        ("disk: 2", "disks: 2", "c.yaml:7: nodes.1.overcommit.disks: there is no such key"),
+        ("memory: measured", "memory: guessed", "c.yaml:7: nodes.1.overcommit.memory (node n2): "),
+        ("disk: 2", "disks: 2", "c.yaml:7: nodes.1.overcommit.disks (node n2): there is no such key"),
         ("memory: 1.5", "memory: .inf", "c.yaml:3: defaults.overcommit.memory: "),
     ],
 )

@@ -80,16 +80,16 @@ def test_whole_numbers_may_be_written_without_a_point_as_jq_does():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"target": "n2"', '"tarket": "n2"', "moves.0.tarket: there is no such key"),
-        ('"target": "n2"', '"target": "n2", "more": 1', "moves.0.more: there is no such key"),
-        (',\n   "target": "n2"', "", "moves.0.target: is missing"),
-        ('"target": "n2"', '"target": 7', "moves.0.target: is to be text, not 7"),
-        ('"target": "n2"', '"target": "n2; reboot"', "moves.0.target: "),
+        ('"target": "n2"', '"tarket": "n2"', "moves.0.tarket (move of a): there is no such key"),
+        ('"target": "n2"', '"target": "n2", "more": 1', "moves.0.more (move of a): there is no such key"),
+        (',\n   "target": "n2"', "", "moves.0.target (move of a): is missing"),
+        ('"target": "n2"', '"target": 7', "moves.0.target (move of a): is to be text, not 7"),
+        ('"target": "n2"', '"target": "n2; reboot"', "moves.0.target (move of a): "),
         ('"container": "a"', '"container": "../a"', "moves.0.container: "),
-        ('"generation": 2', '"generation": -2', "moves.0.generation: "),
-        ('"generation": 2', '"generation": true', "moves.0.generation: "),
+        ('"generation": 2', '"generation": -2', "moves.0.generation (move of a): "),
+        ('"generation": 2', '"generation": true', "moves.0.generation (move of a): "),
         ('"blackout_s_max": 15.0', '"blackout_s_max": NaN', "policy.blackout_s_max: "),
-        ('"cpu_milli": 100', '"cpu_milli": "100"', "moves.0.demand.cpu_milli: "),
+        ('"cpu_milli": 100', '"cpu_milli": "100"', "moves.0.demand.cpu_milli (move of a): "),
         ('"version": 1', '"version": 2', "version: is 2, this program reads 1"),
         ('"moves_per_node_max": 2', '"moves_per_node_max": 0', "policy.moves_per_node_max: "),
         ('"intent": ', '"cluster": "x", "intent": ', "cluster: is there twice"),
@@ -102,7 +102,7 @@ def test_a_wrong_field_is_named(old: str, new: str, said: str):
 def test_the_line_of_a_wrong_field_is_named():
     text = plan_file.dump(plan()).replace('"target": "n2"', '"target": 7', 1)
     line = next(number for number, words in enumerate(text.splitlines(), 1) if '"target": 7' in words)
-    assert refusal_of(text).startswith(f"x.json:{line}: moves.0.target: ")
+    assert refusal_of(text).startswith(f"x.json:{line}: moves.0.target (move of a): ")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_first_move_has_no_leg_in_its_file_so_that_older_plans_are_plans():
 @pytest.mark.parametrize("name", ["a#1", "a#02", "a#", "#2", "a#2#2"])
 def test_a_wait_for_what_no_move_is_called_is_refused(name: str):
     text = plan_file.dump(with_a_stop_over()).replace('    "a"\n', f'    "{name}"\n')
-    assert "moves.1.waits_for.0: " in refusal_of(text)
+    assert "moves.1.waits_for.0 (move of a): " in refusal_of(text)
 
 
 def test_a_plan_from_before_pauses_were_told_is_read_and_kept_to_one_pause_a_link():
@@ -227,7 +227,7 @@ def test_a_plan_from_before_memory_was_streamed_is_of_images():
 
 def test_a_way_of_memory_that_there_is_not_is_refused():
     text = plan_file.dump(plan()).replace('"memory_way": "stream"', '"memory_way": "pigeon"', 1)
-    assert "memory_way: " in refusal_of(text)
+    assert "memory_way (move of a): " in refusal_of(text)
 
 
 def test_a_file_that_an_earlier_version_wrote_is_read_and_an_edit_of_it_is_not():

@@ -116,7 +116,7 @@ def test_no_move_is_made_that_gains_less_than_the_least_gain():
 def test_the_search_stops_after_the_iterations_it_is_given_and_says_so():
     plan = planned(node("n1", *[ct(f"c{n}", 100 + n) for n in range(8)]), node("n2"), terms=Terms(2, 0.01))
     assert len(plan.moves) == 2
-    assert "stopped early; --iterations 2 repeats this exactly" in plan.notes
+    assert "stopped early; --iterations 2 (and no --seconds) repeats this exactly" in plan.notes
 
 
 def test_rules_bind_a_rebalance_too():

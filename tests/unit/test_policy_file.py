@@ -198,3 +198,21 @@ def test_a_key_without_a_value_is_refused(tmp_path: Path, key: str):
     path.write_text(f"leave_stopped: true\n{key}:\n")
     with pytest.raises(BadInput, match=f"policy.yaml:2: {key}: is empty; give a value, or leave the line out"):
         policy_file.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("headroom: {cpu: }", "1: headroom.cpu"),
+        ("weights: {memory: }", "1: weights.memory"),
+        ("rules:\n- {rule: spread, label: a, domain: b, at_most: , at_least: 2}", "2: rule 1 (spread): at_most"),
+        ("rules:\n- {rule: pin, containers: a}\n-", "3: rule 2"),
+        ("anti_affinity:\n- a\n-", "3: anti_affinity.1"),
+    ],
+)
+def test_a_key_without_a_value_is_no_key_left_out(tmp_path, text, said):
+    path = tmp_path / "policy.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as wrong:
+        policy_file.load(path)
+    assert str(wrong.value) == f"{path}:{said}: is empty; give a value, or leave the line out"

@@ -71,24 +71,33 @@ def test_an_older_file_without_facts_that_are_told_by_now_is_whole(tmp_path: Pat
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (put("nodes", 0, "capacity", "cpu_milli", -1), "nodes.0.capacity.cpu_milli: is to be from 0"),
-        (put("nodes", 0, "capacity", "memory_bytes", 10**40), "nodes.0.capacity.memory_bytes: is to be from 0"),
-        (put("nodes", 0, "memory_available_bytes", -1), "nodes.0.memory_available_bytes: is to be from 0"),
-        (put("nodes", 1, "link", "up_bytes_per_s", -7), "nodes.1.link.up_bytes_per_s: is to be from 1"),
-        (put("nodes", 1, "link", "down_bytes_per_s", 0), "nodes.1.link.down_bytes_per_s: is to be from 1"),
-        (put("links", 0, "up_bytes_per_s", 10**30), "links.0.up_bytes_per_s: is to be from 1"),
-        (put("links", 0, "moves_max", 0), "links.0.moves_max: is to be at least 1"),
-        (put("nodes", 0, "containers", 0, "anon_bytes", -1), "nodes.0.containers.0.anon_bytes: is to be from 0"),
-        (put("nodes", 0, "containers", 0, "reserved", "disk_bytes", -1), "nodes.0.containers.0.reserved.disk_bytes: "),
-        (put("nodes", 0, "containers", 0, "name", "a b"), "nodes.0.containers.0.name: 'a b' cannot be"),
+        (put("nodes", 0, "capacity", "cpu_milli", -1), "nodes.0.capacity.cpu_milli (node n1): is to be from 0"),
+        (
+            put("nodes", 0, "capacity", "memory_bytes", 10**40),
+            "nodes.0.capacity.memory_bytes (node n1): is to be from 0",
+        ),
+        (put("nodes", 0, "memory_available_bytes", -1), "nodes.0.memory_available_bytes (node n1): is to be from 0"),
+        (put("nodes", 1, "link", "up_bytes_per_s", -7), "nodes.1.link.up_bytes_per_s (node n2): is to be from 1"),
+        (put("nodes", 1, "link", "down_bytes_per_s", 0), "nodes.1.link.down_bytes_per_s (node n2): is to be from 1"),
+        (put("links", 0, "up_bytes_per_s", 10**30), "links.0.up_bytes_per_s (link up): is to be from 1"),
+        (put("links", 0, "moves_max", 0), "links.0.moves_max (link up): is to be at least 1"),
+        (
+            put("nodes", 0, "containers", 0, "anon_bytes", -1),
+            "nodes.0.containers.0.anon_bytes (container a, node n1): is to be from 0",
+        ),
+        (
+            put("nodes", 0, "containers", 0, "reserved", "disk_bytes", -1),
+            "nodes.0.containers.0.reserved.disk_bytes (container a, node n1): ",
+        ),
+        (put("nodes", 0, "containers", 0, "name", "a b"), "nodes.0.containers.0.name (node n1): 'a b' cannot be"),
         (
             put("nodes", 0, "containers", 0, "descriptor", "id_index", 0),
-            "containers.0.descriptor.id_index: is to be from 16 to 64999, not",
+            "containers.0.descriptor.id_index (container a, node n1): is to be from 16 to 64999, not",
         ),
         (put("nodes", 1, "name", "n1"), "nodes: 'n1' is the name of 2 nodes"),
         (put("nodes", 1, "name", "n\x1b[2J"), "nodes.1.name: 'n\\x1b[2J' cannot be the name of a node"),
         (put("nodes", []), "nodes: there is none"),
-        (put("nodes", 0, "cpus", "many"), "nodes.0.cpus: is to be a whole number, not 'many'"),
+        (put("nodes", 0, "cpus", "many"), "nodes.0.cpus (node n1): is to be a whole number, not 'many'"),
     ],
 )
 def test_facts_that_cannot_be_are_refused_with_file_and_field(tmp_path: Path, change: Any, said: str):
