@@ -11,7 +11,7 @@ from migrator.cli.output import fail, print_json
 from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
-from migrator.model.memory_way import WAYS
+from migrator.model.memory_way import CHANNELS, WAYS
 from migrator.model.modes import ANEW, BEGINNING_S, Mode, predicted_pause_s
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
@@ -25,6 +25,7 @@ NO_RUN = "-"  # as a container's record names that of none
 class Forecast:
     """One move as it is expected. `learnt_from` is how many migrations of the pair the rates rest on.
 
+    `channel` is how memory is to go over the network.
     `memory_rounds` is how often memory is sent at most. `blackout_s_range` holds nine of ten of the pair's latest
     pauses, scaled to this one; None where too few were seen.
     `findings` are the reasons why it would be refused, `refusal` all of them in one line.
@@ -36,6 +37,7 @@ class Forecast:
     mode: str
     mode_why: str
     memory_way: str
+    channel: str
     memory_bytes: int
     memory_rounds: int
     files_bytes: int
@@ -70,6 +72,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         mode=move.mode,
         mode_why=move.mode_why,
         memory_way=planned.memory_way,
+        channel=move.channel,
         memory_bytes=0 if begins_anew else estimate.memory_bytes,
         memory_rounds=0 if begins_anew else policy.rounds_max + 1 if move.mode is Mode.PRE_COPY else 1,
         files_bytes=estimate.files_bytes,
@@ -114,7 +117,7 @@ def _lines(told: Forecast) -> list[str]:
         f"{told.container}: {told.source} -> {told.target}, {told.mode} ({told.mode_why})",
         f"memory: none is sent; it is stopped, {ANEW} on {told.target}, and connections end"
         if anew
-        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
+        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}, {CHANNELS[told.channel]}",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
         f"pause: {'up to ' if anew else ''}{format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",

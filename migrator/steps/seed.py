@@ -24,10 +24,10 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 async def do(move: Move) -> dict[str, Any]:
     await asyncio.gather(_prepare(move, move.source, "source"), _prepare(move, move.target, "target"))
     await put_bundle(move.target, move)
-    await _link(move)
+    detour = await _link(move)
     await _template(move)
-    files = await _files(move)
-    return files | (await copy_rounds(move) if move.mode is Mode.PRE_COPY else {})
+    found = {**await _files(move), **({"channel_why": detour} if detour else {})}
+    return found | (await copy_rounds(move) if move.mode is Mode.PRE_COPY else {})
 
 
 async def _prepare(move: Move, side: Side, role: str) -> None:
@@ -56,15 +56,17 @@ async def put_bundle(side: Side, move: Move) -> None:
     )
 
 
-async def _link(move: Move) -> None:
-    """Opens the way from source to target with a key made for this migration alone."""
+async def _link(move: Move) -> str:
+    """Opens the way from source to target with a key made for this migration alone. Where the network between them is
+    declared trusted, lets memory go beside it; returns why not, where the source would leave that network.
+    """
     peer = move.target.migration_host
     made = await move.source.node.call("keygen", move.name, move.token, peer)
     kind, public = _public_key(made)
     comes_from = _address(made)
-    admitted = await move.target.node.call(
-        "admit", move.name, move.token, comes_from, move.policy.key_lifetime_s, kind, public
-    )
+    inside = move.plain and bool(move.trusted(comes_from, peer))
+    key = (move.policy.key_lifetime_s, kind, public, *([peer] if inside else ()))
+    admitted = await move.target.node.call("admit", move.name, move.token, comes_from, *key)
     host_key_type, host_key = await move.target.node.host_key()
     await move.source.node.call(
         "link",
@@ -75,7 +77,11 @@ async def _link(move: Move) -> None:
         move.target.migration_port,
         host_key_type,
         host_key,
+        *(["plain"] if inside else ()),
     )
+    if inside or not move.plain:
+        return ""
+    return f"{move.source.node.name} goes to {peer} from {comes_from}, which is in no trusted network with it"
 
 
 # What one node answers becomes words of a file or a command on the other, so it is held to what it has to be: a source

@@ -141,7 +141,7 @@ dump_streamed() { # CT TOKEN
     tell_criu "$1" "$(init_pid "$1")"
     code=0
     # shellcheck disable=SC2046,SC2086
-    unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" \
+    unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" 5< /proc/self/ns/net \
         -- $LINK -o ControlPath="$RUN/links/$1.$2" peer stream \
         -- $RUNC checkpoint --leave-running --tcp-established --file-locks $(last_round "$move") \
         --image-path "$move/images" --work-path "$move/work" "$1" || code=$?
