@@ -15,7 +15,7 @@ from migrator.model.memory_way import CHANNELS, WAYS
 from migrator.model.modes import ANEW, BEGINNING_S, Mode, predicted_pause_s
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
-from migrator.model.units import format_bytes, format_seconds
+from migrator.model.units import format_bytes, format_rate, format_seconds
 from migrator.steps import check
 
 NO_RUN = "-"  # as a container's record names that of none
@@ -38,6 +38,7 @@ class Forecast:
     mode_why: str
     memory_way: str
     channel: str
+    bandwidth_bytes_per_s: int | None
     memory_bytes: int
     memory_rounds: int
     files_bytes: int
@@ -73,6 +74,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         mode_why=move.mode_why,
         memory_way=planned.memory_way,
         channel=move.channel,
+        bandwidth_bytes_per_s=policy.bandwidth_bytes_per_s,
         memory_bytes=0 if begins_anew else estimate.memory_bytes,
         memory_rounds=0 if begins_anew else policy.rounds_max + 1 if move.mode is Mode.PRE_COPY else 1,
         files_bytes=estimate.files_bytes,
@@ -119,6 +121,7 @@ def _lines(told: Forecast) -> list[str]:
         if anew
         else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}, {CHANNELS[told.channel]}",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
+        *([f"bandwidth: at most {format_rate(most)}"] if (most := told.bandwidth_bytes_per_s) else []),
         f"pause: {'up to ' if anew else ''}{format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",
         "against it: nothing; nothing was touched" if not told.findings else "against it:",

@@ -57,9 +57,14 @@ def histories(journal: Journal, cluster: str) -> Iterator[History]:
     """The migrations of a cluster's latest runs, the latest first."""
     for run in journal.runs(RUNS_MAX):
         plan: Any = run.document.get("plan")
-        if isinstance(plan, dict) and plan.get("cluster") == cluster:
+        # One that was held back tells how fast it was let be.
+        if isinstance(plan, dict) and plan.get("cluster") == cluster and not _held_back(plan):
             for migration in reversed(journal.migrations(run.id)):
                 yield migration, journal.events(migration.id)
+
+
+def _held_back(plan: dict[str, Any]) -> bool:
+    return plan.get("policy", {}).get("bandwidth_bytes_per_s") is not None
 
 
 def pause_range_s(journal: Journal, cluster: str, source: str, target: str, blackout_s: float, rates: Rates) -> Range:

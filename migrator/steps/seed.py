@@ -45,7 +45,9 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     if move.mode is Mode.RESTART:
         images_bytes, pages = min(IMAGE_MARGIN_BYTES, free_bytes), "none"
     ct = move.descriptor
-    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
+    words = ("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
+    most = move.policy.bandwidth_bytes_per_s if role == "source" else None
+    await side.node.call(*words, *(() if most is None else (most,)))
 
 
 async def put_bundle(side: Side, move: Move) -> None:

@@ -1,6 +1,15 @@
-"""How fast a stream may go: a token bucket, that asks for no clock of its own."""
+"""How fast a stream may go: a token bucket, that asks for no clock of its own.
+
+pace.py BYTES_PER_S passes stdin on to stdout, no faster: for memory that goes by images.
+"""
 
 from __future__ import annotations
+
+import os
+import sys
+import time
+
+from frames import write_all
 
 # What may go at once after a rest. As short as it is, it is never less than a piece of pages.
 BURST_S = 0.05
@@ -28,3 +37,15 @@ class Bucket:
     def _fill(self, now_s: float) -> None:
         self._level = min(self._most, self._level + (now_s - self._at_s) * self._bytes_per_s)
         self._at_s = now_s
+
+
+def main(bytes_per_s: int) -> None:
+    bucket = Bucket(bytes_per_s, time.monotonic())
+    while data := os.read(0, BURST_BYTES_MIN):
+        time.sleep(bucket.wait_s(time.monotonic()))
+        write_all(1, data)
+        bucket.take(len(data), time.monotonic())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
