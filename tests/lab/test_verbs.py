@@ -204,7 +204,7 @@ def begin(twice: Twice, source: str, target: str, token: int, pages: str | int =
     twice(target, f"reserve web {token} {ROOM}")
     base = stage.on_node(source, "cat", "/var/lib/migrator/containers/web/id_base").out.strip()
     for node, role in ((source, "source"), (target, "target")):
-        twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {pages}")
+        twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {pages} {10**9}")
     for name in ("descriptor.json", "config.json", "net", "criu.conf", "restart"):
         text = stage.on_node(source, "cat", f"/var/lib/migrator/containers/web/{name}").out
         twice(target, f"ct-put web {token} {name} {len(text.encode())}", stdin=text)
