@@ -59,7 +59,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     estimate = planned.estimate
     blackout_s = round(predicted_pause_s(estimate, move.rates, move.mode, policy.stop_timeout_s), 3)
     seen_s = (
-        pause_range_s(journal, plan.cluster, planned.source, planned.target, blackout_s, move.rates)
+        pause_range_s(journal, plan.cluster, planned.source, planned.target, blackout_s, move.rates, move.plain)
         if move.mode is Mode.STOP_AND_COPY
         else None  # the latest migrations were by the other mode
     )

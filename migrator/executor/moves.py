@@ -105,7 +105,6 @@ async def examine(
         shared=shared,
         site=fleet.file.site(),
         hooks=fleet.hooks,
-        trusted=fleet.file.trusted_network,
     )
     if Mode.RESTART in allowed:
         choice = instead(choice, policy.mode, allowed, await check.undumpable(move))

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from migrator.errors import BadInput, quoted
 from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml
 from migrator.inventory.policy_file import PolicySection
+from migrator.model.address import is_within
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
 from migrator.model.rules import selected, selects
@@ -185,14 +186,9 @@ class ClusterFile(_Strict):
             for link in self.links
         )
 
-    def trusted_network(self, *hosts: str) -> str:
-        """The network, declared trusted, in which all of these addresses are; empty if there is none."""
-        try:
-            addresses = [ipaddress.ip_address(host) for host in hosts]
-        except ValueError:
-            return ""  # a name may lead anywhere
-        networks = (ipaddress.ip_network(text) for text in self.trusted_networks)
-        return next((str(network) for network in networks if all(each in network for each in addresses)), "")
+    def trusted_around(self, node: NodeEntry) -> tuple[str, ...]:
+        """The networks, declared trusted, in which others reach this node. By an address: a name may lead anywhere."""
+        return tuple(network for network in self.trusted_networks if is_within(node.migration_host, network))
 
     def entry(self, name: str) -> NodeEntry:
         """The node of that name, or an error that lists the names there are."""
@@ -289,18 +285,11 @@ def _refuse_tangles(cluster: ClusterFile, root: yaml.Node | None, source: str) -
 def _refuse_strangers(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
     """Refuses a trusted network that no two nodes are in: most likely another one is meant."""
     for index, text in enumerate(cluster.trusted_networks):
-        inside = [n for n in cluster.nodes if _is_in(n.migration_host, text)]
+        inside = [n for n in cluster.nodes if is_within(n.migration_host, text)]
         if len(inside) < 2:
             found = f"only {inside[0].name} has" if inside else "no node has"
             where = f"{source}:{line_of(root, ['trusted_networks', index])}: trusted_networks.{index}"
             raise BadInput(f"{where}: {found} its migration_address in {text}, as an address and not a name")
-
-
-def _is_in(host: str, network: str) -> bool:
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(network)
-    except ValueError:
-        return False
 
 
 def _some(nodes: list[NodeEntry]) -> str:

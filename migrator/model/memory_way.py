@@ -51,6 +51,11 @@ def planned_way(source: NodeFacts, target: NodeFacts, untold: Way) -> Way:
     return untold if "" in said else "stream"
 
 
+def trusted_networks(source: NodeFacts, target: NodeFacts) -> tuple[str, ...]:
+    """The networks, declared trusted, in which both are."""
+    return tuple(network for network in target.trusted if network in source.trusted)
+
+
 def _told(source: NodeFacts, target: NodeFacts) -> Iterator[tuple[str, str]]:
     """Of both nodes what they say of their end."""
     yield source.name, source.stream_out

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
-from migrator.model.memory_way import ENCRYPTED, PLAIN, MemoryWay, memory_way
+from migrator.model.memory_way import ENCRYPTED, PLAIN, MemoryWay, memory_way, trusted_networks
 from migrator.model.modes import AUTO, GIVE_UP, GO_ON, Mode
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
@@ -49,8 +49,7 @@ class Move:
     are those that its pause is predicted by, with the speeds of the `shared` links between the nodes, bytes a
     second. `site` is what the cluster file says of the network around the nodes, and `hooks` calls its hooks. `mode` is
     the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
-    `last_pass` is what the last pass over the files has said, once it has ended. `trusted` tells of addresses the
-    network, declared trusted, in which they all are, or "".
+    `last_pass` is what the last pass over the files has said, once it has ended.
     """
 
     id: str
@@ -75,7 +74,6 @@ class Move:
     shared: tuple[int, ...] = ()
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
-    trusted: Callable[..., str] = lambda *hosts: ""
     on_progress: Callable[[State, str], None] = lambda state, text: None
 
     @property
@@ -89,9 +87,8 @@ class Move:
     @property
     def plain(self) -> bool:
         """Whether memory is to go beside ssh: it is streamed, and the network between the nodes is declared trusted."""
-        if self.memory.name != "stream" or self.mode is Mode.RESTART:
-            return False
-        return bool(self.trusted(self.source.migration_host, self.target.migration_host))
+        streamed = self.memory.name == "stream" and self.mode is not Mode.RESTART
+        return streamed and bool(trusted_networks(self.source.facts, self.target.facts))
 
     @property
     def channel(self) -> str:

@@ -7,6 +7,8 @@ import ipaddress
 import re
 from typing import Any
 
+from migrator.model.address import is_within
+from migrator.model.memory_way import trusted_networks
 from migrator.model.modes import Mode
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import State
@@ -66,7 +68,8 @@ async def _link(move: Move) -> str:
     made = await move.source.node.call("keygen", move.name, move.token, peer)
     kind, public = _public_key(made)
     comes_from = _address(made)
-    inside = move.plain and bool(move.trusted(comes_from, peer))
+    networks = trusted_networks(move.source.facts, move.target.facts)
+    inside = move.plain and any(is_within(comes_from, network) for network in networks)
     key = (move.policy.key_lifetime_s, kind, public, *([peer] if inside else ()))
     admitted = await move.target.node.call("admit", move.name, move.token, comes_from, *key)
     host_key_type, host_key = await move.target.node.host_key()

@@ -9,6 +9,7 @@ import pytest
 from migrator.errors import BadInput
 from migrator.inventory import cluster_file, snapshot
 from migrator.model.facts import Cluster, NodeFacts, SharedLink
+from migrator.model.memory_way import trusted_networks
 from migrator.model.plan_policy import Standing
 from migrator.model.rules import Spread
 from migrator.model.site import When
@@ -110,12 +111,16 @@ def test_a_network_is_trusted_only_where_all_addresses_are_in_one_that_is_declar
     declared = "trusted_networks: [10.9.0.0/24, 'fd00:9::/64']\n"
     nodes = "nodes:\n- {name: a, address: 10.9.0.1}\n- {name: b, address: b, migration_address: 10.9.0.2}\n"
     six = "- {name: c, address: 'fd00:9::1'}\n- {name: d, address: 'fd00:9::2'}\n"
-    cluster = cluster_file.parse(declared + nodes + six, "c.yaml")
-    assert cluster.trusted_network("10.9.0.1", "10.9.0.2") == "10.9.0.0/24"
-    assert cluster.trusted_network("fd00:9::1", "fd00:9::2") == "fd00:9::/64"
-    for hosts in (("10.9.0.1", "fd00:9::2"), ("10.9.0.1", "b"), ("10.9.0.1", "10.9.1.2"), ("10.9.0.1", "192.0.2.1")):
-        assert cluster.trusted_network(*hosts) == ""
-    assert cluster_file.parse(nodes, "c.yaml").trusted_network("10.9.0.1", "10.9.0.2") == ""
+    others = "- {name: e, address: 10.9.1.2}\n- {name: f, address: 10.9.0.x}\n"
+    cluster = cluster_file.parse(declared + nodes + six + others, "c.yaml")
+    around = {node.name: cluster.trusted_around(node) for node in cluster.nodes}
+    four, fd = ("10.9.0.0/24",), ("fd00:9::/64",)
+    assert around == {"a": four, "b": four, "c": fd, "d": fd, "e": (), "f": ()}
+    facts = {name: NodeFacts(name, trusted=networks) for name, networks in around.items()}
+    pairs = [(a, b) for a in facts for b in facts if a < b and trusted_networks(facts[a], facts[b])]
+    assert pairs == [("a", "b"), ("c", "d")]
+    strict = cluster_file.parse(nodes, "c.yaml")
+    assert {strict.trusted_around(node) for node in strict.nodes} == {()}
 
 
 def test_a_node_that_is_not_there_is_answered_with_those_that_are() -> None:
