@@ -29,7 +29,7 @@ from splicer import SPLICE_BYTES, Splicer
 
 # The network in which the node's ssh lives, where a program was put into one of its own: the scripts open it as this.
 NETWORK_FD = 5
-OFFER_TIMEOUT_S = 10
+OFFER_TIMEOUT_S = 30
 OFFER_BYTES_MAX = 400
 CLONE_NEWNET = 0x40000000
 # An unasked piece goes in parts that take this long, so that a stream that is held back flows evenly.
