@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, STREAM_KEPT_BYTES, PlanPolicy
-from migrator.model.rates import Rates
+from migrator.model.rates import Rates, Way
 
 
 def streams(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
@@ -18,8 +19,14 @@ def streams(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
 
 
 def rates_by_facts(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> Rates:
-    """What a move between these nodes is to be estimated with."""
-    return policy.rates(source.name, target.name, "stream" if streams(source, target, policy) else "images")
+    """What a move between these nodes is to be estimated with; neither memory nor files are sent faster than is let."""
+    way: Way = "stream" if streams(source, target, policy) else "images"
+    rates, most = policy.rates_unbounded(source.name, target.name, way), policy.bandwidth_bytes_per_s
+    if most is not None and rates.send_bytes_per_s > most:
+        rates = replace(rates, send_bytes_per_s=most)
+    if most is not None and rates.files_bytes_per_s > most:
+        rates = replace(rates, files_bytes_per_s=most)
+    return rates
 
 
 def speeds_by_facts(cluster: Cluster) -> Callable[[str, str], list[int]]:

@@ -11,11 +11,11 @@ from migrator.cli.output import fail, print_json
 from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
-from migrator.model.memory_way import WAYS
+from migrator.model.memory_way import CHANNELS, WAYS
 from migrator.model.modes import ANEW, BEGINNING_S, Mode, predicted_pause_s
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
-from migrator.model.units import format_bytes, format_seconds
+from migrator.model.units import format_bytes, format_rate, format_seconds
 from migrator.steps import check
 
 NO_RUN = "-"  # as a container's record names that of none
@@ -25,6 +25,7 @@ NO_RUN = "-"  # as a container's record names that of none
 class Forecast:
     """One move as it is expected. `learnt_from` is how many migrations of the pair the rates rest on.
 
+    `channel` is how memory is to go over the network.
     `memory_rounds` is how often memory is sent at most. `blackout_s_range` holds nine of ten of the pair's latest
     pauses, scaled to this one; None where too few were seen.
     `findings` are the reasons why it would be refused, `refusal` all of them in one line.
@@ -36,6 +37,8 @@ class Forecast:
     mode: str
     mode_why: str
     memory_way: str
+    channel: str
+    bandwidth_bytes_per_s: int | None
     memory_bytes: int
     memory_rounds: int
     files_bytes: int
@@ -56,7 +59,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     estimate = planned.estimate
     blackout_s = round(predicted_pause_s(estimate, move.rates, move.mode, policy.stop_timeout_s), 3)
     seen_s = (
-        pause_range_s(journal, plan.cluster, planned.source, planned.target, blackout_s, move.rates)
+        pause_range_s(journal, plan.cluster, planned.source, planned.target, blackout_s, move.rates, move.plain)
         if move.mode is Mode.STOP_AND_COPY
         else None  # the latest migrations were by the other mode
     )
@@ -70,6 +73,8 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         mode=move.mode,
         mode_why=move.mode_why,
         memory_way=planned.memory_way,
+        channel=move.channel,
+        bandwidth_bytes_per_s=policy.bandwidth_bytes_per_s,
         memory_bytes=0 if begins_anew else estimate.memory_bytes,
         memory_rounds=0 if begins_anew else policy.rounds_max + 1 if move.mode is Mode.PRE_COPY else 1,
         files_bytes=estimate.files_bytes,
@@ -114,8 +119,9 @@ def _lines(told: Forecast) -> list[str]:
         f"{told.container}: {told.source} -> {told.target}, {told.mode} ({told.mode_why})",
         f"memory: none is sent; it is stopped, {ANEW} on {told.target}, and connections end"
         if anew
-        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
+        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}, {CHANNELS[told.channel]}",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
+        *([f"bandwidth: at most {format_rate(most)}"] if (most := told.bandwidth_bytes_per_s) else []),
         f"pause: {'up to ' if anew else ''}{format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",
         "against it: nothing; nothing was touched" if not told.findings else "against it:",

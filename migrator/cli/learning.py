@@ -34,6 +34,7 @@ def learnt_for(
     from migrator.errors import BadInput
     from migrator.journal.learnt import learn
     from migrator.journal.store import Journal
+    from migrator.model.memory_way import trusted_networks
 
     if learn_from is not None and not learn_from.is_file():
         raise BadInput(f"--learn-from {learn_from}: there is no such journal")
@@ -46,9 +47,13 @@ def learnt_for(
         known = source in nodes and target in nodes  # others are in no plan
         return policy.way(nodes[source], nodes[target]) if known else policy.memory_way
 
+    def plain(source: str, target: str) -> bool:
+        known = source in nodes and target in nodes
+        return known and bool(trusted_networks(nodes[source], nodes[target]))
+
     journal = Journal(path)
     try:
-        return learn(histories(journal, cluster.name), way)
+        return learn(histories(journal, cluster.name), way, plain)
     finally:
         journal.close()
 
@@ -57,16 +62,23 @@ def histories(journal: Journal, cluster: str) -> Iterator[History]:
     """The migrations of a cluster's latest runs, the latest first."""
     for run in journal.runs(RUNS_MAX):
         plan: Any = run.document.get("plan")
-        if isinstance(plan, dict) and plan.get("cluster") == cluster:
+        # One that was held back tells how fast it was let be.
+        if isinstance(plan, dict) and plan.get("cluster") == cluster and not _held_back(plan):
             for migration in reversed(journal.migrations(run.id)):
                 yield migration, journal.events(migration.id)
 
 
-def pause_range_s(journal: Journal, cluster: str, source: str, target: str, blackout_s: float, rates: Rates) -> Range:
+def _held_back(plan: dict[str, Any]) -> bool:
+    return plan.get("policy", {}).get("bandwidth_bytes_per_s") is not None
+
+
+def pause_range_s(
+    journal: Journal, cluster: str, source: str, target: str, blackout_s: float, rates: Rates, plain: bool
+) -> Range:
     """The range in which nine of ten pauses of this pair would have been, by its latest migrations; None below five."""
     from migrator.journal.learnt import pauses_seen
 
-    seen = pauses_seen(histories(journal, cluster), source, target, rates)
+    seen = pauses_seen(histories(journal, cluster), source, target, rates, plain)
     if len(seen) < PAUSES_MIN:
         return None
     cut = len(seen) // 20

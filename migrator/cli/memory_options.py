@@ -43,7 +43,30 @@ _stop_option = click.option(
 )
 
 
+class Rate(click.ParamType[int]):
+    """A speed as links have it, to bytes a second."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from migrator.model.units import parse_bytes_per_s
+
+        try:
+            return value if isinstance(value, int) else parse_bytes_per_s(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+_bandwidth_option = click.option(
+    "--bandwidth",
+    "bandwidth_bytes_per_s",
+    type=Rate(),
+    metavar="RATE",
+    help="The most that one move sends a second, memory and files, such as 1Gbit or 200Mbit (default: all there is).",
+)
+
+
 def memory_options(command: F) -> F:
-    for option in (_stop_option, _not_convergent_option, _target_option, _mode_option):
+    for option in (_bandwidth_option, _stop_option, _not_convergent_option, _target_option, _mode_option):
         command = option(command)
     return command

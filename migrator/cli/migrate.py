@@ -33,6 +33,8 @@ blackout_option = click.option(
 @click.pass_context
 def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, as_json: bool, **bounds: Any) -> int:
     """Move CONTAINER to another node while its clients stay connected, but with --mode restart."""
+    from dataclasses import replace
+
     from migrator.cli.dry_run import foretell, print_forecast
     from migrator.cli.learning import learnt_for
     from migrator.cli.progress import Progress
@@ -43,15 +45,21 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
     from migrator.model.policy import Policy
 
     check_container_name(container)
-    policy = Policy(**{name: value for name, value in bounds.items() if value is not None})
+    given = {name: value for name, value in bounds.items() if value is not None}
     journal = open_journal(ctx)
 
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
             learnt = learnt_for(ctx, cluster, PlanPolicy())
+            most = bounds["bandwidth_bytes_per_s"] or cluster.policy.bandwidth_bytes_per_s
+            policy = replace(Policy(**given), bandwidth_bytes_per_s=most)
             under = PlanPolicy(
-                learnt=learnt, mode=policy.mode, allow=cluster.policy.allow or (), stop_timeout_s=policy.stop_timeout_s
+                learnt=learnt,
+                mode=policy.mode,
+                allow=cluster.policy.allow or (),
+                stop_timeout_s=policy.stop_timeout_s,
+                bandwidth_bytes_per_s=most,
             )
             plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:

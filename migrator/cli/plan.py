@@ -284,6 +284,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
         target_blackout_s=plan.policy.target_blackout_s,
         not_convergent=plan.policy.not_convergent,
         stop_timeout_s=plan.policy.stop_timeout_s,
+        bandwidth_bytes_per_s=plan.policy.bandwidth_bytes_per_s,
     )
 
     def stale(cluster: Cluster) -> list[str]:

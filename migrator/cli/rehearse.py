@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ async def _rehearse(
     errors: dict[str, MigratorError] = {}
     async with open_fleet(ctx) as fleet:
         cluster = await fleet.probe()
-        under = PlanPolicy(learnt=learnt_for(ctx, cluster, PlanPolicy()))
+        most = cluster.policy.bandwidth_bytes_per_s
+        under = PlanPolicy(learnt=learnt_for(ctx, cluster, PlanPolicy()), bandwidth_bytes_per_s=most)
+        policy = replace(policy, bandwidth_bytes_per_s=most)
         for name, target in pairs:
             try:
                 plan = plan_single(fleet, cluster, name, target, under)

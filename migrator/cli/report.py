@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_of
 from migrator.journal.events import Event, Phase
 from migrator.journal.store import Journal, Migration, Run
+from migrator.model.memory_way import CHANNELS
 from migrator.model.modes import ANEW, Mode
 from migrator.model.plan import move_name
 from migrator.model.units import format_bytes, format_seconds
@@ -43,6 +44,7 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
         "error": progress.error or None,
         "gate_error": gate_error(journal, migration) or None,
         "warnings": list(progress.warnings),
+        **_channel(progress.reached),
         "unsent": progress.reached.get(State.FENCED, {}).get("unsent", 0),
         "blackout_ms": blackout_ms(history),
         "duration_ms": history[-1].at_ms - history[0].at_ms if history else 0,
@@ -57,6 +59,12 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
             {"at_ms": e.at_ms, "state": str(e.state), "phase": str(e.phase), "data": _shown(e.data)} for e in history
         ]
     return document
+
+
+def _channel(reached: Mapping[State, dict[str, Any]]) -> dict[str, Any]:
+    """How memory went over the network, or is to go, and why it did not go as it was to; null where none goes."""
+    data = reached.get(State.CHECKED, {}) | reached.get(State.SEEDED, {}) | reached.get(State.DUMPED, {})
+    return {key: data.get(key) for key in ("channel", "channel_why")}
 
 
 def blackout_ms(history: list[Event]) -> int | None:
@@ -140,6 +148,12 @@ def predicted_line(migration: dict[str, Any]) -> str:
     ]
     waited = [f"{format_seconds(migration['waited_ms'] / 1000)} of it ready and waiting for the pauses of others"]
     return ", ".join((*took, *(waited if migration["waited_ms"] >= WAITED_MS else ()), *sent))
+
+
+def channel_line(migration: dict[str, Any]) -> str:
+    """How its memory went over the network, in words."""
+    how, why = CHANNELS.get(migration["channel"], "not known"), migration["channel_why"]
+    return f"{how}, though the network is declared trusted: {why}" if why else how
 
 
 def makespan_line(document: dict[str, Any]) -> str:

@@ -79,7 +79,7 @@ def show(ctx: click.Context, run: str, offline: bool, phases: bool, as_json: boo
 
 def _print_move(journal: Journal, migration: Migration, moved: dict[str, Any]) -> None:
     """Its states and their times, estimates beside what happened, and what was not as it should be."""
-    from migrator.cli.report import predicted_line
+    from migrator.cli.report import channel_line, predicted_line
     from migrator.executor.outcome import cut_off
     from migrator.journal.events import Phase
 
@@ -93,6 +93,8 @@ def _print_move(journal: Journal, migration: Migration, moved: dict[str, Any]) -
         click.echo(f"  {after_s:8.3f} s  {event.state:<15} {event.phase:<6} {said}".rstrip())
     if compared := predicted_line(moved):
         click.echo(f"  {compared}")
+    if moved["channel"]:
+        click.echo(clean(f"  memory over the network: {channel_line(moved)}"))
     if moved["unsent"]:
         click.echo(f"  closed connections whose last bytes their clients did not take in time: {moved['unsent']}")
     if moved["gate_error"]:

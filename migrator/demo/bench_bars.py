@@ -8,7 +8,7 @@ from html import escape
 from migrator.demo.bench_report import MODES, Measured
 
 WIDTH, LEFT, RIGHT, TOP, BAR, GAP = 640, 130, 90, 50, 16, 14
-COLOURS = {"floor": "#999999", **dict(zip(MODES, ("#0b62a4", "#4aa564"), strict=True))}
+COLOURS = {"floor": "#999999", **dict(zip(MODES, ("#0b62a4", "#7fb2d9", "#4aa564"), strict=True))}
 
 
 def bars(measured: Sequence[Measured]) -> str:
@@ -21,7 +21,7 @@ def bars(measured: Sequence[Measured]) -> str:
         f'<style>text{{font:13px sans-serif;fill:#333}}</style><rect width="{WIDTH}" height="{height}" fill="white"/>',
     ]
     for number, (name, colour) in enumerate(COLOURS.items()):
-        x = LEFT + number * 150
+        x = LEFT + number * 130
         parts.append(f'<rect x="{x}" y="16" width="12" height="12" fill="{colour}"/>')
         parts.append(f'<text x="{x + 18}" y="27">{escape(name)}</text>')
     y = TOP

@@ -10,7 +10,6 @@ from pydantic import TypeAdapter
 from migrator.errors import NotYet, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.look import look
-from migrator.inventory.cluster_file import NodeEntry
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move
@@ -157,7 +156,7 @@ def _generation_expected(journal: Journal, planned: PlannedMove, earlier: list[M
 def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
     """A move as the journal remembers it; its nodes need not answer."""
     sides = [
-        Side(fleet.node(name), NodeFacts(name=name), _migration_host(fleet.file.entry(name)))
+        Side(fleet.node(name), NodeFacts(name=name), fleet.file.entry(name).migration_host)
         for name in (migration.source, migration.target)
     ]
     return Move(
@@ -180,8 +179,4 @@ def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
 
 def side_of(fleet: Fleet, facts: NodeFacts) -> Side:
     entry = fleet.file.entry(facts.name)
-    return Side(fleet.node(facts.name), facts, _migration_host(entry), fleet.file.ssh_address(entry).port or 22)
-
-
-def _migration_host(entry: NodeEntry) -> str:
-    return entry.migration_address or entry.host
+    return Side(fleet.node(facts.name), facts, entry.migration_host, fleet.file.ssh_address(entry).port or 22)

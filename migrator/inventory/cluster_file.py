@@ -5,6 +5,7 @@ Read with line numbers, so that each mistake is one line naming file, line and f
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from migrator.errors import BadInput, quoted
 from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml, refuse_empty
 from migrator.inventory.policy_file import PolicySection
+from migrator.model.address import is_within
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
 from migrator.model.rules import selected, selects
@@ -107,6 +109,11 @@ class NodeEntry(_Strict):
         """What ssh connects to: an address, or a name that ~/.ssh/config may know."""
         return self.address or self.name
 
+    @property
+    def migration_host(self) -> str:
+        """Where other nodes reach it."""
+        return self.migration_address or self.host
+
 
 class LinkEntry(_Strict):
     """A link that nodes share on their way to all others; `nodes` are names or labels, KEY=VALUE."""
@@ -137,6 +144,19 @@ class HookEntry(_Strict):
     timeout: Annotated[float | int, Field(ge=0.1, le=60, allow_inf_nan=False)] = 5
 
 
+def _is_network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"is not a network ({error}); write 10.20.0.0/24 or fd00:20::/64") from None
+    if network.prefixlen < (8 if network.version == 4 else 16):
+        raise ValueError("is so wide a network that it is not one's own")
+    return text
+
+
+Network = Annotated[str, AfterValidator(_is_network)]
+
+
 class ClusterFile(_Strict):
     version: Literal[1] = 1
     name: Line = "cluster"
@@ -146,6 +166,7 @@ class ClusterFile(_Strict):
     policy: PolicySection = PolicySection()
     network: Literal["shared", "routed"] = "shared"
     hooks: Annotated[list[HookEntry], Field(max_length=10)] = []
+    trusted_networks: Annotated[list[Network], Field(max_length=100)] = []
 
     def site(self) -> Site:
         """How addresses get from node to node, and who is told."""
@@ -164,6 +185,10 @@ class ClusterFile(_Strict):
             )
             for link in self.links
         )
+
+    def trusted_around(self, node: NodeEntry) -> tuple[str, ...]:
+        """The networks, declared trusted, in which others reach this node. By an address: a name may lead anywhere."""
+        return tuple(network for network in self.trusted_networks if is_within(node.migration_host, network))
 
     def entry(self, name: str) -> NodeEntry:
         """The node of that name, or an error that lists the names there are."""
@@ -223,6 +248,7 @@ def parse(text: str, source: str) -> ClusterFile:
         raise BadInput(f"{source}:{line_of(root, location)}: {field(location, raw)}: {wrong}") from error
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
+    _refuse_strangers(cluster, root, source)
     site = cluster.site()
     if site.routed and not (site.at(When.BEFORE_COMMIT) or site.at(When.AFTER_RELEASE)):
         where = f"{source}:{line_of(root, ['network'])}: network"
@@ -255,6 +281,16 @@ def _refuse_tangles(cluster: ClusterFile, root: yaml.Node | None, source: str) -
                 wrong = f"no node is {selector}"
         if wrong:
             raise BadInput(f"{source}:{line_of(root, ['links', index])}: links.{index}: {wrong}")
+
+
+def _refuse_strangers(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
+    """Refuses a trusted network that no two nodes are in: most likely another one is meant."""
+    for index, text in enumerate(cluster.trusted_networks):
+        inside = [n for n in cluster.nodes if is_within(n.migration_host, text)]
+        if len(inside) < 2:
+            found = f"only {inside[0].name} has" if inside else "no node has"
+            where = f"{source}:{line_of(root, ['trusted_networks', index])}: trusted_networks.{index}"
+            raise BadInput(f"{where}: {found} its migration_address in {text}, as an address and not a name")
 
 
 def _some(nodes: list[NodeEntry]) -> str:

@@ -27,6 +27,7 @@ _LEFT_OUT = (
     ("target_blackout_s", None),
     ("not_convergent", ""),
     ("stop_timeout_s", STOP_TIMEOUT_S),
+    ("bandwidth_bytes_per_s", None),
 )
 
 

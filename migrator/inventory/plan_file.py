@@ -36,6 +36,7 @@ from migrator.model.modes import AUTO, STOP_TIMEOUT_S
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
 from migrator.model.plan_policy import PlanPolicy, Waived
 from migrator.model.rates import Rates, Way
+from migrator.model.units import BYTES_PER_S_MAX
 
 __all__ = [
     "INTEGRITY",
@@ -129,6 +130,7 @@ class _Waived(Strict):
 class PolicyFields(Strict):
     allow: list[AllowEntry] = []
     anti_affinity: list[Text]
+    bandwidth_bytes_per_s: Annotated[int, Field(ge=1, le=BYTES_PER_S_MAX)] | None = None
     blackout_s_max: Annotated[float, Field(gt=0, le=86_400)]
     headroom: HeadroomFields = HeadroomFields()
     headroom_percent: Annotated[int, Field(ge=0, le=90)]

@@ -38,6 +38,7 @@ from migrator.model.rules import (
     SurviveLoss,
     Window,
 )
+from migrator.model.units import format_rate, parse_bytes_per_s
 from migrator.model.windows import parse_opening
 
 Selector = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,62}(=[^\x00-\x1f]{0,200})?$")]
@@ -238,6 +239,11 @@ class AllowEntry(_Strict):
         return Allowed(self.containers, tuple(dict.fromkeys(self.modes)))
 
 
+def _is_rate(text: str) -> str:
+    parse_bytes_per_s(text)
+    return text
+
+
 class PolicySection(_Strict):
     """What a cluster file says under `policy`, and a policy file as a whole."""
 
@@ -255,6 +261,7 @@ class PolicySection(_Strict):
     target_blackout_s: Annotated[float | int, Field(gt=0, le=600, allow_inf_nan=False)] | None = None
     not_convergent: WayOut | None = None
     stop_timeout_s: Annotated[float | int, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    bandwidth: Annotated[str, AfterValidator(_is_rate)] | None = None
     rules: list[RuleEntry] = []
 
     @field_validator("*", mode="before")
@@ -265,11 +272,12 @@ class PolicySection(_Strict):
         return value
 
     def value(self) -> Standing:
-        said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights", "allow"})
+        said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights", "allow", "bandwidth"})
         return Standing(
             **said,
             headroom=self.headroom.value() if self.headroom is not None else None,
             weights=self.weights.value() if self.weights is not None else None,
+            bandwidth_bytes_per_s=parse_bytes_per_s(self.bandwidth) if self.bandwidth is not None else None,
             anti_affinity=tuple(self.anti_affinity) if self.anti_affinity is not None else None,
             rules=tuple(entry.value() for entry in self.rules),
             allow=tuple(entry.value() for entry in self.allow) if self.allow is not None else None,
@@ -304,6 +312,8 @@ def to_document(standing: Standing) -> dict[str, Any]:
     document: dict[str, Any] = standing.said | {"rules": [asdict(rule) for rule in standing.rules]}
     if standing.headroom is not None:
         document["headroom"] = asdict(standing.headroom)
+    if (bytes_per_s := document.pop("bandwidth_bytes_per_s", None)) is not None:
+        document["bandwidth"] = format_rate(bytes_per_s)
     if standing.weights is not None:
         document["weights"] = asdict(standing.weights)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in document.items()}

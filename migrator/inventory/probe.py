@@ -49,7 +49,11 @@ async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
 async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts:
     """One node's facts; if it cannot be asked, facts that carry the error."""
     declared = NodeFacts(
-        name=entry.name, labels=dict(entry.labels), link=cluster.link(entry), bridge=cluster.bridge(entry)
+        name=entry.name,
+        labels=dict(entry.labels),
+        link=cluster.link(entry),
+        bridge=cluster.bridge(entry),
+        trusted=cluster.trusted_around(entry),
     )
     try:
         facts = parse(await node.call("probe", timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)

@@ -19,6 +19,7 @@ from statistics import median
 
 from migrator.journal.base import Migration
 from migrator.journal.events import Event, Phase
+from migrator.model.memory_way import PLAIN
 from migrator.model.rates import DEFAULT_RATES, Rates, Way
 from migrator.protocol.states import FORWARD, State
 
@@ -33,9 +34,12 @@ History = tuple[Migration, Sequence[Event]]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one migration took. `blackout_s` is from freeze to release, `around_s` all of the rest but waiting."""
+    """What one migration took. `plain` is whether memory went beside ssh, `blackout_s` is from freeze to release,
+    `around_s` all of the rest but waiting.
+    """
 
     way: Way
+    plain: bool
     memory_bytes: int
     files_bytes: int
     dump_s: float
@@ -46,16 +50,21 @@ class Sample:
     around_s: float
 
 
-def learn(histories: Iterable[History], way: Callable[[str, str], Way]) -> dict[str, dict[str, Rates]]:
+def learn(
+    histories: Iterable[History],
+    way: Callable[[str, str], Way],
+    plain: Callable[[str, str], bool] = lambda source, target: False,
+) -> dict[str, dict[str, Rates]]:
     """Rates by source and target, sorted. `histories` are migrations with their events, the latest first; `way` tells
-    of two nodes how memory goes between them now.
+    of two nodes how memory goes between them now, and `plain` whether beside ssh.
     """
     samples: dict[tuple[str, str], list[Sample]] = {}
     for migration, events in histories:
         there = samples.setdefault((migration.source, migration.target), [])
         if len(there) == LATEST or (found := sample(migration, events)) is None:
             continue
-        if found.way == way(migration.source, migration.target):
+        pair = migration.source, migration.target
+        if found.way == way(*pair) and found.plain == plain(*pair):
             there.append(found)
     learnt: dict[str, dict[str, Rates]] = {}
     for source, target in sorted(pair for pair, there in samples.items() if there):
@@ -84,6 +93,7 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END] + turn_s
     return Sample(
         way="stream" if data[State.CHECKED].get("memory") == "stream" else "images",
+        plain=dumped.get("channel") == PLAIN,
         memory_bytes=int(dumped["image_bytes"]),
         files_bytes=sum(int(each.get("sent_bytes", 0)) for each in files),
         dump_s=dumped["dump_ms"] / 1000,
@@ -117,10 +127,12 @@ def rates_of(samples: Sequence[Sample]) -> Rates:
     return replace(rates, pause_s=max(round(pause_s, 3), PAUSE_S_MIN), setup_s=max(round(setup_s, 3), SETUP_S_MIN))
 
 
-def pauses_seen(histories: Iterable[History], source: str, target: str, rates: Rates) -> list[float]:
+def pauses_seen(
+    histories: Iterable[History], source: str, target: str, rates: Rates, plain: bool = False
+) -> list[float]:
     """The pauses of a pair's latest migrations over what these rates say of each, sorted; 1.0 is as predicted."""
     mine = (sample(m, events) for m, events in histories if (m.source, m.target) == (source, target))
-    latest = islice((s for s in mine if s is not None and s.way == rates.way), LATEST)
+    latest = islice((s for s in mine if s is not None and (s.way, s.plain) == (rates.way, plain)), LATEST)
     return sorted(s.blackout_s / (rates.pause_s + _moving_s(s.memory_bytes, rates)) for s in latest)
 
 

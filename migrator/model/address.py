@@ -56,3 +56,11 @@ def is_for_one(address: str) -> bool:
     mapped = ip.version == 6 and ip.ipv4_mapped is not None
     special = ip.is_loopback or ip.is_multicast or ip.is_unspecified or mapped
     return ip not in edges and not special and not (ip.version == 6 and ip.is_link_local)
+
+
+def is_within(host: str, network: str) -> bool:
+    """Whether this is an address, and no name, in a network such as 10.20.0.0/24."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network)
+    except ValueError:
+        return False

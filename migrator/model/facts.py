@@ -99,7 +99,8 @@ class NodeFacts:
 
     `error` is empty for a node that answered. `cpu_flags` are those that programs may use. `stream_out` and `stream_in`
     are whether memory can be streamed from it and to it: "yes", or in its own words why not. `capacity` is declared
-    where declared, measured where not, and times what the cluster file lets be promised for it.
+    where declared, measured where not, and times what the cluster file lets be promised for it. `trusted` are the
+    networks, declared trusted, that it is reached in by other nodes.
     """
 
     name: str
@@ -122,6 +123,7 @@ class NodeFacts:
     features: tuple[str, ...] = ()
     stream_out: str = ""
     stream_in: str = ""
+    trusted: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
     templates: dict[str, str] = field(default_factory=dict)
     cordon: str | None = None

@@ -17,6 +17,10 @@ CAN = "yes"  # what a node answers that can
 WAYS: Mapping[str, str] = {"stream": "is streamed", "images": "goes by images"}  # in words
 WERE: Mapping[str, str] = {"stream": "was streamed", "images": "went by images"}
 
+# How it goes over the network: through the move's ssh, or beside it where the network is declared trusted.
+PLAIN, ENCRYPTED = "plain", "encrypted"
+CHANNELS: Mapping[str, str] = {PLAIN: "plain, the network is declared trusted", ENCRYPTED: "encrypted"}
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryWay:
@@ -45,6 +49,11 @@ def planned_way(source: NodeFacts, target: NodeFacts, untold: Way) -> Way:
     if said - {CAN, ""}:
         return "images"
     return untold if "" in said else "stream"
+
+
+def trusted_networks(source: NodeFacts, target: NodeFacts) -> tuple[str, ...]:
+    """The networks, declared trusted, in which both are."""
+    return tuple(network for network in target.trusted if network in source.trusted)
 
 
 def _told(source: NodeFacts, target: NodeFacts) -> Iterator[tuple[str, str]]:

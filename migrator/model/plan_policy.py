@@ -71,6 +71,7 @@ class PlanPolicy:
     memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
     moved, and `allow` what auto may take for some of them. `target_blackout_s` and `not_convergent` are for pre-copy
     (policy.py). `stop_timeout_s` is how long one that is moved by restart may take to end by itself.
+    `bandwidth_bytes_per_s` bounds what each move sends.
     """
 
     headroom_percent: int = 5
@@ -91,6 +92,7 @@ class PlanPolicy:
     target_blackout_s: float | None = None
     not_convergent: str = ""
     stop_timeout_s: float = STOP_TIMEOUT_S
+    bandwidth_bytes_per_s: int | None = None
 
     def modes_allowed(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """What auto may also take for this container."""
@@ -101,10 +103,11 @@ class PlanPolicy:
         return planned_way(source, target, self.memory_way)
 
     def rates(self, source: str, target: str, way: Way) -> Rates:
-        """What moves between nodes of these names are estimated with, if their memory goes this way.
+        """What moves between nodes of these names are estimated with, if their memory goes this way."""
+        return self.rates_unbounded(source, target, way).at_most(self.bandwidth_bytes_per_s)
 
-        What was learnt of the other way says nothing of this one.
-        """
+    def rates_unbounded(self, source: str, target: str, way: Way) -> Rates:
+        """What the machinery would reach. What was learnt of the other way says nothing of this one."""
         learnt = self.learnt.get(source, {}).get(target)
         return learnt if learnt is not None and learnt.way == way else DEFAULT_RATES[way]
 
@@ -157,6 +160,7 @@ class Standing:
     target_blackout_s: float | None = None
     not_convergent: str | None = None
     stop_timeout_s: float | None = None
+    bandwidth_bytes_per_s: int | None = None
     rules: tuple[Rule, ...] = ()
     replace_rules: bool = False
 

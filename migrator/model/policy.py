@@ -22,7 +22,8 @@ class Policy:
     the pause. Pre-copy ends when a pause under `target_blackout_s` is predicted (None: a fifth of a second over what
     no round can shorten), or after `rounds_max`; `not_convergent` is one of modes.WAYS_OUT, and empty is to give up
     where pre-copy was asked for by name and to go on with a longer pause where auto took it. `stop_timeout_s` is how
-    long a container that is moved by restart may take to end by itself.
+    long a container that is moved by restart may take to end by itself. `bandwidth_bytes_per_s` bounds what one move
+    sends, memory and files; pages that a process waits for are not held back.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -40,3 +41,4 @@ class Policy:
     rounds_max: int = 8
     not_convergent: str = ""
     stop_timeout_s: float = STOP_TIMEOUT_S
+    bandwidth_bytes_per_s: int | None = None

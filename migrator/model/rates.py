@@ -8,7 +8,7 @@ on two cores (docs/benchmarks.md says how); what was learnt from ended migration
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Way = Literal["stream", "images"]
@@ -31,6 +31,13 @@ class Rates:
     dump_bytes_per_s: int = 0
     restore_bytes_per_s: int = 0
     runs: int = 0
+
+    def at_most(self, bytes_per_s: int | None) -> Rates:
+        """The same where a move sends no more than that."""
+        if bytes_per_s is None:
+            return self
+        sends, files = min(self.send_bytes_per_s, bytes_per_s), min(self.files_bytes_per_s, bytes_per_s)
+        return replace(self, send_bytes_per_s=sends, files_bytes_per_s=files)
 
     def images_s(self, memory_bytes: int) -> tuple[float, float]:
         """Seconds of a pause in which images are written, and in which they are read: nothing is sent then."""

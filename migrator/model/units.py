@@ -46,6 +46,15 @@ def format_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def format_rate(bytes_per_s: int) -> str:
+    """A speed as links have it, and as `parse_bytes_per_s` reads it: 1Gbit, 200Mbit, 1536kbit."""
+    bits = bytes_per_s * 8
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if bits % size == 0:
+            return f"{bits // size}{unit}bit"
+    return f"{bits}bit"
+
+
 def format_seconds(seconds: float) -> str:
     """A time as one reads it on a watch: 0.42 s, 12.3 s, 3 min 05 s, 2 h 05 min, 7 d 02 h."""
     if seconds < 10:

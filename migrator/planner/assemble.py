@@ -78,7 +78,7 @@ def _used(policy: PlanPolicy, moves: Sequence[PlannedMove]) -> dict[str, dict[st
     """Of what was learnt that which the estimates of these moves rest on, sorted."""
     used: dict[str, dict[str, Rates]] = {}
     for source, target, way in sorted({(move.source, move.target, move.memory_way) for move in moves}):
-        if (rates := policy.rates(source, target, way)).runs:
+        if (rates := policy.rates_unbounded(source, target, way)).runs:
             used.setdefault(source, {})[target] = rates
     return used
 

@@ -9,7 +9,7 @@ from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
 from migrator.model.modes import ANEW, Mode, restart_pause_s
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.units import counted, format_seconds
+from migrator.model.units import counted, format_rate, format_seconds
 
 REASONS_MAX = 8
 MEMORY_WAY = "memory way: "
@@ -30,6 +30,8 @@ def way_notes(pairs: Iterable[tuple[NodeFacts, NodeFacts]], policy: PlanPolicy) 
         reasons = list(by_images)
         more = f", and {len(reasons) - REASONS_MAX} more reasons" if len(reasons) > REASONS_MAX else ""
         yield f"{MEMORY_WAY}{by_images.total()} of {whole} by images; {'; '.join(reasons[:REASONS_MAX])}{more}"
+    if taken and policy.bandwidth_bytes_per_s is not None:
+        yield f"bandwidth: each move sends at most {format_rate(policy.bandwidth_bytes_per_s)}, and is predicted so"
     if policy.mode == Mode.RESTART:
         yield f"mode: restart for all; {_restarts(policy)}"
         return

@@ -64,6 +64,7 @@ def findings(
         *_network(ct, source, target, neighbour, routed),
         *_pause(ct, source, target, policy, rates, mode, shared),
         *_manifests(source, target, policy),
+        *(() if mode is Mode.RESTART else _bandwidth(source, target, policy)),
     ]
 
 
@@ -163,6 +164,13 @@ def _manifests(source: NodeFacts, target: NodeFacts, policy: Policy) -> Iterator
     way = memory_way(source, target)
     if policy.verify_files and way.name != "stream":
         yield f"--verify-files needs what streaming memory needs, on both nodes: {way.why}"
+
+
+def _bandwidth(source: NodeFacts, target: NodeFacts, policy: Policy) -> Iterator[str]:
+    """Images are held back by Python as well; where the source has none they would take all there is."""
+    by_images = memory_way(source, target).name == "images"
+    if policy.bandwidth_bytes_per_s is not None and by_images and source.stream_out.startswith("Python"):
+        yield f"--bandwidth cannot be kept from {source.name}: {source.stream_out}"
 
 
 def _short(what: str, wanted: int, there: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
-from migrator.model.memory_way import MemoryWay, memory_way
+from migrator.model.memory_way import ENCRYPTED, PLAIN, MemoryWay, memory_way, trusted_networks
 from migrator.model.modes import AUTO, GIVE_UP, GO_ON, Mode
 from migrator.model.observation import Observation
 from migrator.model.policy import Policy
@@ -91,6 +91,17 @@ class Move:
     @property
     def memory(self) -> MemoryWay:
         return memory_way(self.source.facts, self.target.facts)
+
+    @property
+    def plain(self) -> bool:
+        """Whether memory is to go beside ssh: it is streamed, and the network between the nodes is declared trusted."""
+        streamed = self.memory.name == "stream" and self.mode is not Mode.RESTART
+        return streamed and bool(trusted_networks(self.source.facts, self.target.facts))
+
+    @property
+    def channel(self) -> str:
+        """How its memory is to go over the network."""
+        return PLAIN if self.plain else ENCRYPTED
 
     @property
     def way_out(self) -> str:

@@ -25,7 +25,8 @@ async def do(move: Move) -> dict[str, Any]:
     way = {"memory": move.memory.name, "mode": move.mode, "mode_why": move.mode_why}
     if move.mode is Mode.RESTART:
         return {"findings": 0, "mode": move.mode, "mode_why": move.mode_why}
-    return {"findings": 0, **way, **({"memory_why": move.memory.why} if move.memory.why else {})}
+    why = {"memory_why": move.memory.why} if move.memory.why else {}
+    return {"findings": 0, **way, "channel": move.channel, **why}
 
 
 async def ask(move: Move) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from migrator.model.memory_way import ENCRYPTED
 from migrator.model.modes import Mode
 from migrator.protocol.states import State
 from migrator.steps import traces
@@ -28,8 +29,17 @@ async def do(move: Move) -> dict[str, Any]:
         "dump_ms": dumped.number("dump_ms"),
         **({} if move.mode is Mode.POST_COPY else {"send_ms": dumped.number("send_ms")}),
         "image_bytes": dumped.number("image_kib") * 1024,
+        **channel_of(move, dumped),
         "census": sorted(census.text.split("\n")),
     }
+
+
+def channel_of(move: Move, said: Answer) -> dict[str, str]:
+    """How memory goes or went, and why not beside ssh where that was declared; nothing where it was not."""
+    if not move.plain:
+        return {}
+    why = move.results.get(State.SEEDED, {}).get("channel_why", "") or said.get("channel_why", "")
+    return {"channel": ENCRYPTED, "channel_why": why} if why else {"channel": said.get("channel", ENCRYPTED)}
 
 
 async def start_dump(move: Move) -> None:

@@ -7,6 +7,8 @@ import ipaddress
 import re
 from typing import Any
 
+from migrator.model.address import is_within
+from migrator.model.memory_way import trusted_networks
 from migrator.model.modes import Mode
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import State
@@ -24,10 +26,10 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 async def do(move: Move) -> dict[str, Any]:
     await asyncio.gather(_prepare(move, move.source, "source"), _prepare(move, move.target, "target"))
     await put_bundle(move.target, move)
-    await _link(move)
+    detour = await _link(move)
     await _template(move)
-    files = await _files(move)
-    return files | (await copy_rounds(move) if move.mode is Mode.PRE_COPY else {})
+    found = {**await _files(move), **({"channel_why": detour} if detour else {})}
+    return found | (await copy_rounds(move) if move.mode is Mode.PRE_COPY else {})
 
 
 async def _prepare(move: Move, side: Side, role: str) -> None:
@@ -45,7 +47,9 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     if move.mode is Mode.RESTART:
         images_bytes, pages = min(IMAGE_MARGIN_BYTES, free_bytes), "none"
     ct = move.descriptor
-    await side.node.call("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
+    words = ("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
+    most = move.policy.bandwidth_bytes_per_s if role == "source" else None
+    await side.node.call(*words, *(() if most is None else (most,)))
 
 
 async def put_bundle(side: Side, move: Move) -> None:
@@ -56,15 +60,18 @@ async def put_bundle(side: Side, move: Move) -> None:
     )
 
 
-async def _link(move: Move) -> None:
-    """Opens the way from source to target with a key made for this migration alone."""
+async def _link(move: Move) -> str:
+    """Opens the way from source to target with a key made for this migration alone. Where the network between them is
+    declared trusted, lets memory go beside it; returns why not, where the source would leave that network.
+    """
     peer = move.target.migration_host
     made = await move.source.node.call("keygen", move.name, move.token, peer)
     kind, public = _public_key(made)
     comes_from = _address(made)
-    admitted = await move.target.node.call(
-        "admit", move.name, move.token, comes_from, move.policy.key_lifetime_s, kind, public
-    )
+    networks = trusted_networks(move.source.facts, move.target.facts)
+    inside = move.plain and any(is_within(comes_from, network) for network in networks)
+    key = (move.policy.key_lifetime_s, kind, public, *([peer] if inside else ()))
+    admitted = await move.target.node.call("admit", move.name, move.token, comes_from, *key)
     host_key_type, host_key = await move.target.node.host_key()
     await move.source.node.call(
         "link",
@@ -75,7 +82,11 @@ async def _link(move: Move) -> None:
         move.target.migration_port,
         host_key_type,
         host_key,
+        *(["plain"] if inside else ()),
     )
+    if inside or not move.plain:
+        return ""
+    return f"{move.source.node.name} goes to {peer} from {comes_from}, which is in no trusted network with it"
 
 
 # What one node answers becomes words of a file or a command on the other, so it is held to what it has to be: a source

@@ -162,6 +162,16 @@ async def test_where_the_target_cannot_take_a_stream_memory_goes_by_images_and_t
     assert checked(stage)["memory_why"] == "n2: Python 3.10 or newer is not there; install python3"
 
 
+async def test_images_take_as_long_as_the_bandwidth_that_a_move_is_let_have(without_python: Stage) -> None:
+    stage = without_python
+    async with CountingClient(stage.counter("web", "n1", 1, mib=32)) as client:
+        await asyncio.to_thread(stage.ok, "migrate", "web", "--to", "n2", "--bandwidth", "80Mbit")
+        await client.more(20)
+    events = stage.last_run()["migrations"][0]["events"]
+    dumped = next(e["data"] for e in events if (e["state"], e["phase"]) == ("dumped", "end"))
+    assert dumped["send_ms"] >= 2800  # 32 MiB at 10 MB/s, but for what goes at once
+
+
 @pytest.mark.parametrize(
     ("node", "mark", "program"),
     [

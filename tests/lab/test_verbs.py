@@ -208,15 +208,15 @@ def begin(twice: Twice, source: str, target: str, token: int, pages: str | int =
     twice(target, f"reserve web {token} {ROOM}")
     base = stage.on_node(source, "cat", "/var/lib/migrator/containers/web/id_base").out.strip()
     for node, role in ((source, "source"), (target, "target")):
-        twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {pages}")
+        twice(node, f"prepare web {token} {role} debian {base} {400 * MIB} {pages} {10**9}")
     for name in ("descriptor.json", "config.json", "net", "criu.conf", "restart"):
         text = stage.on_node(source, "cat", f"/var/lib/migrator/containers/web/{name}").out
         twice(target, f"ct-put web {token} {name} {len(text.encode())}", stdin=text)
     address = stage.spec.ip(target)
     made = twice(source, f"keygen web {token} {address}")
-    twice(target, f"admit web {token} {value(made, 'address')} 600 {value(made, 'key')}")
+    twice(target, f"admit web {token} {value(made, 'address')} 600 {value(made, 'key')} {address}")
     host_key = stage.on_node(target, "cut", "-d", " ", "-f", "1,2", "/etc/ssh/ssh_host_ed25519_key.pub").out.strip()
-    twice(source, f"link web {token} root {address} 22 {host_key}")
+    twice(source, f"link web {token} root {address} 22 {host_key} plain")
     part, whole = f"/var/lib/migrator/templates/.part-web.{token}", "/var/lib/migrator/templates/tiny"
     stage.on_node(target, "sh", "-c", f"rm -rf {whole}; mkdir -p {part}/rootfs; echo digest > {part}/digest")
     twice(target, f"template-done web {token} tiny digest")

@@ -9,6 +9,7 @@ import pytest
 from migrator.errors import BadInput
 from migrator.inventory import cluster_file, snapshot
 from migrator.model.facts import Cluster, NodeFacts, SharedLink
+from migrator.model.memory_way import trusted_networks
 from migrator.model.plan_policy import Standing
 from migrator.model.rules import Spread
 from migrator.model.site import When
@@ -73,6 +74,21 @@ MISTAKES = [
         "network: routed\nnodes:\n- name: a\nhooks:\n- {argv: [/x], when: [after_rollback]}\n",
         "c.yaml:1: network: routed, and there is no hook",
     ),
+    (
+        "nodes:\n- name: a\ntrusted_networks: [all]\n",
+        "c.yaml:3: trusted_networks.0: is not a network ('all' does not appear to be an IPv4 or IPv6 network)",
+    ),
+    (
+        "nodes:\n- name: a\ntrusted_networks: [10.0.0.1/24]\n",
+        "c.yaml:3: trusted_networks.0: is not a network (10.0.0.1/24",
+    ),
+    ("nodes:\n- name: a\ntrusted_networks: [0.0.0.0/0]\n", "c.yaml:3: trusted_networks.0: is so wide a network"),
+    ("nodes:\n- name: a\ntrusted_networks: ['::/0']\n", "c.yaml:3: trusted_networks.0: is so wide a network"),
+    ("nodes:\n- name: a\ntrusted_networks: yes\n", "c.yaml:3: trusted_networks: is to be a list"),
+    (
+        "trusted_networks: [10.9.0.0/24]\nnodes:\n- {name: a, migration_address: 10.9.0.1}\n- name: b\n",
+        "c.yaml:1: trusted_networks.0: only a has its migration_address in 10.9.0.0/24, as an address and not a name",
+    ),
     ("", "c.yaml:1: a cluster file is a mapping"),
     ("- a\n", "c.yaml:1: a cluster file is a mapping"),
     ("nodes: []", "c.yaml:1: nodes:"),
@@ -95,6 +111,22 @@ def test_a_good_file_says_how_to_reach_each_node() -> None:
     assert (second.host, second.user, second.port, second.become) == ("n2", "ops", 2222, "sudo")
     link = cluster.link(cluster.entry("n1"))
     assert (link.up_bytes_per_s, link.down_bytes_per_s) == (125_000_000, 25_000_000)
+
+
+def test_a_network_is_trusted_only_where_all_addresses_are_in_one_that_is_declared() -> None:
+    declared = "trusted_networks: [10.9.0.0/24, 'fd00:9::/64']\n"
+    nodes = "nodes:\n- {name: a, address: 10.9.0.1}\n- {name: b, address: b, migration_address: 10.9.0.2}\n"
+    six = "- {name: c, address: 'fd00:9::1'}\n- {name: d, address: 'fd00:9::2'}\n"
+    others = "- {name: e, address: 10.9.1.2}\n- {name: f, address: 10.9.0.x}\n"
+    cluster = cluster_file.parse(declared + nodes + six + others, "c.yaml")
+    around = {node.name: cluster.trusted_around(node) for node in cluster.nodes}
+    four, fd = ("10.9.0.0/24",), ("fd00:9::/64",)
+    assert around == {"a": four, "b": four, "c": fd, "d": fd, "e": (), "f": ()}
+    facts = {name: NodeFacts(name, trusted=networks) for name, networks in around.items()}
+    pairs = [(a, b) for a in facts for b in facts if a < b and trusted_networks(facts[a], facts[b])]
+    assert pairs == [("a", "b"), ("c", "d")]
+    strict = cluster_file.parse(nodes, "c.yaml")
+    assert {strict.trusted_around(node) for node in strict.nodes} == {()}
 
 
 def test_a_node_that_is_not_there_is_answered_with_those_that_are() -> None:

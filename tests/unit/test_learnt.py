@@ -99,6 +99,16 @@ def test_of_streamed_memory_the_sending_alone_is_a_rate() -> None:
     assert estimate_move(container, Link(), Link(), rates).blackout_s == pytest.approx(0.55 + 10.0)
 
 
+def test_memory_that_went_beside_ssh_says_nothing_of_what_goes_through_it_nor_the_other_way_round() -> None:
+    migration, events = ended(GB, way="stream", mb_per_s=400)
+    beside = [replace(e, data={**e.data, "channel": "plain"}) if "dump_ms" in e.data else e for e in events]
+    both = [(migration, beside), ended(GB, way="stream")]
+    assert learn(both, stream) == learn(both[1:], stream)
+    fast = learn(both, stream, lambda source, target: True)["n1"]["n2"]
+    assert (fast.send_bytes_per_s, fast.runs) == (400 * MB, 1)
+    assert len(pauses_seen(both, "n1", "n2", fast, plain=True)) == 1
+
+
 def test_what_went_the_other_way_says_nothing_of_the_next_migration() -> None:
     both = [ended(GB, way="stream", mb_per_s=400), ended(GB), ended(GB), ended(GB)]
     assert learn(both, stream) == learn(both[:1], stream)

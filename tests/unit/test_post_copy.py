@@ -154,21 +154,22 @@ class Served:
     def ask(self, run: Any) -> None:
         pass
 
-    def pass_on(self, run: Any, out: int) -> None:
+    def pass_on(self, run: Any, out: Any, *, at_once: bool) -> None:
         frames = self.frames
-        frames.write_all(out, frames.HEADER.pack(frames.PAGES, run.pid, run.address, run.pages))
-        frames.write_all(out, b"".join(bytes([(run.address // PAGE + n) % 256]) * PAGE for n in range(run.pages)))
+        out.write(frames.HEADER.pack(frames.PAGES, run.pid, run.address, run.pages))
+        out.write(b"".join(bytes([(run.address // PAGE + n) % 256]) * PAGE for n in range(run.pages)))
 
 
 class TestSending:
     def test_what_is_waited_for_goes_first_and_nothing_unasked_without_leave(self) -> None:
         frames, follow_out = load("frames"), load("follow_out")
         stream_in, stream_out = os.pipe()
+        outlet = load("channel").Outlet(stream_out)
         answers_in, answers_out = os.pipe()
         runs = [frames.Run(1, 0, 256)]
         sent: list[int] = []
         sender = threading.Thread(
-            target=lambda: sent.append(follow_out.follow(Served(frames), runs, stream_out, answers_in))
+            target=lambda: sent.append(follow_out.follow(Served(frames), runs, outlet, answers_in))
         )
         sender.start()
         order = []
@@ -202,4 +203,5 @@ class TestSending:
         os.write(answers_out, said)
         os.close(answers_out)
         with pytest.raises(frames.Damaged), Path(os.devnull).open("wb") as null:
-            follow_out.follow(Served(frames), [frames.Run(1, 0, 16)], null.fileno(), answers_in)
+            outlet = load("channel").Outlet(null.fileno())
+            follow_out.follow(Served(frames), [frames.Run(1, 0, 16)], outlet, answers_in)

@@ -23,8 +23,10 @@ def programs() -> Iterator[dict[str, ModuleType]]:
     """The node's programs as modules: they import each other by name, as on a node."""
     sys.path.insert(0, str(SCRIPTS))
     loaded = {}
-    names = ("frames", "page_server", "uffd", "spaces", "watcher", "follow_out", "follow_in", "stream_out", "stream_in")
-    for name in names:
+    names = (
+        "frames splicer pace plain channel page_server uffd spaces watcher follow_out follow_in stream_out stream_in"
+    )
+    for name in names.split():
         spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
         assert spec is not None and spec.loader is not None
         loaded[name] = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -177,7 +179,7 @@ class TestSender:
         run = frames.Run(1, 0x4000, 2)
         page = os.urandom(2 * 4096)
         there.sendall(REQUEST.pack(0x40000 | GOT, 2, 0x4000, 1) + page)
-        sent = out.send_pages(served(programs, here), [run], write)
+        sent = out.send_pages(served(programs, here), [run], programs["channel"].Outlet(write))
         assert sent == len(page)
         assert REQUEST.unpack(there.recv(REQUEST.size)) == (GET, 2, 0x4000, 1)
         os.close(write)
@@ -191,4 +193,5 @@ class TestSender:
         here, there = socket.socketpair()
         there.sendall(REQUEST.pack(GOT, 1, 0x4000, 1))
         with pytest.raises(frames.Damaged, match="asked for 2"):
-            out.send_pages(served(programs, here), [frames.Run(1, 0x4000, 2)], os.open(os.devnull, os.O_WRONLY))
+            outlet = programs["channel"].Outlet(os.open(os.devnull, os.O_WRONLY))
+            out.send_pages(served(programs, here), [frames.Run(1, 0x4000, 2)], outlet)

@@ -98,6 +98,20 @@ check_key() { # TYPE KEY
     esac
 }
 
+# Where the network between the nodes is declared trusted: at which of the target's addresses memory may come beside ssh
+# (plain.py). Only the orchestrator says so, and to both; nothing is open yet.
+declare_plain() { # MOVE [ADDRESS]
+    [ -n "$2" ] || return 0
+    check_address "$2"
+    echo "$2" > "$1/plain"
+}
+
+check_address() {
+    case $1 in
+        '' | *[!0-9a-f.:]*) refuse "not an address: $1" ;;
+    esac
+}
+
 # Makes the key of this one migration, in memory, and prints its public half, and the address it will come from.
 verb_keygen() { # CT TOKEN PEER_HOST
     ct=$1
@@ -116,7 +130,7 @@ verb_keygen() { # CT TOKEN PEER_HOST
 }
 
 # Opens the one connection that everything of this migration goes through; it ends by itself when idle.
-verb_link() { # CT TOKEN USER ADDRESS PORT HOST_KEY_TYPE HOST_KEY
+verb_link() { # CT TOKEN USER ADDRESS PORT HOST_KEY_TYPE HOST_KEY [plain]
     ct=$1 token=$2
     case $3 in
         '' | [!A-Za-z_]* | *[!A-Za-z0-9_.-]*) refuse "not a user: $3" ;;
@@ -126,6 +140,7 @@ verb_link() { # CT TOKEN USER ADDRESS PORT HOST_KEY_TYPE HOST_KEY
     check_key "$6" "$7"
     read_record "$ct"
     check_run "$ct" "$token"
+    declare_plain "$RUN/move/$ct.$token" "${8:+$4}"
     socket=$RUN/links/$ct.$token
     [ ! -S "$socket" ] || ! ssh -F /dev/null -S "$socket" -O check peer 2> /dev/null || return 0
     rm -f "$socket"
@@ -165,16 +180,15 @@ on_link() { # CT TOKEN COMMAND
 # --- the target's side ------------------------------------------------------------------------------------------
 
 # Lets the source's key in: for one command, from one address, until a time.
-verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY
+verb_admit() { # CT TOKEN SOURCE_ADDRESS LIFETIME_S KEY_TYPE KEY [LISTEN_ADDRESS]
     ct=$1
-    case $3 in
-        '' | *[!0-9a-f.:]*) refuse "not an address: $3" ;; # nor a pattern, nor a whole network
-    esac
+    check_address "$3" # nor a pattern, nor a whole network
     check_number "$4"
     check_key "$5" "$6"
     lock
     read_record "$ct"
     check_run "$ct" "$2"
+    declare_plain "$RUN/move/$ct.$2" "${7:-}"
     user=${SUDO_USER:-root}
     sudo=
     [ -z "${SUDO_USER:-}" ] || sudo='sudo -n '

@@ -67,8 +67,8 @@ send_changed() { # TREE LINKS
 send() { # LINKS RSYNC_ARGS...
     links=$1
     shift
-    # shellcheck disable=SC2086
-    $jailed rsync -aHAXS --numeric-ids --modify-window=-1 --stats $fsync --filter='-x trusted.overlay.origin' \
+    # shellcheck disable=SC2046,SC2086
+    $jailed rsync -aHAXS --numeric-ids --modify-window=-1 --stats $fsync $(bandwidth) --filter='-x trusted.overlay.origin' \
         -e "$via$(link_shell "$links")" "$@" peer::files
 }
 
@@ -97,6 +97,13 @@ verb_track_files() { # CT TOKEN
     move=$RUN/move/$1.$2
     [ -p "$move/listed" ] || mkfifo "$move/listed"
     python3 -ESsB "$KIT/track.py" "$move" "$CONTAINERS/$1/rootfs" "$CONTAINERS/$1/upper"
+}
+
+# The word for rsync that bounds what it sends, in KiB a second; nothing where a move may take all there is.
+bandwidth() {
+    [ -e "$RUN/move/$ct.$token/bandwidth" ] || return 0
+    read -r bytes_per_s < "$RUN/move/$ct.$token/bandwidth"
+    echo "--bwlimit=$((bytes_per_s < 1024 ? 1 : bytes_per_s / 1024))"
 }
 
 # Starts the last pass. Where memory is streamed, that is before the freeze: rsync and its receiver stand ready, and so
@@ -164,7 +171,8 @@ find_open_files() {
 }
 
 send_open_files() {
-    rsync -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$move/open-list" \
+    # shellcheck disable=SC2046
+    rsync $(bandwidth) -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$move/open-list" \
         --filter='-x trusted.overlay.origin' -e "$(link_shell "$RUN/links")" "$upper/" peer::files
 }
 
@@ -180,7 +188,8 @@ verb_send_template() { # CT TOKEN TEMPLATE
     check_name "$3"
     read_record "$ct"
     check_run "$ct" "$token"
-    rsync -aHAXS --numeric-ids --delete -e "$(link_shell "$RUN/links")" "$DISK/templates/$3/" peer::template
+    # shellcheck disable=SC2046
+    rsync $(bandwidth) -aHAXS --numeric-ids --delete -e "$(link_shell "$RUN/links")" "$DISK/templates/$3/" peer::template
 }
 
 # Paths, inside the container, of files that some process has open for writing or mapped shared and writable.

@@ -12,7 +12,8 @@ import select
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from frames import END, HEADER, PAGE, Damaged, Run, write_all
+from channel import Outlet
+from frames import END, HEADER, PAGE, Damaged, Run
 from page_server import PageServer
 
 # What is sent for one question: the page that is waited for, and some of its neighbours. At 1 Gb/s it takes 2 ms.
@@ -67,12 +68,16 @@ def _cut(run: Run) -> Iterator[Run]:
         yield Run(run.pid, run.address + first * PAGE, min(PIECE_PAGES, run.pages - first))
 
 
-def follow(server: PageServer, runs: list[Run], out: int, answers: int) -> int:
-    """Sends every page that CRIU serves, as the target wants them. Returns their bytes."""
+def follow(server: PageServer, runs: list[Run], out: Outlet, answers: int) -> int:
+    """Sends every page that CRIU serves, as the target wants them. Returns their bytes.
+
+    A bound on what a move sends holds back what nobody waits for, and listens meanwhile to who does.
+    """
     backlog = Backlog(runs)
     credit_bytes, said = 0, b""
     while backlog:
-        if select.select([answers], [], [], 0 if credit_bytes > 0 else None)[0]:
+        pause_s = out.wait_s() if credit_bytes > 0 else None
+        if select.select([answers], [], [], pause_s)[0]:
             heard = os.read(answers, 4096)
             if not heard:
                 raise Damaged("the target's receiver ended before it had all pages")
@@ -82,9 +87,9 @@ def follow(server: PageServer, runs: list[Run], out: int, answers: int) -> int:
                 credit_bytes += more_bytes
                 if wanted is not None:
                     credit_bytes -= _send(server, wanted, out)
-        elif (piece := backlog.take()) is not None:
+        elif not out.wait_s() and (piece := backlog.take()) is not None:
             credit_bytes -= _send(server, piece, out)
-    write_all(out, HEADER.pack(END, 0, 0, backlog.pages))
+    out.write(HEADER.pack(END, 0, 0, backlog.pages))
     return backlog.pages * PAGE
 
 
@@ -101,7 +106,7 @@ def _understood(line: bytes, backlog: Backlog) -> tuple[int, Run | None]:
     raise Damaged(f"the target says what nobody knows: {line[:LINE_BYTES_MAX]!r}")
 
 
-def _send(server: PageServer, piece: Run, out: int) -> int:
+def _send(server: PageServer, piece: Run, out: Outlet) -> int:
     server.ask(piece)
-    server.pass_on(piece, out)
+    server.pass_on(piece, out, at_once=True)
     return piece.pages * PAGE

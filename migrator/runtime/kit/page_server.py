@@ -4,14 +4,13 @@ and answers one question after the other.
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 
-from frames import HEADER, PAGE, PAGES, Damaged, Run, read_exactly, write_all
+from channel import Outlet
+from frames import HEADER, PAGE, PAGES, Damaged, Run, read_exactly
 
 PORT = 7
-SPLICE_BYTES = 1 << 20
 CONNECT_TIMEOUT_S = 10
 
 # Command, count of pages, address, process.
@@ -32,21 +31,16 @@ class PageServer:
         """Asks for a run, which comes after all that were asked for before."""
         self._socket.sendall(REQUEST.pack(_GET, run.pages, run.address, run.pid))
 
-    def pass_on(self, run: Run, out: int) -> None:
-        """Passes the answer for a run on, as a frame of the stream, from socket to pipe by reference."""
+    def pass_on(self, run: Run, out: Outlet, *, at_once: bool = False) -> None:
+        """Passes the answer for a run on, as a frame of the stream, by reference."""
         header = memoryview(bytearray(REQUEST.size))
         read_exactly(self._socket.fileno(), header)
         command, pages, address, _ = REQUEST.unpack(header)
         if command & _COMMAND_MASK != _GOT or (pages, address) != (run.pages, run.address):
             asked = f"{run.pages} at {run.address:#x}"
             raise Damaged(f"CRIU's page server answers {pages} pages at {address:#x}, asked for {asked}")
-        write_all(out, HEADER.pack(PAGES, run.pid, run.address, run.pages))
-        left = run.pages * PAGE
-        while left:
-            moved = os.splice(self._socket.fileno(), out, min(SPLICE_BYTES, left))
-            if not moved:
-                raise Damaged("CRIU's page server ended before all pages had come")
-            left -= moved
+        out.write(HEADER.pack(PAGES, run.pid, run.address, run.pages))
+        out.pour(self._socket.fileno(), run.pages * PAGE, at_once=at_once)
 
     def say_close(self) -> None:
         """Says that nothing more is asked for. The answer would come 200 ms late: small packets are held back there

@@ -10,7 +10,7 @@ verb_pre_dump() { # CT TOKEN ROUND
     move=$RUN/move/$1.$2
     code=0
     # shellcheck disable=SC2086
-    unshare --net sh "$KIT/alone" "$KIT/round_out.py" "$move" "$3" \
+    unshare --net sh "$KIT/alone" "$KIT/round_out.py" "$move" "$3" 5< /proc/self/ns/net \
         -- $LINK -o ControlPath="$RUN/links/$1.$2" peer "round $3" \
         -- $RUNC checkpoint --tcp-established --file-locks --work-path "$move/work" "$1" || code=$?
     [ "$code" != 3 ] || fail 1 "CRIU: $(criu_error "$move/work/dump.log")"

@@ -1,4 +1,4 @@
-"""One round of pre-copy, on its target: round_in.py MOVE NUMBER, with the round on stdin.
+"""One round of pre-copy, on its target: round_in.py MOVE NUMBER, with the round on stdin, or as plain.py says.
 
 Pages go into files in the move's memory, in images as CRIU's restore reads them (pagemaps.py), each round's in a
 directory MOVE/images/pre-NUMBER with a link to the one before. The last dump's images have a link to the last round,
@@ -8,15 +8,14 @@ and what that dump does not send is read there.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sys
 from pathlib import Path
 
 from frames import END, HEADER, PAGE, PAGES, PARENT, PROCESS, Damaged, read_exactly, write_all
 from pagemaps import IN_PARENT, PRESENT, Pagemap
+from plain import way_in
+from splicer import SPLICE_BYTES, Splicer
 
-PIPE_BYTES = SPLICE_BYTES = 1 << 20
 ADDRESS_MAX = 1 << 56
 
 
@@ -28,20 +27,20 @@ def main(move: Path, number: int) -> None:
         if not (images / f"pre-{number - 1}").is_dir():
             raise Damaged(f"round {number - 1} has not come")
         (directory / "parent").symlink_to(f"../pre-{number - 1}")
-    with contextlib.suppress(OSError):  # the node's limit for pipes is lower: slower, not wrong
-        fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    pages = receive(0, directory)
+    stream, answers = way_in(move)
+    pages = receive(stream, directory)
     last = images / "parent.new"
     last.unlink(missing_ok=True)
     last.symlink_to(f"pre-{number}")
     last.replace(images / "parent")
-    write_all(1, b"placed %d\n" % pages)
+    write_all(answers, b"placed %d\n" % pages)
 
 
 def receive(fd: int, directory: Path) -> int:
     """Takes the whole round. Returns how many pages came."""
     header = memoryview(bytearray(HEADER.size))
     came = processes = of = 0
+    splicer = Splicer(fd)
     with contextlib.ExitStack() as written:
         pagemap: Pagemap | None = None
         while True:
@@ -60,7 +59,7 @@ def receive(fd: int, directory: Path) -> int:
                 pagemap.add(address, pages, IN_PARENT)
             elif kind == PAGES:
                 pagemap.add(address, pages, PRESENT)
-                take(fd, pagemap.pages, pages * PAGE)
+                take(splicer, fd, pagemap.pages, pages * PAGE)
                 came += pages
             else:
                 raise Damaged("a frame of the round makes no sense")
@@ -69,9 +68,9 @@ def receive(fd: int, directory: Path) -> int:
     return came
 
 
-def take(fd: int, out: int, size: int) -> None:
+def take(splicer: Splicer, fd: int, out: int, size: int) -> None:
     while size:
-        moved = os.splice(fd, out, min(SPLICE_BYTES, size))
+        moved = splicer.move(fd, out, min(SPLICE_BYTES, size))
         if not moved:
             raise Damaged("the connection ended before all had come")
         size -= moved

@@ -2,7 +2,7 @@
 
 CRIU freezes the container for a moment, takes hold of the pages that were written since the round before (of all, in
 the first), lets it run on, and sends them to a page server. This program is that server: it passes them on to the
-target as they come, over one command of the standing connection, and answers CRIU when the target has them. So a
+target as they come, over a stream of their own (channel.py), and answers CRIU when the target has them. So a
 round's pages are never copied on this node. Which they were is written down (pagemaps.py), for CRIU's next round.
 
 Exit 3 says that CRIU's log has the reason. CRIU is never killed: it would leave its own code in the processes. With its
@@ -23,10 +23,11 @@ import sys
 import time
 from pathlib import Path
 
-from frames import END, HEADER, PAGE, PAGES, PARENT, PROCESS, Damaged, number_at, read_exactly, write_all
-from page_server import PORT, REQUEST, SPLICE_BYTES
+from channel import Channel
+from frames import END, HEADER, PAGE, PAGES, PARENT, PROCESS, Damaged, number_at, read_exactly
+from page_server import PORT, REQUEST
 from pagemaps import IN_PARENT, PRESENT, Pagemap
-from stream_out import Channel, DumpFailed
+from stream_out import DumpFailed
 
 _OPEN, _HAS_PARENT, _ADD = 4, 5, 6
 _CLOSE = (0x1023, 0x1024)
@@ -78,27 +79,22 @@ class Round:
         self._close()
         self._processes += 1
         self._pagemap = Pagemap(self._directory, pid, self._processes)
-        write_all(self._channel.out, HEADER.pack(PROCESS, pid, 0, 0))
+        self._channel.out.write(HEADER.pack(PROCESS, pid, 0, 0))
         self._criu.sendall(bytes([self._had(pid)]))
 
     def _add(self, pagemap: Pagemap, pid: int, address: int, pages: int, flags: int) -> None:
         if flags & IN_PARENT:
             pagemap.add(address, pages, IN_PARENT)
-            write_all(self._channel.out, HEADER.pack(PARENT, pid, address, pages))
+            self._channel.out.write(HEADER.pack(PARENT, pid, address, pages))
             return
         pagemap.add(address, pages, PRESENT)
-        write_all(self._channel.out, HEADER.pack(PAGES, pid, address, pages))
+        self._channel.out.write(HEADER.pack(PAGES, pid, address, pages))
         self.pages += pages
-        left = pages * PAGE
-        while left:
-            moved = os.splice(self._criu.fileno(), self._channel.out, min(SPLICE_BYTES, left))
-            if not moved:
-                raise Damaged("CRIU ended before all pages had come")
-            left -= moved
+        self._channel.out.pour(self._criu.fileno(), pages * PAGE)
 
     def _end(self) -> None:
         self._close()
-        write_all(self._channel.out, HEADER.pack(END, 0, 0, self.pages))
+        self._channel.out.write(HEADER.pack(END, 0, 0, self.pages))
         if self._channel.last_answer() != b"placed %d\n" % self.pages:
             raise Damaged("the target did not take all pages")
         self._criu.sendall(struct.pack("<i", 0))
@@ -112,9 +108,10 @@ class Round:
 def main(move: Path, number: int, link: list[str], checkpoint: list[str]) -> None:
     directory = move / "images" / f"pre-{number}"
     directory.mkdir(mode=0o700)
-    channel = Channel(link)
+    channel = Channel(link, move)
     began_s = time.monotonic()
     try:
+        channel.agree()
         with socket.create_server(("127.0.0.1", PORT)) as server:
             criu = start(checkpoint, directory, number, move)
             try:
@@ -135,6 +132,7 @@ def main(move: Path, number: int, link: list[str], checkpoint: list[str]) -> Non
         f"sent {done.pages * PAGE}\n"
         f"send_ms {round((sent_s - done.thawed_s) * 1000)}\n"
         f"ms {round((sent_s - began_s) * 1000)}\n"
+        f"{channel.said}"
     )
 
 

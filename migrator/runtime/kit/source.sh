@@ -141,7 +141,7 @@ dump_streamed() { # CT TOKEN
     tell_criu "$1" "$(init_pid "$1")"
     code=0
     # shellcheck disable=SC2046,SC2086
-    unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" \
+    unshare --net sh "$KIT/alone" "$KIT/stream_out.py" "$move" 5< /proc/self/ns/net \
         -- $LINK -o ControlPath="$RUN/links/$1.$2" peer stream \
         -- $RUNC checkpoint --leave-running --tcp-established --file-locks $(last_round "$move") \
         --image-path "$move/images" --work-path "$move/work" "$1" || code=$?
@@ -183,7 +183,11 @@ dump_images() { # CT TOKEN
         --image-path "$move/images" --work-path "$move/work" "$1" > /dev/null 2> "$move/runc" ||
         fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
     dumped=$(now_ms)
-    on_link "$1" "$2" pages < "$pages" > "$move/received" &
+    if [ -e "$move/bandwidth" ]; then
+        { held_back < "$pages" || : > "$move/cut-short"; } | on_link "$1" "$2" pages > "$move/received" &
+    else
+        on_link "$1" "$2" pages < "$pages" > "$move/received" &
+    fi
     { tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . || : > "$move/cut-short"; } | on_link "$1" "$2" images
     wait "$!"
     [ ! -e "$move/cut-short" ] || fail 1 'the images could not be read whole'
@@ -192,6 +196,11 @@ dump_images() { # CT TOKEN
     echo "dump_ms $((dumped - before))"
     du -sk "$move/images" | sed 's/\([0-9]*\).*/image_kib \1/'
     echo "send_ms $(($(now_ms) - dumped))"
+}
+
+held_back() {
+    read -r bytes_per_s < "$move/bandwidth"
+    python3 -ESsB "$KIT/pace.py" "$bytes_per_s"
 }
 
 # The line of a CRIU log that names the cause: the last error before CRIU sums up, but for some that it always writes.

@@ -1,4 +1,5 @@
-"""The target's end of a streamed move: stream_in.py MOVE OWNER CGROUP CABLE, with the stream on stdin.
+"""The target's end of a streamed move: stream_in.py MOVE OWNER CGROUP CABLE, with the stream on stdin,
+or, over a trusted network, as plain.py says.
 
 Writes the images, then puts every page where it belongs in the restored processes, which stand and have not run: CRIU
 hands over a userfaultfd for each of them, and pages are copied in by it. A page that the restore itself needs early
@@ -46,11 +47,11 @@ from frames import (
     Run,
     read_exactly,
 )
+from plain import way_in
+from splicer import SPLICE_BYTES, Splicer
 from uffd import Buffer
 from watcher import Watcher
 
-PIPE_BYTES = 1 << 20
-SPLICE_BYTES = 1 << 20
 # Pages that come before there is a process for them are kept, so that the link is not idle while CRIU restores.
 KEPT_RUNS_MAX = 64
 # A restore that is not there yet, an area that CRIU has not registered yet: asked again, so long.
@@ -144,6 +145,7 @@ class Stream:
 
     def __init__(self, move: Path, owner: int, fd: int) -> None:
         self._fd, self._owner, self._move = fd, owner, move
+        self._splicer = Splicer(fd)
         self._images = move / "images"
         self._restore = Restore(move / "work", self._images)
         self._header = memoryview(bytearray(HEADER.size))
@@ -249,7 +251,7 @@ class Stream:
             os.fchmod(fd, 0o640)
             left = size
             while left:
-                moved = os.splice(self._fd, fd, min(SPLICE_BYTES, left))
+                moved = self._splicer.move(self._fd, fd, min(SPLICE_BYTES, left))
                 if not moved:
                     raise Damaged("the connection ended before all had come")
                 left -= moved
@@ -297,26 +299,25 @@ class Stream:
             raise Damaged(f"process {run.pid} takes no pages at {run.address:#x}")
 
 
-def say_ready(move: Path) -> None:
+def say_ready(move: Path, answers: int) -> None:
     """Tells the source that the restore stands in its first step, as far as one can see: it has opened its log."""
     ends_s = time.monotonic() + READY_TIMEOUT_S
     while not (move / "work" / "restore.log").exists() and time.monotonic() < ends_s:
         time.sleep(READY_PAUSE_S)
-    os.write(1, RECEIVER_READY)
+    os.write(answers, RECEIVER_READY)
 
 
 def main(move: Path, owner: int, group: Path, cable: str) -> None:
     with (move / "filling").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(0, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        stream = Stream(move, owner, 0)
-        say_ready(move)
-        placed = stream.follow(1, group, cable) if (move / "follows").exists() else stream.receive()
+        fd, answers = way_in(move)
+        stream = Stream(move, owner, fd)
+        say_ready(move, answers)
+        placed = stream.follow(answers, group, cable) if (move / "follows").exists() else stream.receive()
         stream.stay_behind()
         (move / "filled").touch()
         fcntl.flock(lock, fcntl.LOCK_UN)
-        os.write(1, b"placed %d\n" % placed)
+        os.write(answers, b"placed %d\n" % placed)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ the container is fenced. A file MOVE/fenced says so, and a byte in the fifo MOVE
 hook, and MOVE/receiver-ready tell the fence that nothing has to be started any more.
 
 CRIU keeps most pages out of its images and serves them. This program drives it: as soon as the images are written it
-sends them, and then every page that CRIU serves, over one command of the standing connection to the target, and waits
-until the target says that all are placed. With a file MOVE/follows that is post-copy: the target runs meanwhile, and
+sends them, and then every page that CRIU serves, over one stream to the target (channel.py), and waits until the target
+says that all are placed. With a file MOVE/follows that is post-copy: the target runs meanwhile, and
 says what it wants first (follow_out.py). CRIU's page server speaks to anyone who reaches its port, so this program is
 called in a network namespace of its own, which holds nothing but a loopback.
 
 The way of a page: from the frozen process's memory by reference into CRIU's pipe, by splice(2) into the socket, and
-from there into ssh: no image, and no copy of it on this node.
+from there into ssh, or over a trusted network into the connection itself: no image, and no copy of it on this node.
 """
 
 from __future__ import annotations
@@ -30,46 +30,24 @@ import time
 from pathlib import Path
 from typing import IO
 
+from channel import Channel, Outlet
 from follow_out import follow
-from frames import CAME, END, HEADER, IMAGE, PAGE, RECEIVER_READY, Damaged, Run, lazy_runs, write_all
-from page_server import PORT, SPLICE_BYTES, PageServer
+from frames import CAME, END, HEADER, IMAGE, PAGE, RECEIVER_READY, Damaged, Run, lazy_runs
+from page_server import PORT, PageServer
 
-PIPE_BYTES = 1 << 20
 # How many runs are asked for ahead: enough that CRIU never waits for a question.
 AHEAD = 4
 # How often a fence that did not wait for CRIU asks whether it stands ready.
 HOOK_PAUSE_S = 0.005
 
 
-class Channel:
-    """One command of the connection to the target: `out` flows there, `answers` come back."""
-
-    def __init__(self, command: list[str]) -> None:
-        read, self.out = os.pipe()
-        self.answers, write = os.pipe()
-        self._process = subprocess.Popen(command, stdin=read, stdout=write)
-        os.close(read)
-        os.close(write)
-        with contextlib.suppress(OSError):  # the node's limit for pipes is lower: slower, not wrong
-            fcntl.fcntl(self.out, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-    def last_answer(self) -> bytes:
-        """The line that is no request for more; empty when the other side has ended."""
-        with os.fdopen(os.dup(self.answers), "rb", buffering=0) as lines:
-            while (line := lines.readline()).startswith((b"more ", b"want ")):
-                pass
-            return line
-
-    def end(self) -> None:
-        self._process.kill()
-
-
 def main(move: Path, link: list[str], checkpoint: list[str]) -> None:
-    channel = Channel(link)
+    channel = Channel(link, move)
     try:
         with (move / "begin").open("wb") as begin:
             fcntl.flock(begin, fcntl.LOCK_EX)
             criu, ready = start_dump(checkpoint, move)
+            channel.agree()
             wait_for_fence(move, channel, ready)
         result = send(time.monotonic(), ready, move, channel)
         if criu.wait() != 0:
@@ -127,7 +105,8 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> str:
         raise DumpFailed
     dumped = time.monotonic()
     image_bytes = send_images(move / "images", channel.out)
-    put(move / "dumped", f"dump_ms {round((dumped - began) * 1000)}\nimage_kib {image_bytes >> 10}\n")
+    dumped_said = f"dump_ms {round((dumped - began) * 1000)}\nimage_kib {image_bytes >> 10}\n{channel.said}"
+    put(move / "dumped", dumped_said)
     if (move / "follows").exists():
         tell(move / "told")
     runs = lazy_runs(move / "images")
@@ -144,6 +123,7 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> str:
         f"dump_ms {round((dumped - began) * 1000)}\n"
         f"image_kib {(image_bytes + page_bytes) >> 10}\n"
         f"send_ms {round((sent - dumped) * 1000)}\n"
+        f"{channel.said}"
     )
 
 
@@ -187,7 +167,7 @@ def start_dump(checkpoint: list[str], move: Path) -> tuple[subprocess.Popen[byte
     return criu, ready
 
 
-def send_images(images: Path, out: int) -> int:
+def send_images(images: Path, out: Outlet) -> int:
     """Sends every image, and that all have come. Returns their bytes."""
     total = 0
     paths = sorted(path for path in images.iterdir() if path.suffix == ".img" and path.is_file())
@@ -195,16 +175,14 @@ def send_images(images: Path, out: int) -> int:
         with path.open("rb") as image:
             size = os.fstat(image.fileno()).st_size
             name = path.name.encode()
-            write_all(out, HEADER.pack(IMAGE, 0, size, len(name)) + name)
-            sent = 0
-            while sent < size:
-                sent += os.splice(image.fileno(), out, min(SPLICE_BYTES, size - sent), offset_src=sent)
+            out.write(HEADER.pack(IMAGE, 0, size, len(name)) + name)
+            out.pour(image.fileno(), size)
             total += size
-    write_all(out, HEADER.pack(CAME, 0, 0, len(paths)))
+    out.write(HEADER.pack(CAME, 0, 0, len(paths)))
     return total
 
 
-def send_pages(server: PageServer, runs: list[Run], out: int) -> int:
+def send_pages(server: PageServer, runs: list[Run], out: Outlet) -> int:
     """Sends every page that CRIU serves. Returns their bytes."""
     asked = 0
     for number, run in enumerate(runs):
@@ -213,7 +191,7 @@ def send_pages(server: PageServer, runs: list[Run], out: int) -> int:
             asked += 1
         server.pass_on(run, out)
     total = sum(run.pages for run in runs)
-    write_all(out, HEADER.pack(END, 0, 0, total))
+    out.write(HEADER.pack(END, 0, 0, total))
     return total * PAGE
 
 

@@ -1,7 +1,7 @@
 # Verbs of a migration's target.
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none [BYTES_PER_S]
     ct=$1
     lock
     read_record "$ct"
@@ -9,6 +9,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     check_name "$4"
     check_number "$5"
     check_number "$6"
+    check_number "${8:-0}"
     case $7 in
         stream | follow | none) ;;
         *) check_number "$7" ;;
@@ -26,6 +27,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     mkdir -p -m 700 "$move/images" "$move/work"
     echo "$ct" > "$move/container"
     [ "$7" != follow ] || : > "$move/follows"
+    [ "${8:-0}" = 0 ] || echo "$8" > "$move/bandwidth"
     if [ "$3" != target ]; then
         case $7 in
             stream | follow)
