@@ -34,7 +34,7 @@ blackout_option = click.option(
 def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, as_json: bool, **bounds: Any) -> int:
     """Move CONTAINER to another node while its clients stay connected, but with --mode restart."""
     from migrator.cli.dry_run import foretell, print_forecast
-    from migrator.cli.learning import learnt_for
+    from migrator.cli.learning import taught
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
     from migrator.executor.containers import check_container_name
@@ -49,10 +49,13 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
-            learnt = learnt_for(ctx, cluster, PlanPolicy())
-            under = PlanPolicy(
-                learnt=learnt, mode=policy.mode, allow=cluster.policy.allow or (), stop_timeout_s=policy.stop_timeout_s
+            plain = PlanPolicy(
+                mode=policy.mode,
+                allow=cluster.policy.allow or (),
+                target_blackout_s=policy.target_blackout_s,
+                stop_timeout_s=policy.stop_timeout_s,
             )
+            under = taught(ctx, cluster, plain)
             plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

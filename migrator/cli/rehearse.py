@@ -71,7 +71,7 @@ async def _rehearse(
     ctx: click.Context, pairs: list[tuple[str, str]], policy: Any, as_json: bool
 ) -> tuple[dict[str, str], dict[str, MigratorError]]:
     """Rehearses one after the other. Returns the run of each that went well, and what was in the way of others."""
-    from migrator.cli.learning import learnt_for
+    from migrator.cli.learning import taught
     from migrator.cli.progress import Progress
     from migrator.executor.rehearse import rehearse as play
     from migrator.executor.runs import plan_single
@@ -83,7 +83,7 @@ async def _rehearse(
     errors: dict[str, MigratorError] = {}
     async with open_fleet(ctx) as fleet:
         cluster = await fleet.probe()
-        under = PlanPolicy(learnt=learnt_for(ctx, cluster, PlanPolicy()))
+        under = taught(ctx, cluster, PlanPolicy())
         for name, target in pairs:
             try:
                 plan = plan_single(fleet, cluster, name, target, under)

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan import Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predict
 from migrator.model.units import format_seconds
 from migrator.model.what_if import with_nodes
 from migrator.planner.more_room import Ask, mean_node, missing
@@ -135,9 +135,8 @@ def marks_less(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy)
 
 def _pause_s(mover: Mover, node: NodeFacts, policy: PlanPolicy, crossings: Crossings) -> float:
     """The predicted pause, up to whole seconds."""
-    rates = policy.rates_between(mover.source, node)
     shared = crossings.speeds(mover.source.name, node.name)
-    predicted_s = estimate_move(mover.container, mover.source.link, node.link, rates, shared).blackout_s
+    predicted_s = predict(mover.container, mover.source, node, policy, shared).blackout_s
     return float(-(-predicted_s // 1))
 
 
@@ -155,7 +154,7 @@ def rooms_more(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy)
         node = cluster.node(reason.node)
         if node.answered and not barred(mover, node, machine_differences(mover.source, node), policy, crossings):
             way = policy.way(mover.source, node)
-            wanted = stay_of(mover.container) + transit_in(mover.container, way)
+            wanted = stay_of(mover.container) + transit_in(mover.container, way, policy.mode)
             alone = missing(wanted, room_of(node, policy), True) or Load()
             for short in {alone, Load(*reason.short) if reason.short else alone} - {Load()}:
                 found.append(room_more(Ask(node.name, short), node, cluster, policy))

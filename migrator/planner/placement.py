@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 
 from migrator.model.compatibility import differences, lacks, obstacles
 from migrator.model.container import Descriptor
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predict
 from migrator.model.units import format_seconds
 from migrator.planner.room import Load, kept, room_of, shortfall, stay_of, transit_in, usable
 
@@ -108,7 +108,7 @@ class Site:
         )
 
     def _transit(self, comer: Mover) -> Load:
-        return transit_in(comer.container, self.policy.way(comer.source, self.node))
+        return transit_in(comer.container, self.policy.way(comer.source, self.node), self.policy.mode)
 
     def _with(self, mover: Mover) -> tuple[Mover, ...]:
         return tuple(sorted((*self.comers, mover), key=lambda m: m.turn))
@@ -133,9 +133,8 @@ def barred(
     if target.cordon is not None:
         return (f"cordoned (by {target.cordon})",)
     reasons = [*alike, *obstacles(mover.descriptor, target), *lacks(mover.container, target)]
-    rates = policy.rates_between(mover.source, target)
     shared = crossings.speeds(mover.source.name, target.name)
-    predicted_s = estimate_move(mover.container, mover.source.link, target.link, rates, shared).blackout_s
+    predicted_s = predict(mover.container, mover.source, target, policy, shared).blackout_s
     if predicted_s > policy.blackout_s_max:
         reasons.append(
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

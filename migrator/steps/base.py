@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from migrator.model.container import Descriptor
+from migrator.model.estimate import Manner, manner_of
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import MemoryWay, memory_way
 from migrator.model.modes import AUTO, GIVE_UP, GO_ON, Mode
@@ -72,6 +73,7 @@ class Move:
     rehearsal: bool = False
     rates: Rates = DEFAULT_RATES["stream"]
     shared: tuple[int, ...] = ()
+    written_bytes_per_s: int | None = None
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None
@@ -83,6 +85,11 @@ class Move:
     @property
     def memory(self) -> MemoryWay:
         return memory_way(self.source.facts, self.target.facts)
+
+    @property
+    def manner(self) -> Manner:
+        """How it is made, as estimates ask."""
+        return manner_of(self.mode, self.policy, self.written_bytes_per_s)
 
     @property
     def way_out(self) -> str:
