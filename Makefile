@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-precopy bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
+.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-precopy bench-prediction bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -47,6 +47,10 @@ bench-blackout: setup
 # make bench-precopy    the pause of pre-copy beside that of stop-and-copy, between virtual machines
 bench-precopy: setup
 	@$(PYTHON) -m migrator.demo.precopy_bench
+
+# make bench-prediction  what --dry-run says of sizes and links that it has not learnt from, beside what moves take
+bench-prediction: setup
+	@$(PYTHON) -m migrator.demo.prediction_bench
 
 # make bench-planner   what plans for fleets cost, with hbal beside it; DATA=FOLDER for where the given fleets are
 DATA ?= ../shared/bench
