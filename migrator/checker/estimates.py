@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
-from migrator.checker.pauses import ROUNDING_S, estimated, links_of
+from migrator.checker.pauses import ROUNDING_S, estimated, expected_modes, links_of
 from migrator.checker.ways import streams
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Cluster
@@ -22,7 +22,7 @@ from migrator.model.units import format_bytes
 
 SHARE = 0.25  # by which an estimate may be off
 LITTLE_BYTES = 4 << 20
-LITTLE_S = 0.2
+LITTLE_S = 0.05
 BOUND_SHARE = 0.01
 
 
@@ -34,11 +34,12 @@ def estimate_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Itera
             text = f"container {move.container}: its move is estimated {why}"
             yield Finding(Code.ESTIMATE, text, move.container, move.source)
     yield from _ways(cluster, plan, policy)
+    yield from _modes(cluster, plan, policy)
     bound_s = _bound_s(cluster, plan, policy)
     if abs(plan.makespan_bound_s - bound_s) > BOUND_SHARE * bound_s + 2 * ROUNDING_S:
         text = f"the bound of the makespan is told as {plan.makespan_bound_s:g} s, the busiest link needs {bound_s:g} s"
         yield Finding(Code.MAKESPAN, text)
-    ends_s = [move.pause.end_s for move in plan.moves if move.pause is not None]
+    ends_s = [move.pause.end_s + move.follows_s for move in plan.moves if move.pause is not None]
     if ends_s or not plan.moves:
         last_s = max([plan.makespan_bound_s, *ends_s])
         if abs(plan.makespan_s - last_s) > ROUNDING_S:
@@ -63,6 +64,17 @@ def _ways(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]
             yield Finding(Code.ESTIMATE, text, move.container, move.source)
 
 
+def _modes(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
+    """Moves that are counted by another mode than by the policy and what their nodes can."""
+    modes = expected_modes(cluster, plan, policy)
+    for move in plan.moves:
+        if (mode := modes.get(move.name, move.mode)) != move.mode:
+            text = (
+                f"container {move.container}: the plan counts it by {move.mode}, under its policy it would go by {mode}"
+            )
+            yield Finding(Code.ESTIMATE, text, move.container, move.source)
+
+
 def _far(move: PlannedMove, facts: Estimate) -> str:
     """What of an estimate is far from that of the facts; empty if nothing is."""
     told = move.estimate
@@ -78,8 +90,15 @@ def _far(move: PlannedMove, facts: Estimate) -> str:
     ):
         if abs(told_s - facts_s) > SHARE * facts_s + LITTLE_S:
             return f"{what} {told_s:g} s, by the facts {facts_s:g} s"
-    if move.rounds != 1:
-        return f"to send its memory {move.rounds} times, and it is sent once"
+    for what, told_bytes, facts_bytes in (
+        ("before its pause", told.ahead_bytes, facts.ahead_bytes),
+        ("after its pause", told.following_bytes, facts.following_bytes),
+    ):
+        if abs(told_bytes - facts_bytes) > SHARE * facts_bytes + LITTLE_BYTES:
+            return f"to send {format_bytes(told_bytes)} of memory {what}, by the facts {format_bytes(facts_bytes)}"
+    if told.rounds != facts.rounds:
+        times = "once" if facts.rounds == 1 else f"{facts.rounds} times"
+        return f"to send its memory {told.rounds} times, and it is sent {times}"
     return ""
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
-from migrator.checker.ways import rates_by_facts, speeds_by_facts
-from migrator.model.estimate import estimate_move
+from migrator.checker.ways import expected, speeds_by_facts
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import INODES_MIN, PlanPolicy
@@ -28,9 +27,7 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         for why in (*_machine(source, target), *_in_the_way(container, target)):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
-        rates = rates_by_facts(source, target, policy)
-        shared = between(source.name, target.name)
-        predicted_s = estimate_move(container, source.link, target.link, rates, shared).blackout_s
+        predicted_s = expected(container, source, target, policy, between(source.name, target.name))[1].blackout_s
         if predicted_s > policy.blackout_s_max:
             text = (
                 f"container {move.container}: its pause is predicted at {format_seconds(predicted_s)}, over the "

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from migrator.checker.findings import Code, Finding
-from migrator.checker.ways import rates_by_facts, speeds_by_facts
-from migrator.model.estimate import Estimate, estimate_move
+from migrator.checker.ways import expected, speeds_by_facts
+from migrator.model.estimate import Estimate
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.modes import AUTO, Mode
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 
@@ -24,7 +25,7 @@ def pause_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator
     if plan.moves and all(move.pause is None for move in plan.moves):
         yield Finding(Code.PAUSE_UNLIKELY, "the plan does not tell when its containers are paused")
         return
-    ends_s = {move.name: move.pause.end_s for move in plan.moves if move.pause is not None}
+    ends_s = {move.name: move.pause.end_s + move.follows_s for move in plan.moves if move.pause is not None}
     for move in plan.moves:
         if why := _unlikely(move, plan.makespan_s, ends_s):
             text = f"container {move.container}: its pause is predicted {why}"
@@ -59,6 +60,8 @@ def _unlikely(move: PlannedMove, makespan_s: float, ends_s: Mapping[str, float])
     lasts_s = move.pause.end_s - move.pause.start_s
     if lasts_s < move.estimate.blackout_s - ROUNDING_S:
         return f"to last {lasts_s:g} s, and estimated at {move.estimate.blackout_s:g} s"
+    if move.follows_s < move.estimate.following_s - ROUNDING_S:
+        return f"to be followed by its memory for {move.follows_s:g} s, and that needs {move.estimate.following_s:g} s"
     if move.pause.end_s > makespan_s + ROUNDING_S:
         return f"to end at {move.pause.end_s:g} s, after the end of the plan"
     for other in move.waits_for:
@@ -69,17 +72,25 @@ def _unlikely(move: PlannedMove, makespan_s: float, ends_s: Mapping[str, float])
 
 def estimated(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[str, Estimate]:
     """What each move is estimated at by these facts; of containers and nodes that they have."""
+    return {name: estimate for name, (_, estimate) in _expected(cluster, plan, policy).items()}
+
+
+def expected_modes(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[str, Mode]:
+    """The mode of each move by these facts. Where nothing else is asked for or allowed, nobody has to be asked."""
+    if policy.mode == AUTO and not policy.allow:
+        return {move.name: Mode.STOP_AND_COPY for move in plan.moves}
+    return {name: mode for name, (mode, _) in _expected(cluster, plan, policy).items()}
+
+
+def _expected(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[str, tuple[Mode, Estimate]]:
     nodes = {node.name: node for node in cluster.nodes}
     homes = {move.container: nodes.get(move.source) for move in plan.moves if move.leg == 1}
-    found: dict[str, Estimate] = {}
+    found: dict[str, tuple[Mode, Estimate]] = {}
     between = speeds_by_facts(cluster)
     for move in plan.moves:
         source, target, container = nodes.get(move.source), nodes.get(move.target), _facts_of(move, homes)
         if source is not None and target is not None and container is not None:
-            rates = rates_by_facts(source, target, policy)
-            found[move.name] = estimate_move(
-                container, source.link, target.link, rates, between(source.name, target.name)
-            )
+            found[move.name] = expected(container, source, target, policy, between(source.name, target.name))
     return found
 
 
@@ -100,16 +111,16 @@ def replayed_ends_s(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> dict[st
 
     def ready_s(move: PlannedMove) -> float:
         estimate = facts.get(move.name, move.estimate)
-        return (move.start_s or 0.0) + estimate.duration_s - estimate.blackout_s
+        return (move.start_s or 0.0) + estimate.ready_s
 
     for move in sorted(plan.moves, key=lambda move: ready_s(move) if move.pause is None else move.pause.start_s):
         estimate, links = facts.get(move.name, move.estimate), tuple(links_of(cluster, move))
         waited_s = max((ends_s.get(other, 0.0) for other in move.waits_for), default=0.0)
-        pause_s = max(ready_s(move), waited_s + estimate.duration_s - estimate.blackout_s)
+        pause_s = max(ready_s(move), waited_s + estimate.ready_s)
         if not policy.overlapping_pauses:
             pause_s = max(pause_s, *(free_s.get(link, 0.0) for link in links))
-        ends_s[move.name] = round(pause_s + estimate.blackout_s, 3)
-        free_s |= dict.fromkeys(links, ends_s[move.name])
+        free_s |= dict.fromkeys(links, round(pause_s + estimate.blackout_s, 3))
+        ends_s[move.name] = round(pause_s + estimate.blackout_s + estimate.following_s, 3)
     return ends_s
 
 

@@ -73,7 +73,10 @@ def _events(nodes: dict[str, NodeFacts], plan: Plan, policy: PlanPolicy) -> list
             if container is not None:
                 on = following.get((move.container, move.leg), "")
                 streamed = streams(nodes[move.source], nodes[move.target], policy)
-                lying = lying_at_source_bytes(container, streamed), lying_at_target_bytes(container, streamed)
+                lying = (
+                    lying_at_source_bytes(container, streamed, policy.mode),
+                    lying_at_target_bytes(container, streamed, policy.mode),
+                )
                 events.append(_Event(move, container, ended[move.name], on, lying))
         left = [move for move in left if move.name not in ended]
     return events

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from migrator.model.estimate import Estimate, Manner, estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.modes import AUTO, Mode
 from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, STREAM_KEPT_BYTES, PlanPolicy
 from migrator.model.rates import Rates, Way
 
@@ -49,8 +51,37 @@ def speeds_by_facts(cluster: Cluster) -> Callable[[str, str], list[int]]:
     return between
 
 
-def lying_at_target_bytes(container: ContainerFacts, streamed: bool) -> int:
-    """Memory beside the restored: all of it once more as images, or what streamed pages may wait for their process."""
+def expected(
+    container: ContainerFacts, source: NodeFacts, target: NodeFacts, policy: PlanPolicy, shared: Iterable[int]
+) -> tuple[Mode, Estimate]:
+    """The mode that a move is to be counted with, and what it is to be estimated at.
+
+    One that is asked for holds for all. Else a container is paused for all of its memory, unless the policy lets its
+    memory follow, both nodes can stream, and that pause is the shorter one.
+    """
+    rates, names = rates_by_facts(source, target, policy), [policy.mode]
+    if policy.mode == AUTO:
+        names = [Mode.STOP_AND_COPY]
+        labels = container.descriptor.labels if container.descriptor else {}
+        if streams(source, target, policy) and container.descriptor is not None:
+            names += [m for m in policy.modes_allowed(container.name, labels) if m == Mode.POST_COPY]
+    written = policy.written_bytes_per_s.get(container.name)
+    found = []
+    for name in names:
+        manner = Manner(Mode(name), policy.stop_timeout_s, policy.target_blackout_s, written_bytes_per_s=written)
+        found.append((manner.mode, estimate_move(container, source.link, target.link, rates, shared, manner)))
+    return min(found, key=lambda each: each[1].blackout_s)
+
+
+def lying_at_target_bytes(container: ContainerFacts, streamed: bool, asked: str) -> int:
+    """Memory beside the restored: all of it once more as images, or what streamed pages may wait for their process.
+
+    By the mode that is asked for: rounds of pre-copy lie there with half as much again, a restart brings nothing.
+    """
+    if asked == Mode.RESTART:
+        return IMAGE_MARGIN_BYTES
+    if asked == Mode.PRE_COPY:
+        return IMAGE_MARGIN_BYTES + 3 * container.anon_bytes // 2
     if not streamed:
         return container.anon_bytes + IMAGE_MARGIN_BYTES
     return IMAGE_MARGIN_BYTES + (
@@ -58,6 +89,6 @@ def lying_at_target_bytes(container: ContainerFacts, streamed: bool) -> int:
     )
 
 
-def lying_at_source_bytes(container: ContainerFacts, streamed: bool) -> int:
+def lying_at_source_bytes(container: ContainerFacts, streamed: bool, asked: str) -> int:
     """Memory beside the container's own: its images, or of streamed memory their small rest."""
-    return IMAGE_MARGIN_BYTES if streamed else container.anon_bytes + IMAGE_MARGIN_BYTES
+    return IMAGE_MARGIN_BYTES if streamed or asked == Mode.RESTART else container.anon_bytes + IMAGE_MARGIN_BYTES

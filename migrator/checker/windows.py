@@ -66,7 +66,7 @@ def _judged(rule: Window, move: PlannedMove, begin: datetime | None, ends_s: flo
         return Code.WINDOW, "its start is not told"
     told_s = move.start_s + move.estimate.duration_s
     if move.pause is not None:
-        told_s = max(told_s, move.pause.end_s)
+        told_s = max(told_s, move.pause.end_s + move.follows_s)
     try:
         if not _within(rule, begin, move.start_s, told_s):
             zone = ZoneInfo(rule.zone)

@@ -6,16 +6,17 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from migrator.cli.learning import PAUSES_MIN, Range, pause_range_s
+from migrator.cli.learning import Range, pause_range_s
 from migrator.cli.output import fail, print_json
 from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
+from migrator.model.estimate import estimate_move, expected_rounds
 from migrator.model.memory_way import CHANNELS, WAYS
-from migrator.model.modes import ANEW, BEGINNING_S, Mode, predicted_pause_s
+from migrator.model.modes import ANEW, GIVE_UP, Mode
 from migrator.model.plan import Plan
 from migrator.model.policy import Policy
-from migrator.model.units import format_bytes, format_rate, format_seconds
+from migrator.model.units import counted, format_bytes, format_rate, format_seconds
 from migrator.steps import check
 
 NO_RUN = "-"  # as a container's record names that of none
@@ -25,9 +26,11 @@ NO_RUN = "-"  # as a container's record names that of none
 class Forecast:
     """One move as it is expected. `learnt_from` is how many migrations of the pair the rates rest on.
 
-    `channel` is how memory is to go over the network.
-    `memory_rounds` is how often memory is sent at most. `blackout_s_range` holds nine of ten of the pair's latest
-    pauses, scaled to this one; None where too few were seen.
+    `channel` is how memory is to go over the network, no faster than `bandwidth_bytes_per_s`.
+    `memory_bytes` is all that is sent of its memory, in `memory_rounds`. `blackout_s_range` is where nine of ten such
+    pauses are expected; of a restart it is from one that ends at once to one that takes all of its time.
+    `written_bytes_per_s` is how fast it was last seen to write its memory, None where nobody has looked. `caution` is
+    what may go otherwise without being against it now.
     `findings` are the reasons why it would be refused, `refusal` all of them in one line.
     """
 
@@ -47,6 +50,8 @@ class Forecast:
     blackout_s_range: Range
     duration_s: float
     learnt_from: int
+    written_bytes_per_s: int | None
+    caution: str
     findings: list[str]
     refusal: str
 
@@ -56,16 +61,18 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     (planned,) = plan.moves
     move = await examine(fleet, journal, NO_RUN, planned, policy, plan.policy)
     found = await check.ask(move)
-    estimate = planned.estimate
-    blackout_s = round(predicted_pause_s(estimate, move.rates, move.mode, policy.stop_timeout_s), 3)
-    seen_s = (
-        pause_range_s(journal, plan.cluster, planned.source, planned.target, blackout_s, move.rates, move.plain)
-        if move.mode is Mode.STOP_AND_COPY
-        else None  # the latest migrations were by the other mode
-    )
-    begins_anew = move.mode is Mode.RESTART
-    if begins_anew:
-        seen_s = (BEGINNING_S, blackout_s)
+    facts = next(c for c in move.source.facts.containers if c.name == move.name)
+    ways = (move.source.facts.link, move.target.facts.link, move.rates, move.shared)
+    estimate = estimate_move(facts, *ways, move.manner)
+    pair = planned.source, planned.target
+    rates = plan.policy.rates_unbounded(*pair, move.rates.way)  # those that were seen were not held back
+    seen_s, learnt_from = pause_range_s(journal, plan.cluster, *pair, estimate.blackout_s, rates, move.mode, move.plain)
+    caution = ""
+    if move.mode is Mode.RESTART:
+        seen_s = (move.rates.constant_s(Mode.RESTART), estimate.blackout_s)
+    elif move.mode is Mode.PRE_COPY and (why := expected_rounds(facts, *ways, move.manner).why_not):
+        end = "it would be given up" if move.way_out == GIVE_UP else "what is left goes in the pause"
+        caution = f"{why}, as fast as it was seen to write: {end} (--not-convergent)"
     return Forecast(
         container=planned.container,
         source=planned.source,
@@ -75,14 +82,16 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         memory_way=planned.memory_way,
         channel=move.channel,
         bandwidth_bytes_per_s=policy.bandwidth_bytes_per_s,
-        memory_bytes=0 if begins_anew else estimate.memory_bytes,
-        memory_rounds=0 if begins_anew else policy.rounds_max + 1 if move.mode is Mode.PRE_COPY else 1,
+        memory_bytes=estimate.memory_bytes,
+        memory_rounds=0 if move.mode is Mode.RESTART else estimate.rounds,
         files_bytes=estimate.files_bytes,
         file_passes_max=policy.seed_passes_max + 1,
-        blackout_s=blackout_s,
+        blackout_s=estimate.blackout_s,
         blackout_s_range=seen_s,
-        duration_s=round(estimate.duration_s + max(0.0, blackout_s - estimate.blackout_s), 3),
-        learnt_from=move.rates.runs,
+        duration_s=estimate.duration_s,
+        learnt_from=learnt_from,
+        written_bytes_per_s=move.written_bytes_per_s,
+        caution=caution,
         findings=found,
         refusal=check.refusal(move, found) if found else "",
     )
@@ -100,30 +109,39 @@ def print_forecast(told: Forecast, as_json: bool) -> int:
 
 def _lines(told: Forecast) -> list[str]:
     anew = told.mode == Mode.RESTART
+    low_s, high_s = told.blackout_s_range
+    basis = f"{format_seconds(low_s)} to {format_seconds(high_s)}, {_basis(told)}"
     if anew:
-        basis = f"{format_seconds(BEGINNING_S)} and as long as it takes to end, which --stop-timeout bounds"
-    elif told.blackout_s_range is not None:
-        low_s, high_s = told.blackout_s_range
-        basis = f"{format_seconds(low_s)} to {format_seconds(high_s)}, by the latest migrations of this pair"
-    elif told.learnt_from:
-        basis = f"by {told.learnt_from} migrations of this pair; a range needs {PAUSES_MIN}"
-    else:
-        basis = f"by rates of an idle lab: none was seen from {told.source} to {told.target} yet"
-    how = {
-        Mode.POST_COPY: "sent once, while it runs there already",
-        Mode.PRE_COPY: f"in up to {told.memory_rounds} rounds, the last while it is paused",
-    }.get(Mode(told.mode), "sent once, while it is paused")
-    if told.mode == Mode.PRE_COPY:
-        basis = f"if it writes memory slower than that is sent; {basis}"
+        basis = f"{format_seconds(low_s)} and as long as it takes to end, which --stop-timeout bounds"
+    how = f"{_how(told)}, {CHANNELS[told.channel]}"
     return [
         f"{told.container}: {told.source} -> {told.target}, {told.mode} ({told.mode_why})",
         f"memory: none is sent; it is stopped, {ANEW} on {told.target}, and connections end"
         if anew
-        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}, {CHANNELS[told.channel]}",
+        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
         f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
         *([f"bandwidth: at most {format_rate(most)}"] if (most := told.bandwidth_bytes_per_s) else []),
         f"pause: {'up to ' if anew else ''}{format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",
+        *([f"caution: {told.caution}"] if told.caution else []),
         "against it: nothing; nothing was touched" if not told.findings else "against it:",
         *(f"- {finding}" for finding in told.findings),
     ]
+
+
+def _how(told: Forecast) -> str:
+    """When and how often memory is sent."""
+    if told.mode == Mode.POST_COPY:
+        return "sent once, while it runs there already"
+    if told.mode != Mode.PRE_COPY:
+        return "sent once, while it is paused"
+    rate = told.written_bytes_per_s
+    written = "if it writes little of it" if rate is None else f"as it was seen to write {format_bytes(rate)}/s"
+    return f"in about {told.memory_rounds} rounds, the last while it is paused, {written}"
+
+
+def _basis(told: Forecast) -> str:
+    """What the range rests on."""
+    if not told.learnt_from:
+        return f"by rates of an idle lab: none was seen from {told.source} to {told.target} yet"
+    return f"nine of ten, by {counted(told.learnt_from, 'migration')} of this pair"

@@ -54,12 +54,9 @@ def facts_asked(
 
 def policy_asked(ctx: click.Context, cluster: Cluster, given: dict[str, Any]) -> PlanPolicy:
     """The rules among a command's options, with what was learnt of this cluster's nodes."""
-    from dataclasses import replace
+    from migrator.cli.learning import taught
 
-    from migrator.cli.learning import learnt_for
-
-    policy = policy_of(given, cluster)
-    return replace(policy, learnt=learnt_for(ctx, cluster, policy, given["learn_from"], live=given["snapshot"] is None))
+    return taught(ctx, cluster, policy_of(given, cluster), given["learn_from"], live=given["snapshot"] is None)
 
 
 def labelled(cluster: Cluster, label: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +15,25 @@ if TYPE_CHECKING:
     from migrator.journal.learnt import History
     from migrator.journal.store import Journal
     from migrator.model.facts import Cluster
+    from migrator.model.modes import Mode
     from migrator.model.plan_policy import PlanPolicy
     from migrator.model.rates import Rates, Way
 
 RUNS_MAX = 200  # the latest of the journal
-PAUSES_MIN = 5
 
-Range = tuple[float, float] | None  # from, to, in seconds
+Range = tuple[float, float]  # from, to, in seconds
 
 
-def learnt_for(
+def taught(
     ctx: click.Context, cluster: Cluster, policy: PlanPolicy, learn_from: Path | None = None, live: bool = True
-) -> dict[str, dict[str, Rates]]:
-    """What the journal shows of pairs of nodes of this cluster, by the way that memory goes between them under this
-    policy; nothing for saved facts unless a journal is named.
+) -> PlanPolicy:
+    """The policy with what the journal shows: of pairs of nodes of this cluster, by the way that memory goes between
+    them, and of containers, how fast they write their memory. For saved facts nothing, unless a journal is named.
     """
     if learn_from is None and not live:
-        return {}
+        return policy
     from migrator.errors import BadInput
-    from migrator.journal.learnt import learn
+    from migrator.journal.learnt import learn, writing
     from migrator.journal.store import Journal
     from migrator.model.memory_way import trusted_networks
 
@@ -40,7 +41,7 @@ def learnt_for(
         raise BadInput(f"--learn-from {learn_from}: there is no such journal")
     path = learn_from or journal_path(ctx)
     if not path.is_file():
-        return {}
+        return policy
     nodes = {node.name: node for node in cluster.nodes}
 
     def way(source: str, target: str) -> Way:
@@ -53,9 +54,10 @@ def learnt_for(
 
     journal = Journal(path)
     try:
-        return learn(histories(journal, cluster.name), way, plain)
+        seen = list(histories(journal, cluster.name))
     finally:
         journal.close()
+    return replace(policy, learnt=learn(seen, way, plain), written_bytes_per_s=writing(seen))
 
 
 def histories(journal: Journal, cluster: str) -> Iterator[History]:
@@ -73,13 +75,11 @@ def _held_back(plan: dict[str, Any]) -> bool:
 
 
 def pause_range_s(
-    journal: Journal, cluster: str, source: str, target: str, blackout_s: float, rates: Rates, plain: bool
-) -> Range:
-    """The range in which nine of ten pauses of this pair would have been, by its latest migrations; None below five."""
-    from migrator.journal.learnt import pauses_seen
+    journal: Journal, cluster: str, source: str, target: str, blackout_s: float, rates: Rates, mode: Mode, plain: bool
+) -> tuple[Range, int]:
+    """The range in which nine of ten such pauses are expected, and how many of this pair it rests on."""
+    from migrator.journal.learnt import pauses_seen, spread
 
-    seen = pauses_seen(histories(journal, cluster), source, target, rates, plain)
-    if len(seen) < PAUSES_MIN:
-        return None
-    cut = len(seen) // 20
-    return round(blackout_s * seen[cut], 3), round(blackout_s * seen[-1 - cut], 3)
+    seen = pauses_seen(histories(journal, cluster), source, target, rates, mode, plain)
+    low, high = spread(seen)
+    return (round(blackout_s * low, 3), round(blackout_s * high, 3)), len(seen)

@@ -217,6 +217,11 @@ def _told(
         f"when: from {moment(plan, begin_s)} to {moment(plan, when[move.name].end_s)}"
         f"{'' if plan.policy.start else ' of the plan'}, "
         f"paused from {' and '.join(moment(plan, when[leg.name].pause_s) for leg in way)}",
+        *(
+            f"by {leg.mode}, its memory follows for {format_seconds(when[leg.name].follows_s)} after that"
+            for leg in way
+            if when[leg.name].follows_s
+        ),
         *late,
         f"cost: {format_bytes(sum(e.memory_bytes for e in estimates))} of memory and "
         f"{format_bytes(sum(e.files_bytes for e in estimates))} of files; paused for {pauses}",
@@ -277,7 +282,7 @@ def _rested(plan: Plan, leg: PlannedMove) -> str:
         "files": rates.files_bytes_per_s,
     }
     told = ", ".join(f"{step} {format_bytes(rate)}/s" for step, rate in steps.items() if rate)
-    fixed = f"{format_seconds(rates.pause_s)} of the pause and {format_seconds(rates.setup_s)} around it"
+    fixed = f"{format_seconds(rates.constant_s(leg.mode))} of the pause and {format_seconds(rates.setup_s)} around it"
     seen = f"{rates.runs} migration{'s' * (rates.runs != 1)} {pair} whose memory {WERE[leg.memory_way]}"
     return f"by {seen}: {told}; beside that {fixed}"
 

@@ -36,7 +36,7 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
     from dataclasses import replace
 
     from migrator.cli.dry_run import foretell, print_forecast
-    from migrator.cli.learning import learnt_for
+    from migrator.cli.learning import taught
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
     from migrator.executor.containers import check_container_name
@@ -51,16 +51,16 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
-            learnt = learnt_for(ctx, cluster, PlanPolicy())
             most = bounds["bandwidth_bytes_per_s"] or cluster.policy.bandwidth_bytes_per_s
             policy = replace(Policy(**given), bandwidth_bytes_per_s=most)
-            under = PlanPolicy(
-                learnt=learnt,
+            plain = PlanPolicy(
                 mode=policy.mode,
                 allow=cluster.policy.allow or (),
+                target_blackout_s=policy.target_blackout_s,
                 stop_timeout_s=policy.stop_timeout_s,
                 bandwidth_bytes_per_s=most,
             )
+            under = taught(ctx, cluster, plain)
             plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

@@ -120,9 +120,7 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
 @click.pass_context
 def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool, as_json: bool, **rules: Any) -> int:
     """Empty the nodes: plan, show, ask, move everything elsewhere, and prove them empty."""
-    from dataclasses import replace
-
-    from migrator.cli.learning import learnt_for
+    from migrator.cli.learning import taught
     from migrator.cli.plan_text import print_plan
     from migrator.errors import BadInput
     from migrator.executor.apply import refuse_own_host
@@ -135,9 +133,7 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     if not yes and not sys.stdin.isatty():
         raise BadInput("drain: there is no terminal to ask on; use --yes")
     cluster = facts(ctx, None)
-    policy = policy_of(rules, cluster)
-    policy = replace(policy, learnt=learnt_for(ctx, cluster, policy))
-    made = make_drain(cluster, nodes, policy)
+    made = make_drain(cluster, nodes, taught(ctx, cluster, policy_of(rules, cluster)))
     if isinstance(made, Refusal):
         return refused(made, as_json, f"migrator plan drain {' '.join(nodes)}")
     if not force:

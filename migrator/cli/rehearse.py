@@ -72,7 +72,7 @@ async def _rehearse(
     ctx: click.Context, pairs: list[tuple[str, str]], policy: Any, as_json: bool
 ) -> tuple[dict[str, str], dict[str, MigratorError]]:
     """Rehearses one after the other. Returns the run of each that went well, and what was in the way of others."""
-    from migrator.cli.learning import learnt_for
+    from migrator.cli.learning import taught
     from migrator.cli.progress import Progress
     from migrator.executor.rehearse import rehearse as play
     from migrator.executor.runs import plan_single
@@ -85,7 +85,7 @@ async def _rehearse(
     async with open_fleet(ctx) as fleet:
         cluster = await fleet.probe()
         most = cluster.policy.bandwidth_bytes_per_s
-        under = PlanPolicy(learnt=learnt_for(ctx, cluster, PlanPolicy()), bandwidth_bytes_per_s=most)
+        under = taught(ctx, cluster, PlanPolicy(bandwidth_bytes_per_s=most))
         policy = replace(policy, bandwidth_bytes_per_s=most)
         for name, target in pairs:
             try:

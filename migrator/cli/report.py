@@ -118,7 +118,7 @@ def predicted_json(run: Run) -> dict[str, dict[str, Any]]:
             "memory_bytes": move["estimate"]["memory_bytes"],
             "files_bytes": move["estimate"]["files_bytes"],
             "bytes": move["estimate"]["memory_bytes"] + move["estimate"]["files_bytes"],
-            "rounds": move.get("rounds", 1),
+            "rounds": move["estimate"].get("rounds", 1),
             "learnt_from": learnt.get(move.get("source"), {}).get(move.get("target"), {}).get("runs", 0),
         }
         for move in moves

@@ -140,7 +140,7 @@ async def measure(
         services = [counter(f"{name}-{number}", load.mib, rate) for name in ("bench", "floor")]
         for index, (service, node) in enumerate(zip(services, (home, apart), strict=True)):
             await stage.create(service, node, 2 * number + index)
-            await _listening(stage, 2 * number + index, service)
+            await listening(stage, 2 * number + index, service)
         bench = Bench(stage, services[0], stage.address(2 * number), Floor(stage, apart, services[1]), trusted)
         await bench.floor.prepare()
         targets, seen = cycle((away, home)), []
@@ -161,7 +161,7 @@ def cluster_trusted(stage: Stage) -> Path:
     return declared
 
 
-async def _listening(stage: Stage, index: int, service: Service) -> None:
+async def listening(stage: Stage, index: int, service: Service) -> None:
     """Returns once the service answers, with all its memory made."""
     client = Client(service.name, service.kind, CounterTalk())
     try:

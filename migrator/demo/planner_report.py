@@ -283,8 +283,7 @@ What is between the two bounds is the rule and the machinery, and not the order:
   it from two streams on. At 1 Gb/s one stream fills it.
 - Each pause has {_constant()} in which its pages do not flow (freeze, dump without pages, the last pass over the
   files, verify, seal, release), and nobody else's pages flow then either if pauses come in turn. With the sixteen
-  containers of a busy node that is eight seconds: at 1 Gb/s below half a percent, at 10 Gb/s four percent, even of
-  streams that were as fast as the link.
+  containers of a busy node that is {16 * DEFAULT_RATES["stream"].pause_s:.1f} s of the time that its bytes need.
 
 With pauses that overlap three moves on a link are enough at 10 Gb/s: while one is set up, or in the constant part of
 its pause, two others send. With two the link is idle then, in part. With many more a large container, which gets no

@@ -12,7 +12,7 @@ from migrator.executor.fleet import Fleet
 from migrator.executor.look import look
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
-from migrator.model.estimate import estimate_move
+from migrator.model.estimate import estimate_move, manner_of
 from migrator.model.facts import NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.memory_way import memory_way
@@ -82,8 +82,14 @@ async def examine(
     allowed = under.modes_allowed(found.name, found.descriptor.labels)
     way, rates = memory_way(source, target), under.rates_between(source, target)
     shared = Crossings(fleet.file.shared_links()).speeds(source.name, target.name)
-    estimate = estimate_move(found, source.link, target.link, rates, shared)
-    choice = choose(policy.mode, allowed, way, rounds_between(source, target, way, estimate, rates))
+    written = under.written_bytes_per_s.get(found.name)
+    expected = {
+        mode: estimate_move(found, source.link, target.link, rates, shared, manner_of(mode, policy, written))
+        for mode in (Mode.STOP_AND_COPY, Mode.PRE_COPY, Mode.POST_COPY)
+    }
+    rounds = rounds_between(source, target, way, expected[Mode.STOP_AND_COPY], rates)
+    pauses_s = {mode: estimate.blackout_s for mode, estimate in expected.items()}
+    choice = choose(policy.mode, allowed, way, rounds, pauses_s)
     if choice.refused:
         raise Refused(f"container {planned.container} cannot move to {planned.target}: {choice.refused}")
     move = Move(
@@ -103,6 +109,7 @@ async def examine(
         holder=fleet.holder,
         rates=rates,
         shared=shared,
+        written_bytes_per_s=written,
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )

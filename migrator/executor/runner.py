@@ -140,4 +140,4 @@ def predicted_s(planned: PlannedMove, move: Move) -> float:
     """
     if (told_ms := move.results[State.SEEDED].get("predicted_ms")) is not None:
         return float(told_ms) / 1000
-    return move.rates.pause_s if move.mode is Mode.POST_COPY else planned.estimate.blackout_s
+    return move.rates.constant_s(Mode.POST_COPY) if move.mode is Mode.POST_COPY else planned.estimate.blackout_s

@@ -19,12 +19,12 @@ from migrator.executor.saga import Notify
 from migrator.executor.turns import Turns
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration, Run
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster
 from migrator.model.links import Crossings
 from migrator.model.plan import Plan, PlannedMove, Span
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
+from migrator.model.predict import predicted
 from migrator.protocol.states import FINAL
 from migrator.steps.base import Move
 from migrator.transport.base import Node
@@ -50,7 +50,8 @@ def plan_single(
         )
     going = cluster.node(target)
     shared = Crossings(cluster.links).speeds(source.name, target)
-    estimate = estimate_move(found, source.link, going.link, policy.rates_between(source, going), shared)
+    rates = policy.rates_between(source, going)
+    mode, estimate = predicted(found, source.link, going.link, rates, shared, policy)
     move = PlannedMove(
         container=container,
         source=source.name,
@@ -59,8 +60,10 @@ def plan_single(
         demand=found.reserved,
         reason="asked for by name",
         estimate=estimate,
-        pause=Span(round(estimate.duration_s - estimate.blackout_s, 3), estimate.duration_s),
-        memory_way=policy.way(source, going),
+        pause=Span(round(estimate.ready_s, 3), round(estimate.ready_s + estimate.blackout_s, 3)),
+        memory_way=rates.way,
+        mode=mode,
+        follows_s=estimate.following_s,
     )
     return Plan(
         intent=f"move {container} to {target}",

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from migrator.errors import BadInput
-from migrator.model.modes import AUTO, STOP_TIMEOUT_S
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S, Mode
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import EVEN, PlanPolicy
 
 INTEGRITY = "integrity"
 # Parts of a policy that a file does not hold where they say nothing, and what that is.
-_LEFT_OUT = (
+_LEFT_OUT: tuple[tuple[str, Any], ...] = (
     ("waived", ()),
     ("allow", ()),
     ("mode", AUTO),
@@ -28,7 +28,11 @@ _LEFT_OUT = (
     ("not_convergent", ""),
     ("stop_timeout_s", STOP_TIMEOUT_S),
     ("bandwidth_bytes_per_s", None),
+    ("written_bytes_per_s", {}),
 )
+# The same of an estimate and of a move: all of these are nothing in a move by stop-and-copy.
+_ESTIMATE_LEFT_OUT: tuple[tuple[str, Any], ...] = (("ahead_bytes", 0), ("following_bytes", 0), ("following_s", 0.0))
+_MOVE_LEFT_OUT: tuple[tuple[str, Any], ...] = (("mode", Mode.STOP_AND_COPY), ("follows_s", 0.0))
 
 
 def to_document(plan: Plan) -> dict[str, Any]:
@@ -36,7 +40,12 @@ def to_document(plan: Plan) -> dict[str, Any]:
     document = asdict(plan)
     document["policy"] = policy_document(plan.policy)
     for move in document["moves"]:
-        move["estimate"]["rounds"] = move.pop("rounds")
+        for key, nothing in _ESTIMATE_LEFT_OUT:
+            if move["estimate"][key] == nothing:
+                del move["estimate"][key]
+        for key, nothing in _MOVE_LEFT_OUT:
+            if move[key] == nothing:
+                del move[key]
         if move["start_s"] is None:
             del move["start_s"]
         if move["pause"] is None:

@@ -32,7 +32,7 @@ from migrator.inventory.policy_file import AllowEntry, HeadroomFields, ModeName,
 from migrator.model.container import NAME
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
-from migrator.model.modes import AUTO, STOP_TIMEOUT_S
+from migrator.model.modes import AUTO, STOP_TIMEOUT_S, Mode
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
 from migrator.model.plan_policy import PlanPolicy, Waived
 from migrator.model.rates import Rates, Way
@@ -86,6 +86,9 @@ class _Estimate(Strict):
     files_bytes: Count
     memory_bytes: Count
     rounds: Annotated[int, Field(ge=1)]
+    ahead_bytes: Count = 0
+    following_bytes: Count = 0
+    following_s: Seconds = 0.0
 
 
 class _Span(Strict):
@@ -97,9 +100,11 @@ class _Move(Strict):
     container: Container
     demand: _Resources
     estimate: _Estimate
+    follows_s: Seconds = 0.0
     generation: Count
     leg: Annotated[int, Field(ge=1, le=9999)] = 1
     memory_way: Way = OLDER_WAY
+    mode: Literal["stop-and-copy", "pre-copy", "post-copy", "restart"] = "stop-and-copy"
     pause: _Span | None = None
     reason: Text
     source: Node
@@ -112,8 +117,10 @@ Rate = Annotated[int, Field(ge=1, le=2**62)]
 
 
 class _Rates(Strict):
+    begin_pause_s: Seconds = 0.0
     dump_bytes_per_s: Count
     files_bytes_per_s: Rate
+    follow_pause_s: Seconds = 0.0
     pause_s: Seconds
     restore_bytes_per_s: Count
     runs: Count
@@ -147,6 +154,7 @@ class PolicyFields(Strict):
     waived: list[_Waived] = []
     rules: list[RuleEntry] = []
     weights: WeightFields = WeightFields()
+    written_bytes_per_s: dict[Container, Count] = {}
 
 
 class PlanFields(Strict):
@@ -269,11 +277,12 @@ def _move(move: _Move) -> PlannedMove:
         generation=move.generation,
         demand=Resources(**move.demand.model_dump()),
         reason=move.reason,
-        estimate=Estimate(**move.estimate.model_dump(exclude={"rounds"})),
+        estimate=Estimate(**move.estimate.model_dump()),
         waits_for=tuple(move.waits_for),
-        rounds=move.estimate.rounds,
         start_s=move.start_s,
         pause=None if move.pause is None else Span(**move.pause.model_dump()),
         leg=move.leg,
         memory_way=move.memory_way,
+        mode=Mode(move.mode),
+        follows_s=move.follows_s,
     )

@@ -1,53 +1,40 @@
 """What ended migrations have shown of each pair of nodes: rates for the estimates of the next plan.
 
-Theory. Of a migration that went straight to its end the journal has the time of every step, and the bytes. A step is
-an overhead and bytes over a rate, so a rate is told only by a migration that is large enough for its overhead to be
-small beside it; the usual overhead is taken off, but never more than half of the time. What a pause, and a move around
-it, took beyond its bytes at these rates is the constant part. Each figure is the median of the latest migrations of its
-pair, so one that ran while the machine was busy changes little; where none was large enough the default rate stays.
-Memory that is streamed and memory that goes by images have nothing in common but the link, so of a pair those alone
-count that went the way which its next one will go.
+Theory. Of a migration that went straight to its end the journal has the time of every step, and the bytes (samples.py).
+A step is an overhead and bytes over a rate, so a rate is told only by a migration that is large enough for its
+overhead to be small beside it; the usual overhead is taken off, but never more than half of the time. One that filled
+the link that was declared for it says nothing of what a faster link would carry, and counts only where none did not.
+What a pause, and a move around it, took beyond its bytes at these rates is the constant part.
+
+Each figure is the median of the latest migrations of its pair, so one that ran while the machine was busy changes
+little; where none was large enough the default rate stays. Each mode has a constant of its own. Of a mode that the
+pair has not seen it is the default, as many times as those that it has seen are theirs: a machine that is slow in one
+mode is slow in all. Memory that is streamed and memory that goes by images have nothing in common but the link, so of a
+pair those alone count that went the way which its next one will go, and restarts, which carry none.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from statistics import median
 
 from migrator.journal.base import Migration
-from migrator.journal.events import Event, Phase
-from migrator.model.memory_way import PLAIN
+from migrator.journal.events import Event
+from migrator.journal.samples import Sample, sample, written_bytes_per_s
+from migrator.model.modes import Mode
 from migrator.model.rates import DEFAULT_RATES, Rates, Way
-from migrator.protocol.states import FORWARD, State
 
-LATEST = 20  # migrations of a pair that count
+LATEST = 12  # migrations of a pair that count: seven in a row are the median, so a change of load is soon learnt
 LARGE_BYTES = 64 << 20
+FULL_LINK = 0.8  # of its declared speed: what is sent so fast is held up by the link
 # Of small containers between two lab nodes.
-OVERHEAD_S = {"dump": 0.1, "send": 0.1, "restore": 0.2, "files": 0.4, "stream": 0.15}
+OVERHEAD_S = {"dump": 0.1, "send": 0.1, "restore": 0.2, "files": 0.4, "stream": 0.05}
 PAUSE_S_MIN, SETUP_S_MIN = 0.05, 0.1
 
 History = tuple[Migration, Sequence[Event]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What one migration took. `plain` is whether memory went beside ssh, `blackout_s` is from freeze to release,
-    `around_s` all of the rest but waiting.
-    """
-
-    way: Way
-    plain: bool
-    memory_bytes: int
-    files_bytes: int
-    dump_s: float
-    send_s: float
-    restore_s: float
-    files_s: float
-    blackout_s: float
-    around_s: float
 
 
 def learn(
@@ -64,88 +51,125 @@ def learn(
         if len(there) == LATEST or (found := sample(migration, events)) is None:
             continue
         pair = migration.source, migration.target
-        if found.way == way(*pair) and found.plain == plain(*pair):
+        if found.way is None or (found.way, found.plain) == (way(*pair), plain(*pair)):
             there.append(found)
     learnt: dict[str, dict[str, Rates]] = {}
     for source, target in sorted(pair for pair, there in samples.items() if there):
-        learnt.setdefault(source, {})[target] = rates_of(samples[source, target])
+        learnt.setdefault(source, {})[target] = rates_of(samples[source, target], way(source, target))
     return learnt
 
 
-def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
-    """What a migration took; None if it did not go straight to its end under one orchestrator."""
-    count = Counter((event.state, event.phase) for event in events)
-    straight = all(count[state, Phase.END] == 1 for state in FORWARD[1:]) and all(
-        count[state, Phase.BEGIN] == 1 for state in FORWARD[1:] if state is not State.COMMITTED
-    )
-    if not straight or any(event.phase is Phase.FAIL for event in events):
-        return None
-    at_s = {(event.state, event.phase): event.at_ms / 1000 for event in events}
-    data = {event.state: event.data for event in events if event.phase is Phase.END}
-    if migration.token != data[State.LEASED].get("token"):
-        return None  # another has taken it over, and nobody knows how long it lay
-    dumped, files = data[State.DUMPED], (data[State.SEEDED], data[State.SYNCED])
-    if not {"image_bytes", "dump_ms", "send_ms"} <= dumped.keys() or "rounds" in files[0]:
-        return None  # post-copy, or pre-copy: what estimates are of is stop-and-copy
-    quiet_s = data[State.FENCED].get("quiet_ms", 0) / 1000  # before the freeze, until its TCP was at rest
-    turn_s = data[State.FENCED].get("turn_ms", 0) / 1000  # and then for the pauses of others to end
-    blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN] - quiet_s - turn_s
-    waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END] + turn_s
-    return Sample(
-        way="stream" if data[State.CHECKED].get("memory") == "stream" else "images",
-        plain=dumped.get("channel") == PLAIN,
-        memory_bytes=int(dumped["image_bytes"]),
-        files_bytes=sum(int(each.get("sent_bytes", 0)) for each in files),
-        dump_s=dumped["dump_ms"] / 1000,
-        send_s=dumped["send_ms"] / 1000,
-        restore_s=at_s[State.RESTORED, Phase.END] - at_s[State.RESTORED, Phase.BEGIN],
-        files_s=at_s[State.SEEDED, Phase.END] - at_s[State.SEEDED, Phase.BEGIN],
-        blackout_s=blackout_s,
-        around_s=events[-1].at_ms / 1000 - events[0].at_ms / 1000 - blackout_s - waited_s,
-    )
-
-
-def rates_of(samples: Sequence[Sample]) -> Rates:
-    """The rates that these migrations of one pair show, at least one, all of one way."""
-    usual = DEFAULT_RATES[samples[0].way]
-    memory, files = [s.memory_bytes for s in samples], [s.files_bytes for s in samples]
-    sending = "stream" if usual.way == "stream" else "send"
+def rates_of(samples: Sequence[Sample], way: Way) -> Rates:
+    """The rates that these migrations of one pair show, at least one, of this way or of none."""
+    usual = DEFAULT_RATES[way]
+    files = _rate("files", [(s.files_bytes, s.files_s) for s in samples])
     rates = replace(
         usual,
-        send_bytes_per_s=_rate(sending, memory, [s.send_s for s in samples]) or usual.send_bytes_per_s,
-        files_bytes_per_s=_rate("files", files, [s.files_s for s in samples]) or usual.files_bytes_per_s,
+        send_bytes_per_s=_sending(samples, way) or usual.send_bytes_per_s,
+        files_bytes_per_s=files or usual.files_bytes_per_s,
         runs=len(samples),
     )
-    if usual.way == "images":
+    if way == "images":
+        written = _rate("dump", [(s.memory_bytes, s.dump_s) for s in samples])
+        read = _rate("restore", [(s.memory_bytes, s.restore_s) for s in samples])
         rates = replace(
             rates,
-            dump_bytes_per_s=_rate("dump", memory, [s.dump_s for s in samples]) or usual.dump_bytes_per_s,
-            restore_bytes_per_s=_rate("restore", memory, [s.restore_s for s in samples]) or usual.restore_bytes_per_s,
+            dump_bytes_per_s=written or usual.dump_bytes_per_s,
+            restore_bytes_per_s=read or usual.restore_bytes_per_s,
         )
-    pause_s = median(s.blackout_s - _moving_s(s.memory_bytes, rates) for s in samples)
-    setup_s = median(s.around_s - s.files_bytes / rates.files_bytes_per_s for s in samples)
-    return replace(rates, pause_s=max(round(pause_s, 3), PAUSE_S_MIN), setup_s=max(round(setup_s, 3), SETUP_S_MIN))
+    # A restart is not made ready before its pause as the others are.
+    around = [s for s in samples if s.mode is not Mode.RESTART] or samples
+    setup_s = median(s.around_s - s.files_bytes / rates.files_bytes_per_s for s in around)
+    rates = replace(rates, setup_s=max(round(setup_s, 3), SETUP_S_MIN))
+    return _with_constants(rates, samples)
+
+
+def _with_constants(rates: Rates, samples: Sequence[Sample]) -> Rates:
+    """The same rates, with the constant part of a pause of each mode."""
+    usual = DEFAULT_RATES[rates.way]
+    seen = [(s.mode, s.blackout_s - s.moving_s(rates)) for s in samples]
+    slower = median(constant_s / usual.constant_s(mode) for mode, constant_s in seen)
+
+    def constant_s(*modes: Mode) -> float:
+        own = [seconds for mode, seconds in seen if mode in modes]
+        return max(round(median(own) if own else slower * usual.constant_s(modes[0]), 3), PAUSE_S_MIN)
+
+    return replace(
+        rates,
+        pause_s=constant_s(Mode.STOP_AND_COPY, Mode.PRE_COPY),
+        follow_pause_s=constant_s(Mode.POST_COPY),
+        begin_pause_s=constant_s(Mode.RESTART),
+    )
 
 
 def pauses_seen(
-    histories: Iterable[History], source: str, target: str, rates: Rates, plain: bool = False
+    histories: Iterable[History], source: str, target: str, rates: Rates, mode: Mode, plain: bool = False
 ) -> list[float]:
-    """The pauses of a pair's latest migrations over what these rates say of each, sorted; 1.0 is as predicted."""
+    """The pauses of a pair's latest migrations over what these rates say of each, sorted; 1.0 is as predicted.
+
+    Those by this mode, or where there were none, all.
+    """
     mine = (sample(m, events) for m, events in histories if (m.source, m.target) == (source, target))
-    latest = islice((s for s in mine if s is not None and (s.way, s.plain) == (rates.way, plain)), LATEST)
-    return sorted(s.blackout_s / (rates.pause_s + _moving_s(s.memory_bytes, rates)) for s in latest)
+    alike = (s for s in mine if s is not None and (s.way is None or (s.way, s.plain) == (rates.way, plain)))
+    latest = list(islice(alike, LATEST))
+    same = [s for s in latest if s.mode is mode] or latest
+    return sorted(s.blackout_s / (rates.constant_s(s.mode) + s.moving_s(rates)) for s in same)
 
 
-def _moving_s(memory_bytes: int, rates: Rates) -> float:
-    """What of a pause memory takes at these rates."""
-    return memory_bytes / rates.send_bytes_per_s + sum(rates.images_s(memory_bytes))
+def writing(histories: Iterable[History]) -> dict[str, int]:
+    """How fast each container was last seen to write its memory, in bytes a second, by name, sorted."""
+    found: dict[str, int] = {}
+    for migration, events in histories:
+        rate = None if migration.container in found else written_bytes_per_s(events)
+        if rate is not None:
+            found[migration.container] = rate
+    return dict(sorted(found.items()))
 
 
-def _rate(step: str, sizes_bytes: Sequence[int], times_s: Sequence[float]) -> int | None:
-    """Bytes a second of one step; None if no migration was large enough to tell."""
+# Of the logarithm of pauses over what was predicted, where nothing was learnt: nine of ten within a factor of 2.3,
+# which is what machines differ by, and their load. It counts as much as two migrations that were seen.
+_SPREAD, _COUNTS_AS = 0.3, 2
+_NINE_OF_TEN = 1.645
+_FAR = 1.0  # one that is farther off counts as this far: it was held up by something of its own
+
+
+def spread(seen: Sequence[float]) -> tuple[float, float]:
+    """The factors between which nine of ten pauses are expected, around what is predicted.
+
+    `seen` are pauses over their predictions. Theory: these are taken as log-normal, with a variance of its own on each
+    side, since what goes wrong makes pauses longer. What was seen is weighed against what is known of any pair, and the
+    prediction itself is off by one part in the root of their number. So nothing seen is the widest, and each makes it
+    narrower, unless it was far off.
+    """
+    logs = [max(-_FAR, min(_FAR, math.log(max(ratio, 1e-6)))) for ratio in seen]
+    weight = _COUNTS_AS + len(logs)
+    unsure = math.sqrt(1 + _COUNTS_AS / (1 + len(logs)))
+
+    def side_s(sign: int) -> float:
+        squares = sum(2 * each * each for each in logs if each * sign > 0)
+        return math.sqrt((_COUNTS_AS * _SPREAD**2 + squares) / weight) * unsure * _NINE_OF_TEN
+
+    return math.exp(-side_s(-1)), math.exp(side_s(1))
+
+
+def _sending(samples: Sequence[Sample], way: Way) -> int | None:
+    """How fast memory was sent in pauses; where none tells that, how fast it followed or went in rounds; and where all
+    filled their links, what came over the fastest of them.
+    """
+    step = "stream" if way == "stream" else "send"
+    free = [s for s in samples if not s.link_bytes_per_s or s.memory_bytes < FULL_LINK * s.link_bytes_per_s * s.send_s]
+    fastest = max(s.link_bytes_per_s for s in samples)
+    full = [s for s in samples if s not in free and s.link_bytes_per_s == fastest]
+    paused = [s for s in free if s.mode is not Mode.POST_COPY]
+    rates = (_rate(step, [(s.memory_bytes, s.send_s) for s in there]) for there in (paused, free, full))
+    return next((rate for rate in rates if rate), None)
+
+
+def _rate(step: str, sent: Iterable[tuple[int, float]]) -> int | None:
+    """Bytes a second of one step, from bytes and seconds; None if no migration was large enough to tell."""
     found = [
         size_bytes / max(time_s - OVERHEAD_S[step], time_s / 2)
-        for size_bytes, time_s in zip(sizes_bytes, times_s, strict=True)
+        for size_bytes, time_s in sent
         if size_bytes >= LARGE_BYTES and time_s > 0
     ]
     return max(round(median(found)), 1) if found else None

@@ -1,9 +1,17 @@
-"""How long a move takes and how long the pause is, before anything is touched.
+"""How long a move takes and how long the pause is, in each mode, before anything is touched.
 
-Theory. In the pause the pages are sent over the link, and everything else costs a constant. Where memory goes by images
-they are also written once by the dump and read again by the restore, and these come one after the other; streamed
-memory is in its place when it has been sent. How fast each is between two nodes is in rates.py; no rate is above the
-link speed that is declared, a node's own or one that nodes share.
+Theory. A move is set up (`setup_s`), its files go, it is paused, and in post-copy its memory follows. Of a pause one
+part does not grow with bytes (`Rates.constant_s`, and there where it was measured); the rest depends on the mode:
+
+| mode          | in the pause, beside the constant                    | before it               | after it            |
+|---------------|------------------------------------------------------|-------------------------|---------------------|
+| stop-and-copy | memory / rate (by images: written and read as well)  |                         |                     |
+| post-copy     | what the restore itself touches / rate               |                         | memory / rate       |
+| pre-copy      | what the last round left / rate, rounds read again   | rounds (rounds.py)      |                     |
+| restart       | the time it takes to end, at most `stop_timeout_s`   |                         |                     |
+
+The rate is the slowest of what the machinery reaches (rates.py) and the speeds that links declare, a node's own or one
+that nodes share.
 """
 
 from __future__ import annotations
@@ -12,21 +20,69 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migrator.model.facts import ContainerFacts, Link
-from migrator.model.rates import Rates
+from migrator.model.modes import STOP_TIMEOUT_S, Mode
+from migrator.model.policy import Policy
+from migrator.model.rates import DEFAULT_RATES, Rates
+from migrator.model.rounds import ExpectedRounds, rounds_of
+
+# Of post-copy, what goes in the pause: images without pages (1.2 MB were seen), and the pages that a restore touches.
+FOLLOW_PAUSE_BYTES = 2_000_000
+# What rounds have brought is read as images are, while CRIU restores.
+ROUNDS_READ_BYTES_PER_S = DEFAULT_RATES["images"].restore_bytes_per_s
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one move will cost. `blackout_s` is from the freeze to the release on the target."""
+    """What one move will cost. `blackout_s` is from the freeze to the release on the target.
+
+    `memory_bytes` is all that crosses the link of its memory: `ahead_bytes` of it in `rounds` but the last, before the
+    pause (pre-copy), `following_bytes` after it, which takes `following_s` of `duration_s` (post-copy).
+    """
 
     memory_bytes: int
     files_bytes: int
     blackout_s: float
     duration_s: float
+    rounds: int = 1
+    ahead_bytes: int = 0
+    following_bytes: int = 0
+    following_s: float = 0.0
 
     @property
     def bytes(self) -> int:
         return self.memory_bytes + self.files_bytes
+
+    @property
+    def paused_bytes(self) -> int:
+        """Memory that is sent in the pause."""
+        return self.memory_bytes - self.ahead_bytes - self.following_bytes
+
+    @property
+    def ready_s(self) -> float:
+        """How long it takes until its pause."""
+        return self.duration_s - self.blackout_s - self.following_s
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a move is to be made: its mode, and what bounds it.
+
+    `written_bytes_per_s` is how fast the container was seen to write its memory; None where it was not.
+    """
+
+    mode: Mode = Mode.STOP_AND_COPY
+    stop_timeout_s: float = STOP_TIMEOUT_S
+    target_blackout_s: float | None = None
+    rounds_max: int = 8
+    written_bytes_per_s: int | None = None
+
+
+PLAIN = Manner()
+
+
+def manner_of(mode: Mode, policy: Policy, written_bytes_per_s: int | None = None) -> Manner:
+    """How a move is made by this mode under what an operator allows."""
+    return Manner(mode, policy.stop_timeout_s, policy.target_blackout_s, policy.rounds_max, written_bytes_per_s)
 
 
 def send_rate_bytes_per_s(source: Link, target: Link, rates: Rates, shared: Iterable[int] = ()) -> int:
@@ -38,19 +94,65 @@ def send_rate_bytes_per_s(source: Link, target: Link, rates: Rates, shared: Iter
 
 
 def estimate_move(
-    container: ContainerFacts, source: Link, target: Link, rates: Rates, shared: Iterable[int] = ()
+    container: ContainerFacts,
+    source: Link,
+    target: Link,
+    rates: Rates,
+    shared: Iterable[int] = (),
+    manner: Manner = PLAIN,
 ) -> Estimate:
-    """Predicts a stop-and-copy move of a container over links that nothing else uses.
+    """Predicts a move of a container over links that nothing else uses.
 
     `shared` are the speeds of the links between the two nodes that they share with others (`Crossings.speeds`).
     """
     rate = send_rate_bytes_per_s(source, target, rates, shared)
-    memory = container.anon_bytes
-    blackout_s = rates.pause_s + memory / rate + sum(rates.images_s(memory))
-    seeding_s = container.files_bytes / min(rate, rates.files_bytes_per_s)
+    memory, files, mode = container.anon_bytes, container.files_bytes, manner.mode
+    before_s, rounds, ahead, following = rates.setup_s + files / min(rate, rates.files_bytes_per_s), 1, 0, 0
+    if mode is Mode.RESTART:
+        memory = 0
+    elif mode is Mode.POST_COPY:
+        following = max(0, memory - FOLLOW_PAUSE_BYTES)
+    elif mode is Mode.PRE_COPY:
+        expected = expected_rounds(container, source, target, rates, shared, manner)
+        rounds, ahead = len(expected.sizes_bytes) + 1, expected.ahead_bytes
+        memory, before_s = ahead + expected.rest_bytes, before_s + expected.ahead_s
+    paused = memory - ahead - following
+    blackout_s = paused / rate + sum(silent_s(mode, rates, ahead, paused, manner.stop_timeout_s))
+    following_s = following / rate
     return Estimate(
         memory_bytes=memory,
-        files_bytes=container.files_bytes,
+        files_bytes=files,
         blackout_s=round(blackout_s, 3),
-        duration_s=round(rates.setup_s + seeding_s + blackout_s, 3),
+        duration_s=round(before_s + blackout_s + following_s, 3),
+        rounds=rounds,
+        ahead_bytes=ahead,
+        following_bytes=following,
+        following_s=round(following_s, 3),
+    )
+
+
+def silent_s(
+    mode: Mode, rates: Rates, ahead_bytes: int, paused_bytes: int, stop_timeout_s: float
+) -> tuple[float, float]:
+    """What of a pause sends no memory: the seconds before its pages go over the link, and those after."""
+    constant_s = rates.constant_s(mode)
+    if mode is Mode.RESTART:
+        return stop_timeout_s + constant_s, 0.0
+    if mode is Mode.PRE_COPY:
+        return constant_s, ahead_bytes / ROUNDS_READ_BYTES_PER_S
+    written_s, read_s = rates.images_s(paused_bytes)
+    return constant_s + written_s, read_s
+
+
+def expected_rounds(
+    container: ContainerFacts, source: Link, target: Link, rates: Rates, shared: Iterable[int], manner: Manner
+) -> ExpectedRounds:
+    """The rounds of pre-copy that a move over these links is expected to need."""
+    return rounds_of(
+        container.anon_bytes,
+        send_rate_bytes_per_s(source, target, rates, shared),
+        manner.written_bytes_per_s,
+        manner.target_blackout_s,
+        rates.constant_s(Mode.PRE_COPY),
+        manner.rounds_max,
     )

@@ -15,7 +15,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from migrator.model.units import format_seconds
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from migrator.model.estimate import Estimate
     from migrator.model.facts import NodeFacts
     from migrator.model.memory_way import MemoryWay
@@ -41,12 +45,12 @@ class Mode(StrEnum):
 TO_BE_ALLOWED = (Mode.POST_COPY, Mode.RESTART)
 # What rounds of pre-copy leave to the pause, unless something else is asked for.
 ROUNDS_REST_S: Final = 0.2
+# From the last round's end to the freeze: dump, restore and last pass are made ready, handshakes come to rest.
+READY_S: Final = 0.6
 TRACKS_MEMORY: Final = "mem_dirty_track"  # as CRIU names it
 IMAGE_MARGIN_BYTES = 64 << 20
 STOP_TIMEOUT_S = 10.0  # how long a container that is stopped may take to end by itself
 ANEW = "its processes begin anew"
-# Of a restart's pause: the last pass over the files, the container created and started (docs/decisions/0022).
-BEGINNING_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,26 +68,6 @@ class Choice:
     mode: Mode
     why: str
     refused: str = ""
-
-
-def predicted_pause_s(estimate: Estimate, rates: Rates, mode: Mode, stop_timeout_s: float = STOP_TIMEOUT_S) -> float:
-    """How long a move's pause is expected to be. What `estimate` says is of stop-and-copy; memory that follows is sent
-    after it, so of post-copy that part is left which does not grow with bytes. Rounds of pre-copy go on until little
-    more than that is left. Of a restart it is the longest: nobody knows how long a container takes to end, but that it
-    is given no more than `stop_timeout_s`.
-    """
-    if mode is Mode.RESTART:
-        return restart_pause_s(stop_timeout_s)
-    if mode is Mode.POST_COPY:
-        return rates.pause_s
-    if mode is Mode.PRE_COPY:
-        return min(estimate.blackout_s, rates.pause_s + ROUNDS_REST_S)
-    return estimate.blackout_s
-
-
-def restart_pause_s(stop_timeout_s: float) -> float:
-    """The longest that a restart's pause is expected to be."""
-    return round(stop_timeout_s + BEGINNING_S, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +92,19 @@ def rounds_between(source: NodeFacts, target: NodeFacts, way: MemoryWay, estimat
         return Rounds(
             f"the kernel of {source.name} ({source.kernel or 'unknown'}) does not track which memory is written"
         )
-    if estimate.blackout_s - rates.pause_s <= ROUNDS_REST_S:
+    if estimate.blackout_s - rates.constant_s(Mode.STOP_AND_COPY) <= ROUNDS_REST_S:
         return Rounds(not_worth="its memory is sent in no time")
     if target.memory_available_bytes < 2 * (2 * estimate.memory_bytes + IMAGE_MARGIN_BYTES):
         return Rounds(not_worth=f"{target.name} has too little free memory to keep its memory twice")
     return Rounds()
 
 
-def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay, rounds: Rounds) -> Choice:
+def choose(
+    asked: str, allowed: tuple[str, ...], way: MemoryWay, rounds: Rounds, pauses_s: Mapping[Mode, float]
+) -> Choice:
     """The mode for a move whose memory goes this way: the one that was asked for, or for `auto` the one with the
-    shortest pause of those that are allowed. A mode that was asked for is never exchanged for another.
+    shortest predicted pause of those that are possible and allowed. A mode that was asked for is never exchanged for
+    another. `pauses_s` are the predicted pauses of the modes that auto may take.
     """
     streams = way.name == "stream"
     if asked == Mode.POST_COPY:
@@ -128,14 +115,20 @@ def choose(asked: str, allowed: tuple[str, ...], way: MemoryWay, rounds: Rounds)
         return Choice(Mode.PRE_COPY, "asked for", refused)
     if asked in (Mode.STOP_AND_COPY, Mode.RESTART):
         return Choice(Mode(asked), "asked for")
-    if Mode.POST_COPY in allowed and streams:
-        return Choice(Mode.POST_COPY, "auto: allowed, and its pause holds no pages but those that are needed in it")
+    open_to_it = [Mode.STOP_AND_COPY]
+    left = [f"pre-copy is not offered: {rounds.cannot or rounds.not_worth}"]
     if not (rounds.cannot or rounds.not_worth):
-        return Choice(Mode.PRE_COPY, "auto: most of its memory can go while it runs")
-    left = f"pre-copy is not offered: {rounds.cannot or rounds.not_worth}"
-    if Mode.POST_COPY in allowed:
-        return Choice(Mode.STOP_AND_COPY, f"auto: post-copy is allowed, and memory cannot be streamed: {way.why}")
-    return Choice(Mode.STOP_AND_COPY, f"auto: nothing with a shorter pause is allowed; {left}")
+        open_to_it, left = [*open_to_it, Mode.PRE_COPY], []
+    if Mode.POST_COPY in allowed and streams:
+        open_to_it.append(Mode.POST_COPY)
+    elif Mode.POST_COPY in allowed:
+        left.append(f"post-copy is allowed, and memory cannot be streamed: {way.why}")
+    best = min(open_to_it, key=lambda mode: pauses_s[mode])
+    others = [f"{mode} {format_seconds(pauses_s[mode])}" for mode in open_to_it if mode is not best]
+    if not others:
+        return Choice(best, f"auto: nothing with a shorter pause is allowed; {'; '.join(left)}")
+    told = f"auto: the shortest predicted pause, {format_seconds(pauses_s[best])} ({', '.join(others)})"
+    return Choice(best, "; ".join([told, *left]))
 
 
 def instead(choice: Choice, asked: str, allowed: tuple[str, ...], undumpable: list[str]) -> Choice:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from migrator.model.estimate import Estimate
 from migrator.model.facts import Resources
+from migrator.model.modes import Mode
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
 
@@ -51,11 +52,12 @@ class Span:
 class PlannedMove:
     """One move. `waits_for` names the moves that must have ended well before this one starts.
 
-    `generation` and `demand` are the container's when planned: if either has changed, the plan is stale. `rounds`
-    is how many times its memory is expected to cross the link. `leg` counts the moves of one container, from 1: all but
-    its last end at a stop-over, from which the next one starts. `start_s` is its predicted start, in seconds of the
-    plan, where it has to wait for a time window; else it starts as soon as it can. `pause` is when its container is
-    predicted to be paused; None in plans that are older than that. `memory_way` is how its memory is taken to go.
+    `generation` and `demand` are the container's when planned: if either has changed, the plan is stale. `leg` counts
+    the moves of one container, from 1: all but its last end at a stop-over, from which the next one starts. `start_s`
+    is its predicted start, in seconds of the plan, where it has to wait for a time window; else it starts as soon as it
+    can. `pause` is when its container is predicted to be paused; None in plans that are older than that. `memory_way`
+    is how its memory is taken to go, `mode` the mode that the plan counts with, and `follows_s` how long after the
+    pause its memory still follows (post-copy).
     """
 
     container: str
@@ -66,11 +68,12 @@ class PlannedMove:
     reason: str
     estimate: Estimate
     waits_for: tuple[str, ...] = ()
-    rounds: int = 1
     leg: int = 1
     start_s: float | None = None
     pause: Span | None = None
     memory_way: Way = "stream"
+    mode: Mode = Mode.STOP_AND_COPY
+    follows_s: float = 0.0
 
     @property
     def name(self) -> str:

@@ -70,8 +70,9 @@ class PlanPolicy:
     that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
     memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
     moved, and `allow` what auto may take for some of them. `target_blackout_s` and `not_convergent` are for pre-copy
-    (policy.py). `stop_timeout_s` is how long one that is moved by restart may take to end by itself.
-    `bandwidth_bytes_per_s` bounds what each move sends.
+    (policy.py), and so is `written_bytes_per_s`: how fast containers were seen to write their memory, by name.
+    `stop_timeout_s` is how long one that is moved by restart may take to end by itself. `bandwidth_bytes_per_s` bounds
+    what each move sends.
     """
 
     headroom_percent: int = 5
@@ -93,6 +94,7 @@ class PlanPolicy:
     not_convergent: str = ""
     stop_timeout_s: float = STOP_TIMEOUT_S
     bandwidth_bytes_per_s: int | None = None
+    written_bytes_per_s: dict[str, int] = field(default_factory=dict)
 
     def modes_allowed(self, name: str, labels: Mapping[str, str]) -> tuple[str, ...]:
         """What auto may also take for this container."""

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migrator.model.compatibility import differences, lacks, machine_of
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predicted
 from migrator.model.rates import Rates, Way
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, room_of, stay_of, transit_in_bytes, transit_out_bytes, usable
@@ -182,7 +182,7 @@ class Targets:
 
     def in_transit(self, mover: Mover) -> Ints:
         """For each node, the memory that it takes there while it is under way, beside what stays."""
-        amounts = (transit_in_bytes(mover.container, way) for way in ("stream", "images"))
+        amounts = (transit_in_bytes(mover.container, way, self.policy.mode) for way in ("stream", "images"))
         found: Ints = np.where(self._streamed(mover.source), *amounts)[self._kinds]
         return found
 
@@ -194,7 +194,8 @@ class Targets:
 
     def leaving(self, mover: Mover, index: int) -> Mask:
         """For each node, whether the one where the container is has room to send it there."""
-        room = (transit_out_bytes(mover.container, way) <= self.room[index, 3] for way in ("stream", "images"))
+        taken = (transit_out_bytes(mover.container, way, self.policy.mode) for way in ("stream", "images"))
+        room = (count <= self.room[index, 3] for count in taken)
         sent: Mask = np.where(self._streamed(mover.source), *room)[self._kinds]
         return sent
 
@@ -213,7 +214,7 @@ class Targets:
 
     def _in_bytes(self, mover: Mover, index: int) -> int:
         way: Way = "stream" if self._streamed(mover.source)[self._kinds[index]] else "images"
-        return transit_in_bytes(mover.container, way)
+        return transit_in_bytes(mover.container, way, self.policy.mode)
 
     def _streamed(self, source: NodeFacts) -> Mask:
         """For each class of nodes: whether memory is streamed there from this one."""
@@ -259,7 +260,7 @@ class Targets:
             able = [next(lacks(mover.container, node), None) is None for node in self._of_class]
             self._capable[needs] = np.array(able, bool)
         short = [
-            estimate_move(mover.container, mover.source.link, node.link, rates, shared).blackout_s
+            predicted(mover.container, mover.source.link, node.link, rates, shared, self.policy)[1].blackout_s
             <= self.policy.blackout_s_max
             for node, rates, shared in terms.distinct
         ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
+from migrator.model.modes import Mode
 from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predicted
 from migrator.model.rates import Rates
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
@@ -55,7 +56,7 @@ def assemble(
     else:
         hours = Hours(labels, policy)
         spans = placed(moves, hours, ways, lambda hold: timeline(moves, policy, ways, speeds, hold))
-    timed = tuple(replace(move, pause=spans[move.name].pause) for move in moves)
+    timed = tuple(replace(move, pause=spans[move.name].pause, follows_s=spans[move.name].follows_s) for move in moves)
     if has_windows(policy):
         timed = tuple(replace(m, start_s=spans[m.name].start_s) if hours.windows(m) else m for m in timed)
         told = (*told, *window_notes(timed, policy))
@@ -70,8 +71,17 @@ def assemble(
         makespan_bound_s=bound_s,
         stays=stays,
         notes=(*notes, *told),
-        policy=replace(policy, learnt=_used(policy, moves)) if policy.learnt else policy,
+        policy=_told(policy, moves),
     )
+
+
+def _told(policy: PlanPolicy, moves: Sequence[PlannedMove]) -> PlanPolicy:
+    """The policy, of what was learnt with that alone which these moves' estimates rest on."""
+    if not policy.learnt and not policy.written_bytes_per_s:
+        return policy
+    copied = {move.container for move in moves if move.mode is Mode.PRE_COPY}
+    written = {name: rate for name, rate in policy.written_bytes_per_s.items() if name in copied}
+    return replace(policy, learnt=_used(policy, moves), written_bytes_per_s=written)
 
 
 def _used(policy: PlanPolicy, moves: Sequence[PlannedMove]) -> dict[str, dict[str, Rates]]:
@@ -102,6 +112,14 @@ def _move(
     leg: Leg, target: NodeFacts, waits_for: tuple[str, ...], reason: str, policy: PlanPolicy, crossings: Crossings
 ) -> PlannedMove:
     container = leg.mover.container
+    mode, estimate = predicted(
+        container,
+        leg.mover.source.link,
+        target.link,
+        policy.rates(leg.source, leg.target, leg.way),
+        crossings.speeds(leg.source, leg.target),
+        policy,
+    )
     return PlannedMove(
         container=leg.mover.name,
         source=leg.source,
@@ -109,16 +127,11 @@ def _move(
         generation=container.generation,
         demand=container.reserved,
         reason=reason,
-        estimate=estimate_move(
-            container,
-            leg.mover.source.link,
-            target.link,
-            policy.rates(leg.source, leg.target, leg.way),
-            crossings.speeds(leg.source, leg.target),
-        ),
+        estimate=estimate,
         waits_for=waits_for,
         leg=leg.number,
         memory_way=leg.way,
+        mode=mode,
     )
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 
 from migrator.model.compatibility import differences, lacks, machine_of, obstacles
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predict
 from migrator.model.units import format_seconds
 from migrator.planner.placement import Mover
 
@@ -69,9 +69,8 @@ class Barriers:
 
     def _predicted_s(self, mover: Mover, target: NodeFacts) -> float:
         source = mover.source
-        rates = self.policy.rates_between(source, target)
         shared = self._crossings.speeds(source.name, target.name)
-        return estimate_move(mover.container, source.link, target.link, rates, shared).blackout_s
+        return predict(mover.container, source, target, self.policy, shared).blackout_s
 
     def _seen(self, node: NodeFacts) -> _There:
         own = node.name if node.name in self._learnt else ""

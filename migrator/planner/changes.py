@@ -155,7 +155,7 @@ def rooms_more(mover: Mover, stuck: Stuck, cluster: Cluster, policy: PlanPolicy)
         node = cluster.node(reason.node)
         if not barriers.against(mover, node):
             way = policy.way(mover.source, node)
-            wanted = stay_of(mover.container) + transit_in(mover.container, way)
+            wanted = stay_of(mover.container) + transit_in(mover.container, way, policy.mode)
             alone = missing(wanted, room_of(node, policy), True) or Load()
             for short in {alone, Load(*reason.short) if reason.short else alone} - {Load()}:
                 found.append(room_more(Ask(node.name, short), node, cluster, policy))

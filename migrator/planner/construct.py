@@ -102,7 +102,7 @@ def _unsent(movers: Sequence[Mover], built: Built, targets: Targets) -> set[str]
     leaving: dict[str, list[Leg]] = defaultdict(list)
     for mover in movers:
         target = nodes[built.choices[mover.name].target]
-        leaving[mover.source.name].append(Leg(mover, target.name, policy.way(mover.source, target)))
+        leaving[mover.source.name].append(Leg(mover, target.name, policy.way(mover.source, target), asked=policy.mode))
     found: set[str] = set()
     for legs in leaving.values():
         room = room_of(legs[0].mover.source, policy)

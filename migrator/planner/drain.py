@@ -121,7 +121,7 @@ def emptied(
 def legs_to(cluster: Cluster, moved: Iterable[tuple[Mover, str]], policy: PlanPolicy) -> list[Leg]:
     """The moves of containers to these nodes, each with the way of its memory."""
     nodes = {node.name: node for node in cluster.nodes}
-    return [Leg(mover, target, policy.way(mover.source, nodes[target])) for mover, target in moved]
+    return [Leg(mover, target, policy.way(mover.source, nodes[target]), asked=policy.mode) for mover, target in moved]
 
 
 def sorted_out(

@@ -61,7 +61,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)))
     first = classes(movers, policy.rules)
     ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
-    asked = [Leg(mover, wishes[mover.name], way(mover), apart(mover, policy)) for mover in ready]
+    asked = [Leg(mover, wishes[mover.name], way(mover), apart(mover, policy), asked=policy.mode) for mover in ready]
     ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
     legs, blocked = untangle(asked, ground)
     if blocked:

@@ -17,11 +17,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import NodeFacts, SharedLink
 from migrator.model.links import NONE_SHARED, Crossings
 from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predicted
 from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.room import Load
 from migrator.planner.schedule import Edge, timeline
@@ -59,7 +59,7 @@ class Track:
         spans = timeline(moves, self.policy, self.ways, self.speeds)
         ends: dict[str, float] = {}
         for leg in order:
-            ends[leg.source] = max(ends.get(leg.source, 0.0), spans[leg.name].end_s)
+            ends[leg.source] = max(ends.get(leg.source, 0.0), spans[leg.name].done_s)
         return ends
 
     def least_s(self, mine: Iterable[Leg]) -> float:
@@ -72,8 +72,9 @@ class Track:
         ready_s, idle_s, pauses_s, count_bytes = [], [], 0.0, 0
         for move in moves:
             rates = self.policy.rates(move.source, move.target, move.memory_way)
-            ready_s.append(move.estimate.duration_s - move.estimate.blackout_s)
-            idle_s.append(rates.setup_s + (0.0 if move.estimate.files_bytes else rates.pause_s))
+            ready_s.append(move.estimate.ready_s)
+            early = move.estimate.files_bytes or move.estimate.ahead_bytes
+            idle_s.append(rates.setup_s + (0.0 if early else rates.constant_s(move.mode)))
             pauses_s += move.estimate.blackout_s
             count_bytes += move.estimate.bytes
         speed = self.speeds[self.ways[moves[0].source, moves[0].target][0]]
@@ -84,10 +85,21 @@ class Track:
         container = leg.mover.container
         rates = self.policy.rates(leg.source, leg.target, leg.way)
         shared = self.crossings.speeds(leg.source, leg.target)
-        estimate = estimate_move(container, leg.mover.source.link, self.nodes[leg.target].link, rates, shared)
+        link = leg.mover.source.link
+        mode, estimate = predicted(container, link, self.nodes[leg.target].link, rates, shared, self.policy)
         demand, number = container.reserved, leg.number
         return PlannedMove(
-            leg.mover.name, leg.source, leg.target, 0, demand, "", estimate, waits_for, leg=number, memory_way=leg.way
+            leg.mover.name,
+            leg.source,
+            leg.target,
+            0,
+            demand,
+            "",
+            estimate,
+            waits_for,
+            leg=number,
+            memory_way=leg.way,
+            mode=mode,
         )
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources, SharedLink
+from migrator.model.modes import AUTO
 from migrator.model.plan import move_name
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import DEFAULT_RATES, Way
@@ -34,7 +35,7 @@ class Leg:
     """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range.
 
     `way` is how its memory goes; `number` counts the moves of one container, from 1; `mover` is it as it stands where
-    this one starts.
+    this one starts; `asked` is the mode that the policy asks for, of all.
     """
 
     mover: Mover
@@ -42,14 +43,15 @@ class Leg:
     way: Way
     apart: frozenset[object] = frozenset()
     number: int = 1
+    asked: str = AUTO
     name: str = field(init=False)  # what the plan calls the move
     in_bytes: int = field(init=False)  # memory that its transit takes on the target
     out_bytes: int = field(init=False)  # and on the source
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", move_name(self.mover.name, self.number))
-        object.__setattr__(self, "in_bytes", transit_in_bytes(self.mover.container, self.way))
-        object.__setattr__(self, "out_bytes", transit_out_bytes(self.mover.container, self.way))
+        object.__setattr__(self, "in_bytes", transit_in_bytes(self.mover.container, self.way, self.asked))
+        object.__setattr__(self, "out_bytes", transit_out_bytes(self.mover.container, self.way, self.asked))
 
     @property
     def source(self) -> str:
@@ -64,7 +66,8 @@ class Leg:
     def transit(self, node: str) -> Load:
         """What it takes on one of its two nodes while it is under way, beside what stays."""
         container = self.mover.container
-        return transit_in(container, self.way) if node == self.target else transit_out(container, self.way)
+        transit = transit_in if node == self.target else transit_out
+        return transit(container, self.way, self.asked)
 
 
 _ENOUGH = Resources(2**62, 2**62, 2**62)

@@ -104,7 +104,7 @@ class Site:
         )
 
     def _transit(self, comer: Mover) -> Load:
-        return transit_in(comer.container, self.policy.way(comer.source, self.node))
+        return transit_in(comer.container, self.policy.way(comer.source, self.node), self.policy.mode)
 
     def _with(self, mover: Mover) -> tuple[Mover, ...]:
         return tuple(sorted((*self.comers, mover), key=lambda m: m.turn))

@@ -136,7 +136,10 @@ def fleet_score(
 
 def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> list[Leg]:
     """Moves with what each container must not share with another on a node."""
-    return [Leg(mover, target.name, policy.way(mover.source, target), apart(mover, policy)) for mover, target in moved]
+    return [
+        Leg(mover, target.name, policy.way(mover.source, target), apart(mover, policy), asked=policy.mode)
+        for mover, target in moved
+    ]
 
 
 def _search(

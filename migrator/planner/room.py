@@ -4,8 +4,10 @@ Theory. Room is counted on two ledgers. On the first are limits: capacity less h
 On the second is what was measured: the memory and the disk that are really free. A container must fit on both. While
 it moves, its restored memory is on the target, and some more lies beside. Of streamed memory that is what comes before
 there is a process for it, bounded by the kit, and on the source next to nothing. Memory that goes by images lies on
-the target beside what is restored from it, and on the source as it is sent. What a container frees on its source is
-free when its move has ended: by then its processes are reaped, its images unmounted and its files removed.
+the target beside what is restored from it, and on the source as it is sent. What rounds of pre-copy bring lies on the
+target, where that mode is asked for by name; auto takes it only where twice as much is free. A restart carries none.
+What a container frees on its source is free when its move has ended: by then its processes are reaped, its images
+unmounted and its files removed.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.modes import AUTO, Mode
 from migrator.model.plan_policy import IMAGE_MARGIN_BYTES, STREAM_KEPT_BYTES, PlanPolicy
 from migrator.model.rates import Way
+from migrator.model.rounds import rounds_kept_bytes
 from migrator.model.units import format_bytes
 
 
@@ -69,15 +73,19 @@ def room_of(node: NodeFacts, policy: PlanPolicy) -> Load:
     return Load(usable(node, policy) - node.reserved, measured)
 
 
-def transit_in_bytes(container: ContainerFacts, way: Way) -> int:
-    """Memory that it takes on the target beside what is restored, while it moves."""
+def transit_in_bytes(container: ContainerFacts, way: Way, asked: str = AUTO) -> int:
+    """Memory that it takes on the target beside what is restored, while it moves by the mode that is `asked` for."""
+    if asked == Mode.RESTART:
+        return IMAGE_MARGIN_BYTES
+    if asked == Mode.PRE_COPY:
+        return rounds_kept_bytes(container.anon_bytes) + IMAGE_MARGIN_BYTES
     kept_bytes = min(container.anon_bytes, STREAM_KEPT_BYTES) if way == "stream" else container.anon_bytes
     return kept_bytes + IMAGE_MARGIN_BYTES
 
 
-def transit_out_bytes(container: ContainerFacts, way: Way) -> int:
-    """Memory that it takes on the source beside its own, while it moves."""
-    return IMAGE_MARGIN_BYTES if way == "stream" else container.anon_bytes + IMAGE_MARGIN_BYTES
+def transit_out_bytes(container: ContainerFacts, way: Way, asked: str = AUTO) -> int:
+    """Memory that it takes on the source beside its own, while it moves by the mode that is `asked` for."""
+    return IMAGE_MARGIN_BYTES if way == "stream" or asked == Mode.RESTART else container.anon_bytes + IMAGE_MARGIN_BYTES
 
 
 def stay_of(container: ContainerFacts) -> Load:
@@ -85,15 +93,15 @@ def stay_of(container: ContainerFacts) -> Load:
     return Load(container.reserved, Resources(0, container.anon_bytes, container.files_bytes))
 
 
-def transit_in(container: ContainerFacts, way: Way) -> Load:
+def transit_in(container: ContainerFacts, way: Way, asked: str = AUTO) -> Load:
     """What its move takes on the target beside what stays there."""
-    memory = Resources(memory_bytes=transit_in_bytes(container, way))
+    memory = Resources(memory_bytes=transit_in_bytes(container, way, asked))
     return Load(memory, memory)
 
 
-def transit_out(container: ContainerFacts, way: Way) -> Load:
+def transit_out(container: ContainerFacts, way: Way, asked: str = AUTO) -> Load:
     """What its move takes on the source: really there, but not against any limit of the containers."""
-    return Load(measured=Resources(memory_bytes=transit_out_bytes(container, way)))
+    return Load(measured=Resources(memory_bytes=transit_out_bytes(container, way, asked)))
 
 
 def shortfall(wanted: Load, room: Load) -> str:

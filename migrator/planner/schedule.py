@@ -6,8 +6,9 @@ machinery itself, and those under way on a link share it: what one cannot use of
 is slower, goes to the others, which is what TCP comes to. The slower of its two ends sets a move's rate; what it
 leaves of the faster one goes to nobody here, so the time is an upper one (max-min sharing would be lower).
 A move starts, in the plan's order, when all it waits for has ended and both its nodes have a turn free. Before its
-pause, which is its last part, it waits until nobody else is paused on any of its links, those first who came first;
-its files have crossed by then, beside the pauses of others.
+pause it waits until nobody else is paused on any of its links, those first who came first; its files, and the rounds
+of pre-copy, have crossed by then, beside the pauses of others. After the pause its memory may still follow (post-copy),
+beside theirs again.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from migrator.model.estimate import silent_s
 from migrator.model.plan import PlannedMove, Span
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Rates
+from migrator.model.rounds import ROUND_S
 
 Edge = tuple[str, str]
 Phase = tuple[float, float, float]  # (seconds, 0, 0), or (0, bytes, bytes a second at most)
 _PAUSE: Phase = (-1.0, 0, 0)  # from here on it is paused
+_RUNS: Phase = (-2.0, 0, 0)  # from here on it runs on its target
 
 
 @dataclass(slots=True)
@@ -41,6 +45,7 @@ class _Flow:
     version: int = 0
     held: bool = False  # nothing moves yet: it waits for a time of its own
     paused_s: float = 0.0
+    runs_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -68,6 +73,9 @@ class _Play:
             if flow.phases[0] is _PAUSE:
                 if not self._pause(flow):
                     return True
+            elif flow.phases[0] is _RUNS:
+                flow.runs_s = self.now_s
+                self.let_go(flow)
             elif count:
                 flow.rest_bytes, flow.since_s = count, self.now_s
                 for edge in flow.way:
@@ -147,11 +155,19 @@ def fair_share(speed: float, most: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """When a move starts, is paused, and ends with that pause, in seconds after the plan's beginning."""
+    """When a move starts, is paused, and ends with that pause, in seconds after the plan's beginning; and for how long
+    its memory follows then (post-copy).
+    """
 
     start_s: float
     pause_s: float
     end_s: float
+    follows_s: float = 0.0
+
+    @property
+    def done_s(self) -> float:
+        """When all of it is on its target."""
+        return round(self.end_s + self.follows_s, 3)
 
     @property
     def pause(self) -> Span:
@@ -185,7 +201,8 @@ def timeline(
                 busy[move.source] += 1
                 busy[move.target] += 1
                 waiting.remove(number)
-                phases = _phases(move, policy.rates(move.source, move.target, move.memory_way))
+                rates = policy.rates(move.source, move.target, move.memory_way)
+                phases = _phases(move, rates, policy.stop_timeout_s)
                 play.go_on(_Flow(number, move, ways[move.source, move.target], phases))
                 starts[move.name] = play.now_s
         flow = play.next()
@@ -195,17 +212,18 @@ def timeline(
             held.remove(flow.number)
             asked = [flow.number]
             continue
-        play.let_go(flow)
         busy[flow.move.source] -= 1
         busy[flow.move.target] -= 1
-        ended[flow.move.name] = When(*(round(at_s, 3) for at_s in (starts[flow.move.name], flow.paused_s, play.now_s)))
+        end_s = round(flow.runs_s, 3)
+        follows_s = round(play.now_s - flow.runs_s, 3)
+        ended[flow.move.name] = When(round(starts[flow.move.name], 3), round(flow.paused_s, 3), end_s, follows_s)
         asked = sorted(waiting & freed_by[flow.number])
     return ended
 
 
 def makespan_s(spans: Mapping[str, When]) -> float:
     """The end of the last move."""
-    return max((span.end_s for span in spans.values()), default=0.0)
+    return max((span.done_s for span in spans.values()), default=0.0)
 
 
 def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
@@ -220,14 +238,17 @@ def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
     return [touching[move.source] | touching[move.target] | waiting[move.name] for move in moves]
 
 
-def _phases(move: PlannedMove, rates: Rates) -> list[Phase]:
-    memory = move.estimate.memory_bytes
-    written_s, read_s = rates.images_s(memory)
+def _phases(move: PlannedMove, rates: Rates, stop_timeout_s: float) -> list[Phase]:
+    told, send = move.estimate, rates.send_bytes_per_s
+    before_s, after_s = silent_s(move.mode, rates, told.ahead_bytes, told.paused_bytes, stop_timeout_s)
     return [
-        (rates.setup_s, 0, 0),
-        (0, move.estimate.files_bytes, rates.files_bytes_per_s),
+        (rates.setup_s + ROUND_S * (told.rounds - 1), 0, 0),
+        (0, told.files_bytes, rates.files_bytes_per_s),
+        (0, told.ahead_bytes, send),
         _PAUSE,
-        (rates.pause_s + written_s, 0, 0),
-        (0, memory, rates.send_bytes_per_s),
-        (read_s, 0, 0),
+        (before_s, 0, 0),
+        (0, told.paused_bytes, send),
+        (after_s, 0, 0),
+        _RUNS,
+        (0, told.following_bytes, send),
     ]

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from migrator.model.estimate import Estimate, estimate_move
+from migrator.model.estimate import Estimate
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predict
 from migrator.planner.barriers import Barriers
 from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover
@@ -86,8 +87,8 @@ class Ground:
             yield Stop(there, on, first.bytes, more_s, used, self.rooms[node.name].limits.memory_bytes)
 
     def _estimate(self, mover: Mover, source: NodeFacts, target: NodeFacts) -> Estimate:
-        rates, shared = self.policy.rates_between(source, target), self._crossings.speeds(source.name, target.name)
-        return estimate_move(mover.container, source.link, target.link, rates, shared)
+        shared = self._crossings.speeds(source.name, target.name)
+        return predict(mover.container, source, target, self.policy, shared)
 
     def _suitable(self, leg: Leg) -> tuple[NodeFacts, ...]:
         """The nodes that machines, templates and the predicted pauses allow, on both moves."""

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
-from migrator.model.modes import ANEW, Mode, restart_pause_s
+from migrator.model.modes import ANEW, Mode
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.units import counted, format_rate, format_seconds
+from migrator.model.rates import DEFAULT_RATES
+from migrator.model.rounds import WRITTEN_BYTES_PER_S_MAX, WRITTEN_SHARE_PER_S
+from migrator.model.units import counted, format_bytes, format_rate, format_seconds
 
 REASONS_MAX = 8
 MEMORY_WAY = "memory way: "
@@ -39,18 +41,25 @@ def way_notes(pairs: Iterable[tuple[NodeFacts, NodeFacts]], policy: PlanPolicy) 
     if Mode.RESTART in allowed:
         yield f"mode: restart for those that the policy allows it and that cannot be dumped; {_restarts(policy)}"
     if policy.mode == Mode.PRE_COPY:
+        guess = f"{WRITTEN_SHARE_PER_S:.0%} of it a second, at most {format_bytes(WRITTEN_BYTES_PER_S_MAX)}"
         yield (
-            "mode: pre-copy for all; pauses are predicted as for stop-and-copy, which are longer, and what rounds keep "
-            "on targets is not counted here: each move asks for it before it begins"
+            "mode: pre-copy for all; pauses and rounds are predicted by how fast each container was seen to write its "
+            f"memory ({guess}, where nobody has), and while it moves its target has to keep one and a half times that "
+            "memory beside it"
         )
     if policy.mode == Mode.POST_COPY or Mode.POST_COPY in allowed:
-        which = "all" if policy.mode == Mode.POST_COPY else "those that the policy allows it"
-        yield f"mode: post-copy for {which}; pauses are predicted as for stop-and-copy, which are longer"
+        shorter = "those that the policy allows it and that it pauses for less"
+        which = "all" if policy.mode == Mode.POST_COPY else shorter
+        yield (
+            f"mode: post-copy for {which}; its memory follows after the pause, and is lost with a node or a link that "
+            "fails until it has"
+        )
 
 
 def _restarts(policy: PlanPolicy) -> str:
-    longest = format_seconds(restart_pause_s(policy.stop_timeout_s))
+    longest = format_seconds(policy.stop_timeout_s + DEFAULT_RATES["stream"].constant_s(Mode.RESTART))
+    told = "" if policy.mode == Mode.RESTART else "; sizes and pauses are predicted as if they could be"
     return (
         f"{ANEW}, connections end, and a pause lasts up to {longest} where the container takes all of its "
-        f"{format_seconds(policy.stop_timeout_s)} to end; sizes and pauses are predicted as for stop-and-copy"
+        f"{format_seconds(policy.stop_timeout_s)} to end{told}"
     )

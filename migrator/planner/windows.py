@@ -6,11 +6,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan import PlannedMove, Reason, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.predict import predict
 from migrator.model.rules import Window
 from migrator.model.units import counted, format_seconds
 from migrator.model.windows import closes_in_s, opens_in_s, windows_of
@@ -58,7 +58,7 @@ class Hours:
         crowded = set[Closing]()
         for move in sorted(moves, key=lambda move: spans[move.name].start_s):
             closes_s = self._closes_s(move, spans[move.name].start_s)
-            if closes_s is not None and spans[move.name].end_s > closes_s:
+            if closes_s is not None and spans[move.name].done_s > closes_s:
                 closings = tuple((edge, closes_s) for edge in ways[move.source, move.target])
                 late[move.name] = closes_s, closings
                 for closing in closings:
@@ -139,9 +139,8 @@ def why_never(mover: Mover, target: NodeFacts, policy: PlanPolicy, crossings: Cr
     windows = windows_of(policy.rules, mover.name, mover.descriptor.labels)
     if not windows:
         return ""
-    rates = policy.rates_between(mover.source, target)
     shared = crossings.speeds(mover.source.name, target.name)
-    needs_s = estimate_move(mover.container, mover.source.link, target.link, rates, shared).duration_s
+    needs_s = predict(mover.container, mover.source, target, policy, shared).duration_s
     start = datetime.fromisoformat(policy.start)
     if opens_in_s(windows, start, needs_s) is not None:
         return ""

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from migrator.model import plan_policy
 from migrator.model.compatibility import differences, differences_in_files, lacks, obstacles
 from migrator.model.container import Descriptor
-from migrator.model.estimate import estimate_move
+from migrator.model.estimate import PLAIN, Manner, estimate_move
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
-from migrator.model.modes import Mode, predicted_pause_s
+from migrator.model.modes import Mode
 from migrator.model.policy import Policy
 from migrator.model.rates import Rates
 from migrator.model.units import format_bytes, format_seconds
@@ -50,19 +50,20 @@ def findings(
     policy: Policy,
     rates: Rates,
     routed: bool = False,
-    mode: Mode = Mode.STOP_AND_COPY,
+    manner: Manner = PLAIN,
     shared: Iterable[int] = (),
 ) -> list[str]:
     """Every reason against the move, in words for an operator; none means go. `rates` are what its pause is predicted
     by, with the speeds of the `shared` links between the nodes in bytes a second; `routed` is whether the site has
-    declared that its hooks take the addresses from node to node; `mode` is the one that it will be moved by.
+    declared that its hooks take the addresses from node to node; `manner` is how it will be moved.
     """
+    mode = manner.mode
     return [
         *_sameness(source, target, neighbour, mode),
         *_place(ct, source, target, mode),
         *_room(ct, source, target, mode),
         *_network(ct, source, target, neighbour, routed),
-        *_pause(ct, source, target, policy, rates, mode, shared),
+        *_pause(ct, source, target, policy, rates, manner, shared),
         *_manifests(source, target, policy),
         *(() if mode is Mode.RESTART else _bandwidth(source, target, policy)),
     ]
@@ -144,14 +145,13 @@ def _pause(
     target: NodeFacts,
     policy: Policy,
     rates: Rates,
-    mode: Mode,
+    manner: Manner,
     shared: Iterable[int],
 ) -> Iterator[str]:
     mine = source.container(ct.name)
     if mine is None:
         return
-    estimate = estimate_move(mine, source.link, target.link, rates, shared)
-    predicted_s = predicted_pause_s(estimate, rates, mode, policy.stop_timeout_s)
+    predicted_s = estimate_move(mine, source.link, target.link, rates, shared, manner).blackout_s
     if predicted_s > policy.blackout_s_max:
         yield (
             f"its pause is predicted at {format_seconds(predicted_s)}, over the limit of "

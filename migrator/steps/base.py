@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from migrator.model.container import Descriptor
+from migrator.model.estimate import Manner, manner_of
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import ENCRYPTED, PLAIN, MemoryWay, memory_way, trusted_networks
 from migrator.model.modes import AUTO, GIVE_UP, GO_ON, Mode
@@ -78,6 +79,7 @@ class Move:
     rehearsal: bool = False
     rates: Rates = DEFAULT_RATES["stream"]
     shared: tuple[int, ...] = ()
+    written_bytes_per_s: int | None = None
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None
@@ -102,6 +104,11 @@ class Move:
     def channel(self) -> str:
         """How its memory is to go over the network."""
         return PLAIN if self.plain else ENCRYPTED
+
+    @property
+    def manner(self) -> Manner:
+        """How it is made, as estimates ask."""
+        return manner_of(self.mode, self.policy, self.written_bytes_per_s)
 
     @property
     def way_out(self) -> str:

@@ -22,18 +22,25 @@ async def do(move: Move) -> dict[str, Any]:
     found = await ask(move)
     if found:
         raise Refused(refusal(move, found))
-    way = {"memory": move.memory.name, "mode": move.mode, "mode_why": move.mode_why}
+    way = {"memory": move.memory.name, "mode": move.mode, "mode_why": move.mode_why, **_link(move)}
     if move.mode is Mode.RESTART:
         return {"findings": 0, "mode": move.mode, "mode_why": move.mode_why}
     why = {"memory_why": move.memory.why} if move.memory.why else {}
     return {"findings": 0, **way, "channel": move.channel, **why}
 
 
+def _link(move: Move) -> dict[str, int]:
+    """The slowest speed that is declared between the nodes, for what is learnt: a full link says nothing of more."""
+    ends = (move.source.facts.link.up_bytes_per_s, move.target.facts.link.down_bytes_per_s)
+    declared = [speed for speed in (*ends, *move.shared) if speed]
+    return {"link_bytes_per_s": min(declared)} if declared else {}
+
+
 async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed."""
     neighbour = await _neighbour(move)
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
-    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.mode, move.shared)
+    found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.manner, move.shared)
     if move.mode is not Mode.RESTART:  # in which nothing of its processes is carried, nor of what they have made
         inside = await _inside(move)
         links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]

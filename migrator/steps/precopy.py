@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from migrator.errors import FailedSafe
+from migrator.model.modes import READY_S
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.precopy import Bounds, GiveUp, Pause, Round, Slower, decide, dirty_rate_bytes_per_s
 from migrator.protocol.states import State
 from migrator.steps.base import Move, run_job
-
-READY_S = 0.6  # what making dump, restore and last pass ready takes, and handshakes to come to rest
 
 
 def bounds_of(move: Move) -> Bounds:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from migrator.cli.learning import learnt_for
+from migrator.cli.learning import taught
 from migrator.inventory import snapshot
 from migrator.journal.store import Journal
 from migrator.model.plan_policy import PlanPolicy
@@ -45,30 +45,30 @@ def planned(migrator, facts: Path, *words: object) -> dict:
 
 def test_a_plan_from_saved_facts_learns_only_from_a_journal_that_is_named(migrator, facts, tmp_path):
     there = journal(tmp_path / "journal.db", FLEET.name)  # the one that $MIGRATOR_JOURNAL names
-    untaught, taught = planned(migrator, facts), planned(migrator, facts, "--learn-from", there)
+    untaught, by_it = planned(migrator, facts), planned(migrator, facts, "--learn-from", there)
     assert "learnt" not in untaught["policy"]
-    assert taught["policy"]["learnt"]["n1"]["n2"]["send_bytes_per_s"] == 100_000_000
-    assert taught["moves"][0]["estimate"]["blackout_s"] > 10 > untaught["moves"][0]["estimate"]["blackout_s"]
-    assert planned(migrator, facts, "--learn-from", there) == taught
+    assert by_it["policy"]["learnt"]["n1"]["n2"]["send_bytes_per_s"] == 100_000_000
+    assert by_it["moves"][0]["estimate"]["blackout_s"] > 10 > untaught["moves"][0]["estimate"]["blackout_s"]
+    assert planned(migrator, facts, "--learn-from", there) == by_it
 
 
 def test_a_plan_of_streamed_memory_learns_nothing_of_images(migrator, facts, tmp_path):
     there = journal(tmp_path / "j.db", FLEET.name, way="images")
     assert planned(migrator, facts, "--learn-from", there) == planned(migrator, facts)
     snapshot.save(BY_IMAGES, facts)
-    taught = planned(migrator, facts, "--learn-from", there)
-    assert taught["policy"]["learnt"]["n1"]["n2"]["way"] == taught["moves"][0]["memory_way"] == "images"
+    by_it = planned(migrator, facts, "--learn-from", there)
+    assert by_it["policy"]["learnt"]["n1"]["n2"]["way"] == by_it["moves"][0]["memory_way"] == "images"
 
 
 def test_facts_as_they_are_now_are_planned_with_by_the_journal_that_is_there(tmp_path):
     ctx = SimpleNamespace(obj={"journal": str(tmp_path / "j.db"), "cluster": None})
-    assert learnt_for(ctx, FLEET, POLICY) == {}
+    assert taught(ctx, FLEET, POLICY).learnt == {}
     assert list(tmp_path.iterdir()) == []  # none is made for that
     journal(tmp_path / "j.db", FLEET.name)
-    assert learnt_for(ctx, FLEET, POLICY)["n1"]["n2"].runs == 1
-    assert learnt_for(ctx, BY_IMAGES, POLICY) == {}
-    assert learnt_for(ctx, replace(FLEET, name="another"), POLICY) == {}  # whose n1 is another n1
-    assert learnt_for(ctx, FLEET, POLICY, live=False) == {}
+    assert taught(ctx, FLEET, POLICY).learnt["n1"]["n2"].runs == 1
+    assert taught(ctx, BY_IMAGES, POLICY).learnt == {}
+    assert taught(ctx, replace(FLEET, name="another"), POLICY).learnt == {}  # whose n1 is another n1
+    assert taught(ctx, FLEET, POLICY, live=False).learnt == {}
 
 
 def test_explain_says_what_the_estimate_rests_on(migrator, facts, tmp_path):

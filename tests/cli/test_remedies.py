@@ -150,7 +150,7 @@ def test_a_longer_pause_and_room_are_told_together_where_one_container_lacks_bot
     code, _, err = plan(fleet, (), *words)
     assert code == 3
     told = one_line(err).split("; possible ")[1]
-    assert told.startswith("with a pause of 12.0 s allowed (--max-blackout 12) and with 320.0 MiB more memory and ")
+    assert told.startswith("with a pause of 11.0 s allowed (--max-blackout 11) and with 320.0 MiB more memory and ")
     grown = cluster(node("n1", held, link=slow), node("n2", memory=GIB + 320 * MIB, link=slow))
     assert plan(grown, (), *words)[0] == 3
-    assert plan(grown, (), *words[:2], "--max-blackout", "12", "--headroom", "0")[0] == 0
+    assert plan(grown, (), *words[:2], "--max-blackout", "11", "--headroom", "0")[0] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from pathlib import Path
 
@@ -78,7 +79,7 @@ async def test_what_cannot_be_dumped_is_refused_with_the_hint_and_moves_by_resta
     told = await asyncio.to_thread(tidy.ok, *words, "--dry-run")
     assert "restart (asked for)" in told.out
     assert "its processes begin anew on n2, and connections end" in told.out
-    assert "pause: up to 10.5 s" in told.out
+    assert re.search(r"pause: up to 1\d\.\d s", told.out)  # ten, and what its source was seen to need beside
     assert (await asked(ip))[:2] == (1, 0)  # a dry run touches nothing
     done = await asyncio.to_thread(tidy.ok, *words)
     assert "container web was stopped, and its processes begin anew on n2" in done.out

@@ -79,7 +79,13 @@ async def test_a_dry_run_tells_what_a_migration_would_find_and_touches_nothing(t
     told = tidy.ok("migrate", "web", "--to", "n2", "--dry-run", "--json").json()
     assert (told["mode"], told["findings"]) == ("stop-and-copy", [])
     assert told["memory_bytes"] > 32 << 20
-    assert 0 < told["blackout_s"] < told["duration_s"]
+    low_s, high_s = told["blackout_s_range"]
+    assert 0 < low_s < told["blackout_s"] < high_s
+    assert told["blackout_s"] < told["duration_s"]
+    follows = tidy.ok("migrate", "web", "--to", "n2", "--dry-run", "--mode", "post-copy", "--json").json()
+    assert follows["blackout_s"] < follows["duration_s"]
+    rounds = tidy.migrator("migrate", "web", "--to", "n2", "--dry-run", "--mode", "pre-copy", "--json")
+    assert rounds.code in (0, 3)  # by what the kernel here tracks
     tidy.ok("cordon", "n2")
     refused = tidy.migrator("migrate", "web", "--to", "n2", "--dry-run", "--json")
     assert "it is cordoned" in refused.json()["findings"][0]

@@ -12,6 +12,7 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources, SharedLink
+from migrator.model.modes import Mode
 from migrator.model.plan import Plan, PlannedMove, Span
 from migrator.model.plan_policy import Headroom
 from migrator.model.rates import DEFAULT_RATES
@@ -296,6 +297,16 @@ def told(**estimate: float) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
     return lambda f, p, m: (f, with_move(p, m, estimate=replace(m.estimate, **estimate)))
 
 
+def all_by(mode: Mode) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
+    """A plan that was made for stop-and-copy, under a policy that asks for another mode."""
+
+    def broken(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+        plan = replace(plan, policy=replace(plan.policy, mode=mode))
+        return with_container(fleet, move, anon_bytes=4 * GIB), plan
+
+    return broken
+
+
 def hardly_any_memory(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return with_container(fleet, move, anon_bytes=16 * MIB), with_move(
         plan, move, estimate=replace(move.estimate, memory_bytes=1)
@@ -327,6 +338,14 @@ def no_room_for_images_to_come(fleet: Cluster, plan: Plan, move: PlannedMove) ->
     whole = (target.reserved.memory_bytes + coming + beside) * 100 // (100 - plan.policy.headroom_percent) + MIB
     fleet = with_node(fleet, move.target, capacity=replace(target.capacity, memory_bytes=whole))
     return with_container(by_images(fleet, move), move, anon_bytes=8 * GIB), plan
+
+
+def no_room_for_rounds(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The target has room for what streams keep, and the policy asks for pre-copy, whose rounds lie there as well."""
+    fleet, plan = no_room_for_images_to_come(fleet, plan, move)
+    nodes = {name: replace(fleet.node(name), stream_out="yes", stream_in="yes") for name in (move.source, move.target)}
+    fleet = replace(fleet, nodes=tuple(nodes.get(node.name, node) for node in fleet.nodes))
+    return fleet, replace(plan, policy=replace(plan.policy, mode=Mode.PRE_COPY))
 
 
 def planned_for_images(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
@@ -365,9 +384,15 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.ESTIMATE, hardly_any_memory),
     (Code.ESTIMATE, told(files_bytes=1 << 40)),
     (Code.ESTIMATE, told(duration_s=0.1)),
-    (Code.ESTIMATE, told(blackout_s=0.1)),
+    (Code.ESTIMATE, told(blackout_s=0.05)),
     (Code.ESTIMATE, told(blackout_s=1e300)),
-    (Code.ESTIMATE, lambda f, p, m: (f, with_move(p, m, rounds=7))),
+    (Code.ESTIMATE, told(rounds=7)),
+    (Code.ESTIMATE, told(ahead_bytes=1 << 30)),
+    (Code.ESTIMATE, told(following_bytes=1 << 30)),
+    (Code.ESTIMATE, all_by(Mode.POST_COPY)),
+    (Code.ESTIMATE, all_by(Mode.RESTART)),
+    (Code.MAKESPAN, lambda f, p, m: (f, with_move(p, m, follows_s=1e6))),
+    (Code.IMAGES_DO_NOT_FIT, no_room_for_rounds),
     (Code.MAKESPAN, lambda f, p, m: (f, replace(p, makespan_s=0.0))),
     (Code.MAKESPAN, lambda f, p, m: (f, replace(p, makespan_bound_s=1e6))),
     (Code.MAKESPAN, lambda f, p, m: (f, replace(p, makespan_bound_s=1e6, makespan_s=1e6))),

@@ -12,7 +12,7 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.inventory import plan_file, policy_file, snapshot
 from migrator.inventory.plan_document import dump, policy_document
-from migrator.model.estimate import estimate_move
+from migrator.model.estimate import Manner, estimate_move
 from migrator.model.facts import Link
 from migrator.model.modes import Mode
 from migrator.model.plan import Plan
@@ -95,7 +95,7 @@ def test_it_is_refused_where_nothing_could_hold_images_back(says: str, refused: 
     source, target = replace(FLEET.node("n1"), stream_out=says), FLEET.node("n2")
     rates = DEFAULT_RATES["images"]
     told = [
-        checks.findings(web, source, target, seen, Policy(bandwidth_bytes_per_s=most), rates, False, mode)
+        checks.findings(web, source, target, seen, Policy(bandwidth_bytes_per_s=most), rates, False, Manner(mode))
         for most, mode in ((BOUND, Mode.STOP_AND_COPY), (BOUND, Mode.RESTART), (None, Mode.STOP_AND_COPY))
     ]
     assert [any(each.startswith("--bandwidth") for each in found) for found in told] == [refused, False, False]

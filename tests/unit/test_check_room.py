@@ -49,4 +49,4 @@ def test_a_pause_is_predicted_over_the_shared_links_between_the_nodes_too() -> N
     words = (descriptor, node("n1", large), node("n2"), seen, Policy(blackout_s_max=5), DEFAULT_RATES["stream"])
     assert findings(*words) == []
     (found,) = findings(*words, shared=(100_000_000,))
-    assert found.startswith("its pause is predicted at 11.2 s, over the limit of 5.00 s")
+    assert found.startswith("its pause is predicted at 10.9 s, over the limit of 5.00 s")

@@ -10,9 +10,11 @@ import pytest
 
 from migrator.journal.base import Migration
 from migrator.journal.events import Event, Phase
-from migrator.journal.learnt import LATEST, History, learn, pauses_seen, sample
+from migrator.journal.learnt import LATEST, History, learn, pauses_seen, spread, writing
+from migrator.journal.samples import sample
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import ContainerFacts, Link, Resources
+from migrator.model.modes import Mode
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import DEFAULT_RATES, Way
 from migrator.protocol.states import FORWARD, State
@@ -33,7 +35,7 @@ def ended(
     """A migration that went straight to its end: each step has its overhead, and its bytes at this rate."""
     sending_ms = memory_bytes * 1000 // (mb_per_s * MB)
     by_images = way != "stream"
-    connecting_ms = 100 if by_images else 150
+    connecting_ms = 100 if by_images else 50
     takes_ms = {
         State.SEEDED: 600,
         State.DUMPED: 200 + (1 + by_images) * sending_ms,
@@ -83,7 +85,8 @@ def test_a_large_migration_tells_the_rates_and_the_constants_of_its_pair_alone()
 
 def test_a_small_one_tells_the_constants_and_no_rate() -> None:
     rates = learn([ended(MB)], images)["n1"]["n2"]
-    assert replace(rates, pause_s=0, setup_s=0, runs=0) == replace(DEFAULT_RATES["images"], pause_s=0, setup_s=0)
+    nothing = {"pause_s": 0.0, "setup_s": 0.0, "runs": 0, "follow_pause_s": 0.0, "begin_pause_s": 0.0}
+    assert replace(rates, **nothing) == replace(DEFAULT_RATES["images"], **nothing)  # type: ignore[arg-type]
     assert rates.pause_s == pytest.approx(0.58, abs=0.01)
 
 
@@ -106,7 +109,7 @@ def test_memory_that_went_beside_ssh_says_nothing_of_what_goes_through_it_nor_th
     assert learn(both, stream) == learn(both[1:], stream)
     fast = learn(both, stream, lambda source, target: True)["n1"]["n2"]
     assert (fast.send_bytes_per_s, fast.runs) == (400 * MB, 1)
-    assert len(pauses_seen(both, "n1", "n2", fast, plain=True)) == 1
+    assert len(pauses_seen(both, "n1", "n2", fast, Mode.STOP_AND_COPY, plain=True)) == 1
 
 
 def test_what_went_the_other_way_says_nothing_of_the_next_migration() -> None:
@@ -117,7 +120,7 @@ def test_what_went_the_other_way_says_nothing_of_the_next_migration() -> None:
     policy = PlanPolicy(learnt=learn(both[1:], images))
     assert policy.rates("n1", "n2", "stream") == DEFAULT_RATES["stream"]
     assert policy.rates("n1", "n2", "images").runs == 3
-    assert len(pauses_seen(both, "n1", "n2", learn(both, stream)["n1"]["n2"])) == 1
+    assert len(pauses_seen(both, "n1", "n2", learn(both, stream)["n1"]["n2"], Mode.STOP_AND_COPY)) == 1
 
 
 def test_a_journal_that_does_not_tell_the_way_is_of_a_time_of_images() -> None:
@@ -188,5 +191,106 @@ def test_nothing_is_learnt_from_one_that_did_not_go_straight_to_its_end(
 def test_pauses_are_told_beside_what_the_rates_say_of_each_and_of_this_pair_alone() -> None:
     histories = [ended(GB), ended(GB, mb_per_s=50), ended(GB, source="n2", target="n1", mb_per_s=1)]
     rates = learn(histories[:1], images)["n1"]["n2"]
-    assert pauses_seen(histories, "n1", "n2", rates) == [pytest.approx(1.0), pytest.approx(2.0, abs=0.05)]
-    assert len(pauses_seen([ended()] * (LATEST + 5), "n1", "n2", rates)) == LATEST
+    words = ("n1", "n2", rates, Mode.STOP_AND_COPY)
+    assert pauses_seen(histories, *words) == [pytest.approx(1.0), pytest.approx(2.0, abs=0.05)]
+    assert len(pauses_seen([ended()] * (LATEST + 5), *words)) == LATEST
+
+
+def streamed(mode: Mode, memory_bytes: int = 4 * MB, slower: int = 1, **checked: int) -> History:
+    """A migration by this mode, of which everything took so many times longer than by default."""
+    migration, events = ended(memory_bytes, mb_per_s=900, way="stream")
+    events = [replace(event, at_ms=event.at_ms * slower) for event in events]
+    data = {event.state: dict(event.data) for event in events if event.phase is Phase.END}
+    data[State.CHECKED] |= checked
+    data[State.DUMPED]["send_ms"] *= slower
+    if mode is Mode.POST_COPY:
+        data[State.FILLED] = {"image_bytes": memory_bytes, "send_ms": memory_bytes // (900 * 1000) * slower}
+        events = [event for event in events if event.state is not State.FILLED]
+        at_ms = next(e.at_ms for e in events if e.state is State.SOURCE_REMOVED)
+        at = next(i for i, e in enumerate(events) if e.state is State.SOURCE_REMOVED)
+        filled = [Event(98, at_ms, State.FILLED, Phase.BEGIN), Event(99, at_ms, State.FILLED, Phase.END)]
+        events = [*events[:at], *filled, *events[at:]]
+        data[State.DUMPED].pop("send_ms")
+    if mode is Mode.RESTART:
+        data[State.CHECKED].pop("memory")
+        data[State.DUMPED].clear()
+        data[State.FENCED] = {"stop_ms": 25}
+    if mode is Mode.PRE_COPY:
+        data[State.SEEDED] |= {"rounds": [{"sent": memory_bytes, "ms": 100}], "dirty_bytes_per_s": 7 * MB}
+    events = [replace(e, data=data.get(e.state, {})) if e.phase is Phase.END else e for e in events]
+    return replace(migration, document={"mode": mode}), events
+
+
+class TestModes:
+    def test_each_has_a_constant_of_its_own(self) -> None:
+        rates = learn([streamed(Mode.POST_COPY), streamed(Mode.STOP_AND_COPY, slower=3)], stream)["n1"]["n2"]
+        assert rates.constant_s(Mode.POST_COPY) == pytest.approx(0.55, abs=0.01)
+        assert rates.constant_s(Mode.STOP_AND_COPY) == pytest.approx(3 * 0.55, abs=0.03)
+        assert rates.runs == 2
+
+    @pytest.mark.parametrize("seen", list(Mode))
+    def test_of_one_that_was_not_seen_it_is_as_much_longer_as_that_of_those_that_were(self, seen: Mode) -> None:
+        usual = DEFAULT_RATES["stream"]
+        rates = learn([streamed(seen)], stream)["n1"]["n2"]
+        slower = rates.constant_s(seen) / usual.constant_s(seen)
+        assert slower > 1.4
+        for mode in Mode:
+            assert rates.constant_s(mode) == pytest.approx(slower * usual.constant_s(mode), abs=0.01)
+
+    def test_a_restart_tells_of_both_ways_and_its_stop_is_not_learnt(self) -> None:
+        assert learn([streamed(Mode.RESTART)], images)["n1"]["n2"].begin_pause_s == pytest.approx(
+            0.55 - 0.025, abs=0.01
+        )
+        assert learn([streamed(Mode.RESTART)], stream)["n1"]["n2"].begin_pause_s == pytest.approx(
+            0.55 - 0.025, abs=0.01
+        )
+
+    def test_memory_that_follows_and_rounds_are_no_part_of_what_is_around_a_pause(self) -> None:
+        plain, follows, rounds = (
+            sample(*streamed(mode)) for mode in (Mode.STOP_AND_COPY, Mode.POST_COPY, Mode.PRE_COPY)
+        )
+        assert plain is not None
+        assert follows is not None
+        assert rounds is not None
+        assert follows.around_s == pytest.approx(plain.around_s)
+        assert rounds.around_s == pytest.approx(plain.around_s - 0.4)
+        assert rounds.ahead_bytes == 4 * MB
+
+    def test_how_fast_a_container_writes_is_what_its_latest_rounds_found(self) -> None:
+        assert writing([streamed(Mode.STOP_AND_COPY), streamed(Mode.PRE_COPY)]) == {"web": 7 * MB}
+        assert writing([streamed(Mode.STOP_AND_COPY)]) == {}
+
+    def test_an_older_plan_that_tells_one_constant_has_the_others_by_it(self) -> None:
+        usual = DEFAULT_RATES["stream"]
+        older = replace(usual, pause_s=2 * usual.pause_s, follow_pause_s=0.0, begin_pause_s=0.0, runs=3)
+        assert older.constant_s(Mode.POST_COPY) == pytest.approx(2 * usual.follow_pause_s)
+
+
+def test_a_link_that_was_full_says_nothing_of_a_faster_one() -> None:
+    full = streamed(Mode.STOP_AND_COPY, GB, link_bytes_per_s=910 * MB)
+    half = streamed(Mode.STOP_AND_COPY, GB, link_bytes_per_s=2000 * MB)
+    seen = learn([half], stream)["n1"]["n2"].send_bytes_per_s
+    assert seen == pytest.approx(900 * MB, rel=0.02)
+    slow = streamed(Mode.STOP_AND_COPY, GB, slower=9, link_bytes_per_s=101 * MB)
+    assert learn([slow, half, slow], stream)["n1"]["n2"].send_bytes_per_s == seen
+    assert learn([slow, slow], stream)["n1"]["n2"].send_bytes_per_s < 101 * MB
+    assert learn([slow, full, slow], stream)["n1"]["n2"].send_bytes_per_s == pytest.approx(900 * MB, rel=0.02)
+
+
+class TestRange:
+    def test_nothing_seen_is_the_widest_and_each_makes_it_narrower(self) -> None:
+        widths = [high / low for low, high in (spread([1.0] * count) for count in (0, 1, 5, 12))]
+        assert widths == sorted(widths, reverse=True)
+        assert widths[0] > 5
+        assert widths[-1] < 1.6
+
+    def test_pauses_that_were_far_off_make_it_wider_on_their_side(self) -> None:
+        low, high = spread([1.0] * 10)
+        below, above = spread([1.0] * 7 + [1.8, 1.9, 2.0])
+        assert above > 1.2 * high
+        assert below < 1 < above
+        assert below / low == pytest.approx(1, abs=0.05)
+
+    def test_one_that_was_held_up_by_something_of_its_own_does_not_spoil_it(self) -> None:
+        assert spread([1.0] * 19 + [1e6]) == spread([1.0] * 19 + [5.0])
+        assert spread([1.0] * 19 + [1e6])[1] < 2
