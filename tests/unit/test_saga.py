@@ -298,6 +298,14 @@ async def test_a_copy_that_is_not_what_was_dumped_is_never_released(scene: Scene
     assert "n2 release" not in scene.calls
 
 
+async def test_a_restore_that_does_not_come_to_hold_says_what_is_missing(scene: Scene) -> None:
+    scene.target.instead["await-held"] = lambda: "held no\nwhy its memory is not in its place\n"
+    scene.target.instead["job"] = lambda: "job running\n"
+    with pytest.raises(FailedSafe, match=r"web does not hold, waited for up to \d+ s: its memory is not in its place"):
+        await scene.run()
+    assert "n2 release" not in scene.calls
+
+
 async def test_a_node_that_has_no_room_refuses_and_the_exit_code_says_so(scene: Scene) -> None:
     scene.fail(scene.target, "reserve", NodeRefused)
     with pytest.raises(Refused):
