@@ -50,7 +50,8 @@ async def do(move: Move) -> dict[str, Any]:
         if failed := await why_it_failed(move):
             raise failed
         why = "; ".join(held.lines("why")) or "nothing of it is there"
-        raise NodeFailed(node.name, "restore", f"the restore of {move.name} does not hold, waited for up to {timeout_s} s: {why}")
+        said = f"the restore of {move.name} does not hold, waited for up to {timeout_s} s: {why}"
+        raise NodeFailed(node.name, "restore", said)
     if said := held.get("gate_error"):
         raise NodeFailed(node.name, "restore", f"the gate of {move.name} could not be opened: {said}; make it")
     return {"census": sorted(line for line in held.text.split("\n") if not line.startswith("held"))}
