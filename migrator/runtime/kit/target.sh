@@ -66,8 +66,10 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
 # Restores and holds: returns only when the container was released, or the restore failed or was called off. Where memory
 # is streamed it is started before the freeze: the runtime and CRIU go as far as the first image, a fifo until the rest
 # of them has come.
-verb_restore() { # CT TOKEN stream|images|files
-    ct=$1 way=$3
+verb_restore() { # CT TOKEN stream|images|files [rehearsal]
+    ct=$1 way=$3 id=$1
+    # Under a name that no container can have: who looks at this node's runtime sees that it is none to rely on.
+    [ "${4:-}" != rehearsal ] || id=$ct.rehearsal
     move=$RUN/move/$ct.$2
     read_record "$ct"
     check_run "$ct" "$2"
@@ -108,7 +110,7 @@ restore_held() {
     chmod -R g+rX "$move/images"
     # shellcheck disable=SC2086
     $RUNC restore --detach --tcp-established --file-locks $lazy \
-        --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
+        --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$id" < /dev/null > /dev/null &
     runc=$!
     (watch_criu "$runc") 8>&- 2> /dev/null &
     watcher=$!
