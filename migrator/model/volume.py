@@ -124,7 +124,7 @@ def lacking(volumes: tuple[Volume, ...], there: dict[str, Mounted]) -> Iterator[
         if mounted is None:
             yield f"volume {volume.name}: the cluster file does not name it; name it under volumes"
         elif mounted.fault:
-            yield f"volume {volume.name}: {mounted.fault}; mount its storage there"
+            yield f"volume {volume.name}: {mounted.fault}"
 
 
 def _is_in(path: str, top: str) -> bool:

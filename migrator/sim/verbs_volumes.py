@@ -6,7 +6,7 @@ from migrator.sim.machine import Exit, Machine
 
 
 def volume_fault(m: Machine, path: str) -> str:
-    return "" if path in m.disk.mounted else f"{path} is not there"
+    return "" if path in m.disk.mounted else f"{path} is not there; mount its storage"
 
 
 def _path(m: Machine, ct: str, name: str) -> str:

@@ -285,3 +285,22 @@ def test_a_marker_that_a_dead_move_has_left_goes_with_the_next(shared: Shared) -
     os.utime(left, (0, 0))
     shared.ok("migrate", "web", "--to", "n2")
     assert shared.marks() == []
+
+
+def test_what_was_written_is_flushed_in_the_pause_or_the_move_goes_back(shared: Shared) -> None:
+    shared.runs()
+    wrapper = "/usr/local/sbin/sync"
+    shared.shell(
+        "n1", f"printf '%s\\n' '#!/bin/sh' '[ \"$1\" != -f ] || exit 1' 'exec /usr/bin/sync \"$@\"' > {wrapper}"
+    )
+    shared.shell("n1", f"chmod 755 {wrapper}")
+    try:
+        failed = shared.migrator("migrate", "web", "--to", "n2")
+    finally:
+        shared.shell("n1", f"rm {wrapper}")
+    assert failed.code == 4, failed
+    assert "cannot be brought to their storage" in failed.err
+    assert shared.stage.places("web") == [("n1", "running")]
+    shared.more(5)
+    numbers = shared.numbers
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -56,7 +56,7 @@ async def migrated(theatre: Theatre, moment: str = "") -> int:
     fleet, journal = theatre.setting.fleet(me), Journal(store, theatre.world.clock.wall_ms)
     try:
         plan = plan_single(fleet, await fleet.probe(), CT, "n2")
-        result = await start_run(fleet, journal, plan, Policy(), "sim", silent, "run-a")
+        _, result = await start_run(fleet, journal, plan, Policy(), "sim", silent, "run-a")
     except MigratorError as error:
         return error.exit_code
     return result.exit_code

@@ -137,7 +137,7 @@ def test_a_node_may_have_a_volume_at_a_path_of_its_own() -> None:
         ("/mnt/nfs/data, ", "mnt/nfs, ", "c.yaml:3: volumes.data: .*begin with /"),
         ("/mnt/nfs/data, ", "/mnt/../data, ", "c.yaml:3: volumes.data: "),
         ("/mnt/nfs/data, ", "/var/lib/migrator/x, ", "Migrator's own state"),
-        ("{data: /srv/data}", "{other: /srv/x}", "c.yaml:6: nodes.1.volumes.other: is not among the site's"),
+        ("{data: /srv/data}", "{other: /srv/x}", "c.yaml:7: nodes.1.volumes.other: is not among the site's"),
         ("{data: /srv/data}", "{data: /mnt/nfs/logs/data}", "on n2 its path is that of logs, or inside it"),
         ("{data: /srv/data}", "{data: /mnt/nfs/logs}", "on n2 its path is that of"),
         ("logs:", "../logs:", "c.yaml:3: volumes"),
@@ -277,8 +277,8 @@ def test_a_move_to_another_storage_is_refused_in_the_check_before_anything(scene
 def test_a_node_that_lacks_a_volume_is_said_so_by_the_check(scene: Scene) -> None:  # noqa: F811
     storage = Storage(scene)
     move = storage.scene.move
-    lost = {"data": Mounted("/mnt/nfs/data", "nothing is mounted at /mnt/nfs/data, or above it")}
+    lost = {"data": Mounted("/mnt/nfs/data", "nothing is mounted at /mnt/nfs/data; mount its storage")}
     move.target = replace(move.target, facts=replace(move.target.facts, volumes=lost))
     told = asyncio.run(check.ask(move))
-    assert "volume data: nothing is mounted at /mnt/nfs/data, or above it; mount its storage there" in told
+    assert "volume data: nothing is mounted at /mnt/nfs/data; mount its storage" in told
     assert "volume logs: the cluster file does not name it; name it under volumes" in told

@@ -15,17 +15,17 @@ is_plain_path() {
 
 # Why a volume's directory is not there, in words; nothing if it is. A way that leads over a link may lead elsewhere
 # tomorrow. And what stands on the node's own root is, as a rule, the bare mount point of storage that is not mounted.
-LOOK='real=$(realpath -e -- "$1") || { echo "$1 is not there"; exit 0; }
+LOOK='real=$(realpath -e -- "$1") || { echo "$1 is not there; mount its storage"; exit 0; }
 [ "$real" = "$1" ] || { echo "$1 leads over a link to $real, which the cluster file is to name"; exit 0; }
-[ -d "$1" ] || { echo "$1 is not a directory"; exit 0; }
-[ "$(findmnt -n -o TARGET -T "$1" | tail -n 1)" != / ] || { echo "nothing is mounted at $1, or above it"; exit 0; }
+[ -d "$1" ] || { echo "$1 is not a directory; have the cluster file name one"; exit 0; }
+[ "$(findmnt -n -o TARGET -T "$1" | tail -n 1)" != / ] || { echo "nothing is mounted at $1, or above it; mount its storage"; exit 0; }
 echo yes'
 volume_fault() { # PATH
     is_plain_path "$1" || { echo 'its path is none'; return 0; }
     case $1/ in
         "$DISK"/* | "$RUN"/*) echo "$1 is Migrator's own"; return 0 ;;
     esac
-    said=$(at_most sh -c "$LOOK" sh "$1" 2> /dev/null) || said="the storage at $1 does not answer"
+    said=$(at_most sh -c "$LOOK" sh "$1" 2> /dev/null) || said="the storage at $1 does not answer; see to it, or unmount it"
     [ "$said" = yes ] || printf '%s\n' "$said" | cut -c 1-200
 }
 
