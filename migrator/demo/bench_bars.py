@@ -12,8 +12,12 @@ COLOURS = {"floor": "#999999", **dict(zip(MODES, ("#0b62a4", "#7fb2d9", "#4aa564
 
 
 def bars(measured: Sequence[Measured]) -> str:
-    """A whole SVG document: a group of bars for each load, the floor first. The same values give the same bytes."""
-    rows = [(m, {"floor": m.floor_ms, **{mode: m.blackout_ms(mode) for mode in MODES}}) for m in measured]
+    """A whole SVG document: a group of bars for each load, the floor first. The same values give the same bytes.
+
+    Loads over shaped links are left out: they take so long that nothing would be seen of the others.
+    """
+    drawn = [m for m in measured if m.load.link_mbit is None]
+    rows = [(m, {"floor": m.floor_ms, **{mode: m.blackout_ms(mode) for mode in MODES}}) for m in drawn]
     longest_ms = max(time_ms for _, times in rows for time_ms in times.values())
     height = TOP + sum(BAR * len(times) + GAP for _, times in rows) + 10
     parts = [

@@ -18,6 +18,7 @@ from migrator.demo.bench_report import (
     parts_ms,
     reaches,
     report,
+    sent_bytes,
     table,
 )
 from migrator.demo.floor import FloorTimes, bare
@@ -26,7 +27,7 @@ PARTS = {"fenced": 10, "dumped": 300, "- dump": 200, "- send": 100, "restored": 
 
 
 def seen(udp_ms: float) -> Seen:
-    return Seen(udp_ms, udp_ms + 200, round(udp_ms), PARTS)
+    return Seen(udp_ms, udp_ms + 200, round(udp_ms), PARTS, sent_bytes=250_000_000)
 
 
 def turn(floor_ms: float, stop_ms: float, post_ms: float) -> Round:
@@ -63,12 +64,47 @@ def test_a_load_that_writes_is_measured_and_nothing_is_wanted_of_it() -> None:
     assert reaches([Measured(Load(256, True), LARGE.rounds)]) == []
 
 
+@pytest.mark.parametrize(("stop_ms", "ratio", "met"), [(2640, "1.06", True), (2800, "1.12", False)])
+def test_over_a_shaped_link_the_time_of_the_bytes_is_added_to_the_floor(stop_ms: float, ratio: str, met: bool) -> None:
+    shaped = Measured(Load(256, False, 1000), [turn(500, stop_ms, 340)])
+    assert [reach.met for reach in reaches([shaped])] == [met]  # and not held against the floor alone
+    page = report([LARGE, shaped], {})
+    assert f"| 256 MiB | quiet, 1 Gb/s | 250 MB | 2000 ms | 2500 ms | {stop_ms} ms | {ratio} |" in page
+    assert f"over floor and bytes over link speed: {ratio} (wanted: at most 1.10" in page
+    assert "Where the time goes, at 256 MiB, quiet:" in page
+
+
+def test_of_another_link_or_size_the_figures_are_said_and_nothing_is_wanted() -> None:
+    others = [Measured(load, LARGE.rounds) for load in (Load(256, False, 100), Load(64, False, 1000))]
+    assert reaches(others) == []
+    assert "| 64 MiB | quiet, 1 Gb/s |" in report([SMALL, *others], {})
+
+
+def test_without_shaped_links_the_page_says_nothing_of_them() -> None:
+    assert "sent in the pause" not in report([SMALL, LARGE], {})
+
+
+def test_what_crosses_the_link_in_a_pause_is_the_dump_and_the_last_files() -> None:
+    events = [
+        {"state": "seeded", "phase": "end", "data": {"sent_bytes": 1_000_000}},
+        {"state": "dumped", "phase": "begin", "data": {}},
+        {"state": "dumped", "phase": "end", "data": {"image_bytes": 200}},
+        {"state": "synced", "phase": "end", "data": {"sent_bytes": 30}},
+    ]
+    assert sent_bytes({"events": events}) == 230
+
+
 def test_the_plot_has_a_bar_for_the_floor_and_for_every_mode() -> None:
     drawn = ElementTree.fromstring(bars([SMALL, LARGE]))
     filled = [rect for rect in drawn.iter("{http://www.w3.org/2000/svg}rect") if rect.get("height") == "14"]
     widths = [float(rect.get("width", 0)) for rect in filled]
     assert len(widths) == 8
     assert max(widths) == widths[5]  # stop-and-copy of the large one
+
+
+def test_the_plot_is_of_links_that_are_not_shaped() -> None:
+    shaped = Measured(Load(256, False, 1000), [turn(500, 9000, 340)])
+    assert bars([SMALL, LARGE, shaped]) == bars([SMALL, LARGE])
 
 
 def test_the_parts_of_a_pause_come_from_the_journal() -> None:
