@@ -1,4 +1,4 @@
-"""python -m migrator.demo.bench: the blackout of each mode beside the floor that bare runc sets, in one run.
+"""python -m migrator.demo.bench: the blackout of each mode beside bare runc's floor and podman's way, in one run.
 
 Floor and migrations take turns, so that whatever else the machine does falls on both. The blackout is what a client
 sees: the longest silence of a container that is asked by UDP every 2 ms. A TCP client's gap stands beside it,
@@ -37,6 +37,7 @@ from migrator.demo.bench_report import (
 from migrator.demo.clients import Client, CounterTalk, GapMeter
 from migrator.demo.floor import Floor
 from migrator.demo.page import with_section
+from migrator.demo.podman import Podman
 from migrator.demo.services import Service, counter
 from migrator.demo.stage import Stage, StageError
 from migrator.errors import MigratorError
@@ -101,11 +102,13 @@ class Bench:
     service: Service
     host: str
     floor: Floor
+    podman: Podman
     trusted: Path
 
     async def round(self, targets: Iterator[str]) -> Round:
         floor = await self.floor.measure()
-        return Round(floor, {name: await self.move(next(targets), *MODES[name]) for name in MODES})
+        moves = {name: await self.move(next(targets), *MODES[name]) for name in MODES}
+        return Round(floor, moves, await self.podman.measure(self.service))
 
     async def move(self, target: str, mode: str, trusted: bool) -> Seen:
         """One migration under both clients."""
@@ -137,6 +140,8 @@ async def measure(
     await stage.up(3)
     home, away, apart = stage.nodes
     trusted = cluster_trusted(stage)
+    podman = Podman(stage, apart, home, say)
+    await podman.prepare()
     done = []
     for number, load in enumerate(loads):
         rate = WRITES_PAGES_PER_S if load.writing else 0
@@ -144,16 +149,18 @@ async def measure(
         for index, (service, node) in enumerate(zip(services, (home, apart), strict=True)):
             await stage.create(service, node, 2 * number + index)
             await listening(stage, 2 * number + index, service)
-        bench = Bench(stage, services[0], stage.address(2 * number), Floor(stage, apart, services[1]), trusted)
-        await bench.floor.prepare()
+        floor = Floor(stage, apart, services[1])
+        bench = Bench(stage, services[0], stage.address(2 * number), floor, podman, trusted)
+        await floor.prepare()
         targets, seen = cycle((away, home)), []
         for turn in range(rounds):
             await asyncio.to_thread(warm_up)
             seen.append(await bench.round(targets))
             say(f"{load.words}, round {turn + 1} of {rounds}: {seen[-1].line}")
         done.append(Measured(load, seen))
-        await bench.floor.end()
-    return done, await machine_facts(stage, home)
+        await floor.end()
+    facts = await machine_facts(stage, home)
+    return done, facts | ({"podman": podman.version} if podman.version else {})
 
 
 def cluster_trusted(stage: Stage) -> Path:

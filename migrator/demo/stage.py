@@ -109,6 +109,7 @@ class Stage:
         self.cli = Cli()
         self.network = ""
         self.nodes: tuple[str, ...] = ()
+        self.node_addresses: dict[str, str] = {}
 
     async def refuse_if_up(self) -> None:
         """Refused when the lab is there, because it may hold what someone kept."""
@@ -123,7 +124,8 @@ class Stage:
 
     async def up(self, nodes: int = 3) -> None:
         lab = (await self.cli.run(*self.up_words(nodes), "--json")).checked("making the lab").document
-        self.nodes = tuple(node["name"] for node in lab["nodes"])
+        self.node_addresses = {node["name"]: node["address"] for node in lab["nodes"]}
+        self.nodes = tuple(self.node_addresses)
         self.network = lab["nodes"][0]["address"].rpartition(".")[0]
         self.cli.env["MIGRATOR_CLUSTER"] = lab["cluster_file"]
         self.cli.env["MIGRATOR_JOURNAL"] = str(Path(lab["cluster_file"]).with_name("journal.db"))

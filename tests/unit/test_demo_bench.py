@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from typing import cast
 from xml.etree import ElementTree
 
 import pytest
 
 from migrator.demo.bench_bars import bars
 from migrator.demo.bench_report import (
+    PODMAN,
     POST,
     STOP,
     TRUSTED,
@@ -22,6 +26,9 @@ from migrator.demo.bench_report import (
     table,
 )
 from migrator.demo.floor import FloorTimes, bare
+from migrator.demo.podman import Podman, PodmanTimes
+from migrator.demo.services import counter
+from migrator.demo.stage import Cli, Done, Stage
 
 PARTS = {"fenced": 10, "dumped": 300, "- dump": 200, "- send": 100, "restored": 250, "released": 20}
 
@@ -100,6 +107,66 @@ def test_the_plot_has_a_bar_for_the_floor_and_for_every_mode() -> None:
     widths = [float(rect.get("width", 0)) for rect in filled]
     assert len(widths) == 8
     assert max(widths) == widths[5]  # stop-and-copy of the large one
+
+
+def with_podman(m: Measured, *totals_ms: float | None) -> Measured:
+    times = [None if total_ms is None else PodmanTimes(total_ms - 200, 200) for total_ms in totals_ms]
+    return Measured(m.load, [replace(r, podman=each) for r, each in zip(m.rounds, times, strict=True)])
+
+
+def test_podmans_time_is_a_lower_bound_beside_the_modes() -> None:
+    beside = with_podman(LARGE, 1500, 1700, 9000)
+    lines = table([SMALL, beside]).splitlines()
+    assert lines[-1] == f"| 256 MiB | quiet | {PODMAN} | 500 ms | over 1700 ms | | | over 3.40 |"
+    assert len(lines) == 2 + 7
+    page = report([SMALL, beside], {})
+    assert "At 256 MiB, quiet: 1500 ms for the checkpoint, 200 ms for\nthe copy." in page
+    assert "rows are missing" not in page
+    assert reaches([SMALL, beside]) == reaches([SMALL, LARGE])
+
+
+def test_without_podman_its_rows_are_missing_and_the_page_says_so() -> None:
+    stopped = with_podman(LARGE, 1500, 1700, None)  # it did not work to the end
+    for measured in (LARGE, stopped):
+        assert table([SMALL, measured]) == table([SMALL, LARGE])
+        assert "its rows are missing" in report([SMALL, measured], {})
+        assert bars([SMALL, measured]) == bars([SMALL, LARGE])
+
+
+class Failing:
+    """A command line of which every command fails from one of them on."""
+
+    def __init__(self, good: int) -> None:
+        self.good, self.asked = good, 0
+
+    async def run(self, *words: str, timeout_s: float = 0) -> Done:
+        self.asked += 1
+        return Done(0, "podman 5.4.2", "") if self.asked <= self.good else Done(4, "", "a long step\nno mirror")
+
+
+@pytest.mark.parametrize("good", [0, 2, 4, 5])
+def test_a_podman_that_does_not_work_is_said_once_and_left_alone(good: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("migrator.lab.podman.offer", lambda lab, node: "/there")
+    stage, said = Stage("bench"), list[str]()
+    failing = Failing(good)
+    stage.cli, stage.node_addresses = cast("Cli", failing), {"n1": "10.0.0.1"}
+    podman = Podman(stage, "n3", "n1", said.append)
+
+    async def play() -> list[PodmanTimes | None]:
+        await podman.prepare()
+        return [await podman.measure(counter("bench", 16)) for _ in range(3)]
+
+    assert asyncio.run(play()) == [None, None, None]
+    assert len(said) == 1
+    assert "rows are left out" in said[0]
+    assert failing.asked == good + 1
+
+
+def test_the_plot_has_a_bar_and_a_name_for_podman_where_it_is_there() -> None:
+    drawn = bars([SMALL, with_podman(LARGE, 1500, 1700, 9000)])
+    assert drawn.count(PODMAN) == 1
+    assert ">1700 ms<" in drawn
+    ElementTree.fromstring(drawn)
 
 
 def test_the_plot_is_of_links_that_are_not_shaped() -> None:
