@@ -7,11 +7,13 @@ once, and cached as the root image is. A node gets them by `offer` and installs 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from migrator.lab import cache, debian, image
+from migrator.lab.guard import run_after_death
 from migrator.lab.paths import LabPaths
 from migrator.lab.shell import run
 
@@ -47,19 +49,27 @@ def _build(path: Path, base: image.Image, say: Callable[[str], None]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     cache.remove_tree(partial)
     partial.mkdir()
-    root, log, mirror = partial / "root", partial / "log", debian.find_mirror()
-    say(f"fetching podman's packages to {path} (once; half a minute)")
+    root = path.with_name(f".{path.name}.root-{os.getpid()}")
+    say(f"fetching podman's packages to {path} (once; a minute)")
+    guard = run_after_death(["/bin/rm", "-rf", str(root)])  # whoever does not want to wait ends this by a kill
+    try:
+        _install(root, base, partial / "log")
+        for package in (root / "var/cache/apt/archives").glob("*.deb"):
+            shutil.move(package, partial)
+    finally:
+        cache.remove_tree(root)
+        guard.dismiss()
+    partial.rename(path)
+
+
+def _install(root: Path, base: image.Image, log: Path) -> None:
+    mirror, suite = debian.find_mirror(), base.criu.split()[-1]
     run(["cp", "-a", "--reflink=auto", base.node, root], timeout_s=300)
     debian.configure_apt(root, mirror)
-    suite = base.criu.split()[-1]
     if suite != debian.BASE_SUITE:
         debian.add_suite(root, mirror, suite)
     debian.install(root, PACKAGES, log)
     debian.install(root, [CRIU_LIBRARY], log, suite=suite)
-    for package in (root / "var/cache/apt/archives").glob("*.deb"):
-        shutil.move(package, partial)
-    cache.remove_tree(root)
-    partial.rename(path)
 
 
 def offer(lab: LabPaths, node: str) -> str:
