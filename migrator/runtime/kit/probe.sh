@@ -1,5 +1,5 @@
-# What this node is and has: one line a fact, nothing changed.
-verb_probe() {
+# What this node is and has: one line a fact, nothing changed. Each volume that is named is looked for.
+verb_probe() { # [NAME=PATH...]
     boot_id
     echo "boot_id $boot_id"
     echo "machine_id $(cat /etc/machine-id 2> /dev/null || echo -)"
@@ -30,6 +30,11 @@ verb_probe() {
     for template in "$DISK"/templates/*/digest; do
         [ ! -e "$template" ] || { name=${template%/digest}; echo "template ${name##*/} $(head -n 1 "$template")"; }
     done
+    for volume in "$@"; do
+        check_name "${volume%%=*}"
+        { fault=$(volume_fault "${volume#*=}") && echo "volume ${volume%%=*} ${fault:-yes}"; } & # one may take its time
+    done
+    wait
     for record in "$RECORDS"/*; do
         [ ! -e "$record" ] || probe_container "${record##*/}"
     done
@@ -46,7 +51,9 @@ features() {
         mv "$RUN/features.$$" "$RUN/features"
     fi
     cat "$RUN/features"
-    ! kernel_is 6 11 || echo 'feature map_droppable' # not CRIU's to say, so not kept: an older kit may have made the file
+    # Not CRIU's to say, so not kept there: an older kit may have made the file.
+    ! kernel_is 6 11 || echo 'feature map_droppable'
+    ! python3 -ESsB "$KIT/conntrack.py" can > /dev/null 2>&1 || echo 'feature conntrack'
 }
 
 kernel_is() { # MAJOR MINOR   or newer

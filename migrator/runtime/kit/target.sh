@@ -77,11 +77,12 @@ verb_restore() { # CT TOKEN stream|images|files [rehearsal]
         create_held
         return 0
     fi
-    code=0
+    code=0 fault=
     restore_held || code=$?
     echo ended > "$move/ended"
     exec 6<> "$move/woke"
     echo ended >&6
+    [ -z "$fault" ] || fail 12 "$fault"
     [ "$code" = 0 ] || forget_criu_root "$move/work/restore.log"
     [ "$code" = 0 ] || fail 1 "CRIU: $(criu_error "$move/work/restore.log")"
 }
@@ -94,6 +95,7 @@ forget_criu_root() { # LOG
 }
 
 restore_held() {
+    fault=$(volumes_there "$ct") || return 1
     mount_root "$ct" || return 1
     read -r base < "$CONTAINERS/$ct/id_base"
     # CRIU's first child reads images as the container's root, or, when it is quick, as the node's root that has just
