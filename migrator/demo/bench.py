@@ -159,6 +159,8 @@ async def measure(
             say(f"{load.words}, round {turn + 1} of {rounds}: {seen[-1].line}")
         done.append(Measured(load, seen))
         await floor.end()
+        # It would go on, and write, while the next load is measured.
+        (await stage.cli.run("ct", "stop", services[0].name)).checked(f"stopping container {services[0].name}")
     facts = await machine_facts(stage, home)
     return done, facts | ({"podman": podman.version} if podman.version else {})
 
