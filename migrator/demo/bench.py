@@ -160,7 +160,9 @@ async def measure(
         done.append(Measured(load, seen))
         await floor.end()
         # It would go on, and write, while the next load is measured.
-        (await stage.cli.run("ct", "stop", services[0].name)).checked(f"stopping container {services[0].name}")
+        (await stage.cli.run("ct", "stop", "--grace", "0", services[0].name)).checked(
+            f"stopping container {services[0].name}"
+        )
     facts = await machine_facts(stage, home)
     return done, facts | ({"podman": podman.version} if podman.version else {})
 
