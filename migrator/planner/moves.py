@@ -6,6 +6,7 @@ What the others of the same plan free or take is a matter of the order, and that
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -90,10 +91,15 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
         {n.name: i for i, n in enumerate(cluster.nodes)},
     )
     book.leave(movers)
+    coming: dict[tuple[str, object], list[str]] = defaultdict(list)
+    for mover in movers:
+        for thing in apart(mover, policy):
+            coming[wishes[mover.name], thing].append(mover.name)
+    stays = {name: _without(cluster.node(name), going) for name in dict.fromkeys(wishes.values())}
     for mover in movers:
         target = cluster.node(wishes[mover.name])
-        meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]
-        reasons = _against(mover, target, going, meets, barriers)
+        meets = {name for thing in apart(mover, policy) for name in coming[target.name, thing]} - {mover.name}
+        reasons = _against(mover, target, stays[target.name], sorted(meets), barriers)
         if against := book.why_not(mover, numbers[target.name]):
             reasons += (Reason(against, target.name),)
         book.place(mover, numbers[target.name])
@@ -134,23 +140,21 @@ def home(cluster: Cluster, container: str) -> NodeFacts:
 def _against(
     mover: Mover,
     target: NodeFacts,
-    going: set[str],
-    meets: Sequence[Mover],
+    stays: NodeFacts,
+    meets: Sequence[str],
     barriers: Barriers,
 ) -> tuple[Reason, ...]:
-    """Why the target cannot take it whatever the order, with what stays there and the others that come."""
-    stays, policy = _without(target, going), barriers.policy
+    """Why the target cannot take it whatever the order, with what stays there and those of the others that come and
+    that it must not meet.
+    """
+    policy = barriers.policy
     texts = list(barriers.against(mover, stays))
     if target.answered and target.cordon is not None:
         texts = [f"{texts[0]}; take it off: migrator uncordon {target.name}, or --uncordon {target.name} to see"]
     for other in stays.containers:
         for group in set(groups_of(mover.descriptor, policy)) & set(groups_of(other.descriptor, policy)):
             texts.append(f"anti-affinity: {other.name} of group {'='.join(group)} is there")
-    texts += [
-        f"{other.name} comes there too, and they must not be together"
-        for other in meets
-        if apart(mover, policy) & apart(other, policy)
-    ]
+    texts += [f"{other} comes there too, and they must not be together" for other in meets]
     return tuple(Reason(text, target.name) for text in texts)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from migrator.model.facts import NodeFacts, SharedLink
 from migrator.model.links import NONE_SHARED, Crossings
@@ -27,6 +28,9 @@ from migrator.planner.room import Load
 from migrator.planner.schedule import Edge, timeline
 
 TRIES_MIN, MOVES_PER_TRY = 16, 4
+PLAYS_PER_MOVE = 32  # a try plays all moves of one source: so often is one played if all have the same source
+PAIRS_MAX = 2**18  # of moves that the tries of one source may look at: where room is tight each is held against each
+LOOKS_MIN, LOOKS_PER_TRY = 256, 16  # orders of one source that are made to find those that are played
 EQUAL_S = 0.01  # times are told to a millisecond
 Order = tuple[Leg, ...]
 
@@ -144,13 +148,14 @@ def _rules(order: Order, track: Track) -> Iterator[Order]:
 def _mended(order: Order, ends_s: Mapping[str, float], track: Track) -> Order:
     """The order with the sources that end last changed, one after the other, until none gets better."""
     mine, ends = _by_source(order), dict(ends_s)
-    tries = TRIES_MIN + len(order) // MOVES_PER_TRY
+    tries, plays = TRIES_MIN + len(order) // MOVES_PER_TRY, PLAYS_PER_MOVE * len(order)
     while tries > 0:
         last = max(sorted(ends), key=lambda name: ends[name])
         if ends[last] <= track.least_s(mine[last]) + EQUAL_S:
             break
-        better, end_s, used = _better(mine[last], ends[last], tries, track)
-        tries -= used
+        count = len(mine[last])
+        better, end_s, used = _better(mine[last], ends[last], min(tries, plays // count, PAIRS_MAX // count**2), track)
+        tries, plays = tries - used, plays - used * count
         if better == mine[last]:
             break
         mine[last], ends[last] = better, end_s
@@ -161,21 +166,30 @@ def _mended(order: Order, ends_s: Mapping[str, float], track: Track) -> Order:
 def _better(mine: Order, end_s: float, tries: int, track: Track) -> tuple[Order, float, int]:
     """The first order of one source's moves, with one of them at another place, that ends sooner; and tries used."""
     seen, used = {_sizes(mine)}, 0
-    for at in range(len(mine)):
+    looks = LOOKS_MIN + LOOKS_PER_TRY * tries
+    for at, to in islice(_places(_sizes(mine)), looks):
         rest = mine[:at] + mine[at + 1 :]
-        for to in range(len(mine)):
-            wished = track.by_class((*rest[:to], mine[at], *rest[to:]))
-            found, blocked = sequence(mine, track.rooms, wished)
-            if blocked or _sizes(found) in seen:
-                continue
-            if used == tries:
-                return mine, end_s, used
-            seen.add(_sizes(found))
-            used += 1
-            sooner_s = max(track.ends_s(found).values())
-            if sooner_s < end_s:
-                return found, sooner_s, used
+        wished = track.by_class((*rest[:to], mine[at], *rest[to:]))
+        found, blocked = sequence(mine, track.rooms, wished)
+        if blocked or _sizes(found) in seen:
+            continue
+        if used == tries:
+            break
+        seen.add(_sizes(found))
+        used += 1
+        sooner_s = max(track.ends_s(found).values())
+        if sooner_s < end_s:
+            return found, sooner_s, used
     return mine, end_s, used
+
+
+def _places(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Which move to put where, each change of sizes once: of equal moves side by side the first, before the first."""
+    for at, size in enumerate(sizes):
+        if at and size == sizes[at - 1]:
+            continue
+        rest = (*sizes[:at], *sizes[at + 1 :])
+        yield from ((at, to) for to in range(len(sizes)) if to != at and (not to or rest[to - 1] != size))
 
 
 def _by_source(order: Order) -> dict[str, Order]:

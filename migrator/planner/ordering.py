@@ -13,8 +13,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from itertools import accumulate
+from operator import or_
 
 from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources, SharedLink
@@ -165,14 +168,19 @@ def waits(
 
 
 class _Ordering:
-    """Moves taken up so far: what each waits for, and all that is sure to have ended before it."""
+    """Moves taken up so far: what each waits for, and all that is sure to have ended before it.
+
+    Moves are numbered as they are taken up; a set of them is an integer with their bits set, for it is asked often.
+    """
 
     def __init__(self, rooms: Mapping[str, Load], moves_per_node_max: int) -> None:
         self.rooms = rooms
         self.moves_per_node_max = moves_per_node_max
         self.waits: Waits = {}
-        self.before: dict[str, frozenset[str]] = {}
-        self.touching: dict[str, list[Leg]] = defaultdict(list)
+        self.number: dict[str, int] = {}
+        self.before: dict[str, int] = {}
+        self.moments: dict[str, dict[int, _Moment]] = defaultdict(dict)  # by node, and by the bit of the move
+        self.at_end: dict[str, Stay] = defaultdict(lambda: NOTHING)  # what each holds more when they have all ended
         self.end_s: dict[str, float] = {}
         self.turns: dict[str, list[float]] = defaultdict(lambda: [0.0] * moves_per_node_max)
 
@@ -182,31 +190,43 @@ class _Ordering:
         It waits for `first` in any case: those that must have left its target, its container's move before, or those
         of its group that go before it.
         """
-        earlier = {other.name for node in tight for other in self.touching[node]}
+        earlier = {moment.leg.name for node in tight for moment in self.moments[node].values()}
         soonest = sorted(earlier, key=lambda name: (self.end_s[name], name))
-        for node in tight:
-            self.touching[node].append(leg)
+        ended = list(accumulate((self._ended(name) for name in soonest), or_, initial=self._all_ended(first)))
+        # what has ended before it does not feel it, and did fit
+        needed = sum({bit for node in tight for bit, m in self.moments[node].items() if not m.bears(leg)})
         few, many = 0, len(soonest)  # waiting for more never takes room away, and for all is one by one
         while few < many:
             count = (few + many) // 2
-            if self._fit(leg, [*first, *soonest[:count]], tight):
+            if not needed & ~ended[count] and all(self._moment(node, leg, ended[count]).fits() for node in tight):
                 many = count
             else:
                 few = count + 1
+        number = self.number[leg.name] = len(self.number)
+        for node in tight:
+            mine = self._moment(node, leg, ended[few])
+            for moment in self._beside(node, ended[few]):
+                moment.meet(leg)
+            self.moments[node][1 << number] = mine
+            self.at_end[node] = _plus(self.at_end[node], leg, 1 if leg.target == node else -1)
         names = [*first, *soonest[:few]]
-        self._wait(leg, names)
+        self.before[leg.name] = ended[few]
+        self.waits[leg.name] = self._needed(set(names))
         self.end_s[leg.name] = self._start_s(leg, names) + leg.duration_s
 
-    def _fit(self, leg: Leg, names: Sequence[str], tight: Sequence[str]) -> bool:
-        self._wait(leg, names)
-        ended = self.before[leg.name]  # what has ended before it does not feel it, and did fit
-        return all(
-            self._fits(node, other) for node in tight for other in self.touching[node] if other.name not in ended
-        )
+    def _beside(self, node: str, ended: int) -> Iterator[_Moment]:
+        """The moments on a node of those that these are not."""
+        return (moment for bit, moment in self.moments[node].items() if not bit & ended)
 
-    def _wait(self, leg: Leg, names: Sequence[str]) -> None:
-        self.waits[leg.name] = self._needed(set(names))
-        self.before[leg.name] = frozenset(names).union(*(self.before[name] for name in names))
+    def _bit(self, name: str) -> int:
+        return 1 << self.number[name]
+
+    def _ended(self, name: str) -> int:
+        """Itself, and all that is sure to have ended before it."""
+        return self._bit(name) | self.before[name]
+
+    def _all_ended(self, names: Iterable[str]) -> int:
+        return reduce(or_, map(self._ended, names), 0)
 
     def _start_s(self, leg: Leg, names: Sequence[str]) -> float:
         """About when it starts: after all it waits for, and when both nodes have a turn free."""
@@ -218,34 +238,79 @@ class _Ordering:
 
     def _needed(self, names: set[str]) -> tuple[str, ...]:
         """Without those that another of them waits for anyway."""
-        return tuple(sorted(n for n in names if not any(n in self.before[other] for other in names)))
+        anyway = reduce(or_, (self.before[name] for name in names), 0)
+        return tuple(sorted(name for name in names if not self._bit(name) & anyway))
 
-    def _fits(self, node: str, leg: Leg) -> bool:
-        """Whether the node has room at the worst moment of this move."""
-        mine, arrives = self.before[leg.name], leg.target == node
-        cpu_milli = memory_bytes = disk_bytes = anon_bytes = files_bytes = 0  # plain numbers: this is asked often
-        beside: list[tuple[int, bool]] = []
-        for other in self.touching[node]:
-            name = other.name
-            ended, comes = name in mine, other.target == node
-            if leg.name in self.before[name]:
-                continue
-            sign = 1 if comes else -1 if ended else 0
-            if sign:
-                stay = other.mover.container
-                cpu_milli += sign * stay.reserved.cpu_milli
-                memory_bytes += sign * stay.reserved.memory_bytes
-                disk_bytes += sign * stay.reserved.disk_bytes
-                anon_bytes += sign * stay.anon_bytes
-                files_bytes += sign * stay.files_bytes
-            if not ended and other is not leg:
-                beside.append((other.in_bytes if comes else other.out_bytes, comes))
-        own_bytes, most = leg.in_bytes if arrives else leg.out_bytes, self.moves_per_node_max - 1
-        coming = sum(sorted((size for size, comes in beside if comes), reverse=True)[:most])
-        lying = sum(sorted((size for size, _ in beside), reverse=True)[:most])
-        limits = Resources(cpu_milli, memory_bytes + coming + own_bytes * arrives, disk_bytes)
-        measured = Resources(0, anon_bytes + lying + own_bytes, files_bytes)
-        return has_room(self.rooms[node], Load(limits, measured), arrives)
+    def _moment(self, node: str, leg: Leg, ended: int) -> _Moment:
+        """The worst moment of this move on a node, of those taken up so far."""
+        beside = [moment.leg for moment in self._beside(node, ended)]
+        return _Moment(node, leg, self.rooms[node], self.at_end[node], beside, self.moves_per_node_max - 1)
+
+
+Stay = tuple[int, int, int, int, int]  # CPU, memory and disk by limits, then memory and files as measured
+NOTHING: Stay = (0, 0, 0, 0, 0)  # plain numbers: this is asked often
+
+
+def _plus(stay: Stay, leg: Leg, sign: int) -> Stay:
+    """With what one container takes, or without."""
+    its = leg.mover.container
+    return (
+        stay[0] + sign * its.reserved.cpu_milli,
+        stay[1] + sign * its.reserved.memory_bytes,
+        stay[2] + sign * its.reserved.disk_bytes,
+        stay[3] + sign * its.anon_bytes,
+        stay[4] + sign * its.files_bytes,
+    )
+
+
+class _Moment:
+    """What a node holds at the worst moment of one move: all that may have come and nothing gone but what surely has,
+    with the most in transit of those `beside` it. `at_end` is what it holds more when the others taken up have ended.
+    """
+
+    def __init__(self, node: str, leg: Leg, room: Load, at_end: Stay, beside: Sequence[Leg], beside_max: int) -> None:
+        self.node, self.leg, self.beside_max = node, leg, beside_max
+        self.arrives = leg.target == node
+        self.stay = _plus(at_end, leg, 1) if self.arrives else at_end
+        coming, lying = [leg.in_bytes for leg in beside if leg.target == node], list[int]()
+        for other in beside:
+            if other.target != node:  # it is still there
+                self.stay = _plus(self.stay, other, 1)
+                lying.append(other.out_bytes)
+        self.coming = sorted(coming)[-beside_max:] if beside_max else []  # bytes in transit, the most of them
+        self.lying = sorted(coming + lying)[-beside_max:] if beside_max else []
+        self.room = room
+
+    def meet(self, leg: Leg) -> None:
+        """One more move may be there beside it."""
+        comes = leg.target == self.node
+        if comes:
+            self.stay = _plus(self.stay, leg, 1)
+            self.coming = self._more(self.coming, leg.in_bytes)
+        self.lying = self._more(self.lying, leg.in_bytes if comes else leg.out_bytes)
+
+    def bears(self, leg: Leg) -> bool:
+        """Whether it fits with one more move beside it."""
+        if leg.target == self.node:
+            coming, lying = self._more(self.coming, leg.in_bytes), self._more(self.lying, leg.in_bytes)
+            return self._fits(_plus(self.stay, leg, 1), sum(coming), sum(lying))
+        return self._fits(self.stay, sum(self.coming), sum(self._more(self.lying, leg.out_bytes)))
+
+    def fits(self) -> bool:
+        """Whether the node has room for it."""
+        return self._fits(self.stay, sum(self.coming), sum(self.lying))
+
+    def _more(self, largest: list[int], size: int) -> list[int]:
+        if len(largest) < self.beside_max:
+            return sorted((*largest, size))
+        return sorted((size, *largest[1:])) if largest and size > largest[0] else largest
+
+    def _fits(self, stay: Stay, coming_bytes: int, lying_bytes: int) -> bool:
+        own_bytes = self.leg.in_bytes if self.arrives else self.leg.out_bytes
+        cpu_milli, memory_bytes, disk_bytes, anon_bytes, files_bytes = stay
+        limits = Resources(cpu_milli, memory_bytes + coming_bytes + own_bytes * self.arrives, disk_bytes)
+        measured = Resources(0, anon_bytes + lying_bytes + own_bytes, files_bytes)
+        return has_room(self.room, Load(limits, measured), self.arrives)
 
 
 def _fits_in_any_order(node: str, legs: Sequence[Leg], room: Load, moves_per_node_max: int) -> bool:

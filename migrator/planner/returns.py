@@ -1,8 +1,11 @@
 """The way back of what was moved, as far as it goes: one container that cannot go back does not keep the others.
 
 Theory. All are asked for at once. Those that are refused are left where they are and the rest asked for again, until
-there is a plan; what is left then is added one by one, for two that must not meet are both refused and one of them can
-go. If nothing is to go back in the end, the refusal of all is the answer, with its reasons.
+there is a plan. Of two that must not meet both are refused then, and one of them can go: so what is left is added to
+the plan in groups. Of a group those go on together that were not refused in it; one that is refused whole is halved,
+every second one apart, since those that belong together are mostly neighbours by name. So what is told of a container
+that stays was seen beside those that go. Tries are bounded, by what they ask for; whoever was not tried by itself says
+so. If nothing is to go back in the end, the refusal of all is the answer, with its reasons.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.planner.moves import home, move
 from migrator.planner.remedies import helped
 
-ROUNDS_MAX, SINGLES_MAX = 8, 32
-WORK_MAX = 2_000  # containers that are asked for in all tries of single ones
+ROUNDS_MAX, TRIES_MIN = 8, 4
+WORK_MAX = 24_000  # containers that are asked for in all tries to add some: some seconds
 SAID_MAX = 10
 HELPED_MAX = 3  # of those that stay, told what would let them go back
 
@@ -36,13 +39,21 @@ def bring_back(
         made = move(cluster, asked, snapshot, policy, intent)
     if isinstance(made, Refusal):
         return whole
-    for name in sorted(why)[: min(SINGLES_MAX, max(1, WORK_MAX // max(1, len(wishes))))]:
-        more = move(cluster, {**asked, name: wishes[name]}, snapshot, policy, intent)
+    left, work, tries = [sorted(why)] if why else [], WORK_MAX, 0
+    while left and (work > 0 or tries < TRIES_MIN):
+        group, tries = left.pop(0), tries + 1
+        wider = {**asked, **{name: wishes[name] for name in group}}
+        more, work = move(cluster, wider, snapshot, policy, intent), work - len(wider)
         if isinstance(more, Plan):
-            made, asked = more, {**asked, name: wishes[name]}
-            del why[name]
-        elif more.containers:
-            why[name] = "; ".join(str(r) for stuck in more.containers if stuck.container == name for r in stuck.reasons)
+            made, asked = more, wider
+            why = {name: reason for name, reason in why.items() if name not in wider}
+            continue
+        refused = {stuck.container: "; ".join(map(str, stuck.reasons)) for stuck in more.containers}
+        why |= {name: refused[name] for name in group if name in refused}
+        if len(group) > 1:
+            parts = [n for n in group if n not in refused], [n for n in group if n in refused]
+            left[:0] = parts if all(parts) else (group[::2], group[1::2])
+    why |= {name: f"{why[name]}; it was not tried by itself" for group in left for name in group}
     if not made.moves and why:
         return whole
     why |= {

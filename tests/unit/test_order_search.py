@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from migrator.demo.fleets import fleet_text
 from migrator.inventory import ganeti
 from migrator.model.facts import Cluster, Link, SharedLink
+from migrator.model.plan import PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
+from migrator.planner import order_search
 from migrator.planner.graph import SWITCH, capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.order_search import Track, order_of
-from migrator.planner.ordering import Leg, sequence
+from migrator.planner.ordering import Leg, sequence, waits
 from migrator.planner.placement import Mover
+from migrator.planner.schedule import timeline
 from tests.properties.fleets import GIB, cluster, ct, node
 
 POLICY = PlanPolicy(blackout_s_max=86_400)
@@ -73,3 +80,41 @@ def test_a_way_over_a_shared_link_turns_at_the_first_vertex_that_leads_down() ->
     ways = ways_of(graph, [("n1", "n2"), ("n1", "n3")])
     assert ways["n1", "n2"] == (("n1", "*rack"), ("*rack", "n2"))
     assert ways["n1", "n3"] == (("n1", "*rack"), ("*rack", SWITCH), (SWITCH, "n3"))
+
+
+@pytest.mark.parametrize("sizes", [1, 60], ids=["equal", "different"])
+def test_a_dense_source_is_looked_at_in_few_orders(sizes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [ct(f"a{n}", 100 + n, memory=GIB, anon_bytes=GIB // 8 + 2**20 * (n * 7 % sizes)) for n in range(60)]
+    targets = [f"n{n}" for n in range(1, 5)]
+    empty = [node(name, memory=256 * GIB, cpu_milli=640_000, link=GBIT) for name in targets]
+    fleet = cluster(node("n0", *many, memory=256 * GIB, cpu_milli=640_000, link=GBIT), *empty)
+    made, played = list[int](), list[int]()
+
+    def counted(legs: Sequence[Leg], *more: Any, **named: Any) -> Any:
+        made.append(len(legs))
+        return sequence(legs, *more, **named)
+
+    def timed(moves: Sequence[PlannedMove], *more: Any) -> Any:
+        played.append(len(moves))
+        return timeline(moves, *more)
+
+    monkeypatch.setattr(order_search, "sequence", counted)
+    monkeypatch.setattr(order_search, "timeline", timed)
+    legs = legs_of(fleet, "n0", targets)
+    assert order_of(legs, track(fleet, legs))[1] == ()
+    assert len(made) <= order_search.LOOKS_MIN + order_search.LOOKS_PER_TRY * order_search.TRIES_MIN
+    assert len(played) <= order_search.PLAYS_PER_MOVE + 4  # some by rule, and the whole once more
+
+
+def test_a_move_waits_for_no_more_than_makes_every_moment_fit() -> None:
+    """Four that leave a node which has room for the images of one at first, in the order in which they end."""
+    large = [ct(f"a{n}", 100 + n, memory=GIB, anon_bytes=GIB) for n in range(4)]
+    full = replace(node("n0", *large, memory=256 * GIB, link=GBIT), memory_available_bytes=int(1.5 * GIB))
+    fleet = cluster(full, node("n1", memory=256 * GIB, link=GBIT))
+    legs = legs_of(fleet, "n0", ["n1"], "images")
+    assert waits(legs, rooms(capacity_graph(fleet, POLICY)), 4) == {
+        "a0": (),
+        "a1": ("a0",),
+        "a2": ("a0",),
+        "a3": ("a1", "a2"),
+    }

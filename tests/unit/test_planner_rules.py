@@ -282,3 +282,18 @@ def test_a_pinned_container_leaves_no_doubt_that_its_node_cannot_be_emptied():
     refused = drain(cluster(node("n1", *held), *(node(f"m{n}") for n in range(9))), ["n1"], "-", under(Pin("c07")))
     assert isinstance(refused, Refusal)
     assert refused.reasons == ()
+
+
+def test_of_many_pairs_that_are_to_be_apart_one_each_goes_back_beside_many_others() -> None:
+    small = {"memory": MIB, "disk": MIB, "anon_bytes": MIB, "files_bytes": 0}
+    sides = [(n, side) for n in range(8) for side in "ab"]
+    pairs = [ct(f"{s}{n}", 1 + 2 * n + (s == "b"), {"anti-affinity": f"pair{n}"}, **small) for n, s in sides]
+    others = [ct(f"s{n}", 100 + n, **small) for n in range(300)]
+    homes = [node(f"m{n}", *pairs[n::2], *others[n::2], memory=64 * GIB, cpu_milli=640_000) for n in range(2)]
+    fleet = cluster(node("n0", memory=64 * GIB, cpu_milli=640_000), *homes)
+    wishes = {c.name: "n0" for c in (*pairs, *others)}
+    made = bring_back(fleet, wishes, "-", PlanPolicy(blackout_s_max=86_400), "return")
+    assert isinstance(made, Plan)
+    gone = {m.container for m in made.moves}
+    assert [len(gone & {f"a{n}", f"b{n}"}) for n in range(8)] == [1] * 8
+    assert {c.name for c in others} <= gone
