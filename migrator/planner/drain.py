@@ -9,8 +9,9 @@ from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.arrays import Targets
 from migrator.planner.assemble import assemble, fleet_notes
-from migrator.planner.construct import Built, construct
+from migrator.planner.construct import Built, construct, construct_on
 from migrator.planner.domains_left import domains_missing
 from migrator.planner.graph import capacity_graph, rooms, speeds_of, ways_of
 from migrator.planner.look_closely import place_closely
@@ -21,6 +22,7 @@ from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
+from migrator.planner.seats import Seats, is_seated
 from migrator.planner.stop_overs import Ground
 from migrator.planner.survive import survivable
 from migrator.planner.windows import shut_out
@@ -44,27 +46,35 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
     if built.stuck and any(rule.soft for rule in policy.rules):
         hard = replace(policy, rules=tuple(rule for rule in policy.rules if not rule.soft))
         built = construct(movers, open_nodes, hard, cluster)
-    if built.stuck or stuck:
-        choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster)
-        stuck += homeless
-        if stuck:
-            impossible = domains_missing(movers, open_nodes, cluster, policy)
-            return Refusal(intent, tuple(sorted(stuck, key=lambda s: s.container)), impossible or doubts)
-        built = Built(choices, ())
-    built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster)
-    if unsafe:
-        return Refusal(intent, reasons=unsafe)
-    return emptied(
-        cluster,
-        empties,
-        legs_to(cluster, ((mover, built.choices[mover.name].target) for mover in movers), policy),
-        {mover.name: built.choices[mover.name].said() for mover in movers},
-        policy,
-        intent=intent,
-        snapshot=snapshot,
-        stays=tuple(container.name for container in stays),
-        notes=tuple(_notes(cluster, leaving, stays, policy)),
-    )
+
+    def planned(built: Built, in_turn: bool = False) -> Plan | Refusal:
+        built, unsafe = survivable(movers, built, open_nodes, empties, policy, cluster)
+        if unsafe:
+            return Refusal(intent, reasons=unsafe)
+        return emptied(
+            cluster,
+            empties,
+            legs_to(cluster, ((mover, built.choices[mover.name].target) for mover in movers), policy),
+            {mover.name: built.choices[mover.name].said() for mover in movers},
+            policy,
+            intent=intent,
+            snapshot=snapshot,
+            stays=tuple(container.name for container in stays),
+            notes=tuple(_notes(cluster, leaving, stays, policy)),
+            in_turn=in_turn,
+        )
+
+    if not built.stuck and not stuck:
+        return planned(built)
+    choices, homeless, doubts = place_closely(movers, built, targets, policy, cluster)
+    if not homeless and not stuck:
+        return planned(Built(choices, ()))
+    if not stuck and any(is_seated(rule) for rule in policy.rules):  # where whoever comes waits for whoever leaves
+        made = construct_on(movers, Targets(open_nodes, policy, cluster, ordered=True), len(movers))
+        if not made.stuck and isinstance(plan := planned(made, in_turn=True), Plan):
+            return plan
+    impossible = domains_missing(movers, open_nodes, cluster, policy)
+    return Refusal(intent, tuple(sorted((*stuck, *homeless), key=lambda s: s.container)), impossible or doubts)
 
 
 def emptied(
@@ -79,10 +89,12 @@ def emptied(
     stays: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
     hasty: bool = False,
+    in_turn: bool = False,
 ) -> Plan | Refusal:
     """A plan that empties nodes by these moves, of which each has a place, in an order in which each has room.
 
-    With `hasty` the first such order is taken, and none looked for that is done sooner.
+    With `hasty` the first such order is taken, and none looked for that is done sooner; with `in_turn` it is one in
+    which each finds its seats too (seats.py), which the places of these moves do not promise by themselves.
 
     `reasons` say for each container why it goes there. A refusal when there is no such order, or no time for one.
     """
@@ -95,7 +107,10 @@ def emptied(
     if shut := shut_out(wanted, cluster, policy):
         return Refusal(intent, tuple(shut))
     track = Track(nodes, room, ways, speeds, policy, first, cluster.links, Crossings(cluster.links))
-    order, blocked = sequence(wanted, room) if hasty else order_of(wanted, track)
+    if in_turn:
+        order, blocked = sequence(wanted, room, seats=Seats(cluster.nodes, policy))
+    else:
+        order, blocked = sequence(wanted, room) if hasty else order_of(wanted, track)
     if blocked:
         ground = Ground(cluster, policy, room, wanted, empties)
         order, blocked = untangle(wanted, ground)

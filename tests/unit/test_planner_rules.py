@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from migrator.checker.check import check
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, Refusal
@@ -297,3 +299,14 @@ def test_of_many_pairs_that_are_to_be_apart_one_each_goes_back_beside_many_other
     gone = {m.container for m in made.moves}
     assert [len(gone & {f"a{n}", f"b{n}"}) for n in range(8)] == [1] * 8
     assert {c.name for c in others} <= gone
+
+
+@pytest.mark.parametrize("fences", [("n4", "n5"), ("n4", "n2 n5"), ("n4 n5", "n2")])
+def test_a_drain_finds_places_that_are_free_once_another_has_left_its_domain(fences: tuple[str, str]) -> None:
+    web, racks = {"app": "web"}, {"n1": "r1", "n2": "r1", "n3": "r2", "n4": "r2", "n5": "r3"}
+    held = {"n1": [ct("a1", 20, web)], "n3": [ct("a2", 21, web)]}
+    fleet = cluster(*(node(name, *held.get(name, []), labels={"rack": rack}) for name, rack in racks.items()))
+    policy = under(Spread("app", "rack", 1), *(Fence(f"a{i + 1}", tuple(on.split())) for i, on in enumerate(fences)))
+    made = drain(fleet, ["n1", "n3"], "-", policy)
+    assert isinstance(made, Plan)
+    assert check(fleet, made, policy) == ()
