@@ -10,15 +10,21 @@ for no further than that. What was too few before may stay so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import DomainsMin
 from migrator.planner.counting import Groups
 from migrator.planner.placement import Mover
 
 Way = tuple[int, int]
+UNTRIED = (
+    "not every order of the moves was tried: at the end all rules hold, and domains enough at every moment are asked "
+    "for in whatever order; moves in several plans, one after the other, may do without a rule waived"
+)
 
 
 def too_few(rule: DomainsMin, groups: Groups, mover: Mover) -> NDArray[np.bool_]:
@@ -74,3 +80,11 @@ def fewest(held: frozenset[int], ways: Sequence[Way], enough: int) -> int:
         return len(held)
     left = [other for other in ways if not held & {*other}]
     return min(fewest(held | {code}, left, enough) for code in way)
+
+
+def at_the_end_alone(policy: PlanPolicy) -> PlanPolicy | None:
+    """The policy that asks for so many domains at the end of a plan alone; None if it does not at every moment."""
+    if not any(isinstance(rule, DomainsMin) and rule.continuous and not rule.soft for rule in policy.rules):
+        return None
+    eased = (replace(rule, continuous=False) if isinstance(rule, DomainsMin) else rule for rule in policy.rules)
+    return replace(policy, rules=tuple(eased))
