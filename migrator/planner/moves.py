@@ -23,7 +23,7 @@ from migrator.planner.movers import groups_of, places_of, unmovable
 from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover, Site
 from migrator.planner.priorities import classes
-from migrator.planner.rings import said, untangle
+from migrator.planner.rings import said, untangle, untangle_beside
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.spans import UNTRIED, at_the_end_alone
 from migrator.planner.stop_overs import Ground
@@ -36,13 +36,13 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
 
     Raises KeyError for a container or node that the cluster does not have. One that is there already stays.
     """
-    movers, stuck, notes = [], [], []
+    movers, stuck, there = [], [], []
     places = places_of(cluster, wishes)
     for name in sorted(wishes):
         source = home(cluster, name)
         container = source.container(name)
         if source.name == wishes[name]:
-            notes.append(f"container {name} is on {source.name} already")
+            there.append(name)
         elif not source.answered:
             stuck.append(Stuck(name, source.name, (Reason(f"no answer: {source.error}", source.name),)))
         elif container is None or container.descriptor is None:
@@ -68,22 +68,45 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
     asked = [Leg(mover, wishes[mover.name], way(mover), apart(mover, policy), asked=policy.mode) for mover in ready]
     ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
-    legs, blocked = untangle(asked, ground)
+    legs, blocked = _ordered(asked, wishes, ground)
     if blocked:
         stuck = [_blocked(leg, legs, cluster, policy, ground) for leg in blocked]
         return no_order(intent, stuck, legs, blocked, ground)
-    unsafe = Watch(cluster.nodes, policy).worse({leg.mover.name: leg.target for leg in legs}, (), soft=False)
+    moved = {leg.mover.name: leg.target for leg in legs}
+    unsafe = Watch(cluster.nodes, policy).worse(moved, (), soft=False)
     if unsafe:
         return Refusal(intent, reasons=tuple(unsafe))
     return assemble(
         cluster,
         legs,
-        said(legs, {leg.mover.name: "asked for" for leg in legs}),
+        said(legs, {leg.mover.name: "back to where it is" if leg.mover.name in there else "asked for" for leg in legs}),
         policy,
         intent=intent,
         snapshot=snapshot,
-        notes=(*notes, *fleet_notes(cluster)),
+        notes=(*(f"container {n} is on {wishes[n]} already" for n in there if n not in moved), *fleet_notes(cluster)),
     )
+
+
+def _ordered(asked: Sequence[Leg], wishes: Mapping[str, str], ground: Ground) -> tuple[Sequence[Leg], Sequence[Leg]]:
+    """The order in which they start, and those that never have room, even if one that stays steps aside."""
+    legs, blocked = untangle(asked, ground)
+    if blocked and (beside := untangle_beside(asked, _standing(ground.cluster, wishes, ground.policy), ground)):
+        return beside, ()
+    return legs, blocked
+
+
+def _standing(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy) -> list[Leg]:
+    """Of those that are where they are wished those that could move, as moves to where they are."""
+    places, found = places_of(cluster, wishes), list[Leg]()
+    for name in sorted(wishes):
+        node = home(cluster, name)
+        container = node.container(name)
+        if node.name != wishes[name] or container is None or container.descriptor is None or node.cordon is not None:
+            continue
+        if node.answered and container.state != "stopped" and not unmovable(places[name], node, container):
+            mover = Mover(container, container.descriptor, node)
+            found.append(Leg(mover, node.name, policy.way(node, node), apart(mover, policy), asked=policy.mode))
+    return found
 
 
 def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str], policy: PlanPolicy) -> list[Stuck]:

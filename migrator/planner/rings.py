@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 
 from migrator.planner.ordering import Leg, has_room, sequence
@@ -23,6 +24,7 @@ from migrator.planner.stop_overs import Ground, Stop
 
 STOPS_MAX = 400  # stop-overs that are tried to open one ring
 STEPS_MAX = 20_000  # moves that the search looks at
+BYSTANDERS_MAX = 8  # of those that were named to stay, tried to be put aside
 CLOSELY_MAX = 10  # containers up to which fewer moves are searched for, and all of them from the beginning
 Order = tuple[Leg, ...]
 
@@ -47,6 +49,25 @@ def untangle(legs: Sequence[Leg], ground: Ground, closely: bool = True) -> tuple
     if scene.left and closely and len(legs) <= CLOSELY_MAX:  # what went first may have taken the room
         scene = _search(Scene(ground, (), tuple(legs)), [leg.mover.name for leg in legs]) or scene
     return tuple(scene.order), tuple(scene.left.values())
+
+
+def untangle_beside(legs: Sequence[Leg], bystanders: Sequence[Leg], ground: Ground) -> Order:
+    """The same order, where one of those that stay (their legs lead to where they are) goes aside and comes back; empty
+    if there is none.
+    """
+    if len(legs) >= CLOSELY_MAX:
+        return ()
+    for one in bystanders[:BYSTANDERS_MAX]:
+        wider = replace(ground, legs=(*ground.legs, one))
+        scene = Scene(wider, (), (*legs, one))
+        for stop in scene.choices([one.mover.name]):
+            tried = scene.copy()
+            tried.put_aside(stop)
+            tried.settle(tried.left, stop.there.source)
+            done = _open(tried, tuple(tried.left), closely=True) if tried.left else tried
+            if done is not None:
+                return tuple(done.order)
+    return ()
 
 
 class Scene:

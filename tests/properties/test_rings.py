@@ -361,3 +361,18 @@ def test_a_ring_with_a_planted_fault_is_found(drawn: tuple[Cluster, Plan], data:
         replace(n, containers=(*n.containers, ct("guest", 900))) if n.name == "free" else n for n in fleet.nodes
     )
     assert {f.code for f in check(Cluster(fleet.name, full), plan, POLICY)} & {Code.OVER_LIMITS, Code.IMAGES_DO_NOT_FIT}
+
+
+def test_one_that_was_named_to_stay_steps_aside_and_comes_back_where_nothing_else_does() -> None:
+    def of(name: str, index: int, memory: int) -> ContainerFacts:
+        return ct(name, index, memory=memory * 1024 * MIB, anon_bytes=MIB, cpu_milli=1, disk=MIB, files_bytes=0)
+
+    fleet = cluster(
+        node("n0", of("c0", 20, 1), of("c1", 21, 1), of("c2", 22, 2), memory=6 * 1024 * MIB + 400 * MIB),
+        node("n1", of("c3", 23, 3), memory=4 * 1024 * MIB + 400 * MIB),
+    )
+    policy = PlanPolicy(headroom_percent=0)
+    made = move(fleet, {"c0": "n0", "c1": "n0", "c2": "n1", "c3": "n0"}, "-", policy, "move")
+    assert isinstance(made, Plan)
+    assert check(fleet, made, policy) == ()
+    assert [(m.name, m.target) for m in made.moves] == [("c0", "n1"), ("c3", "n0"), ("c2", "n1"), ("c0#2", "n0")]
