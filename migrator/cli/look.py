@@ -89,7 +89,7 @@ def explain(
     as_json: bool,
     **asked: Any,
 ) -> int:
-    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for.
+    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for; or why it stays.
 
     One of several moves, as in CONTAINER#2, stands for all moves of its container.
     """
@@ -103,11 +103,14 @@ def explain(
     from migrator.planner.look_rules import rules_there, rules_told
 
     plan = plan_file.load(plan_path)
-    if container not in (whose := {name: m.container for m in plan.moves for name in (m.container, m.name)}):
-        stays = "; it is stopped and stays where it is" if container in plan.stays else ""
-        raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan{stays}")
-    container = whose[container]
+    whose = {name: m.container for m in plan.moves for name in (m.container, m.name)}
     cluster = followed(facts_asked(ctx, **asked)[0], plan)
+    if container not in whose:
+        if not any(node.container(container) for node in cluster.nodes):
+            where = f"is on no node of cluster {cluster.name!r}"
+            raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan, and {where}")
+        return _explain_stays(cluster, plan, container, as_json)
+    container = whose[container]
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
@@ -128,6 +131,36 @@ def explain(
     there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
     for line in [*_told(plan, container, when, scores, rules, late), *_elsewhere(others, there)]:
         click.echo(clean(line))
+    return 0
+
+
+def _explain_stays(cluster: Cluster, plan: Plan, container: str, as_json: bool) -> int:
+    """Says why a container that the plan does not move stays, and which violations stay with it."""
+    from dataclasses import asdict
+
+    from migrator.cli.hints import pasteable
+    from migrator.cli.plan_text import waived_json, waived_said
+    from migrator.model.plan import brief
+    from migrator.planner.look import alternatives
+    from migrator.planner.look_rules import rules_there
+    from migrator.planner.look_stays import stays
+
+    others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
+    found = stays(cluster, plan, container, others)
+    if as_json:
+        document = {"stays": asdict(found), "alternatives": [asdict(other) for other in others]}
+        print_json(document | {"waived": waived_json(plan.policy)})
+        return 0
+    there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
+    lines = [
+        f"{container}: stays on {found.node}, of the plan: {brief(plan.intent)}",
+        *(f"why it stays: {why}" for why in found.why or ("nothing in the plan or the facts tells",)),
+        *found.broken,
+        *([waived] if (waived := waived_said(plan.policy)) else []),
+        *_elsewhere(others, there),
+    ]
+    for line in lines:
+        click.echo(pasteable(clean(line)))
     return 0
 
 
