@@ -325,4 +325,4 @@ def refused(refusal: Refusal, as_json: bool, what_if: str = "") -> int:
         changes = " ".join((refusal.change, *(stuck.change for stuck in refusal.containers)))
         if what_if and ("--add-node" in changes or "--uncordon" in changes):
             click.echo(pasteable(f"what other nodes would do is seen, and not done, with: {what_if}"))
-    return fail(refusal_line(refusal, told), 3, as_json, refusal_json(refusal) if as_json else None)
+    return fail(refusal_line(refusal, told, not as_json), 3, as_json, refusal_json(refusal) if as_json else None)
