@@ -10,6 +10,7 @@ from migrator.errors import Refused
 from migrator.model.modes import ANEW, Mode
 from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
+from migrator.protocol.tracking import untracked
 from migrator.protocol.undumpable import reasons
 from migrator.steps import traces, volumes
 from migrator.steps.base import Move, Step
@@ -46,9 +47,17 @@ async def ask(move: Move) -> list[str]:
         links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]
         gone = "which is not carried; remove it inside"
         found += [f"its network has a link of its own, {link}, {gone}" for link in links]
+        found += _untracked(move, inside)
         found += _with_a_hint(move, await _undumpable(move, list(inside.lines("cannot"))))
     found += await volumes.findings(move)
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
+
+
+def _untracked(move: Move, inside: Answer) -> list[str]:
+    try:
+        return list(untracked(inside.lines("tracks"), move.source.facts, move.target.facts))
+    except ValueError as error:
+        raise NodeFailed(move.source.node.name, "obstacles", f"container {move.name}: {error}") from error
 
 
 async def _inside(move: Move) -> Answer:

@@ -14,8 +14,9 @@ may be silent for as long again after its container runs."""
 class CountingClient:
     """Asks and is answered with the next number; a skipped, repeated or reset answer ends it with an error."""
 
-    def __init__(self, ip: str, connect_tries: int = CONNECT_TRIES) -> None:
+    def __init__(self, ip: str, connect_tries: int = CONNECT_TRIES, port: int = 7000) -> None:
         self.ip = ip
+        self.port = port
         self.connect_tries = connect_tries
         self.answers = 0
         self._more = asyncio.Event()
@@ -24,7 +25,7 @@ class CountingClient:
     async def __aenter__(self) -> CountingClient:
         for _ in range(self.connect_tries):  # the program in the container may still be starting
             try:
-                self._reader, self._writer = await asyncio.open_connection(self.ip, 7000)
+                self._reader, self._writer = await asyncio.open_connection(self.ip, self.port)
                 break
             except OSError:
                 await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Programs of the namespace lab, by pre-copy: the same tests, between machines whose kernels track what is written."""
+"""A program of the namespace lab, by pre-copy: the same test, between machines whose kernels track what is written."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import pytest
 
 from tests.lab.programs.conftest import Actor, Make
 from tests.lab.programs.test_servers import (
-    test_a_tree_of_50_processes_keeps_its_members_and_what_each_holds as test_a_tree_of_50_processes,
-)
-from tests.lab.programs.test_servers import (
     test_threads_timers_pipes_events_signals_watches_and_socket_pairs_go_on as test_all_that_a_kernel_gives_goes_on,
 )
 from tests.lab.stage import Stage
 from tests.vms.test_moves import BLACKOUT, LIMIT_BYTES
 
-__all__ = ["test_a_tree_of_50_processes", "test_all_that_a_kernel_gives_goes_on"]
+__all__ = ["test_all_that_a_kernel_gives_goes_on"]
 
 PRE_COPY = ("--mode", "pre-copy", "--target-blackout", "60", *BLACKOUT)
 

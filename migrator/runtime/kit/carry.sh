@@ -1,6 +1,6 @@
 # What a container's root has made in its network, beside what the container was made with: addresses, routes, rules,
 # nft tables. It is read while the container still runs, and made anew on the target before its sockets are: a socket
-# may be bound to such an address. Without counters, and without the connections that rules have tracked.
+# may be bound to such an address. Without counters. The connections that rules track are read in the pause (conntrack.sh).
 
 CARRIED_BYTES_MAX=200000
 

@@ -33,6 +33,8 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     carried=
     [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
+    reader=
+    [ -z "$carried" ] || ! has_tracking_rules "$pid" || stand_by_to_read "$RUN/move/$ct.$token" "$pid"
     [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
     await_accepted "$ct" "$pid"
@@ -44,6 +46,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     unthrottle "$ct" # CRIU's own work in it shall not be slow, nor the limit go along
     await_last_bytes "$pid"
     gate_close
+    read_tracked "$RUN/move/$ct.$token"
     let_in "$ct" > /dev/null 2>&1 9>&- &
     check_fenced "$ct"
     echo "frozen_at_ms $frozen_at_ms"

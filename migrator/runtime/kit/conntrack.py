@@ -1,0 +1,123 @@
+"""Reads the connections that a container's rules track, and makes them anew (connections.py). Run in its network:
+
+conntrack.py can          ends well where this kernel can be asked and told, by the Python that is here
+conntrack.py dump MOVE    stands ready (MOVE/read-ready), and at a byte on stdin writes MOVE/images/conntrack.img
+conntrack.py load IMAGE   makes them anew, before anything runs that could use them
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from connections import BODY, CONNECTIONS_MAX, CT_NEW, HEADER, IMAGE_BYTES_MAX, Message, connections, creation, messages
+
+TIMEOUT_S = 5
+# How many are made with one call: answers to that many fit in what a socket keeps.
+BATCH = 64
+ANSWER_BYTES_MAX = 1 << 16
+
+# linux/netlink.h, linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
+NETLINK_NETFILTER, SOL_NETLINK, NETLINK_CAP_ACK = 12, 270, 10
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
+CT_GET, CT_GET_STATS = 0x101, 0x105
+
+
+class Kernel:
+    """This network's kernel, by netlink. OSError when it refuses or does not answer."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._socket.settimeout(TIMEOUT_S)
+        self._socket.bind((0, 0))
+
+    def ask(self, kind: int, flags: int = 0) -> Iterator[Message]:
+        """Each message of the answer."""
+        body = BODY.pack(socket.AF_UNSPEC, 0, 0)
+        self._socket.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | flags, 1, 0) + body)
+        while True:
+            for said in messages(self._socket.recv(ANSWER_BYTES_MAX)):
+                yield said
+                if said.kind in (NLMSG_ERROR, NLMSG_DONE):
+                    refuse(said)
+                    return
+            if not flags & NLM_F_DUMP:
+                return
+
+    def dump(self) -> tuple[bytes, int]:
+        """Every connection, as the kernel tells it, and how many. ValueError when they are too many."""
+        parts = []
+        for said in self.ask(CT_GET, NLM_F_DUMP):
+            if said.kind == CT_NEW:
+                parts.append(said.whole)
+            if len(parts) > CONNECTIONS_MAX:
+                raise ValueError(f"they are over {CONNECTIONS_MAX}")
+        return b"".join(parts), len(parts)
+
+    def make(self, bodies: list[bytes]) -> None:
+        """Makes connections. One that is there already is left as it is."""
+        for first in range(0, len(bodies), BATCH):
+            batch = bodies[first : first + BATCH]
+            last = len(batch) - 1
+            parts = []
+            for number, body in enumerate(batch):
+                flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL | (NLM_F_ACK if number == last else 0)
+                parts.append(HEADER.pack(HEADER.size + len(body), CT_NEW, flags, number, 0) + body)
+            self._socket.send(b"".join(parts))
+            self._hear(last)
+
+    def _hear(self, last: int) -> None:
+        """Until the last of a batch has its answer; the others have one where they were refused."""
+        number = -1
+        while number != last:
+            for said in messages(self._socket.recv(ANSWER_BYTES_MAX)):
+                number = said.number
+                refuse(said, but=errno.EEXIST)
+
+
+def refuse(said: Message, but: int = 0) -> None:
+    """OSError where an answer says so; its first number is an error's, or 0."""
+    code = -int.from_bytes(said.body[:4], sys.byteorder, signed=True)
+    if code not in (0, but):
+        raise OSError(code, os.strerror(code))
+
+
+def dump(move: Path) -> None:
+    """Reads when it is told to; not told, because the fence has failed, it reads nothing."""
+    kernel = Kernel()
+    (move / "read-ready").touch()
+    if not os.read(0, 1):
+        return
+    image, count = kernel.dump()
+    new = move / "conntrack.new"
+    new.write_bytes(image)
+    new.replace(move / "images" / "conntrack.img")
+    sys.stdout.write(f"tracked {count}\n")
+
+
+def load(image: Path) -> None:
+    with image.open("rb") as file:
+        data = file.read(IMAGE_BYTES_MAX + 1)
+    Kernel().make([creation(entry) for entry in connections(data)])
+
+
+def can() -> None:
+    for _ in Kernel().ask(CT_GET_STATS):
+        pass
+
+
+if __name__ == "__main__":
+    try:
+        if sys.argv[1] == "can":
+            can()
+        else:
+            {"dump": dump, "load": load}[sys.argv[1]](Path(sys.argv[2]))
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"the connections that its rules track: {error}\n")
+        sys.exit(1)
