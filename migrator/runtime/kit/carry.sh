@@ -62,16 +62,27 @@ carry_in() { # CT PID
 }
 
 # CRIU would hand what its source's kernel has told of tracked connections to this one as it came, and translated ones
-# without their translation. Set aside, they are made anew by who holds the copy (connections.py). Where this node
-# cannot, or a network inside the container has connections of its own, it is left to CRIU.
-take_connections() { # CT
+# without their translation. Set aside, they are made anew (connections.py) while CRIU restores: who holds the copy waits
+# for the lock, and asks for `made`. Where this node cannot, or a network inside the container has connections of its
+# own, it is left to CRIU.
+take_connections() { # CT PID
     [ -e "$RUN/conntrack" ] || return 0
+    inside=$2
     for move in "$RUN/move/$1".[0-9]*; do
         set -- "$move"/images/netns-ct-*.img
         [ $# = 1 ] && [ -s "$1" ] || continue
         mv "$1" "$move/connections"
         rm -f "$move"/images/netns-exp-*.img # what helpers expect; it belongs to connections that CRIU finds none of now
+        exec 5> "$move/making"
+        flock 5
+        make_connections "$inside" "$move" < /dev/null > /dev/null 2> "$move/connections-failed" &
+        exec 5>&-
     done
+}
+
+make_connections() { # PID MOVE
+    in_network "$1" python3 -ESsB "$KIT/conntrack.py" load "$2/connections"
+    : > "$2/made"
 }
 
 # Whether its rules translate addresses or ports. Of what nft tells as JSON only keys have a colon behind them.
