@@ -40,9 +40,10 @@ lint:
 	@.venv/bin/mypy
 	@MYPYPATH=migrator/runtime/kit .venv/bin/mypy --explicit-package-bases migrator/runtime/kit/*.py
 
-# make bench-blackout   the pause of each mode beside bare runc's own freeze, dump and restore; FULL=1 for more sizes
+# make bench-blackout   the pause of each mode beside bare runc's own freeze, dump and restore, and podman's checkpoint and
+# make bench-blackout   copy; FULL=1 for more sizes and for links of 1 Gb/s
 bench-blackout: setup
-	@$(PYTHON) -m migrator.demo.bench $(if $(FULL),--rounds 5 --mib 16 64 256 1024)
+	@$(PYTHON) -m migrator.demo.bench $(if $(FULL),--rounds 5 --mib 16 64 256 1024 --link-mbit 1000)
 
 # make bench-precopy    the pause of pre-copy beside that of stop-and-copy, between virtual machines
 bench-precopy: setup

@@ -23,6 +23,7 @@ class Code(StrEnum):
     TARGET_CORDONED = "target-cordoned"
     TARGET_EMPTIED = "target-emptied"
     INCOMPATIBLE = "incompatible"
+    VOLUME_MISSING = "volume-missing"
     ANTI_AFFINITY = "anti-affinity"
     BANNED = "banned"
     FENCED = "fenced-out"

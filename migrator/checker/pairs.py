@@ -1,4 +1,4 @@
-"""Does each container suit the node that it goes to? Machine, versions, what is there already, the pause."""
+"""Does each container suit the node that it goes to? Machine, versions, volumes, what is there already, the pause."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         for why in (*_machine(source, target), *_in_the_way(container, target)):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
+        for why in _volumes(container, target):
+            text = f"container {move.container} cannot run on {target.name}: {why}"
+            yield Finding(Code.VOLUME_MISSING, text, move.container, target.name)
         predicted_s = expected(container, source, target, policy, between(source.name, target.name))[1].blackout_s
         if predicted_s > policy.blackout_s_max:
             text = (
@@ -75,6 +78,14 @@ def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
     there = target.templates.get(descriptor.template, descriptor.template_digest)
     if there != descriptor.template_digest:
         yield f"its template {descriptor.template} is another"
+
+
+def _volumes(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
+    for volume in container.descriptor.volumes if container.descriptor else ():
+        if volume.name not in target.volumes:
+            yield f"no volume {volume.name} is declared for it"
+        elif why := target.volumes[volume.name].fault:
+            yield f"it has no volume {volume.name} ({why})"
 
 
 def _numbers(version: str) -> list[int]:

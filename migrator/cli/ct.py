@@ -42,6 +42,13 @@ def ct() -> None:
     show_default=True,
     help="Whether its node starts it again when it ends, and at boot.",
 )
+@click.option(
+    "--volume",
+    "volumes",
+    multiple=True,
+    metavar="NAME:/PATH[:ro]",
+    help="A volume of the cluster file, on storage that nodes share, and where it is inside; may be repeated.",
+)
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option
@@ -61,6 +68,8 @@ def create(ctx: click.Context, /, name: str, node: str, no_start: bool, as_json:
         print_json(made)
     else:
         click.echo(f"container {name} {'made' if no_start else 'runs'} on {node}, address {' '.join(wanted.addresses)}")
+        if wanted.volumes:
+            click.echo(f"its root is user {made['id_base']} on its volumes, and its user N there {made['id_base']} + N")
 
 
 @ct.command("list")

@@ -24,15 +24,19 @@ def lab() -> None:
 
 @lab.command()
 @click.option("--vms", is_flag=True, help="The image for virtual machines too: QEMU, kernels, a disk.")
+@click.option("--podman", is_flag=True, help="podman's packages too: the benchmark of the blackout measures it.")
 @json_option
-def image(vms: bool, as_json: bool) -> None:
+def image(vms: bool, podman: bool, as_json: bool) -> None:
     """Build the lab's root image, once; proves its CRIU on this kernel."""
     from migrator.lab import image as images
+    from migrator.lab import podman as packages
     from migrator.lab import vm_image
 
     built = images.build(lambda line: click.echo(line, err=True))
     if vms:
         vm_image.build(lambda line: click.echo(line, err=True))
+    if podman:
+        packages.build(lambda line: click.echo(line, err=True))
     if as_json:
         print_json({"node": str(built.node), "templates": str(built.templates), "criu": built.criu})
 

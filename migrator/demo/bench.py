@@ -1,4 +1,4 @@
-"""python -m migrator.demo.bench: the blackout of each mode beside the floor that bare runc sets, in one run.
+"""python -m migrator.demo.bench: the blackout of each mode beside bare runc's floor and podman's way, in one run.
 
 Floor and migrations take turns, so that whatever else the machine does falls on both. The blackout is what a client
 sees: the longest silence of a container that is asked by UDP every 2 ms. A TCP client's gap stands beside it,
@@ -31,11 +31,13 @@ from migrator.demo.bench_report import (
     parts_ms,
     reaches,
     report,
+    sent_bytes,
     table,
 )
 from migrator.demo.clients import Client, CounterTalk, GapMeter
 from migrator.demo.floor import Floor
 from migrator.demo.page import with_section
+from migrator.demo.podman import Podman
 from migrator.demo.services import Service, counter
 from migrator.demo.stage import Stage, StageError
 from migrator.errors import MigratorError
@@ -45,6 +47,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 PLOT = DOCUMENT.with_name("blackout.svg")
 INTERVAL_S = 0.002
 ANSWER_TIMEOUT_S = 30
+BLACKOUT_S_MAX = "60"  # 1 GiB over 1 Gb/s takes ten
 WARM_UP_BYTES = 3 << 30
 WARM_UP_TIMEOUT_S = 120
 WARM_UP = (
@@ -99,11 +102,13 @@ class Bench:
     service: Service
     host: str
     floor: Floor
+    podman: Podman
     trusted: Path
 
     async def round(self, targets: Iterator[str]) -> Round:
         floor = await self.floor.measure()
-        return Round(floor, {name: await self.move(next(targets), *MODES[name]) for name in MODES})
+        moves = {name: await self.move(next(targets), *MODES[name]) for name in MODES}
+        return Round(floor, moves, await self.podman.measure(self.service))
 
     async def move(self, target: str, mode: str, trusted: bool) -> Seen:
         """One migration under both clients."""
@@ -113,8 +118,8 @@ class Bench:
             await talker.connect(self.host, self.service.port)
             async with probe.asking(self.host, self.service.port):
                 talker.run()
-                words = ("migrate", self.service.name, "--to", target, "--mode", mode, "--json")
-                done = await self.stage.cli.run(*cluster, *words)
+                words = ("migrate", self.service.name, "--to", target, "--mode", mode, "--max-blackout", BLACKOUT_S_MAX)
+                done = await self.stage.cli.run(*cluster, *words, "--json")
             result = await talker.stop()
         finally:
             talker.close()
@@ -124,16 +129,19 @@ class Bench:
         move = (await self.stage.show(run))["migrations"][0]
         if trusted != (move["channel"] == "plain"):
             raise StageError(f"memory of {self.service.name} went {move['channel']}: {move['channel_why']}")
-        return Seen(probe.meter.gap_ms, result.gap_ms, move["blackout_ms"], parts_ms(move))
+        return Seen(probe.meter.gap_ms, result.gap_ms, move["blackout_ms"], parts_ms(move), sent_bytes(move))
 
 
 async def measure(
     stage: Stage, rounds: int, loads: Sequence[Load], say: Callable[[str], None]
 ) -> tuple[list[Measured], dict[str, str]]:
-    """Makes the lab, and takes turns, load by load. Returns what was measured, and what the nodes run."""
+    """Makes the lab, and takes turns, load by load, all over the same links. Returns what was measured, and what the
+    nodes run."""
     await stage.up(3)
     home, away, apart = stage.nodes
     trusted = cluster_trusted(stage)
+    podman = Podman(stage, apart, home, say)
+    await podman.prepare()
     done = []
     for number, load in enumerate(loads):
         rate = WRITES_PAGES_PER_S if load.writing else 0
@@ -141,16 +149,22 @@ async def measure(
         for index, (service, node) in enumerate(zip(services, (home, apart), strict=True)):
             await stage.create(service, node, 2 * number + index)
             await listening(stage, 2 * number + index, service)
-        bench = Bench(stage, services[0], stage.address(2 * number), Floor(stage, apart, services[1]), trusted)
-        await bench.floor.prepare()
+        floor = Floor(stage, apart, services[1])
+        bench = Bench(stage, services[0], stage.address(2 * number), floor, podman, trusted)
+        await floor.prepare()
         targets, seen = cycle((away, home)), []
         for turn in range(rounds):
             await asyncio.to_thread(warm_up)
             seen.append(await bench.round(targets))
             say(f"{load.words}, round {turn + 1} of {rounds}: {seen[-1].line}")
         done.append(Measured(load, seen))
-        await bench.floor.end()
-    return done, await machine_facts(stage, home)
+        await floor.end()
+        # It would go on, and write, while the next load is measured.
+        (await stage.cli.run("ct", "stop", "--grace", "0", services[0].name)).checked(
+            f"stopping container {services[0].name}"
+        )
+    facts = await machine_facts(stage, home)
+    return done, facts | ({"podman": podman.version} if podman.version else {})
 
 
 def cluster_trusted(stage: Stage) -> Path:
@@ -183,11 +197,10 @@ def warm_up() -> None:
     subprocess.run([sys.executable, "-c", WARM_UP, str(size_bytes)], check=False, timeout=WARM_UP_TIMEOUT_S)
 
 
-async def on_own_lab(lab: str, play: Callable[[Stage], Awaitable[None]]) -> None:
+async def on_own_lab(stage: Stage, play: Callable[[Stage], Awaitable[None]]) -> None:
     """Runs on a lab that is gone afterwards, whatever happens."""
-    stage = Stage(lab)
     await stage.refuse_if_up()
-    guard = start_guard(lab)
+    guard = start_guard(stage.lab)
     try:
         await play(stage)
     finally:
@@ -201,21 +214,32 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, choices=range(1, 51), default=3, metavar="N", help="(default: 3)")
     parser.add_argument("--mib", type=int, nargs="+", default=[16, 256], metavar="N", help="(default: 16 256)")
     parser.add_argument("--quiet-only", action="store_true", help="leave the loads out that write all the time")
+    what = "the quiet loads once more, over links of this speed"
+    parser.add_argument("--link-mbit", type=int, choices=range(1, 100_001), metavar="N", help=what)
     given = parser.parse_args()
     loads = [Load(mib, writing) for mib in given.mib for writing in (False, *([] if given.quiet_only else [True]))]
-    return asyncio.run(_main(given.name, given.rounds, loads))
+    shaped = [Load(mib, False, given.link_mbit) for mib in given.mib] if given.link_mbit else []
+    return asyncio.run(_main(given.name, given.rounds, loads, shaped))
 
 
-async def _main(lab: str, rounds: int, loads: Sequence[Load]) -> int:
+async def _main(lab: str, rounds: int, loads: Sequence[Load], shaped: Sequence[Load]) -> int:
     measured: list[Measured] = []
 
-    async def play(stage: Stage) -> None:
-        done, facts = await measure(stage, rounds, loads, print)
-        measured.extend(done)
-        PLOT.write_text(bars(done))
-        DOCUMENT.write_text(with_section(DOCUMENT.read_text(), report(done, facts)))
+    async def play_all() -> None:
+        facts: dict[str, str] = {}
 
-    task = asyncio.create_task(on_own_lab(lab, play))
+        async def play(stage: Stage) -> None:
+            done, told = await measure(stage, rounds, by_links, print)
+            measured.extend(done)
+            facts.update(told)
+
+        for by_links in (loads, shaped):
+            if by_links:  # one lab for each speed of links
+                await on_own_lab(Stage(lab, by_links[0].link_mbit), play)
+        PLOT.write_text(bars(measured))
+        DOCUMENT.write_text(with_section(DOCUMENT.read_text(), report(measured, facts)))
+
+    task = asyncio.create_task(play_all())
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:

@@ -12,49 +12,79 @@ from statistics import median
 from typing import Any
 
 from migrator.demo.floor import FloorTimes
+from migrator.demo.podman import PodmanTimes
 from migrator.demo.stage import Stage
 
 STOP, TRUSTED, POST = "stop-and-copy", "stop-and-copy, trusted", "post-copy"
+PODMAN = "podman, without its restore"
 # What is measured, each as the mode that is asked for and whether the network is declared trusted.
 MODES = {STOP: ("stop-and-copy", False), TRUSTED: ("stop-and-copy", True), POST: ("post-copy", False)}
 WRITES_PAGES_PER_S = 2000
 # Parts of the pause, in order; the indented ones are what the dump itself says of its time.
 PARTS = ("fenced", "dumped", "- dump", "- send", "synced", "restored", "verified", "sealed", "released")
 HEAD = ("memory", "program", "mode", "floor", "blackout (UDP)", "TCP gap", "blackout (journal)", "blackout / floor")
+REACH_MIB, REACH_LINK_MBIT, REACH_LINK = 256, 1000, 1.1
+
+# Said above the table of shaped links.
+LINKS = """Over shaped links stop-and-copy is held against the floor and the time that its bytes alone take. *Sent in
+the pause* is what the journal says: the images with their pages, of which none is of zeros here, and the last pass
+over the files. Heads of packets are on top, 4 to 5 % of a link."""
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a container holds, and whether it writes to it all the time."""
+    """What a container holds, whether it writes to it all the time, and how fast the nodes' links are.
+
+    `link_mbit` is None where links are not shaped.
+    """
 
     mib: int
     writing: bool
+    link_mbit: int | None = None
+
+    @property
+    def program(self) -> str:
+        """What the program does, and over which links it moves where they are shaped."""
+        does = "writing" if self.writing else "quiet"
+        return does if self.link_mbit is None else f"{does}, {self.link_mbit / 1000:g} Gb/s"
 
     @property
     def words(self) -> str:
-        return f"{self.mib} MiB, {'writing' if self.writing else 'quiet'}"
+        return f"{self.mib} MiB, {self.program}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the memory's size tells it from others: quiet, over links that are not shaped."""
+        return not self.writing and self.link_mbit is None
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One migration: its clients' longest silences, and what the journal says."""
+    """One migration: its clients' longest silences, and what the journal says.
+
+    `sent_bytes` is what crossed the link between freeze and release.
+    """
 
     udp_gap_ms: float
     tcp_gap_ms: float
     blackout_ms: int
     parts_ms: Mapping[str, int]
+    sent_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The floor, and a migration by each mode after it."""
+    """The floor, a migration by each mode after it, and what podman took where it is there."""
 
     floor: FloorTimes
     moves: Mapping[str, Seen]
+    podman: PodmanTimes | None = None
 
     @property
     def line(self) -> str:
         told = [f"{mode} {seen.udp_gap_ms:.0f} ms ({seen.tcp_gap_ms:.0f} by TCP)" for mode, seen in self.moves.items()]
+        if self.podman:
+            told.append(f"{PODMAN} {self.podman.total_ms:.0f} ms ({self.podman.checkpoint_ms:.0f} of them checkpoint)")
         return f"floor {self.floor.total_ms:.0f} ms, {', '.join(told)}"
 
 
@@ -73,8 +103,29 @@ class Measured:
         """The median of what the UDP client saw."""
         return median(r.moves[mode].udp_gap_ms for r in self.rounds)
 
+    @property
+    def podman(self) -> PodmanTimes | None:
+        """The median of podman's times, the shorter of two in the middle; None unless every round has one."""
+        times = sorted((r.podman for r in self.rounds if r.podman), key=lambda each: each.total_ms)
+        return times[(len(times) - 1) // 2] if len(times) == len(self.rounds) else None
+
     def parts(self, mode: str, part: str) -> float:
         return median(r.moves[mode].parts_ms.get(part, 0) for r in self.rounds)
+
+    @property
+    def sent_bytes(self) -> float:
+        """What stop-and-copy sends in the pause."""
+        return median(r.moves[STOP].sent_bytes for r in self.rounds)
+
+    @property
+    def link_ms(self) -> float:
+        """What these bytes take on a shaped link that is never idle and carries nothing else, packet heads neither."""
+        return self.sent_bytes * 8 / ((self.load.link_mbit or 0) * 1000)
+
+    @property
+    def link_floor_ms(self) -> float:
+        """What stop-and-copy over a shaped link is measured against."""
+        return self.floor_ms + self.link_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +147,7 @@ class Reach:
 
 def reaches(measured: Sequence[Measured]) -> list[Reach]:
     """What is wanted of the quiet loads that were measured."""
-    quiet = {m.load.mib: m for m in measured if not m.load.writing}
+    quiet = {m.load.mib: m for m in measured if m.load.plain}
     found = []
     if 256 in quiet:
         of = quiet[256]
@@ -107,6 +158,10 @@ def reaches(measured: Sequence[Measured]) -> list[Reach]:
         small, large = quiet[16].blackout_ms(POST), quiet[most].blackout_ms(POST)
         found.append(Reach(f"post-copy, {most} MiB, over post-copy at 16 MiB", 1.2, large / small))
         found.append(Reach(f"post-copy, {most} MiB, over the floor of 16 MiB", 1.4, large / quiet[16].floor_ms))
+    for m in measured:
+        if m.load == Load(REACH_MIB, False, REACH_LINK_MBIT):
+            what = f"stop-and-copy, {m.load.words}, over floor and bytes over link speed"
+            found.append(Reach(what, REACH_LINK, m.blackout_ms(STOP) / m.link_floor_ms))
     return found
 
 
@@ -119,15 +174,43 @@ def table(measured: Sequence[Measured]) -> str:
             udp_ms = m.blackout_ms(mode)
             times = (m.floor_ms, udp_ms, median(s.tcp_gap_ms for s in moves), median(s.blackout_ms for s in moves))
             told = " | ".join(f"{time_ms:.0f} ms" for time_ms in times)
-            program = "writing" if m.load.writing else "quiet"
-            lines.append(f"| {m.load.mib} MiB | {program} | {mode} | {told} | {udp_ms / m.floor_ms:.2f} |")
+            lines.append(f"| {m.load.mib} MiB | {m.load.program} | {mode} | {told} | {udp_ms / m.floor_ms:.2f} |")
+        if m.podman:
+            least_ms = m.podman.total_ms
+            told = f"{m.floor_ms:.0f} ms | over {least_ms:.0f} ms | | | over {least_ms / m.floor_ms:.2f}"
+            lines.append(f"| {m.load.mib} MiB | {m.load.program} | {PODMAN} | {told} |")
     return "\n".join(lines)
 
 
 def parts_ms(move: Mapping[str, Any]) -> dict[str, int]:
     """How long each part of the pause took, from a move as `show --json` tells it."""
-    dumped = next(e["data"] for e in move["events"] if e["state"] == "dumped" and e["phase"] == "end")
+    dumped = _at_end(move, "dumped")
     return {**move["phases_ms"], "- dump": dumped.get("dump_ms", 0), "- send": dumped.get("send_ms", 0)}
+
+
+def sent_bytes(move: Mapping[str, Any]) -> int:
+    """What a move by stop-and-copy sent in its pause: images with their pages, and the last pass over the files."""
+    return int(_at_end(move, "dumped").get("image_bytes", 0)) + int(_at_end(move, "synced").get("sent_bytes", 0))
+
+
+def _at_end(move: Mapping[str, Any], state: str) -> Mapping[str, Any]:
+    """What the journal says of a state that was reached."""
+    ends = (e["data"] for e in move["events"] if e["state"] == state and e["phase"] == "end")
+    return next(ends, {})
+
+
+def link_table(measured: Sequence[Measured]) -> str:
+    """What stop-and-copy makes of shaped links, in Markdown; nothing where none was shaped."""
+    lines = [
+        "| memory | program | sent in the pause | over link speed | floor and that | blackout (UDP) | ratio |",
+        "|--:|---" + "|--:" * 5 + "|",
+    ]
+    for m in measured:
+        if m.load.link_mbit is not None:
+            udp_ms = m.blackout_ms(STOP)
+            told = f"{m.sent_bytes / 1e6:.0f} MB | {m.link_ms:.0f} ms | {m.link_floor_ms:.0f} ms | {udp_ms:.0f} ms"
+            lines.append(f"| {m.load.mib} MiB | {m.load.program} | {told} | {udp_ms / m.link_floor_ms:.2f} |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def parts_table(measured: Measured) -> str:
@@ -165,33 +248,54 @@ def _first(path: str, key: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
 
 
+def podman_words(measured: Sequence[Measured]) -> str:
+    """What podman's rows are, or that there are none."""
+    seen = [(m.load, m.podman) for m in measured if m.podman]
+    if not seen:
+        return "podman was not there, or its checkpoint did not work, so its rows are missing."
+    load, times = max(seen, key=lambda each: (each[0].plain, each[0].mib))
+    return f"""*{PODMAN}* is the same program, alike in root and memory, under podman: the time that
+`podman container checkpoint --export` takes, without compression, which could only add to it where memory is random,
+and then `scp` of the archive to another node. All files lie in memory, and the container has no network
+(`--network none`). podman's restore does not work on such machines and is not counted, so the figure is a *lower bound*
+of what clients would see. At {load.words}: {times.checkpoint_ms:.0f} ms for the checkpoint, {times.copy_ms:.0f} ms for
+the copy."""
+
+
 def report(measured: Sequence[Measured], facts: Mapping[str, str]) -> str:
     """The section of docs/benchmarks.md, whole."""
     machine = ", ".join(f"{name} {value}" for name, value in facts.items())
-    largest = max((m for m in measured if not m.load.writing), key=lambda m: m.load.mib)
+    largest = max((m for m in measured if m.load.plain), key=lambda m: m.load.mib)
     rounds = len(measured[0].rounds)
+    over_links = f"\n{LINKS}\n\n{shaped}\n" if (shaped := link_table(measured)) else ""
     return f"""## The blackout of a migration
 
 `make bench-blackout` writes this section and its plot. It needs what the demo needs, takes a few minutes, and leaves
-nothing behind. `FULL=1` measures 64 and 1,024 MiB too, five times.
+nothing behind but podman's packages, fetched once from this machine's Debian mirror and cached beside the lab's image.
+`FULL=1` measures 64 and 1,024 MiB too, and the quiet programs once more over links of 1 Gb/s, five times.
 
-A container with so much random memory moves between two nodes of a lab whose links are not shaped, by each mode in
-turn, while a client asks it by UDP every 2 ms. *Writing* programs write to {WRITES_PAGES_PER_S:,} pages of it a second.
-*Blackout* is the longest silence that the client sees. *TCP gap* is the same for a client that asks over one TCP
-connection: TCP's retransmission timer rounds it up. *Trusted* is with the nodes' network declared trusted, so that
-memory goes beside ssh ([decision 25](decisions/0025-memory-beside-ssh.md)). *Blackout (journal)* is the time from the
-order to freeze until the release, by the orchestrator's clock.
+A container with so much random memory moves between two nodes of a lab, by each mode in turn, while a client asks it by
+UDP every 2 ms. Links are not shaped, unless the row says how fast they are. *Writing* programs write to
+{WRITES_PAGES_PER_S:,} pages of their memory a second. *Blackout* is the longest silence that the client sees. *TCP gap*
+is the same for a client that asks over one TCP connection: TCP's retransmission timer rounds it up. *Trusted* is with
+the nodes' network declared trusted, so that memory goes beside ssh
+([decision 25](decisions/0025-memory-beside-ssh.md)). *Blackout (journal)* is the time from the order to freeze until
+the release, by the orchestrator's clock.
 
 *Floor* is what the same container needs on one node for a freeze, a dump to tmpfs and a restore by bare runc, with no
 network to build or to lock and nobody to wait for. Floor and migrations take turns in one run, so what else the
-machine does falls on all. Medians of {rounds}:
+machine does falls on all.
+
+{podman_words(measured)}
+
+Medians of {rounds}:
 
 {table(measured)}
 
 ![Blackout by memory and mode](blackout.svg)
 
 {chr(10).join(f"- {reach.line}" for reach in reaches(measured))}
-
+{over_links}
 Where the time goes, at {largest.load.words}:
 
 {parts_table(largest)}

@@ -28,7 +28,7 @@ from migrator.errors import MigratorError
 from migrator.lab.guard import start_guard
 
 LAB = "bench-drain"
-LINK_MBIT = 1000
+LINK_MBIT, CPUS = 1000, 64
 DRAINED, DRAINED_MIB = 8, 512
 FLIGHT, FLIGHT_MIB = 50, 8
 FILES, CHANGED = 100_000, 100
@@ -63,18 +63,6 @@ socketserver.ThreadingTCPServer(("", port), Handler).serve_forever()
 """
 
 Seen = TypeVar("Seen")
-
-
-class Shaped(Stage):
-    """A lab with links of 1 Gb/s, or of the machine's own speed."""
-
-    def __init__(self, lab: str, link_mbit: int | None) -> None:
-        super().__init__(lab)
-        self._link_mbit = link_mbit
-
-    def up_words(self, nodes: int = 3) -> tuple[str, ...]:
-        shaped = () if self._link_mbit is None else ("--link-mbit", str(self._link_mbit))
-        return ("lab", "up", "--name", self.lab, "--nodes", str(nodes), "--cpus", "64", "--memory", "16G", *shaped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +163,7 @@ async def _answers(stage: Stage, index: int, service: Service) -> None:
 
 async def on_lab(link_mbit: int | None, play: Callable[[Stage], Awaitable[Seen]]) -> tuple[Seen, dict[str, str]]:
     """Plays on a lab that is gone afterwards; with what its nodes run."""
-    stage = Shaped(LAB, link_mbit)
+    stage = Stage(LAB, link_mbit, CPUS)
     await stage.refuse_if_up()
     try:
         await stage.up(3)

@@ -41,13 +41,9 @@ class LinkedStage(Stage):
     """A lab whose links all have one speed, or are not shaped. It learns into a journal that outlives it."""
 
     def __init__(self, lab: str, link_mbit: Link, journal: Path) -> None:
-        super().__init__(lab)
-        self.link_mbit, self.journal = link_mbit, journal
+        super().__init__(lab, link_mbit)
+        self.journal = journal
         self.made = 0
-
-    def up_words(self, nodes: int = 2) -> tuple[str, ...]:
-        words = super().up_words(nodes)
-        return words if self.link_mbit is None else (*words, "--link-mbit", str(self.link_mbit))
 
     async def up(self, nodes: int = 2) -> None:
         await super().up(nodes)

@@ -97,13 +97,19 @@ class Cli:
 
 
 class Stage:
-    """A lab of the demo's own, from `up` to `down`. The journal lies in the lab's directory and goes with it."""
+    """A lab of the demo's own, from `up` to `down`. The journal lies in the lab's directory and goes with it.
 
-    def __init__(self, lab: str) -> None:
+    Links are as fast as the machine, or have `link_mbit`. Nodes declare their capacity, because a small machine's own
+    would hold two containers.
+    """
+
+    def __init__(self, lab: str, link_mbit: int | None = None, cpus: int = 8) -> None:
         self.lab = lab
+        self.link_mbit, self._cpus = link_mbit, cpus
         self.cli = Cli()
         self.network = ""
         self.nodes: tuple[str, ...] = ()
+        self.node_addresses: dict[str, str] = {}
 
     async def refuse_if_up(self) -> None:
         """Refused when the lab is there, because it may hold what someone kept."""
@@ -111,12 +117,15 @@ class Stage:
             raise Refused(f"lab {self.lab} is there already; end it with: migrator lab down --name {self.lab}")
 
     def up_words(self, nodes: int = 3) -> tuple[str, ...]:
-        """What makes the lab. Nodes declare their capacity, because a small machine's own would hold two containers."""
-        return ("lab", "up", "--name", self.lab, "--nodes", str(nodes), "--cpus", "8", "--memory", "16G")
+        """What makes the lab."""
+        shaped = () if self.link_mbit is None else ("--link-mbit", str(self.link_mbit))
+        declared = ("--cpus", str(self._cpus), "--memory", "16G")
+        return ("lab", "up", "--name", self.lab, "--nodes", str(nodes), *declared, *shaped)
 
     async def up(self, nodes: int = 3) -> None:
         lab = (await self.cli.run(*self.up_words(nodes), "--json")).checked("making the lab").document
-        self.nodes = tuple(node["name"] for node in lab["nodes"])
+        self.node_addresses = {node["name"]: node["address"] for node in lab["nodes"]}
+        self.nodes = tuple(self.node_addresses)
         self.network = lab["nodes"][0]["address"].rpartition(".")[0]
         self.cli.env["MIGRATOR_CLUSTER"] = lab["cluster_file"]
         self.cli.env["MIGRATOR_JOURNAL"] = str(Path(lab["cluster_file"]).with_name("journal.db"))

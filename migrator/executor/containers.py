@@ -14,6 +14,9 @@ from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, ID_INDEX_MAX, ID_INDEX_MIN, NAME, USER, Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.units import parse_bytes
+from migrator.model.volume import Volume
+from migrator.model.volume import fault as volumes_fault
+from migrator.model.volume import parse as parse_volume
 from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Node, NodeRefused
@@ -41,6 +44,7 @@ class Wanted:
     env: tuple[str, ...]
     labels: dict[str, str]
     restart: Literal["no", "always"] = "no"
+    volumes: tuple[Volume, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -62,6 +66,7 @@ class Wanted:
         env: tuple[str, ...],
         command: tuple[str, ...],
         restart: Literal["no", "always"] = "no",
+        volumes: tuple[str, ...] = (),
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument."""
         check_container_name(name)
@@ -91,6 +96,7 @@ class Wanted:
             env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
             labels=_pairs("--label", labels),
             restart=restart,
+            volumes=_volumes(volumes),
         )
 
 
@@ -138,6 +144,7 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         env=wanted.env,
         labels=wanted.labels,
         restart=wanted.restart,
+        volumes=wanted.volumes,
     )
     there = fleet.node(node)
     asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
@@ -151,8 +158,9 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
     creator = secrets.token_hex(8)  # by which a second try, and the clean-up, know this container from another's
     try:
-        made = await there.call("ct-create", *words, creator)
-        for name, data in bundle.files(ct, kit.directory(), facts.bridge, facts.controllers).items():
+        made = await there.call("ct-create", *words, creator, *(volume.path for volume in ct.volumes))
+        files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
+        for name, data in files.items():
             await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
         _refuse_twins(await fleet.probe(), node, ct)
         if start:
@@ -166,6 +174,8 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         "address": ct.address,
         "addresses": list(ct.addresses),
         "started": start,
+        "id_base": ct.id_base,
+        "volumes": [str(volume) for volume in ct.volumes],
     }
 
 
@@ -189,6 +199,7 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
     if wanted.template not in facts.templates:
         there = ", ".join(facts.templates) or "none"
         raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
+    _refuse_absent(facts, wanted)
     if facts.cordon is not None:
         raise Refused(f"node {facts.name} is cordoned (by {facts.cordon}); take it back with: migrator uncordon")
     for node in cluster.nodes:
@@ -198,6 +209,16 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
             for ip in other.descriptor.ips if other.descriptor else ():
                 if ip in map(bare, wanted.addresses):
                     raise Refused(f"--ip {ip}: container {other.name} on {node.name} has this address")
+
+
+def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
+    """Refuses volumes that nobody has declared, or whose storage is not mounted on the node."""
+    for volume in wanted.volumes:
+        if volume.name not in facts.volumes:
+            named = ", ".join(facts.volumes) or "none"
+            raise BadInput(f"--volume {volume}: the cluster file names no volume {volume.name}; it names: {named}")
+        if why := facts.volumes[volume.name].fault:
+            raise Refused(f"--volume {volume}: on node {facts.name} it is not there: {why}")
 
 
 def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
@@ -297,6 +318,7 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "disk_bytes": found.reserved.disk_bytes,
                     "not_enforced": sorted(limits),
                     "labels": ct.labels if ct else {},
+                    "volumes": [str(volume) for volume in ct.volumes] if ct else [],
                     "generation": found.generation,
                     "run": found.run,
                     "restart": ct.restart if ct else "no",
@@ -324,6 +346,18 @@ def _size(option: str, text: str, least: int) -> int:
     if size < least:
         raise BadInput(f"{option} {quoted(text)}: at least {least} bytes")
     return size
+
+
+def _volumes(given: tuple[str, ...]) -> tuple[Volume, ...]:
+    found = []
+    for text in given:
+        try:
+            found.append(parse_volume(text))
+        except ValueError as error:
+            raise BadInput(f"--volume {quoted(text)}: {error}") from error
+    if wrong := volumes_fault(tuple(found)):
+        raise BadInput(f"--volume: {wrong}")
+    return tuple(found)
 
 
 def _addresses(ips: tuple[str, ...]) -> tuple[str, ...]:

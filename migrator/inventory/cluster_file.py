@@ -22,6 +22,8 @@ from migrator.model.links import tangled
 from migrator.model.rules import selected, selects
 from migrator.model.site import Hook, Site, When
 from migrator.model.units import parse_bytes, parse_bytes_per_s
+from migrator.model.volume import NAME as VOLUME_NAME
+from migrator.model.volume import clash, node_fault
 from migrator.transport.ssh import SshAddress
 
 ENVIRONMENT = "MIGRATOR_CLUSTER"
@@ -52,6 +54,16 @@ Line = Annotated[str, AfterValidator(_is_line)]
 Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
 User = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}$")]
 Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
+
+
+def _is_volume_path(path: str) -> str:
+    if wrong := node_fault(path):
+        raise ValueError(wrong)
+    return path
+
+
+VolumeName = Annotated[str, Field(pattern=f"^{VOLUME_NAME.pattern}$")]
+VolumePath = Annotated[str, AfterValidator(_is_volume_path)]
 
 
 class _Strict(BaseModel):
@@ -103,6 +115,7 @@ class NodeEntry(_Strict):
     capacity: Capacity = Capacity()
     overcommit: Overcommit = Overcommit()
     link: LinkSpeed = LinkSpeed()
+    volumes: dict[VolumeName, VolumePath] = {}
 
     @property
     def host(self) -> str:
@@ -167,6 +180,7 @@ class ClusterFile(_Strict):
     network: Literal["shared", "routed"] = "shared"
     hooks: Annotated[list[HookEntry], Field(max_length=10)] = []
     trusted_networks: Annotated[list[Network], Field(max_length=100)] = []
+    volumes: Annotated[dict[VolumeName, VolumePath], Field(max_length=100)] = {}
 
     def site(self) -> Site:
         """How addresses get from node to node, and who is told."""
@@ -206,6 +220,10 @@ class ClusterFile(_Strict):
 
     def bridge(self, node: NodeEntry) -> str:
         return node.bridge or self.defaults.bridge
+
+    def volume_paths(self, node: NodeEntry) -> dict[str, str]:
+        """Where the node has each volume, by its name: as the site does, unless the node says otherwise."""
+        return dict(sorted({**self.volumes, **node.volumes}.items()))
 
     def overcommit(self, node: NodeEntry) -> Overcommit:
         """The node's own terms, and the defaults where it has none."""
@@ -249,6 +267,7 @@ def parse(text: str, source: str) -> ClusterFile:
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
     _refuse_strangers(cluster, root, source)
+    _refuse_nests(cluster, root, source)
     site = cluster.site()
     if site.routed and not (site.at(When.BEFORE_COMMIT) or site.at(When.AFTER_RELEASE)):
         where = f"{source}:{line_of(root, ['network'])}: network"
@@ -291,6 +310,18 @@ def _refuse_strangers(cluster: ClusterFile, root: yaml.Node | None, source: str)
             found = f"only {inside[0].name} has" if inside else "no node has"
             where = f"{source}:{line_of(root, ['trusted_networks', index])}: trusted_networks.{index}"
             raise BadInput(f"{where}: {found} its migration_address in {text}, as an address and not a name")
+
+
+def _refuse_nests(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
+    """Refuses a volume inside another: a container on that one could make the way to it a link to anywhere."""
+    for index, node in enumerate(cluster.nodes):
+        for name in node.volumes:
+            if name not in cluster.volumes:
+                where = f"{source}:{line_of(root, ['nodes', index, 'volumes', name])}: nodes.{index}.volumes.{name}"
+                raise BadInput(f"{where}: is not among the site's volumes; name it there, with the path it mostly has")
+        if found := clash(cluster.volume_paths(node)):
+            where = f"{source}:{line_of(root, ['volumes', found[0]])}: volumes.{found[0]}"
+            raise BadInput(f"{where}: on {node.name} its path is that of {found[1]}, or inside it")
 
 
 def _some(nodes: list[NodeEntry]) -> str:

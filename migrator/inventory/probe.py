@@ -17,6 +17,7 @@ from migrator.model.cpu_flags import usable
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.observation import COUNTER_MAX, GATES, STATES
 from migrator.model.units import parse_bytes
+from migrator.model.volume import Mounted
 from migrator.transport.base import Answer, Node, NodeFailed
 
 PROBE_TIMEOUT_S = 25
@@ -33,6 +34,7 @@ REPEATED = (
     "files",
     "descriptor",
     "needs",
+    "volume",
 )
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
@@ -54,9 +56,11 @@ async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts
         link=cluster.link(entry),
         bridge=cluster.bridge(entry),
         trusted=cluster.trusted_around(entry),
+        volumes={name: Mounted(path, "it was not asked") for name, path in cluster.volume_paths(entry).items()},
     )
+    asked = [f"{name}={volume.path}" for name, volume in declared.volumes.items()]
     try:
-        facts = parse(await node.call("probe", timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
+        facts = parse(await node.call("probe", *asked, timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
         return promised(facts, cluster.overcommit(entry))
     except MigratorError as error:
         return replace(declared, error=str(error))
@@ -100,7 +104,18 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         disk_available_bytes=answer.number("disk_available_bytes"),
         inodes_available=answer.number("inodes_available"),
         containers=_containers(answer),
+        volumes=_volumes(answer, declared),
     )
+
+
+def _volumes(answer: Answer, declared: NodeFacts) -> dict[str, Mounted]:
+    """What the node says of each volume that it was asked for: "yes", or why it is not there."""
+    told = dict(line.split(" ", 1) for line in answer.lines("volume") if " " in line)
+    said = {name: told.get(name, "it does not tell whether it is there") for name in declared.volumes}
+    return {
+        name: replace(volume, fault="" if said[name] == "yes" else said[name])
+        for name, volume in declared.volumes.items()
+    }
 
 
 def _refuse_noise(answer: Answer) -> None:

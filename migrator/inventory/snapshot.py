@@ -45,20 +45,20 @@ def to_document(cluster: Cluster) -> dict[str, object]:
 
 
 def _dumped(cluster: Cluster) -> dict[str, Any]:
-    """The cluster as JSON values; without links, a policy or further addresses as it was before there were any."""
+    """The cluster as JSON values; without links, a policy, volumes or further addresses as it was before."""
     dumped: dict[str, Any] = _CLUSTER.dump_python(replace(cluster, policy=Standing()), mode="json")
     if not cluster.links:
         del dumped["links"]
     del dumped["policy"]
     for container in (container for node in dumped["nodes"] for container in node["containers"]):
         ct = container["descriptor"]
-        for later in ("more_addresses", "gateway6") if ct else ():
+        for later in ("more_addresses", "gateway6", "volumes") if ct else ():
             if not ct[later]:
                 del ct[later]
         if not container["needs"]:
             del container["needs"]
     for node in dumped["nodes"]:
-        for later in ("stream_out", "stream_in", "trusted"):
+        for later in ("stream_out", "stream_in", "trusted", "volumes"):
             if not node[later]:
                 del node[later]
     if cluster.policy == Standing():

@@ -94,6 +94,8 @@ def up(lab: LabPaths, nodes: int | None, kernels: Sequence[str] = (), **declared
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", lab.key])
         if not spec.kernels:
             settings.change()
+            lab.shared.mkdir(exist_ok=True)
+            lab.shared.chmod(0o1777)  # each container's root is a user of its own there
         network.make_switch(lab, spec.subnet)
         begun = _begin_boot(lab, spec, spec.nodes)
         _write_cluster_file(lab, spec)
@@ -258,7 +260,9 @@ def _write_cluster_file(lab: LabPaths, spec: Spec) -> None:
             entry["link"] = {"up": f"{spec.link_mbit}Mbit", "down": f"{spec.link_mbit}Mbit"}
         nodes.append(entry)
     ssh = {"user": "root", "identity_file": str(lab.key), "known_hosts": str(lab.known_hosts)}
-    document = {"version": 1, "name": lab.name, "defaults": {"ssh": ssh, "bridge": "br0"}, "nodes": nodes}
+    # Virtual machines have no storage in common.
+    volumes = {} if spec.kernels else {"volumes": {"shared": "/srv/shared"}}
+    document = {"version": 1, "name": lab.name, "defaults": {"ssh": ssh, "bridge": "br0"}, **volumes, "nodes": nodes}
     lab.cluster_file.write_text(yaml.safe_dump(document, sort_keys=False))
 
 

@@ -63,7 +63,7 @@ def boot(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
     argv += ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
     argv += ["sh", "-c", enter, "sh", group / "tree", "unshare", "--cgroup"]
     argv += ["sh", image.GUEST / "boot-node", paths.root, built.node, paths.upper, paths.work, paths.disk]
-    argv += [built.templates, paths.boot_id, node]
+    argv += [built.templates, paths.boot_id, node, lab.shared]
     with paths.log.open("a") as log:
         subprocess.Popen(
             [str(word) for word in argv],

@@ -86,6 +86,11 @@ class LabPaths:
     def known_hosts(self) -> Path:
         return self.dir / "known_hosts"
 
+    @property
+    def shared(self) -> Path:
+        """What all nodes mount at /srv/shared."""
+        return self.dir / "shared"
+
     def node(self, node: str) -> NodePaths:
         return NodePaths(self.dir / "nodes" / node)
 

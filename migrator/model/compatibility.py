@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import INODES_MIN
+from migrator.model.volume import lacking
 
 TOOLS = ("criu", "runc", "rsync")
 RESTORES = ("network_lock_nftables", "timens", "userns")  # without which an image is not restored
@@ -80,7 +81,7 @@ def lacks(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
 
 
 def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
-    """What is on the target already and in this container's way, with what to do."""
+    """What is on the target already and in this container's way, or of its volumes is not, with what to do."""
     there = target.container(ct.name)
     if there is not None and there.state != "reserved":
         yield f"there is a container of that name already ({there.state})"
@@ -90,6 +91,7 @@ def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
     digest = target.templates.get(ct.template)
     if digest is not None and digest != ct.template_digest:
         yield f"template {ct.template} is another one there; make them the same"
+    yield from lacking(ct.volumes, target.volumes)
 
 
 def version(text: str) -> tuple[int, ...]:

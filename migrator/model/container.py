@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from migrator.model import volume
 from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
@@ -26,7 +27,8 @@ class Descriptor:
     `address` is CIDR ("10.0.0.7/24"), `more_addresses` are what it has beside it, IPv4 or IPv6; `gateway` and
     `gateway6` are its default routes of either family. `id_index` numbers the container's range of user ids: container
     id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
-    root. `restart` says whether its node starts it again when it ends, and at boot.
+    root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
+    storage that nodes share, each at a path inside.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Descriptor:
     version: int = 1
     more_addresses: tuple[str, ...] = ()
     gateway6: str | None = None
+    volumes: tuple[volume.Volume, ...] = ()
 
     @property
     def id_base(self) -> int:
@@ -104,6 +107,7 @@ def fault(ct: Descriptor) -> str:
         **{name: least <= getattr(ct, name) <= most for name, (least, most) in BOUNDS.items()},
         "user": ct.user is None or bool(USER.fullmatch(ct.user)),
         "command": bool(ct.command) and bool(ct.command[0]) and not any("\0" in word for word in ct.command),
+        "volumes": not volume.fault(ct.volumes),
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
     }
     return next((name for name, holds in checks.items() if not holds), "")

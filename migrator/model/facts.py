@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from migrator.model.container import Descriptor
 from migrator.model.plan_policy import Standing
+from migrator.model.volume import Mounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class NodeFacts:
     `error` is empty for a node that answered. `cpu_flags` are those that programs may use. `stream_out` and `stream_in`
     are whether memory can be streamed from it and to it: "yes", or in its own words why not. `capacity` is declared
     where declared, measured where not, and times what the cluster file lets be promised for it. `trusted` are the
-    networks, declared trusted, that it is reached in by other nodes.
+    networks, declared trusted, that it is reached in by other nodes. `volumes` are those of the cluster file, each by
+    name with its path on this node, and why it is not there.
     """
 
     name: str
@@ -124,6 +126,7 @@ class NodeFacts:
     stream_out: str = ""
     stream_in: str = ""
     trusted: tuple[str, ...] = ()
+    volumes: dict[str, Mounted] = field(default_factory=dict)
     bridges: tuple[str, ...] = ()
     templates: dict[str, str] = field(default_factory=dict)
     cordon: str | None = None

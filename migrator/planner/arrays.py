@@ -22,6 +22,7 @@ from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.predict import predicted
 from migrator.model.rates import Rates, Way
+from migrator.model.volume import lacking
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, room_of, stay_of, transit_in_bytes, transit_out_bytes, usable
 from migrator.planner.rulebook import Rulebook
@@ -90,7 +91,7 @@ class Targets:
         self._groups: dict[tuple[str, str], Counter[int]] = {}
         self._ids: dict[int, Counter[int]] = {}
         self._names: dict[str, Counter[int]] = {}
-        self._templates: dict[tuple[str, str], Mask] = {}
+        self._equipments: dict[tuple[str, str, tuple[str, ...]], Mask] = {}
         self._terms_from: dict[object, _Terms] = {}
         self._signs: dict[str, object] = {}
         self._capable: dict[tuple[str, ...], Mask] = {}
@@ -125,14 +126,14 @@ class Targets:
         for column in MEMORY_COLUMNS:
             fits &= rest[:, column] >= transit
         fits &= self._suited(mover)[self._kinds]
-        fits &= self._right_template(mover)
+        fits &= self._equipped(mover)
         for taken in self._taken(mover):
             fits[list(taken)] = False
         return fits & self.rules.allows(mover)
 
     def unsuited(self, mover: Mover) -> Mask:
-        """The nodes whose machine, template or predicted pause does not suit it."""
-        unsuited: Mask = ~(self._suited(mover)[self._kinds] & self._right_template(mover))
+        """The nodes whose machine, template, volumes or predicted pause do not suit it."""
+        unsuited: Mask = ~(self._suited(mover)[self._kinds] & self._equipped(mover))
         return unsuited
 
     def beside(self, mover: Mover) -> Mask:
@@ -157,7 +158,7 @@ class Targets:
             and not any(index in taken for taken in self._taken(mover))
             and not any(self.rules.closed(rule, mover)[index] for rule in self.rules.hard)
             and self._suited(mover)[self._kinds[index]]
-            and self._right_template(mover)[index]
+            and self._equipped(mover)[index]
         )
 
     def share(self, mover: Mover) -> Floats:
@@ -246,12 +247,18 @@ class Targets:
             if key in mover.descriptor.labels:
                 yield self._groups.get((key, mover.descriptor.labels[key]), ())
 
-    def _right_template(self, mover: Mover) -> Mask:
+    def _equipped(self, mover: Mover) -> Mask:
+        """The nodes on which its template is no other one, and which have its volumes."""
         template, digest = mover.descriptor.template, mover.descriptor.template_digest
-        if (template, digest) not in self._templates:
-            same = [node.templates.get(template, digest) == digest for node in self.nodes]
-            self._templates[template, digest] = np.array(same, bool)
-        return self._templates[template, digest]
+        key = (template, digest, tuple(volume.name for volume in mover.descriptor.volumes))
+        if key not in self._equipments:
+            has = [
+                node.templates.get(template, digest) == digest
+                and next(lacking(mover.descriptor.volumes, node.volumes), None) is None
+                for node in self.nodes
+            ]
+            self._equipments[key] = np.array(has, bool)
+        return self._equipments[key]
 
     def _suited(self, mover: Mover) -> Mask:
         """For each class of nodes: whether machine and predicted pause suit this container."""

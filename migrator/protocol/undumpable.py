@@ -20,6 +20,7 @@ _KINDS = {
     "handle": ("uses {0}, which CRIU cannot dump", "have it run without"),
     "headless": ("has ended its first thread and runs on in others", "restart it"),
     "huge": ("has memory in huge pages", "have it run without"),
+    "locked": ("locks a file on the volume at {0}, and its source would still hold the lock", "have it let go"),
     "locks": ("locks {0}, which it has mapped, and would lose the lock", "install python3 on the target"),
     "multicast": ("or another listens to multicast group {0}, and would hear no more", "have it leave the group"),
     "nested": ("has a user namespace of its own", "end it, or run what it runs beside it"),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from migrator.errors import BadInput
 from migrator.model.container import ID_RANGE, Descriptor
+from migrator.model.volume import Mounted
 
 CONTAINERS = "/var/lib/migrator/containers"
 
@@ -43,18 +45,30 @@ _NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_-]+")
 _CPU_PERIOD_US = 100_000
 
 
-def files(ct: Descriptor, kit_dir: str, bridge: str, controllers: Collection[str]) -> dict[str, bytes]:
-    """Everything that describes a container on one node, by file name."""
-    return {
+def files(
+    ct: Descriptor,
+    kit_dir: str,
+    bridge: str,
+    controllers: Collection[str],
+    volumes: Mapping[str, Mounted] = MappingProxyType({}),
+) -> dict[str, bytes]:
+    """Everything that describes a container on one node, by file name; `volumes` is where that node has which.
+
+    BadInput where it has none of a name that the container asks for.
+    """
+    described = {
         "descriptor.json": descriptor_json(ct),
         "net": net_file(ct, bridge),
         "criu.conf": criu_conf(kit_dir),
-        "config.json": config_json(ct, kit_dir, controllers),
+        "config.json": config_json(ct, kit_dir, controllers, volumes),
         "restart": f"{ct.restart}\n".encode(),
     }
+    return described | ({"volumes": volumes_file(ct, volumes)} if ct.volumes else {})
 
 
-def config_json(ct: Descriptor, kit_dir: str, controllers: Collection[str]) -> bytes:
+def config_json(
+    ct: Descriptor, kit_dir: str, controllers: Collection[str], volumes: Mapping[str, Mounted] = MappingProxyType({})
+) -> bytes:
     """The runtime's configuration. Limits whose controller the node lacks are left out: runc would refuse them."""
     identity = {"containerID": 0, "hostID": ct.id_base, "size": ID_RANGE}
     directory = f"{CONTAINERS}/{ct.name}"
@@ -73,7 +87,7 @@ def config_json(ct: Descriptor, kit_dir: str, controllers: Collection[str]) -> b
             "capabilities": capabilities,
             "noNewPrivileges": True,
         },
-        "mounts": _mounts(),
+        "mounts": [*_mounts(), *_binds(ct, volumes)],
         "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
         "annotations": {"org.criu.config": f"{directory}/criu.conf"},
         "linux": {
@@ -104,6 +118,12 @@ def net_file(ct: Descriptor, bridge: str) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
+def volumes_file(ct: Descriptor, volumes: Mapping[str, Mounted]) -> bytes:
+    """What the kit reads: a line `NAME PATH INSIDE` for each volume. None of the three can hold a blank."""
+    lines = (f"{volume.name} {_path_on_node(ct, volume.name, volumes)} {volume.path}\n" for volume in ct.volumes)
+    return "".join(lines).encode()
+
+
 def criu_conf(kit_dir: str) -> bytes:
     """CRIU's options that the runtime has no flag for. The gate is the network lock, so CRIU needs none of its own."""
     return f"action-script {kit_dir}/criu-hook\nnetwork-lock skip\nskip-file-rwx-check\n".encode()
@@ -116,6 +136,20 @@ def _resources(ct: Descriptor, controllers: Collection[str]) -> dict[str, Any]:
     if "cpu" in controllers:
         resources["cpu"] = {"quota": ct.cpu_milli * _CPU_PERIOD_US // 1000, "period": _CPU_PERIOD_US}
     return resources
+
+
+def _binds(ct: Descriptor, volumes: Mapping[str, Mounted]) -> Iterator[dict[str, Any]]:
+    """Volumes: without what is mounted below them, and private, or CRIU would find them tied to the node's mounts."""
+    for volume in ct.volumes:
+        options = ["bind", "private", "nosuid", "nodev", *(["ro"] if volume.read_only else [])]
+        source = _path_on_node(ct, volume.name, volumes)
+        yield {"destination": volume.path, "type": "bind", "source": source, "options": options}
+
+
+def _path_on_node(ct: Descriptor, name: str, volumes: Mapping[str, Mounted]) -> str:
+    if name not in volumes:
+        raise BadInput(f"container {ct.name}: the cluster file names no volume {name}; name it under volumes")
+    return volumes[name].path
 
 
 def _mounts() -> list[dict[str, Any]]:

@@ -104,6 +104,7 @@ class Disk:
     keys: dict[MoveKey, float] = field(default_factory=dict)  # let in until this second
     floors: dict[str, int] = field(default_factory=dict)  # the highest token of each removed record
     cordon: str | None = None
+    mounted: dict[str, str] = field(default_factory=dict)  # which storage stands at a path
     full: bool = False
 
 

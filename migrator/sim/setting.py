@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from migrator.executor.fleet import Fleet
 from migrator.inventory.cluster_file import ClusterFile, HookEntry, NodeEntry
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
 from migrator.model.container import Descriptor
+from migrator.model.volume import Mounted
 from migrator.runtime import bundle
 from migrator.sim.hooks import SimHooks
 from migrator.sim.machine import Machine, Record, Tree
@@ -99,10 +102,12 @@ def descriptor(name: str, number: int) -> Descriptor:
     )
 
 
-def place(world: World, machine: Machine, ct: Descriptor) -> None:
-    """Puts a running container on a machine."""
+def place(
+    world: World, machine: Machine, ct: Descriptor, volumes: Mapping[str, Mounted] = MappingProxyType({})
+) -> None:
+    """Puts a running container on a machine, which has these volumes."""
     world.truths[ct.name] = Truth(ct.name)
-    tree = Tree(1, ct.template, ct.id_base, dict(bundle.files(ct, "kit", "br0", ("memory", "cpu"))))
+    tree = Tree(1, ct.template, ct.id_base, dict(bundle.files(ct, "kit", "br0", ("memory", "cpu"), volumes)))
     machine.disk.trees[ct.name] = tree
     machine.disk.records[ct.name] = Record(
         state="serving",

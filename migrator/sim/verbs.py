@@ -11,6 +11,7 @@ from migrator.sim import verbs_rounds as rounds
 from migrator.sim import verbs_settle as settle
 from migrator.sim import verbs_source as source
 from migrator.sim import verbs_target as target
+from migrator.sim import verbs_volumes as volumes
 
 Verb = Callable[..., Awaitable[str]]
 
@@ -27,6 +28,9 @@ VERBS: dict[str, Verb] = {
     "arp-owner": lease.arp_owner,
     "obstacles": lease.obstacles,
     "criu-check": lease.criu_check,
+    "mark-volume": volumes.mark_volume,
+    "unmark-volume": volumes.unmark_volume,
+    "see-mark": volumes.see_mark,
     "ct-put": life.ct_put,
     "ct-start": life.ct_start,
     "ct-stop": life.ct_stop,

@@ -8,6 +8,7 @@ import contextlib
 from migrator.sim.gate import BRIDGE
 from migrator.sim.machine import Job, JobKey, Machine, Record, refuse
 from migrator.sim.restart import armed, keeper_start
+from migrator.sim.verbs_volumes import volume_fault
 
 # What all simulated nodes have in common; the rest of a probe follows from the machine.
 _SAME = f"""hostname sim
@@ -203,7 +204,7 @@ def _report(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def probe(m: Machine) -> str:
+async def probe(m: Machine, *volumes: str) -> str:
     await m.step("probe")
     gib = sum(r.memory_bytes for r in m.disk.records.values())
     lines = [
@@ -220,6 +221,8 @@ async def probe(m: Machine) -> str:
         lines += ["stream_out yes", "stream_in yes"]
     if m.disk.cordon is not None:
         lines.append(f"cordon {m.disk.cordon}")
+    asked = (volume.partition("=") for volume in volumes)
+    lines += [f"volume {name} {volume_fault(m, path) or 'yes'}" for name, _, path in asked]
     lines += [f"template {name} {digest}" for name, digest in m.disk.templates.items()]
     for ct, record in m.disk.records.items():
         lines += _probe_container(m, ct, record)

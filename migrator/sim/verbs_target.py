@@ -59,7 +59,7 @@ async def template_done(m: Machine, ct: str, token: str, template: str, digest: 
         return ""
 
 
-async def restore(m: Machine, ct: str, token: str, way: str) -> str:
+async def restore(m: Machine, ct: str, token: str, way: str, *rehearsal: str) -> str:
     """Restores and holds: ends only when the container was released, or the restore failed or was called off."""
     m.check_run(ct, int(token))
     if way == "files":

@@ -86,6 +86,7 @@ class World:
     truths: dict[str, Truth] = field(default_factory=dict)
     parted: set[frozenset[str]] = field(default_factory=set)
     slowness: dict[frozenset[str], float] = field(default_factory=dict)
+    marks: set[tuple[str, str]] = field(default_factory=set)  # markers, each on a storage
     steps: int = 0
     on_step: Callable[[], None] = lambda: None
     on_change: Callable[[str], None] = lambda ct: None

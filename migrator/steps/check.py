@@ -12,7 +12,7 @@ from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
 from migrator.protocol.tracking import untracked
 from migrator.protocol.undumpable import reasons
-from migrator.steps import traces
+from migrator.steps import traces, volumes
 from migrator.steps.base import Move, Step
 from migrator.transport.base import Answer, NodeFailed
 
@@ -38,7 +38,7 @@ def _link(move: Move) -> dict[str, int]:
 
 
 async def ask(move: Move) -> list[str]:
-    """Every reason against the move. Both nodes are asked, and neither is changed."""
+    """Every reason against the move. Both nodes are asked, and neither is changed (volumes hold a marker meanwhile)."""
     neighbour = await _neighbour(move)
     ct, source, target = move.descriptor, move.source.facts, move.target.facts
     found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.manner, move.shared)
@@ -49,6 +49,7 @@ async def ask(move: Move) -> list[str]:
         found += [f"its network has a link of its own, {link}, {gone}" for link in links]
         found += _untracked(move, inside)
         found += _with_a_hint(move, await _undumpable(move, list(inside.lines("cannot"))))
+    found += await volumes.findings(move)
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
 
 

@@ -35,7 +35,8 @@ async def why_it_failed(move: Move) -> NodeFailed | None:
 
 
 def _words(move: Move) -> tuple[str | int, ...]:
-    return ("restore", move.name, move.token, move.memory.name)
+    rehearsal = ("rehearsal",) if move.rehearsal else ()
+    return ("restore", move.name, move.token, move.memory.name, *rehearsal)
 
 
 async def do(move: Move) -> dict[str, Any]:

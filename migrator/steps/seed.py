@@ -13,7 +13,7 @@ from migrator.model.modes import Mode
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import State
 from migrator.runtime import bundle
-from migrator.steps import traces
+from migrator.steps import traces, volumes
 from migrator.steps.base import Move, Side, Step, run_job
 from migrator.steps.precopy import copy_rounds
 from migrator.transport import kit
@@ -29,7 +29,9 @@ async def do(move: Move) -> dict[str, Any]:
     detour = await _link(move)
     await _template(move)
     found = {**await _files(move), **({"channel_why": detour} if detour else {})}
-    return found | (await copy_rounds(move) if move.mode is Mode.PRE_COPY else {})
+    found |= await copy_rounds(move) if move.mode is Mode.PRE_COPY else {}
+    await volumes.prove(move)  # once more, and late: seeding may have taken hours, and the next step is the pause
+    return found
 
 
 async def _prepare(move: Move, side: Side, role: str) -> None:
@@ -54,7 +56,9 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
 
 async def put_bundle(side: Side, move: Move) -> None:
     """Puts the container's description on a node, made for what that node can do."""
-    files = bundle.files(move.descriptor, kit.directory(), side.facts.bridge, side.facts.controllers)
+    files = bundle.files(
+        move.descriptor, kit.directory(), side.facts.bridge, side.facts.controllers, side.facts.volumes
+    )
     await asyncio.gather(
         *(side.node.call("ct-put", move.name, move.token, name, len(data), stdin=data) for name, data in files.items())
     )

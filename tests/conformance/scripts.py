@@ -214,6 +214,11 @@ bridge t br0
 t ct-start web
 t inspect web
 """,
+    "volumes that are not there": """
+s mark-volume web data w
+s unmark-volume web data w
+t see-mark /no/such 9961472 w
+""",
     "a lease late and a token raised at rest": """
 s settle web {3} 1
 s lease web {0} {1} r

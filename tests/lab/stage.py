@@ -47,10 +47,13 @@ class Outcome:
 
 @dataclass
 class Stage:
+    """A lab, and the program as a person runs it there; no command may take longer than `patience_s`."""
+
     paths: LabPaths
     spec: labs.Spec
     journal: Path
     begun: int = 0
+    patience_s: float = 90
 
     @property
     def cluster(self) -> str:
@@ -59,8 +62,9 @@ class Stage:
     def ip(self, number: int) -> str:
         return f"10.213.{self.spec.subnet_index}.{100 + number}"
 
-    def migrator(self, *words: str, timeout_s: float = 90, cluster: str | None = None) -> Outcome:
+    def migrator(self, *words: str, timeout_s: float | None = None, cluster: str | None = None) -> Outcome:
         """Runs the program as a process of its own."""
+        timeout_s = timeout_s or self.patience_s
         env = {**os.environ, "MIGRATOR_CLUSTER": cluster or self.cluster, "MIGRATOR_JOURNAL": str(self.journal)}
         done = subprocess.run(
             [*MIGRATOR, *words], capture_output=True, text=True, timeout=timeout_s, env=env, check=False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +14,7 @@ from migrator.chaos.play import play
 from migrator.chaos.soak import soak
 
 MIGRATIONS = 6
+NOT_THERE = "it did not come to "
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,11 @@ async def lane() -> AsyncIterator[Lane]:
 @pytest.mark.parametrize("cell", selection(), ids=lambda cell: cell.name.replace(" ", "-"))
 async def test_what_breaks_costs_no_container_and_leaves_nothing(lane: Lane, cell: Cell) -> None:
     seen = await play(cell, lane)
+    if seen.broken and all(NOT_THERE in broken for broken in seen.broken):
+        # Its move failed safe before anything was broken: that has tried nothing, and is told.
+        warnings.warn(f"{cell.name} is played again: {seen.broken}", stacklevel=1)
+        await lane.again()
+        seen = await play(cell, lane)
     if seen.broken:
         await lane.again()  # the next cell's findings must be its own
     assert seen.broken == [], seen.said

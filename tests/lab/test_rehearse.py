@@ -25,6 +25,16 @@ async def test_a_rehearsal_shows_that_a_move_would_work_and_leaves_the_container
         await client.more(20)
 
 
+async def test_a_rehearsed_copy_has_a_name_that_no_container_can_have_until_it_is_gone(tidy: Stage) -> None:
+    async with CountingClient(tidy.counter("web", "n1", 4)):
+        await asyncio.to_thread(tidy.kill_at, "web", "n2", "verified:end", mode="rehearsal")
+        names = ("ls", "/run/migrator/runc")
+        assert tidy.on_node("n2", *names).out.split() == ["web.rehearsal"]
+        await asyncio.to_thread(tidy.ok, "resume", tidy.last_run()["run"])
+        assert tidy.on_node("n2", *names).out.split() == []
+        assert tidy.on_node("n1", *names).out.split() == ["web"]
+
+
 def test_a_rehearsal_tells_what_a_move_would_fail_by(tidy: Stage) -> None:
     tidy.counter("web", "n1", 2)
     tidy.on_node("n2", "sh", "-c", "mv /usr/sbin/criu /usr/sbin/criu.away")

@@ -101,6 +101,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "ct-remove other a-word")
     tidy.counter("web", "n1", 1, more=("--no-start", "--restart", "always"))
     twice("n1", "ct-put web 1 restart 7", stdin="always\n")
+    volume_marks(twice)
     twice("n1", "ct-start web")
     twice("n1", "ct-stop web 0")
     twice("n1", "ct-start web")
@@ -183,6 +184,19 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     called_in_jobs = {"send-files", "send-template", "dump", "pre-dump", "restore"}
     in_vms = {"throttle"}  # nodes here have no cpu controller
     assert changing_verbs() - twice.called - called_in_jobs - in_vms == set()
+
+
+def volume_marks(twice: Twice) -> None:
+    """A volume as a container's bundle tells of it, for as long as it takes to prove what it is."""
+    volumes = "data /tmp/volume /srv/data\n"
+    twice.stage.on_node("n1", "mkdir", "-p", "/tmp/volume")
+    twice("n1", f"ct-put web 1 volumes {len(volumes)}", stdin=volumes)
+    assert twice("n1", "mark-volume web data w1") == "path /tmp/volume\n"
+    assert twice("n1", "see-mark /tmp/volume 9961472 w1") == "mark w1\n"
+    twice("n1", "unmark-volume web data w1")
+    assert twice("n1", "see-mark /tmp/volume 9961472 w1") == "mark \n"
+    for gone in ("/var/lib/migrator/containers/web/volumes", "/tmp/volume"):
+        twice.stage.on_node("n1", "rm", "-r", gone)
 
 
 def late_commands_do_nothing(stage: Stage, node: str) -> None:

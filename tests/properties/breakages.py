@@ -31,6 +31,7 @@ from migrator.model.rules import (
     SurviveLoss,
     Window,
 )
+from migrator.model.volume import Mounted, Volume
 from migrator.planner.drain import drain
 from tests.properties.fleets import GIB, MIB, cluster, ct, node, policies
 
@@ -132,6 +133,14 @@ def full(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
 def under(*rules: Rule) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
     """The plan as it is, under rules that it was not made for."""
     return lambda fleet, plan, move: (fleet, replace(plan, policy=replace(plan.policy, rules=rules)))
+
+
+def on_another_storage(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The container has a volume whose storage is not mounted where it goes."""
+    descriptor = source_of(fleet, move).descriptor
+    assert descriptor is not None
+    fleet = with_container(fleet, move, descriptor=replace(descriptor, volumes=(Volume("data", "/srv/data"),)))
+    return with_node(fleet, move.target, volumes={"data": Mounted("/mnt/data", "nothing is mounted there")}), plan
 
 
 def crowded_domain(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
@@ -365,6 +374,7 @@ def without(plan: Plan, move: PlannedMove) -> Plan:
 
 
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
+    (Code.VOLUME_MISSING, lambda f, p, m: (with_node(on_another_storage(f, p, m)[0], m.target, volumes={}), p)),
     (Code.APART, out_of_the_rack),
     (Code.NOT_ALONE, lambda f, p, m: under(Lonely(f"d{m.target[1:]}", continuous=False))(f, p, m)),
     *((Code.OVER_LIMITS, full_but_for_a_headroom(resource)) for resource in ("cpu", "memory", "disk")),
@@ -428,6 +438,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.TARGET_CORDONED: lambda f, p, m: (with_node(f, m.target, cordon="operator"), p),
     Code.TARGET_EMPTIED: lambda f, p, m: (f, replace(p, empties=(*p.empties, m.target))),
     Code.INCOMPATIBLE: lambda f, p, m: (with_node(f, m.target, criu="3.19"), p),
+    Code.VOLUME_MISSING: on_another_storage,
     Code.ANTI_AFFINITY: rival,
     Code.BANNED: lambda f, p, m: under(Ban(m.container, (m.target,)))(f, p, m),
     Code.FENCED: lambda f, p, m: under(Fence(m.container, (m.source,)))(f, p, m),

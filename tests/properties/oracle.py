@@ -171,6 +171,7 @@ def fewest_groups(cluster: Cluster, names: Sequence[str], policy: PlanPolicy) ->
 
 
 def suits(source: NodeFacts, target: NodeFacts) -> bool:
+    """Whether any container of one node may go to the other."""
     return not target.error and target.cordon is None and target.criu >= source.criu
 
 
@@ -178,6 +179,9 @@ def may_come(
     container: ContainerFacts, source: NodeFacts, target: NodeFacts, come: list[ContainerFacts], policy: PlanPolicy
 ) -> bool:
     """Whether one more container may move to a node to which others have come."""
+    for volume in container.descriptor.volumes if container.descriptor else ():
+        if volume.name not in target.volumes or target.volumes[volume.name].fault:
+            return False
     if pause_s(container, source, target, policy) > policy.blackout_s_max:
         return False
     mine = group(container)

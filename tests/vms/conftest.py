@@ -15,6 +15,7 @@ from tests.lab.stage import Stage
 
 # Emulation makes everything some ten times slower than it is, and a busy machine slower than that.
 TEST_TIMEOUT_S = 1200
+COMMAND_TIMEOUT_S = 600
 KERNELS = ("6.1", "6.12")
 
 
@@ -31,7 +32,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     guard = start_guard(paths.name)
     try:
         spec = labs.up(paths, len(KERNELS), KERNELS)
-        yield Stage(paths, spec, tmp_path_factory.mktemp("journal") / "journal.db")
+        yield Stage(paths, spec, tmp_path_factory.mktemp("journal") / "journal.db", patience_s=COMMAND_TIMEOUT_S)
     finally:
         labs.down(paths)
         guard.dismiss()

@@ -98,6 +98,7 @@ begin_anew() { # CT
 # On the target: the container is created, its gate closed, and its first process waits inside the runtime. That shows
 # before the commit that it can be made here.
 create_held() { # (ct and move are set)
+    fault=$(volumes_there "$ct") || fail 12 "$fault"
     mount_root "$ct" || fail 1 "the root of $ct could not be mounted"
     $RUNC create --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null 2> "$RUN/start.$ct" 7>&- 8>&- || {
         said=$(start_error "$ct")

@@ -2,14 +2,15 @@
 
 # Makes a container's directory and its record, stopped; the files follow by ct-put. CREATOR is a word that nobody else
 # has: by it a second try knows its own container from another of the same name.
-verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK CREATOR
-    ct=$1 creator=${11:--}
+verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK CREATOR [VOLUMES_INSIDE...]
+    ct=$1 template=$2 creator=${11:--}
     check_name "$ct"
     check_template "$2" "$3"
     for number in "$5" "$6" "$7" "$8" "$9" "${10}"; do
         check_number "$number"
     done
     check_creator "$creator"
+    [ "$#" -le 11 ] || (shift 11 && check_inside "$template" "$@") || exit
     lock
     read_record "$ct"
     if [ "$r_state" != absent ]; then
@@ -62,7 +63,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf | restart) ;;
+        descriptor.json | config.json | net | criu.conf | restart | volumes) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
@@ -123,6 +124,7 @@ verb_ct_start() { # CT
         return 0
     fi
     end_container "$ct"
+    fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
     mount_root "$ct"
     boot_id
     r_state=serving r_boot=$boot_id

@@ -23,8 +23,12 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     mapped_files "$ct" >> "$move/mapped-files"
     written_files "$ct" >> "$move/written-files"
     if [ "$3" = final ]; then
+        flushing=
+        [ ! -e "$CONTAINERS/$ct/volumes" ] || { flush_volumes "$ct" 6>&- 7>&- & flushing=$!; }
         find_open_files # beside it
         wait "$pass" || code=$?
+        # Before the target is told that all has come: from then on CRIU opens files there.
+        [ -z "$flushing" ] || wait "$flushing" || fail 1 "what is written to the volumes of $ct cannot be brought to their storage"
         if [ -e "$move/walk" ]; then
             code=0 via=''
             send_upper "$upper/" "$RUN/links" > "$move/stats" || code=$?
@@ -32,6 +36,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     else
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
+        flush_volumes "$ct" || : # so that little is left for the pause
     fi
     # While the container runs, files vanish (24) or become something else (23); the next pass sees it. Frozen, they stay.
     case $code:$3 in
@@ -201,6 +206,8 @@ open_files() { # CT
 }
 
 written_files() { # CT   (one that was stopped has no processes, nor a group for them)
+    elsewhere=
+    [ ! -e "$CONTAINERS/$1/volumes" ] || elsewhere=$(drop_volumes "$1")
     set -- "$CGROUP/ct/$1/cgroup.procs"
     [ -e "$1" ] || return 0
     while read -r process; do
@@ -209,11 +216,13 @@ written_files() { # CT   (one that was stopped has no processes, nor a group for
     shift
     [ "$#" -gt 0 ] || return 0
     # A descriptor is a link that may be written to if the file was opened so.
-    find "$@" -type l -perm -200 -lname '/*' -printf '%l\0' 2> /dev/null | sed -z 's|^/||'
+    find "$@" -type l -perm -200 -lname '/*' -printf '%l\0' 2> /dev/null | sed -z -e 's|^/||' -e "$elsewhere"
 }
 
 # In maps a newline stands as \012, as it may by itself; both are told, and what is not there is found out later.
 mapped_files() { # CT
+    elsewhere=
+    [ ! -e "$CONTAINERS/$1/volumes" ] || elsewhere=$(drop_volumes "$1")
     set -- "$CGROUP/ct/$1/cgroup.procs"
     [ -e "$1" ] || return 0
     while read -r process; do
@@ -222,5 +231,5 @@ mapped_files() { # CT
     shift
     [ "$#" -gt 0 ] || return 0
     shared=$(sed -n 's/^[0-9a-f-]* .w.s [0-9a-f]* [0-9a-f:]* [1-9][0-9]* *\//\//p' "$@" 2> /dev/null) || :
-    [ -z "$shared" ] || printf '%s\n' "$shared" | tr '\n' '\0' | sed -z 's|^/||; p; s/\\012/\n/g'
+    [ -z "$shared" ] || printf '%s\n' "$shared" | tr '\n' '\0' | sed -z -e 's|^/||' -e "$elsewhere" -e 'p; s/\\012/\n/g'
 }

@@ -91,7 +91,15 @@ keep_once() {
 
 bring_up() { # CT
     : > "$RUN/start.$1"
-    end_container "$1" && mount_root "$1" && start_container "$1"
+    end_container "$1" && volumes_or_why "$1" && mount_root "$1" && start_container "$1"
+}
+
+# What says why a start failed reads the runtime's own words.
+volumes_or_why() { # CT
+    fault=$(volumes_there "$1") || {
+        echo "level=error msg=\"$fault\"" > "$RUN/start.$1"
+        return 1
+    }
 }
 
 # Waits until a container has no process. By its first one's pid for a minute at a time, lest the number be another's.

@@ -284,9 +284,8 @@ kill_processes() { # CT
 # Ends a container, running, frozen or half restored, and removes what the runtime and the kernel keep of it.
 end_container() { # CT
     kill_processes "$1"
-    # A runtime that was killed in a restore leaves this mount, and cannot remove its own note of the container then.
-    [ ! -d "$RUN/runc/$1/criu-root" ] || umount -l "$RUN/runc/$1/criu-root" 2> /dev/null || :
-    $RUNC delete -f "$1" > /dev/null 2>&1 || :
+    forget_in_runtime "$1"
+    [ ! -d "$RUN/runc/$1.rehearsal" ] || forget_in_runtime "$1.rehearsal"
     group=$(cgroup_of "$1")
     set -- "$1" 0
     while [ -d "$group" ] && ! find "$group" -depth -type d -exec rmdir {} + 2> /dev/null; do
@@ -294,6 +293,12 @@ end_container() { # CT
         set -- "$1" $(($2 + 1))
         sleep 0.02
     done
+}
+
+forget_in_runtime() { # ID
+    # A runtime that was killed in a restore leaves this mount, and cannot remove its own note of the container then.
+    [ ! -d "$RUN/runc/$1/criu-root" ] || umount -l "$RUN/runc/$1/criu-root" 2> /dev/null || :
+    $RUNC delete -f "$1" > /dev/null 2>&1 || :
 }
 
 # Takes a container's tree away at once, under the lock, and deletes it after the lock is free: that may take long.

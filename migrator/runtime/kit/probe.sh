@@ -1,5 +1,5 @@
-# What this node is and has: one line a fact, nothing changed.
-verb_probe() {
+# What this node is and has: one line a fact, nothing changed. Each volume that is named is looked for.
+verb_probe() { # [NAME=PATH...]
     boot_id
     echo "boot_id $boot_id"
     echo "machine_id $(cat /etc/machine-id 2> /dev/null || echo -)"
@@ -30,6 +30,11 @@ verb_probe() {
     for template in "$DISK"/templates/*/digest; do
         [ ! -e "$template" ] || { name=${template%/digest}; echo "template ${name##*/} $(head -n 1 "$template")"; }
     done
+    for volume in "$@"; do
+        check_name "${volume%%=*}"
+        { fault=$(volume_fault "${volume#*=}") && echo "volume ${volume%%=*} ${fault:-yes}"; } & # one may take its time
+    done
+    wait
     for record in "$RECORDS"/*; do
         [ ! -e "$record" ] || probe_container "${record##*/}"
     done

@@ -66,8 +66,10 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
 # Restores and holds: returns only when the container was released, or the restore failed or was called off. Where memory
 # is streamed it is started before the freeze: the runtime and CRIU go as far as the first image, a fifo until the rest
 # of them has come.
-verb_restore() { # CT TOKEN stream|images|files
-    ct=$1 way=$3
+verb_restore() { # CT TOKEN stream|images|files [rehearsal]
+    ct=$1 way=$3 id=$1
+    # Under a name that no container can have: who looks at this node's runtime sees that it is none to rely on.
+    [ "${4:-}" != rehearsal ] || id=$ct.rehearsal
     move=$RUN/move/$ct.$2
     read_record "$ct"
     check_run "$ct" "$2"
@@ -75,11 +77,12 @@ verb_restore() { # CT TOKEN stream|images|files
         create_held
         return 0
     fi
-    code=0
+    code=0 fault=
     restore_held || code=$?
     echo ended > "$move/ended"
     exec 6<> "$move/woke"
     echo ended >&6
+    [ -z "$fault" ] || fail 12 "$fault"
     [ "$code" = 0 ] || forget_criu_root "$move/work/restore.log"
     [ "$code" = 0 ] || fail 1 "CRIU: $(criu_error "$move/work/restore.log")"
 }
@@ -92,6 +95,7 @@ forget_criu_root() { # LOG
 }
 
 restore_held() {
+    fault=$(volumes_there "$ct") || return 1
     mount_root "$ct" || return 1
     read -r base < "$CONTAINERS/$ct/id_base"
     # CRIU's first child reads images as the container's root, or, when it is quick, as the node's root that has just
@@ -106,7 +110,7 @@ restore_held() {
     chmod -R g+rX "$move/images"
     # shellcheck disable=SC2086
     $RUNC restore --detach --tcp-established --file-locks $lazy \
-        --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null &
+        --image-path "$move/images" --work-path "$move/work" --bundle "$CONTAINERS/$ct" "$id" < /dev/null > /dev/null &
     runc=$!
     (watch_criu "$runc") 8>&- 2> /dev/null &
     watcher=$!

@@ -18,7 +18,7 @@ verb_obstacles() { # CT
     scratch=$RUN/.look.$$
     trap 'rm -f "$scratch"*' EXIT
     processes "$1" > "$scratch"
-    undumpable "$scratch" | sort -u | head -n 200 | while read -r what pid rest; do
+    { undumpable "$scratch"; locks_on_volumes "$1" "$scratch.fds"; } | sort -u | head -n 200 | while read -r what pid rest; do
         inner=$(awk -v pid="$pid" '$1 == pid { print $2 }' "$scratch")
         comm=$(tr -cd 'A-Za-z0-9._-' < "/proc/$pid/comm" 2> /dev/null) || :
         printf 'cannot %s %s %s %s\n' "$what" "${inner:-1}" "${comm:--}" "$(printf %s "${rest:--}" | tr -cd '[:print:]' | cut -c 1-200)"
@@ -131,6 +131,16 @@ locks_on_mapped() { # FILE
     sed 's|$|/maps|' "$1.dirs" | xargs awk '
         $1 == "lock" { locked[$2, $3] = 1; next }
         $5 > 0 { split(FILENAME, at, "/"); if ((at[3], $5) in locked) print "locks", at[3], $6 }' "$1.locks" 2> /dev/null || :
+}
+
+# A lock on a file of a volume: the frozen source holds it in the sight of all nodes, so no copy can take it.
+locks_on_volumes() { # CT FILE   (lines of descriptors)
+    [ -e "$CONTAINERS/$1/volumes" ] || return 0
+    while read -r _ _ inside; do
+        awk -v top="$inside/" 'index($2, top) == 1 { sub("/fd/", "/fdinfo/", $1); print $1 }' "$2" |
+            xargs -r grep -l '^lock:' 2> /dev/null |
+            awk -F/ -v inside="$inside" '{ print "locked", $3, inside }' || :
+    done < "$CONTAINERS/$1/volumes"
 }
 
 # --- watches (inotify, fanotify) -----------------------------------------------------------------------------------

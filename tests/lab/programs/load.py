@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
-ANSWER_LIMIT_S = 60
-CONNECT_TRIES = 400
+# As long as an emulated machine may take.
+ANSWER_LIMIT_S = 300
+CONNECT_TRIES = 2400
 
 
 async def connect(ip: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

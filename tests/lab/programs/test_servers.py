@@ -86,7 +86,8 @@ async def ask(
         b"POST /v3/kv/%s HTTP/1.1\r\nHost: etcd\r\nContent-Length: %d\r\n\r\n" % (what.encode(), len(body)) + body
     )
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    assert " 200 ok" in head, head
+    if " 200 ok" not in head:
+        raise ConnectionError(head)
     size = int(head.partition("content-length:")[2].split()[0])
     found: dict[str, list[dict[str, str]]] = json.loads(await reader.readexactly(size))
     return found
