@@ -32,7 +32,7 @@ def test_a_refused_plan_is_exit_3_and_writes_nothing(migrator, tight, tmp_path):
     assert code == 3
     assert "n3    cordoned (by operator)" in out
     assert "drain n1: 2 containers cannot move: a (n2: memory 135.0 MiB short (keeping 5 % free)" in one_line(err)
-    assert ("(keeping 5 % free); and 1 more); b (" in err, "cordoned" in err) == (True, False)
+    assert ("(keeping 5 % free); and 1 more); b (" in err, "n3: cordoned" in err) == (True, False)
     assert not (tmp_path / "x.json").exists()
 
 
