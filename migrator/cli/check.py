@@ -26,13 +26,16 @@ def check(
 ) -> int:
     """Replay a plan file against the facts, by code that shares nothing with the planner."""
     from migrator.checker.check import check as check_plan
+    from migrator.checker.laxer import laxer_note
     from migrator.checker.standing import standing_notes
     from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary, waived_json
     from migrator.inventory import plan_file
 
     loaded = plan_file.load(plan_path)
     cluster, _ = facts_asked(ctx, **asked)
-    findings, notes = check_plan(cluster, loaded, loaded.policy), list(standing_notes(cluster))
+    findings = check_plan(cluster, loaded, loaded.policy)
+    notes = [f"{note} already; the plan does not make it worse" for note in standing_notes(cluster)]
+    notes += [laxer] if (laxer := laxer_note(cluster, loaded)) else []
     document = {"plan": str(plan_path), "findings": findings_json(findings), "notes": notes}
     document["waived"] = waived_json(loaded.policy)
     if findings:
@@ -43,6 +46,6 @@ def check(
         print_json(document)
     else:
         for note in notes:
-            click.echo(clean(f"note: {note} already; the plan does not make it worse"))
+            click.echo(clean(f"note: {note}"))
         click.echo(f"{plan_path}: holds: {summary(loaded)}")
     return 0

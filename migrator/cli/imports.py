@@ -15,7 +15,9 @@ from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.shared import not_over
 
 if TYPE_CHECKING:
-    from migrator.model.facts import Cluster, Link
+    from collections.abc import Sequence
+
+    from migrator.model.facts import Cluster, Link, NodeFacts
 
 _input = click.argument("path", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
 _output_option = click.option(
@@ -140,6 +142,8 @@ def _save(cluster: Cluster, output: Path, as_json: bool, told: tuple[str, ...] =
     if marked:
         words = f"--snapshot {shlex.quote(str(output))}{_stopped_option(cluster)}{_pause_option(cluster)}"
         click.echo(pasteable(f"{len(marked)} of them to be emptied: migrator plan drain --cordoned {words}"))
+    if hint := _pause_hint(cluster):
+        click.echo(hint)
 
 
 def _stopped_option(cluster: Cluster) -> str:
@@ -150,6 +154,26 @@ def _stopped_option(cluster: Cluster) -> str:
 
 def _pause_option(cluster: Cluster) -> str:
     """The option that a drain of the marked nodes needs where a pause is predicted longer than what is allowed."""
+    long_s = _long_pauses_s(cluster, [node for node in cluster.nodes if node.cordon is not None])
+    return f" --max-blackout {math.ceil(max(long_s))}" if long_s else ""
+
+
+def _pause_hint(cluster: Cluster) -> str:
+    """What is to be known before a plan that chooses by itself; empty where no pause is longer than what is allowed."""
+    from migrator.model.policy import BLACKOUT_S_MAX
+    from migrator.model.units import counted
+
+    long_s = _long_pauses_s(cluster, cluster.nodes)
+    if not long_s:
+        return ""
+    return (
+        f"{counted(len(long_s), 'container')} with a predicted pause over {BLACKOUT_S_MAX:g} s: no plan moves what has "
+        f"one, consolidate and rebalance included, without --max-blackout {math.ceil(max(long_s))}"
+    )
+
+
+def _long_pauses_s(cluster: Cluster, nodes: Sequence[NodeFacts]) -> list[float]:
+    """Predicted pauses, of containers on these nodes, that are longer than what is allowed unless told otherwise."""
     from migrator.model.estimate import estimate_move
     from migrator.model.policy import BLACKOUT_S_MAX
     from migrator.model.rates import DEFAULT_RATES
@@ -157,9 +181,7 @@ def _pause_option(cluster: Cluster) -> str:
     rates, shared = DEFAULT_RATES["stream"], [link.up_bytes_per_s for link in cluster.links if link.up_bytes_per_s]
     pauses_s = (
         estimate_move(container, node.link, node.link, rates, shared).blackout_s
-        for node in cluster.nodes
-        if node.cordon is not None
+        for node in nodes
         for container in node.containers
     )
-    longest_s = max(pauses_s, default=0.0)
-    return f" --max-blackout {math.ceil(longest_s)}" if longest_s > BLACKOUT_S_MAX else ""
+    return [pause_s for pause_s in pauses_s if pause_s > BLACKOUT_S_MAX]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli.output import clean, json_option, print_json, print_table
+from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.plan import file_type
 from migrator.cli.shared import not_over
 from migrator.cli.what_if import facts_asked, facts_options
@@ -17,16 +17,12 @@ if TYPE_CHECKING:
 
     from migrator.model.facts import Cluster
     from migrator.model.plan import Plan, PlannedMove
-    from migrator.planner.look import Alternative, Use
+    from migrator.planner.look import Alternative
     from migrator.planner.look_balance import Balanced
     from migrator.planner.schedule import When
 
-BAR_CELLS = 20
-TIMELINE_CELLS = 60
-ROWS_MAX = 40
 SHARED_S = 0.05  # by which a pause is told to be longer than by itself
 OTHERS_SHOWN = 5
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 @click.command("show")
@@ -48,6 +44,7 @@ def plan_show(
     """Draw PLAN: every node before and after it, and its moves as a timeline."""
     from dataclasses import asdict
 
+    from migrator.cli.drawn import print_timeline, print_uses, terminal_columns
     from migrator.cli.plan_svg import draw
     from migrator.cli.plan_text import summary, waived_json
     from migrator.errors import BadInput
@@ -70,9 +67,10 @@ def plan_show(
             raise BadInput(f"{svg}: cannot be written: {error.strerror}") from error
         click.echo(f"{svg}: {summary(plan)}")
         return 0
-    _print_uses(plan, used, everything)
+    columns = terminal_columns()
+    print_uses(used, everything, columns)
     click.echo()
-    _print_timeline(plan, when, everything)
+    print_timeline(plan, when, everything, columns)
     click.echo(summary(plan))
     return 0
 
@@ -91,7 +89,7 @@ def explain(
     as_json: bool,
     **asked: Any,
 ) -> int:
-    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for.
+    """Say why CONTAINER moves in PLAN, why there, what else there was, and whom it waits for; or why it stays.
 
     One of several moves, as in CONTAINER#2, stands for all moves of its container.
     """
@@ -105,11 +103,14 @@ def explain(
     from migrator.planner.look_rules import rules_there, rules_told
 
     plan = plan_file.load(plan_path)
-    if container not in (whose := {name: m.container for m in plan.moves for name in (m.container, m.name)}):
-        stays = "; it is stopped and stays where it is" if container in plan.stays else ""
-        raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan{stays}")
-    container = whose[container]
+    whose = {name: m.container for m in plan.moves for name in (m.container, m.name)}
     cluster = followed(facts_asked(ctx, **asked)[0], plan)
+    if container not in whose:
+        if not any(node.container(container) for node in cluster.nodes):
+            where = f"is on no node of cluster {cluster.name!r}"
+            raise BadInput(f"{plan_path}: container {quoted(container)} does not move in this plan, and {where}")
+        return _explain_stays(cluster, plan, container, as_json)
+    container = whose[container]
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
@@ -130,6 +131,36 @@ def explain(
     there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
     for line in [*_told(plan, container, when, scores, rules, late), *_elsewhere(others, there)]:
         click.echo(clean(line))
+    return 0
+
+
+def _explain_stays(cluster: Cluster, plan: Plan, container: str, as_json: bool) -> int:
+    """Says why a container that the plan does not move stays, and which violations stay with it."""
+    from dataclasses import asdict
+
+    from migrator.cli.hints import pasteable
+    from migrator.cli.plan_text import waived_json, waived_said
+    from migrator.model.plan import brief
+    from migrator.planner.look import alternatives
+    from migrator.planner.look_rules import rules_there
+    from migrator.planner.look_stays import stays
+
+    others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
+    found = stays(cluster, plan, container, others)
+    if as_json:
+        document = {"stays": asdict(found), "alternatives": [asdict(other) for other in others]}
+        print_json(document | {"waived": waived_json(plan.policy)})
+        return 0
+    there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
+    lines = [
+        f"{container}: stays on {found.node}, of the plan: {brief(plan.intent)}",
+        *(f"why it stays: {why}" for why in found.why or ("nothing in the plan or the facts tells",)),
+        *found.broken,
+        *([waived] if (waived := waived_said(plan.policy)) else []),
+        *_elsewhere(others, there),
+    ]
+    for line in lines:
+        click.echo(pasteable(clean(line)))
     return 0
 
 
@@ -285,72 +316,3 @@ def _rested(plan: Plan, leg: PlannedMove) -> str:
     fixed = f"{format_seconds(rates.constant_s(leg.mode))} of the pause and {format_seconds(rates.setup_s)} around it"
     seen = f"{rates.runs} migration{'s' * (rates.runs != 1)} {pair} whose memory {WERE[leg.memory_way]}"
     return f"by {seen}: {told}; beside that {fixed}"
-
-
-def _print_uses(plan: Plan, used: Sequence[Use], everything: bool) -> None:
-    """Bars of every node that the plan touches; of a large plan those that change most."""
-    shown = list(used)
-    if len(used) > ROWS_MAX and not everything:
-        changed = sorted(used, key=lambda use: (-max(abs(a - b) for a, b in zip(use.before, use.after, strict=True)),))
-        names = {use.node for use in changed[:ROWS_MAX]}
-        shown = [use for use in used if use.node in names]
-    rows = []
-    for use in shown:
-        containers = f"{use.containers[0]} -> {use.containers[1]}"
-        bars = [f"{_bar(b)} {b:4.0%}  {_bar(a)} {a:4.0%}" for b, a in zip(use.before[:2], use.after[:2], strict=True)]
-        rows.append((use.node, containers, *bars, f"{use.before[2]:.0%} -> {use.after[2]:.0%}"))
-    print_table(("NODE", "CONTAINERS", "CPU BEFORE AND AFTER", "MEMORY BEFORE AND AFTER", "DISK"), rows)
-    if len(shown) < len(used):
-        click.echo(f"{len(used) - len(shown)} more nodes change less; see them with --all")
-
-
-def _bar(share: float, cells: int = BAR_CELLS) -> str:
-    """A share as a bar of eighths of a cell; what is over the whole is not drawn."""
-    eighths = round(min(max(share, 0.0), 1.0) * cells * 8)
-    full, part = divmod(eighths, 8)
-    return ("█" * full + (_EIGHTHS[part] if part else "")).ljust(cells, "·")
-
-
-def _print_timeline(plan: Plan, when: dict[str, When], everything: bool) -> None:
-    """One line a move, from left to right as time goes; of a large plan one line a source."""
-    from migrator.cli.plan_text import moment
-    from migrator.model.units import counted, format_seconds
-
-    whole_s = max((span.end_s for span in when.values()), default=0.0) or 1.0
-    if plan.policy.start:
-        click.echo(clean(f"if it starts at {plan.policy.start}, it is done about {moment(plan, whole_s)}"))
-    if len(plan.moves) <= ROWS_MAX or everything:
-        rows = [
-            (m.name, f"{m.source} -> {m.target}", _track([when[m.name]], whole_s), *_ends(plan, when[m.name]))
-            for m in plan.moves
-        ]
-        print_table(("CONTAINER", "MOVE", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
-        return
-    sources: dict[str, list[When]] = {}
-    for move in plan.moves:
-        sources.setdefault(move.source, []).append(when[move.name])
-    rows = [
-        (name, counted(len(spans), "move"), _track(spans, whole_s), *_ends(plan, *spans))
-        for name, spans in sorted(sources.items())[:ROWS_MAX]
-    ]
-    print_table(("SOURCE", "MOVES", f"0 to {format_seconds(whole_s)}", "FROM", "TO"), rows)
-    if len(sources) > ROWS_MAX:
-        click.echo(f"and {len(sources) - ROWS_MAX} more sources; see every move with --all")
-
-
-def _ends(plan: Plan, *spans: When) -> tuple[str, str]:
-    """When the first of these starts and the last ends."""
-    from migrator.cli.plan_text import moment
-
-    return moment(plan, min(s.start_s for s in spans)), moment(plan, max(s.end_s for s in spans))
-
-
-def _track(spans: Sequence[When], whole_s: float) -> str:
-    """Cells in which at least one of the moves is under way, light, or paused, full."""
-    cells = ["·"] * TIMELINE_CELLS
-    parts = [("░", s.start_s, s.pause_s) for s in spans] + [("█", s.pause_s, s.end_s) for s in spans]
-    for mark, start_s, end_s in parts:
-        first = min(int(start_s / whole_s * TIMELINE_CELLS), TIMELINE_CELLS - 1)
-        last = max(first + 1, round(end_s / whole_s * TIMELINE_CELLS))
-        cells[first:last] = mark * (min(last, TIMELINE_CELLS) - first)
-    return "".join(cells)

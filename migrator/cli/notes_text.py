@@ -12,6 +12,7 @@ from migrator.cli.hints import pasteable
 from migrator.cli.output import clean
 
 SHOWN_MAX = 3  # of one kind
+_COMMON = "memory way: "  # of every plan of facts that do not tell whether nodes can stream
 _KINDS = tuple(
     re.compile(kind)
     for kind in (
@@ -32,8 +33,8 @@ _KEPT = re.compile(r"^node (\S+) keeps (\S+), which cannot leave: (.*)$")
 
 
 def print_notes(notes: Iterable[str], err: bool = False) -> None:
-    """A line for each note, or for each kind of which there are many."""
-    for note in folded(notes):
+    """A line for each note, or for each kind of which there are many; what is of nearly every plan comes last."""
+    for note in sorted(folded(notes), key=lambda note: note.startswith(_COMMON)):
         click.echo(pasteable(clean(f"note: {note}")), err=err)
 
 

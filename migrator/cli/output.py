@@ -35,8 +35,11 @@ def fail(message: str, exit_code: int, as_json: bool, document: dict[str, Any] |
     return exit_code
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table without lines, which also grep and awk can read; columns as wide as they need."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], whole: bool = False) -> None:
+    """A table without lines, which also grep and awk can read; columns as wide as they need.
+
+    What a terminal has no room for is cut, or, of a `whole` table, goes on in its next line.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -46,7 +49,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, no_wrap=True)
     for row in rows:
         table.add_row(*(Text(pasteable(clean(cell))) for cell in row))
-    width = None if sys.stdout.isatty() else 500
+    width = None if sys.stdout.isatty() and not whole else 500
     Console(file=sys.stdout, width=width, highlight=False).print(table)
 
 

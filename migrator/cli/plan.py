@@ -264,6 +264,7 @@ def make_drain(
 def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     """Applies, reports, and returns the exit code."""
     from migrator.checker.check import check as check_plan
+    from migrator.checker.laxer import laxer_note
     from migrator.cli.plan_text import plan_json, waived_said
     from migrator.cli.progress import Progress
     from migrator.cli.report import print_run, run_json
@@ -284,6 +285,8 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     )
 
     def stale(cluster: Cluster) -> list[str]:
+        if laxer := laxer_note(cluster, plan):
+            click.echo(clean(f"note: {laxer}"), err=True)
         return [f.text for f in check_plan(cluster, plan, plan.policy) if not f.code.drifts]
 
     async def work() -> Applied:
@@ -322,4 +325,4 @@ def refused(refusal: Refusal, as_json: bool, what_if: str = "") -> int:
         changes = " ".join((refusal.change, *(stuck.change for stuck in refusal.containers)))
         if what_if and ("--add-node" in changes or "--uncordon" in changes):
             click.echo(pasteable(f"what other nodes would do is seen, and not done, with: {what_if}"))
-    return fail(refusal_line(refusal, told), 3, as_json, refusal_json(refusal) if as_json else None)
+    return fail(refusal_line(refusal, told, not as_json), 3, as_json, refusal_json(refusal) if as_json else None)

@@ -90,12 +90,16 @@ def plan_evacuate(ctx: click.Context, /, label: str, **given: Any) -> int:
 plan.add_command(plan_show)
 
 
-def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_json: bool, **_: Any) -> int:
-    """Writes or prints a plan, or says why there is none; the exit code."""
+def show(
+    made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_json: bool, unfound: str = "", **_: Any
+) -> int:
+    """Writes or prints a plan, or says why there is none; the exit code. `unfound` is why an empty one is no answer."""
     from dataclasses import replace
 
     from migrator.cli.notes_text import print_notes
+    from migrator.cli.output import fail
     from migrator.cli.plan_text import print_plan, summary
+    from migrator.cli.shared import Interrupted
     from migrator.inventory import plan_document
     from migrator.model.plan import Refusal
 
@@ -104,11 +108,16 @@ def show(made: Plan | Refusal, notes: tuple[str, ...], output: Path | None, as_j
     made = replace(made, notes=(*made.notes, *notes))
     if output is not None:
         plan_document.save(made, output)
-    if as_json:
+    if as_json and not unfound:
         print_json(plan_document.to_document(made))
+    elif as_json:
+        pass  # its document tells the error as well
     elif output is not None:
         click.echo(f"{output}: {summary(made)}")
         print_notes(made.notes, err=True)
     else:
         print_plan(made)
+    if unfound:
+        document = plan_document.to_document(made) if as_json else None
+        return fail(f"{made.intent}: {unfound}", Interrupted.exit_code, as_json, document)
     return 0

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrator.cli.intents import facts_asked, planning, policy_asked
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.planning import show
+
+if TYPE_CHECKING:
+    from migrator.model.plan import Plan, Refusal
 
 ITERATIONS = 10_000
 _seconds_option = click.option(
@@ -54,9 +57,10 @@ def plan_rebalance(
     cluster, notes = facts_asked(ctx, **given)
     many = ITERATIONS if seconds is None else 2**62
     with _ending(seconds) as stop:
-        terms = Terms(many if iterations is None else iterations, min_gain_percent / 100, stop)
+        terms = Terms(many if iterations is None else iterations, min_gain_percent / 100, stop.asked)
         made = rebalance(cluster, digest(cluster), policy_asked(ctx, cluster, given), terms)
-    return show(made, notes, **given)
+    unfound = _unfound(made, stop)
+    return show(made, (*notes, *unfound), unfound="".join(unfound), **given)
 
 
 @click.command("consolidate")
@@ -77,9 +81,10 @@ def plan_consolidate(ctx: click.Context, /, iterations: int | None, seconds: flo
     _one_end(iterations, seconds)
     cluster, notes = facts_asked(ctx, **given)
     with _ending(seconds) as stop:
-        until = Until(2**62 if iterations is None else iterations, stop)
+        until = Until(2**62 if iterations is None else iterations, stop.asked)
         made = consolidate(cluster, digest(cluster), policy_asked(ctx, cluster, given), until)
-    return show(made, notes, **given)
+    unfound = _unfound(made, stop)
+    return show(made, (*notes, *unfound), unfound="".join(unfound), **given)
 
 
 def _one_end(iterations: int | None, seconds: float | None) -> None:
@@ -89,20 +94,41 @@ def _one_end(iterations: int | None, seconds: float | None) -> None:
         raise BadInput("--iterations or --seconds, not both")
 
 
+class _Stop:
+    """What ends a search: its time, or a signal."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.interrupted = Event()
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def asked(self) -> bool:
+        return self.interrupted.is_set() or (self._end is not None and time.monotonic() >= self._end)
+
+
+def _unfound(made: Plan | Refusal, stop: _Stop) -> tuple[str, ...]:
+    """Why a plan without a move is no answer: the search was interrupted before it found one. Else empty."""
+    from migrator.model.plan import Plan
+
+    if not isinstance(made, Plan) or made.moves or made.empties or not stop.interrupted.is_set():
+        return ()
+    if not any(note.startswith("stopped early") for note in made.notes):
+        return ()  # the signal came when all was looked at
+    return ("interrupted before anything was found: that nothing moves here does not say that nothing is to be done",)
+
+
 @contextmanager
-def _ending(seconds: float | None) -> Iterator[Callable[[], bool]]:
+def _ending(seconds: float | None) -> Iterator[_Stop]:
     """Tells when the time is over or Ctrl-C was pressed: then the best plan so far is the answer. A second ends it."""
     from migrator.cli.signals import SIGNALS
 
-    interrupted = Event()
-    end = None if seconds is None else time.monotonic() + seconds
+    stop = _Stop(seconds)
 
     def leave_word() -> None:
-        interrupted.set()
+        stop.interrupted.set()
         SIGNALS.early()
 
     SIGNALS.working(leave_word)
     try:
-        yield lambda: interrupted.is_set() or (end is not None and time.monotonic() >= end)
+        yield stop
     finally:
         SIGNALS.early()

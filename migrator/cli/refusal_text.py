@@ -21,6 +21,7 @@ from migrator.model.units import counted
 CLASS_MIN = 4  # so many nodes, or containers, with one reason are told together
 ROWS_MAX = 40
 NAMES_MAX = 5
+SOME_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,15 @@ def print_stuck(columns: Sequence[str], told: Sequence[tuple[str, str, Sequence[
         click.echo(f"... and {len(rows) - ROWS_MAX} more lines; --json has them all")
 
 
-def refusal_line(refusal: Refusal, told: Sequence[Alike] | None = None) -> str:
-    """Everything in one line, shortened where there is much; `told` is what `same_reasons` says, if it is known."""
+def refusal_line(refusal: Refusal, told: Sequence[Alike] | None = None, under_table: bool = False) -> str:
+    """Everything in one line, shortened where there is much; `told` is what `same_reasons` says, if it is known. Under
+    the table that has them all, one reason of each is enough.
+    """
     words = [str(reason) for reason in refusal.reasons]
     if refusal.containers:
         groups = same_reasons(refusal.containers) if told is None else told
-        names = [f"{one.names} ({_some([str(reason) for reason in one.reasons])})" for one in groups]
+        most = 1 if under_table else SOME_MAX
+        names = [f"{one.names} ({_some([str(reason) for reason in one.reasons], most)})" for one in groups]
         words.insert(0, f"{counted(len(refusal.containers), 'container')} cannot move: {_some(names)}")
     if refusal.change:
         words.append(f"possible {refusal.change}")
@@ -126,5 +130,5 @@ def _names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:NAMES_MAX])}{more}"
 
 
-def _some(words: Sequence[str]) -> str:
-    return "; ".join(words[:3]) + (f"; and {len(words) - 3} more" if len(words) > 3 else "")
+def _some(words: Sequence[str], most: int = SOME_MAX) -> str:
+    return "; ".join(words[:most]) + (f"; and {len(words) - most} more" if len(words) > most else "")

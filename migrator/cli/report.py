@@ -46,7 +46,6 @@ def migration_json(journal: Journal, migration: Migration, events: bool = False)
         "warnings": list(progress.warnings),
         **_channel(progress.reached),
         "unsent": progress.reached.get(State.FENCED, {}).get("unsent", 0),
-        "tracked": progress.reached.get(State.FENCED, {}).get("tracked", 0),
         "blackout_ms": blackout_ms(history),
         "duration_ms": history[-1].at_ms - history[0].at_ms if history else 0,
         "waited_ms": waited_ms(history),

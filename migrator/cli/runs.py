@@ -97,8 +97,6 @@ def _print_move(journal: Journal, migration: Migration, moved: dict[str, Any]) -
         click.echo(clean(f"  memory over the network: {channel_line(moved)}"))
     if moved["unsent"]:
         click.echo(f"  closed connections whose last bytes their clients did not take in time: {moved['unsent']}")
-    if moved["tracked"]:
-        click.echo(f"  connections that the container's own rules track, read in the pause: {moved['tracked']}")
     if moved["gate_error"]:
         click.echo(clean(f"  {cut_off(migration.container, migration.target, moved['gate_error'])}"))
 

@@ -191,7 +191,7 @@ class _Fleet:
         self.unsent = dict(self._stranded("stream", policy))
         self.bound = self.unsent | dict(self._homeless(targets, self.crowded))
         self.bound |= {one.node: one.container for one in reversed(stuck)}
-        self.unmovable = {one.container: one.reasons[0].text for one in stuck}
+        self.unmovable = {(one.node, one.container): one.reasons[0].text for one in stuck}
         self.crowded = {node: name for node, name in self.crowded.items() if node not in self.bound}
         self.candidates = [name for name in self.movers if name not in self.bound and name not in self.crowded]
         self.placed = 0
@@ -204,7 +204,7 @@ class _Fleet:
             if node in self.crowded:
                 yield node, name, "only empty nodes could take it, and none of them is filled"
             elif mover is None:
-                yield node, name, self.unmovable[name]
+                yield node, name, self.unmovable[node, name]
             elif node in self.unsent:
                 yield node, name, "its node has no free memory to send it from"
             else:

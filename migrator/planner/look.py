@@ -11,6 +11,7 @@ from migrator.model.plan import Plan, PlannedMove
 from migrator.model.what_if import after
 from migrator.planner.barriers import Barriers
 from migrator.planner.graph import capacity_graph, speeds_of, ways_of
+from migrator.planner.moves import home
 from migrator.planner.placement import Mover, Site
 from migrator.planner.rulebook import Rulebook
 from migrator.planner.schedule import When, timeline
@@ -93,9 +94,13 @@ def _as_told(move: PlannedMove, now_s: float) -> float:
 
 
 def alternatives(cluster: Cluster, plan: Plan, container: str) -> Iterator[Alternative]:
-    """Every node but its goal and those that are emptied as a goal for one container of the plan."""
-    way = plan.ways()[container]
-    source, goal = cluster.node(way[0].source), way[-1].target
+    """Every node but its goal and those that are emptied as a goal for one container, be it that it moves or stays.
+
+    Raises KeyError for a container that is on no node.
+    """
+    way = plan.ways().get(container, ())
+    source = cluster.node(way[0].source) if way else home(cluster, container)
+    goal = way[-1].target if way else source.name
     facts = source.container(container)
     if facts is None or facts.descriptor is None:
         return

@@ -19,11 +19,12 @@ from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import DomainsMin
 from migrator.model.what_if import after
+from migrator.model.windows import windows_of
 from migrator.planner.arrays import Targets
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
 from migrator.planner.graph import capacity_graph, rooms
-from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes
+from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes, places_of
 from migrator.planner.ordering import Leg, apart, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
@@ -95,7 +96,7 @@ def _made(cluster: Cluster, snapshot: str, policy: PlanPolicy, terms: Terms) -> 
         notes=(
             *_notes(before, found),
             *_unsafe_notes(unsafe),
-            *_left_alone(cluster, movers),
+            *_left_alone(cluster, movers, policy),
             *fleet_notes(cluster),
         ),
     )
@@ -275,14 +276,30 @@ def _unsafe_notes(unsafe: Sequence[Leg]) -> Iterator[str]:
         yield f"left out, after the first of them the loss of a node would not be survived: {names}"
 
 
-def _left_alone(cluster: Cluster, movers: Sequence[Mover]) -> Iterator[str]:
-    """Nodes and containers that the search did not touch."""
+def _left_alone(cluster: Cluster, movers: Sequence[Mover], policy: PlanPolicy) -> Iterator[str]:
+    """Nodes and containers that the search did not touch, and why."""
     cordoned = [node.name for node in cluster.nodes if node.answered and node.cordon is not None]
     if cordoned:
         yield f"cordoned and left as they are: {_some(cordoned)}"
-    there = sum(len(node.containers) for node in open_nodes(cluster))
-    if there > len(movers):
-        yield f"not running or on the move, and left as they are: {there - len(movers)} of {there} containers"
+    nodes, taken = open_nodes(cluster), {mover.name for mover in movers}
+    shut = {mover.name: _hours(mover, policy) for mover in free_movers(cluster, nodes) if mover.name not in taken}
+    for hours in sorted(set(shut.values())):
+        names = _some([name for name in shut if shut[name] == hours])
+        yield f"left as they are, for no opening of their time windows ({hours}) is long enough for a move: {names}"
+    there = [container.name for node in nodes for container in node.containers]
+    places = places_of(cluster, there)
+    twice = sorted(name for name in places if len(places[name]) > 1)
+    for name in twice:
+        where = " and ".join(node for node, _ in places[name])
+        yield f"container {name} is left as it is: there is a record of it on {where}; see: migrator ct list"
+    rest = len([name for name in there if name not in taken and name not in twice and name not in shut])
+    if rest:
+        yield f"not running or on the move, and left as they are: {rest} of {len(there)} containers"
+
+
+def _hours(mover: Mover, policy: PlanPolicy) -> str:
+    windows = windows_of(policy.rules, mover.name, mover.descriptor.labels)
+    return " and ".join(f"{', '.join(window.open)} {window.zone}" for window in windows)
 
 
 def _some(names: Sequence[str]) -> str:

@@ -145,7 +145,7 @@ def mended(nodes: Sequence[NodeFacts], policy: PlanPolicy, moved: Mapping[str, s
             continue
         new = wrongs(rule, placed(nodes, moved))
         for p in goers:
-            place = _place(rule, p)
+            place = standing_at(rule, p)
             if place in old and old[place].amount > (new[place].amount if place in new else 0):
                 found[p.container.name].append(f"mends {named(number, rule)}: {old[place].text}")
     return found
@@ -156,7 +156,7 @@ def named(number: int, rule: Rule) -> str:
     return f"soft rule {number} ({rule.rule}, weight {rule.weight:g})" if rule.soft else f"rule {number} ({rule.rule})"
 
 
-def _place(rule: Rule, p: Placed) -> str:
+def standing_at(rule: Rule, p: Placed) -> str:
     """The place of `wrongs` at which a container counts."""
     match rule:
         case Spread():

@@ -55,7 +55,7 @@ async def ask(move: Move) -> list[str]:
 
 def _untracked(move: Move, inside: Answer) -> list[str]:
     try:
-        return list(untracked(inside.lines("tracks"), move.source.facts, move.target.facts))
+        return list(untracked(inside.lines("tracks"), bool(inside.get("translates")), move.target.facts))
     except ValueError as error:
         raise NodeFailed(move.source.node.name, "obstacles", f"container {move.name}: {error}") from error
 

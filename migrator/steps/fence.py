@@ -3,9 +3,8 @@
 Before the freeze, for `quiet_ms`, which is no part of the pause, dump, restore and last pass are made ready, and the
 container's handshakes are let come to rest. In between, for `turn_ms`, which is part of neither, it stands ready and
 waits for its turn: the container before it may still be paused on its links.
-`unsent` is how many connections that its program had closed could not get their last bytes out; `tracked`, how many its
-own rules track, which are read then and go among the images. What its root has made in its network goes to the target
-then, where its restore will ask for it, and only then the dump begins.
+`unsent` is how many connections that its program had closed could not get their last bytes out. What its root has made
+in its network goes to the target then, where its restore will ask for it, and only then the dump begins.
 """
 
 from __future__ import annotations
@@ -50,7 +49,6 @@ async def do(move: Move) -> dict[str, Any]:
         "quiet_ms": ready_ms + answer.number("quiet_ms"),
         "turn_ms": move.turn_ms,
         "unsent": answer.number("unsent"),
-        **({"tracked": answer.number("tracked")} if answer.get("tracked") else {}),
         "deadline_s": deadline_s,
     }
 

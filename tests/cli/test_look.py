@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from migrator.cli.look import ROWS_MAX
+from migrator.cli.drawn import ROWS_MAX
 from migrator.inventory import plan_file, snapshot
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
@@ -40,6 +40,24 @@ def test_what_is_printed_is_the_golden_text(migrator, name: str, words: tuple[st
     code, out, err = migrator(*words)
     assert (code, err) == (0, "")
     assert stripped(out) == (PLANS / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_in_a_terminal_names_and_numbers_are_whole_and_bars_take_what_is_left(migrator, monkeypatch, columns: int):
+    monkeypatch.setattr("migrator.cli.drawn.terminal_columns", lambda: columns)
+    code, out, err = migrator("plan", "show", PLAN, *RACK)
+    assert (code, err) == (0, "")
+    assert stripped(out) == (PLANS / f"drain-r1-a-r1-b.show-{columns}.txt").read_text()
+    assert max(map(len, out.splitlines()[:-1])) <= columns
+
+
+def test_a_line_with_no_room_for_bars_has_its_names_and_numbers(migrator, monkeypatch):
+    wide = migrator("plan", "show", PLAN, *RACK)[1]
+    monkeypatch.setattr("migrator.cli.drawn.terminal_columns", lambda: 20)
+    out = migrator("plan", "show", PLAN, *RACK)[1]
+    words = [re.sub("[^\x00-\x7f]|->", "", line).split() for line in wide.splitlines()[:8]]
+    assert [re.sub("->", "", line).split() for line in out.splitlines()[1:8]] == words[1:]
+    assert not set("·█░") & set(out)
 
 
 def test_the_timeline_keeps_waits_and_ends_with_the_makespan(migrator):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from migrator.cli.signals import NUMBERS, SIGNALS
 from migrator.inventory import plan_file, snapshot
 from migrator.model.plan_policy import Standing
 from migrator.model.rules import Ban
@@ -29,6 +32,7 @@ def test_a_refused_plan_is_exit_3_and_writes_nothing(migrator, tight, tmp_path):
     assert code == 3
     assert "n3    cordoned (by operator)" in out
     assert "drain n1: 2 containers cannot move: a (n2: memory 135.0 MiB short (keeping 5 % free)" in one_line(err)
+    assert ("(keeping 5 % free); and 1 more); b (" in err, "n3: cordoned" in err) == (True, False)
     assert not (tmp_path / "x.json").exists()
 
 
@@ -172,6 +176,41 @@ def test_the_search_of_a_consolidation_ends_by_count_or_by_time(migrator, tmp_pa
     hasty = json.loads(migrator(*words, "--seconds", 0.000001)[1])
     assert "stopped early; --iterations 0 (and no --seconds) repeats this exactly" in hasty["notes"]
     assert "not both" in migrator(*words, "--iterations", 1, "--seconds", 1)[2]
+
+
+@pytest.fixture
+def signals_of_a_program():
+    """Signals as the program takes them, which a test of a command otherwise does not."""
+    kept = {number: signal.getsignal(number) for number in NUMBERS}
+    SIGNALS.install()
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_of_a_program")
+@pytest.mark.parametrize("intent", ["rebalance", "consolidate"])
+def test_a_search_that_is_interrupted_before_it_finds_anything_is_not_taken_for_nothing_to_do(
+    migrator, tmp_path, monkeypatch, intent
+):
+    nodes = [node("n1", *(ct(f"c{n}", 100 + n) for n in range(4))), node("n2", ct("d", 110)), node("n3", ct("e", 111))]
+    snapshot.save(cluster(*nodes), tmp_path / "facts.json")
+    module = f"migrator.planner.{intent}"
+    search = getattr(importlib.import_module(module), intent)
+
+    def interrupted(*words):
+        signal.raise_signal(signal.SIGINT)
+        return search(*words)
+
+    monkeypatch.setattr(f"{module}.{intent}", interrupted)
+    words = ("plan", intent, "--snapshot", tmp_path / "facts.json", "-o", tmp_path / "p.json")
+    code, _, err = migrator(*words)
+    text = "interrupted before anything was found: that nothing moves here does not say that nothing is to be done"
+    assert (code, err.splitlines()[-1]) == (4, f"migrator: {intent}: {text}")
+    plan = json.loads((tmp_path / "p.json").read_text())
+    assert (plan["moves"], text in plan["notes"]) == ([], True)
+    code, out, _ = migrator(*words, "--json")
+    assert (code, json.loads(out)["exit_code"], json.loads(out)["moves"]) == (4, 4, [])
 
 
 @pytest.mark.parametrize("intent", ["rebalance", "consolidate", "move", "return"])

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from migrator.cli.notes_text import print_notes
 from migrator.demo.fleets import fleet_text
 from migrator.inventory import plan_file, snapshot
 from tests.cli.words import one_line
@@ -31,6 +32,19 @@ def test_an_import_names_the_drain_that_its_slow_links_let_be_planned(migrator, 
     words = out.splitlines()[1].partition(": migrator ")[2].split()
     assert "--max-blackout" in words
     assert migrator(*words, "--json")[0] == 0
+
+
+def test_an_import_says_of_long_pauses_that_no_plan_moves_what_has_one(migrator, tmp_path):
+    fleet, saved = tmp_path / "fleet.data", tmp_path / "fleet.json"
+    fleet.write_text(GANETI)
+    told = [migrator("import", "ganeti", fleet, "-o", saved, "--link", link)[1] for link in ("100Mbit", "100Gbit")]
+    text = " with a predicted pause over 15 s: no plan moves what has one, consolidate and rebalance included, without "
+    assert [text in out for out in told] == [True, False]
+
+
+def test_a_note_that_nearly_every_plan_has_comes_after_those_of_this_one(capsys):
+    print_notes(["memory way: 3 of 3 moves counted as streamed", "n9 did not answer and is left out"])
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["n9", "memory"]
 
 
 def test_a_plan_held_against_another_cluster_is_told_that_and_nothing_else(migrator, tmp_path):

@@ -65,6 +65,8 @@ def answer(text: str, base: int) -> tuple[str, ...]:
         key, _, rest = line.removeprefix("out ").partition(" ")
         if key == "socket":
             continue  # a simulated program listens to nobody
+        if key == "why":
+            continue  # words for whoever reads the error
         if key == "floor":
             rest = rest if int(rest) > base else "below"
         if key in ("process", "err", "address") or key in MEASURED:

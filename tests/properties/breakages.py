@@ -373,6 +373,23 @@ def without(plan: Plan, move: PlannedMove) -> Plan:
     return replace(plan, moves=tuple(other for other in plan.moves if other.name != move.name))
 
 
+def named(plan: Plan, *moves: PlannedMove) -> Plan:
+    """The plan as one that was asked for by name, of these of its moves."""
+    words = " ".join(f"{move.container}={move.target}" for move in moves)
+    return replace(plan, intent=f"move {words}", empties=())
+
+
+def by_name(fleet: Cluster, plan: Plan, target: str, of: PlannedMove) -> Broken:
+    """A plan whose moves were asked for by name, one of them to another node than it goes to, if it goes at all."""
+    others = [move for move in plan.moves if move.container != of.container]
+    return fleet, named(plan, *others, replace(of, target=target))
+
+
+def twice_in_a_rebalance(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    back = replace(move, source=move.target, target=move.source, leg=2, waits_for=(move.name,))
+    return fleet, replace(plan, intent="rebalance", empties=(), moves=(*plan.moves, back))
+
+
 VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.VOLUME_MISSING, lambda f, p, m: (with_node(on_another_storage(f, p, m)[0], m.target, volumes={}), p)),
     (Code.APART, out_of_the_rack),
@@ -410,6 +427,21 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.INTENT, lambda f, p, m: (f, replace(p, intent="evacuate rack=none"))),
     (Code.INTENT, lambda f, p, m: (f, replace(p, intent="rebalance"))),
     (Code.INTENT, lambda f, p, m: (f, replace(p, intent="reboot all, group 1 of 2", empties=()))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="reboot rack=r1, group 1 of 2"))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="xyz"))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent=""))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="move"))),
+    (Code.INTENT, lambda f, p, m: by_name(f, p, target="elsewhere", of=m)),
+    (Code.INTENT, lambda f, p, m: by_name(f, without(p, m), target=m.target, of=m)),
+    (Code.INTENT, lambda f, p, m: by_name(f, replace(p, moves=()), target=m.target, of=m)),
+    (Code.INTENT, lambda f, p, m: (f, named(p, *(other for other in p.moves if other is not m)))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="drain n1", empties=("n1",)))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="consolidate", empties=("n1",)))),
+    (Code.INTENT, twice_in_a_rebalance),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="return drain n0", empties=()))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="return evacuate rack=r1", empties=()))),
+    (Code.INTENT, lambda f, p, m: (f, replace(p, intent="return move another=n1", empties=()))),
+    (Code.INTENT, lambda f, p, m: (f, replace(named(p, *p.moves), intent="return " + named(p, *p.moves).intent))),
     (Code.STAYS, lambda f, p, m: (f, replace(allowing(p, False), stays=("c0",)))),
     (Code.STAYS_ELSEWHERE, lambda f, p, m: (f, allowing(replace(without(p, m), stays=(m.container,))))),
 ]

@@ -184,3 +184,8 @@ def just_feasible_fleets(draw: st.DrawFn) -> Cluster:
 def group_of(container: ContainerFacts) -> str:
     assert container.descriptor is not None
     return container.descriptor.labels.get("anti-affinity", "")
+
+
+def named(wishes: dict[str, str]) -> str:
+    """The intent of moves that are asked for by name."""
+    return " ".join(("move", *(f"{name}={wishes[name]}" for name in sorted(wishes))))

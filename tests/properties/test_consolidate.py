@@ -97,6 +97,13 @@ def test_a_node_with_a_container_that_cannot_move_stays_and_is_named() -> None:
     assert made.notes[1].startswith("node n1 keeps a, which cannot leave: it is stopped, ")
 
 
+def test_a_container_with_two_records_is_told_on_each_of_its_nodes_with_the_other() -> None:
+    made = consolidate(cluster(node("n1", ct("a")), node("n2", ct("a", 7)), node("n3")), "-", PlanPolicy())
+    assert isinstance(made, Plan)
+    for here, other in (("n1", "n2"), ("n2", "n1")):
+        assert any(note.startswith(f"node {here} keeps a, ") and f": node {other} has" in note for note in made.notes)
+
+
 @some
 @given(st.one_of(small_fleets, larger_fleets), policies, st.integers(0, 8))
 def test_a_search_that_is_ended_early_has_a_plan_that_holds_and_its_count_repeats_it(

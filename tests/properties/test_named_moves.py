@@ -11,7 +11,7 @@ from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.what_if import after
 from migrator.planner.moves import move, way_back
-from tests.properties.fleets import larger_fleets, policies
+from tests.properties.fleets import larger_fleets, named, policies
 from tests.properties.oracle import carry_out
 
 
@@ -23,7 +23,7 @@ def test_moves_by_name_hold_however_they_are_run_and_so_does_the_way_back(
     names = [c.name for n in cluster.nodes for c in n.containers]
     nodes = st.sampled_from([node.name for node in cluster.nodes])
     wishes = data.draw(st.dictionaries(st.sampled_from(names), nodes, max_size=4))
-    plan = move(cluster, wishes, "-", policy, "move")
+    plan = move(cluster, wishes, "-", policy, named(wishes))
     event(type(plan).__name__)
     if not isinstance(plan, Plan):
         assert all(stuck.reasons for stuck in plan.containers)

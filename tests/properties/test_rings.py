@@ -24,7 +24,7 @@ from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover
 from migrator.planner.rings import untangle
 from migrator.planner.stop_overs import Ground
-from tests.properties.fleets import MIB, UNIT, cluster, ct, node
+from tests.properties.fleets import MIB, UNIT, cluster, ct, named, node
 from tests.properties.oracle import carry_out, least_moves
 
 some = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -40,7 +40,7 @@ def ring(size: int, name: str = "r", first: int = 0, **facts: Any) -> tuple[list
 
 
 def planned(fleet: Cluster, wishes: Wishes, policy: PlanPolicy = POLICY) -> Plan:
-    made = move(fleet, wishes, "-", policy, "move")
+    made = move(fleet, wishes, "-", policy, named(wishes))
     assert isinstance(made, Plan), made
     assert check(fleet, made, policy) == ()
     end = after(fleet, made)
@@ -86,7 +86,7 @@ def test_the_cheapest_of_a_ring_is_put_aside() -> None:
 
 def test_no_room_anywhere_is_refused_with_the_room_that_would_do() -> None:
     nodes, wishes = ring(3)
-    made = move(cluster(*nodes, node("small", memory=300 * MIB)), wishes, "-", POLICY, "move")
+    made = move(cluster(*nodes, node("small", memory=300 * MIB)), wishes, "-", POLICY, named(wishes))
     assert isinstance(made, Refusal)
     assert [str(reason) for reason in made.reasons] == [
         "r-0, r-1, r-2 wait for each other's room, and no node has room to put one of them aside"
@@ -105,7 +105,7 @@ def test_nobody_is_put_aside_where_a_rule_a_group_or_its_machine_forbids_it() ->
     assert [m.name for m in made.moves if m.target == "free"] == ["r-1"]
     for closed in ({"cordon": "operator"}, {"error": "no answer"}, {"criu": "3.19"}):
         fleet = cluster(*nodes, node("free", memory=FULL, **closed))
-        assert not isinstance(move(fleet, wishes, "-", POLICY, "move"), Plan)
+        assert not isinstance(move(fleet, wishes, "-", POLICY, named(wishes)), Plan)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_ring_that_a_rule_makes_is_turned_over_a_third_node(rule: Rule, size: 
     policy = replace(POLICY, rules=(rule,))
     made = planned(cluster(*nodes, node("free", labels={"rack": "x"})), wishes, policy)
     assert len(made.moves) == size + 1
-    refused = move(cluster(*nodes), wishes, "-", policy, "move")
+    refused = move(cluster(*nodes), wishes, "-", policy, named(wishes))
     assert isinstance(refused, Refusal)
     assert {f"rule {rule.rule}: others have to leave first" in str(s.reasons[0]) for s in refused.containers} >= {True}
 
@@ -167,7 +167,7 @@ def ruled(draw: st.DrawFn) -> tuple[Cluster, Wishes, PlanPolicy]:
 @given(ruled())
 def test_moves_by_name_hold_the_rules_at_every_moment(drawn: tuple[Cluster, Wishes, PlanPolicy]) -> None:
     fleet, wishes, policy = drawn
-    made = move(fleet, wishes, "-", policy, "move")
+    made = move(fleet, wishes, "-", policy, named(wishes))
     event(f"{type(made).__name__}, waits: {isinstance(made, Plan) and any(m.waits_for for m in made.moves)}")
     if isinstance(made, Plan):
         assert check(fleet, made, policy) == ()
@@ -252,7 +252,7 @@ def test_on_small_fleets_a_plan_is_found_exactly_if_there_is_one_and_has_at_most
 ) -> None:
     fleet, wishes, policy = drawn
     least = least_moves(fleet, wishes, policy)
-    made = move(fleet, wishes, "-", policy, "move")
+    made = move(fleet, wishes, "-", policy, named(wishes))
     moved = sum(not fleet.node(goal).container(name) for name, goal in wishes.items())
     event(f"{type(made).__name__}, more moves than containers: {(least or 0) - moved if least is not None else '-'}")
     assert isinstance(made, Plan) == (least is not None)
@@ -267,7 +267,7 @@ def test_however_a_plan_with_stop_overs_is_run_everything_fits_and_it_can_be_pla
     drawn: tuple[Cluster, Wishes, PlanPolicy], data: st.DataObject
 ) -> None:
     fleet, wishes, policy = drawn
-    made = move(fleet, wishes, "-", policy, "move")
+    made = move(fleet, wishes, "-", policy, named(wishes))
     if not isinstance(made, Plan):
         return
     event(f"stop-overs: {max((m.leg for m in made.moves), default=1)}")
@@ -303,7 +303,7 @@ def grow(here: NodeFacts, ask: Ask, policy: PlanPolicy) -> NodeFacts:
 def test_the_room_that_would_do_does(drawn: tuple[Cluster, Wishes, PlanPolicy]) -> None:
     fleet, wishes, policy = drawn
     policy = replace(policy, headroom_percent=7)
-    made = move(fleet, wishes, "-", policy, "move")
+    made = move(fleet, wishes, "-", policy, named(wishes))
     if isinstance(made, Plan) or not made.reasons:
         return
     event(f"told: {made.change != ''}")
@@ -311,7 +311,7 @@ def test_the_room_that_would_do_does(drawn: tuple[Cluster, Wishes, PlanPolicy]) 
     ask = what_would_do(*untangle(legs, ground), ground)
     if ask is not None:
         grown = [grow(n, ask, policy) if n.name == ask.node else n for n in fleet.nodes]
-        assert isinstance(move(Cluster("test", tuple(grown)), wishes, "-", policy, "move"), Plan)
+        assert isinstance(move(Cluster("test", tuple(grown)), wishes, "-", policy, named(wishes)), Plan)
 
 
 @st.composite
@@ -372,7 +372,8 @@ def test_one_that_was_named_to_stay_steps_aside_and_comes_back_where_nothing_els
         node("n1", of("c3", 23, 3), memory=4 * 1024 * MIB + 400 * MIB),
     )
     policy = PlanPolicy(headroom_percent=0)
-    made = move(fleet, {"c0": "n0", "c1": "n0", "c2": "n1", "c3": "n0"}, "-", policy, "move")
+    wishes = {"c0": "n0", "c1": "n0", "c2": "n1", "c3": "n0"}
+    made = move(fleet, wishes, "-", policy, named(wishes))
     assert isinstance(made, Plan)
     assert check(fleet, made, policy) == ()
     assert [(m.name, m.target) for m in made.moves] == [("c0", "n1"), ("c3", "n0"), ("c2", "n1"), ("c0#2", "n0")]

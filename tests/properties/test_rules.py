@@ -19,7 +19,7 @@ from migrator.planner.look import end_state
 from migrator.planner.moves import move
 from migrator.planner.rebalance import Terms, rebalance
 from migrator.planner.reboot import reboot
-from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.fleets import GIB, MIB, cluster, ct, named, node
 
 APPS = ("web", "db")
 RACKS = ("r1", "r2", "r3")
@@ -141,7 +141,7 @@ def test_a_move_that_is_asked_for_by_name_is_planned_exactly_if_the_rules_let_it
 ) -> None:
     fleet, policy = drawn
     first, target = fleet.nodes[0].containers[0], fleet.nodes[1 + number % (len(fleet.nodes) - 1)]
-    made = move(fleet, {first.name: target.name}, "-", policy, "move")
+    made = move(fleet, {first.name: target.name}, "-", policy, named({first.name: target.name}))
     nodes = [
         replace(
             n,

@@ -18,7 +18,7 @@ from migrator.planner.look import end_state
 from migrator.planner.moves import move
 from migrator.planner.rebalance import Terms, rebalance
 from migrator.planner.spans import fewest
-from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.fleets import GIB, MIB, cluster, ct, named, node
 from tests.properties.oracle import moments
 
 RACKS = ("r1", "r2", "r3", "r4")
@@ -86,7 +86,7 @@ def test_moves_by_name_and_a_rebalance_do_too(fleet: Cluster, rule: DomainsMin, 
     names = [c.name for n in fleet.nodes for c in n.containers]
     wishes = {name: data.draw(st.sampled_from(fleet.nodes)).name for name in names[: data.draw(st.integers(1, 4))]}
     for made in (
-        move(fleet, wishes, "-", policy, "move") if names else None,
+        move(fleet, wishes, "-", policy, named(wishes)) if names else None,
         rebalance(fleet, "-", policy, Terms(iterations=30, min_gain=0.0)),
     ):
         if isinstance(made, Plan):

@@ -22,7 +22,7 @@ from migrator.planner.moves import move
 from migrator.planner.rebalance import rebalance
 from migrator.planner.reboot import reboot
 from migrator.planner.survival import homeless, state
-from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.fleets import GIB, MIB, cluster, ct, named, node
 
 RULE = SurviveLoss()
 POLICY = PlanPolicy(headroom_percent=0, rules=(RULE,))
@@ -125,7 +125,7 @@ def test_on_small_fleets_a_drain_is_refused_only_if_no_choice_of_nodes_keeps_the
         wishes = dict(zip(names, choice, strict=True))
         if not all(holds(fleet, name, wishes) for name in targets):
             continue
-        made = move(fleet, wishes, "-", FREE, "move")
+        made = move(fleet, wishes, "-", FREE, named(wishes))
         emptied = replace(made, empties=("n0",)) if isinstance(made, Plan) else made
         assert isinstance(emptied, Refusal) or check(fleet, emptied, POLICY) != ()
 
@@ -162,7 +162,7 @@ def test_rebalance_reboot_and_moves_by_name_keep_it_too(fleet: Cluster) -> None:
     for plan in reboot(fleet, [n.name for n in fleet.nodes], "-", POLICY, "--all").groups:
         keeps(fleet, plan)
     for container in fleet.nodes[0].containers:
-        made = move(fleet, {container.name: "n1"}, "-", POLICY, "move")
+        made = move(fleet, {container.name: "n1"}, "-", POLICY, named({container.name: "n1"}))
         if isinstance(made, Plan):
             keeps(fleet, made)
 

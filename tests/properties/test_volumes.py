@@ -28,7 +28,8 @@ def with_volumes(draw: st.DrawFn, fleets: st.SearchStrategy[Cluster]) -> Cluster
         names = draw(st.sets(st.sampled_from(VOLUMES), max_size=1))
         assert container.descriptor is not None
         volumes = tuple(Volume(name, f"/srv/{name}") for name in sorted(names))
-        return replace(container, descriptor=replace(container.descriptor, volumes=volumes))
+        template = draw(st.sampled_from(["debian", "rare"]))  # which is on no node, so it is against none
+        return replace(container, descriptor=replace(container.descriptor, volumes=volumes, template=template))
 
     def equipped(node: NodeFacts) -> NodeFacts:
         states = {name: draw(st.sampled_from(["", "", "", "away", "unnamed"])) for name in VOLUMES}

@@ -27,7 +27,9 @@ def move(fleet: Cluster, container: str, source: str, target: str, *waits_for: s
 
 
 def plan_of(*moves: PlannedMove, empties: tuple[str, ...] = ()) -> Plan:
-    return Plan("test", "test", "-", empties, moves, 0.0, policy=POLICY)
+    asked = {move.container: f"{move.container}={move.target}" for move in moves}
+    intent = " ".join(("drain", *empties) if empties else ("move", *asked.values()))
+    return Plan(intent, "test", "-", empties, moves, 0.0, policy=POLICY)
 
 
 def codes(fleet: Cluster, plan: Plan, policy: PlanPolicy = POLICY) -> set[Code]:

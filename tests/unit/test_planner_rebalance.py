@@ -12,6 +12,7 @@ from migrator.checker.findings import Code
 from migrator.model.facts import Link
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy, Weights
+from migrator.model.rules import Window
 from migrator.model.what_if import after
 from migrator.planner.assemble import assemble
 from migrator.planner.balance import Balance, Terms
@@ -100,6 +101,18 @@ def test_what_does_not_run_or_is_on_the_move_stays():
     assert "not running or on the move, and left as they are: 4 of 4 containers" in plan.notes
 
 
+def test_what_runs_and_is_left_for_its_windows_or_its_records_is_told_with_them():
+    windows = (Window("a", ("mon 01:00-02:00",)), Window("a", ("tue 01:00-02:00",)), Window("b", ("sun 03:00-04:00",)))
+    policy = replace(POLICY, rules=windows, start="2026-03-02T12:00:00+00:00")
+    plan = planned(node("n1", ct("a"), ct("b", 5), ct("c", 7)), node("n2", ct("c", 9)), policy=policy)
+    left = [note for note in plan.notes if "left as they are" in note or "left as it is" in note]
+    assert left == [
+        "left as they are, for no opening of their time windows (mon 01:00-02:00 UTC and tue 01:00-02:00 UTC) is long "
+        "enough for a move: a",
+        "container c is left as it is: there is a record of it on n1 and n2; see: migrator ct list",
+    ]
+
+
 def test_a_move_that_costs_more_than_it_evens_out_is_not_made():
     cheap, dear = ct("a", files_bytes=0, anon_bytes=0), ct("b", files_bytes=10_000 * GIB, anon_bytes=0)
     plan = planned(node("n1", cheap, dear, ct("c"), disk=90_000 * GIB), node("n2", ct("d", 9), disk=90_000 * GIB))
@@ -138,7 +151,7 @@ def test_who_may_not_meet_another_that_leaves_waits_for_it(label):
     mover_b, mover_a = (Mover(c, c.descriptor, fleet.node(n)) for c, n in ((b, "n2"), (a, "n1")))
     moved = [(mover_b, fleet.node("n1")), (mover_a, fleet.node("n3"))]
     legs, blocked = sequence(legs_of(moved, POLICY), rooms(capacity_graph(fleet, POLICY)))
-    plan = assemble(fleet, legs, {"a": "", "b": ""}, POLICY, intent="x", snapshot="x")
+    plan = assemble(fleet, legs, {"a": "", "b": ""}, POLICY, intent="rebalance", snapshot="x")
     assert ([leg.name for leg in legs], blocked) == (["a", "b"], ())
     assert plan.move("b").waits_for == ("a",)
     assert check(fleet, plan, POLICY) == ()

@@ -17,7 +17,7 @@ from migrator.planner.rebalance import rebalance
 from migrator.planner.remedies import helped
 from migrator.planner.returns import bring_back
 from migrator.planner.spans import UNTRIED
-from tests.properties.fleets import GIB, MIB, cluster, ct, node
+from tests.properties.fleets import GIB, MIB, cluster, ct, named, node
 
 PAIR = {"pair": "p"}
 
@@ -93,10 +93,10 @@ def test_a_group_that_is_apart_already_comes_together_where_it_can_and_is_no_rea
 
 def test_a_pair_may_be_moved_by_name_together_and_not_one_without_the_other():
     fleet, policy = pair_and_others(), under(Affinity("pair"))
-    made = move(fleet, {"a": "n2", "b": "n2"}, "-", policy, "move")
+    made = move(fleet, {"a": "n2", "b": "n2"}, "-", policy, named({"a": "n2", "b": "n2"}))
     assert isinstance(made, Plan)
     assert check(fleet, made, policy) == ()
-    one = move(fleet, {"a": "n2"}, "-", policy, "move")
+    one = move(fleet, {"a": "n2"}, "-", policy, named({"a": "n2"}))
     assert isinstance(one, Refusal)
     said = "rule affinity: others of pair=p are on node n0 or come there"
     assert [reason.text for reason in one.containers[0].reasons] == [said]
@@ -120,7 +120,7 @@ def test_two_of_a_group_may_change_racks_if_only_the_end_counts():
     )
     for continuous, kind in ((True, Refusal), (False, Plan)):
         policy = under(Spread("app", "rack", 1, continuous=continuous))
-        made = move(fleet, {"a": "n1", "b": "n0"}, "-", policy, "move")
+        made = move(fleet, {"a": "n1", "b": "n0"}, "-", policy, named({"a": "n1", "b": "n0"}))
         assert isinstance(made, kind)
         assert isinstance(made, Refusal) or check(fleet, made, policy) == ()
 
@@ -218,10 +218,10 @@ def test_of_two_full_nodes_that_change_places_the_least_room_is_told_however_sma
         fleet, policy = cluster(*full, node("n3", memory=int(size * GIB))), PlanPolicy(headroom_percent=3)
         wishes = {"a": "n2", "b": "n1"}
         made = helped(
-            move(fleet, wishes, "-", policy, "move"),
+            move(fleet, wishes, "-", policy, named(wishes)),
             fleet,
             policy,
-            lambda facts, rules, wishes=wishes: move(facts, wishes, "-", rules, "move"),
+            lambda facts, rules, wishes=wishes: move(facts, wishes, "-", rules, named(wishes)),
         )
         assert isinstance(made, Refusal)
         assert made.change.startswith(said)

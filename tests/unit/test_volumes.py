@@ -220,6 +220,8 @@ class Storage:
                     raise NodeUnreachable(name, verb, "no answer")
                 if at.startswith("!"):
                     return Answer(name, verb, f"fault {at[1:]}\n")
+                if at.startswith("="):
+                    return Answer(name, verb, f"mark {at[1:]}\n")
                 return Answer(name, verb, f"mark {args[2] if (at, str(args[2])) in self.marks else ''}\n")
             answer = await otherwise(verb, *args, **more)  # type: ignore[misc]
             assert isinstance(answer, Answer)
@@ -238,8 +240,9 @@ def test_a_marker_that_is_seen_at_the_other_path_proves_one_storage(scene: Scene
     assert (storage.marks, storage.removed) == (set(), 2)
 
 
-def test_another_directory_of_the_same_name_is_told_with_both_paths(scene: Scene) -> None:  # noqa: F811
-    storage = Storage(scene, data="elsewhere")
+@pytest.mark.parametrize("at", ["elsewhere", "=00"])
+def test_another_directory_of_the_same_name_is_told_with_both_paths(scene: Scene, at: str) -> None:  # noqa: F811
+    storage = Storage(scene, data=at)
     (told,) = found(storage)
     assert told.startswith("volume data is not the same storage on n1 (/mnt/nfs/data) and on n2 (/mnt/nfs/data)")
     assert "mount the same export on both" in told

@@ -1,6 +1,6 @@
 # What a container's root has made in its network, beside what the container was made with: addresses, routes, rules,
 # nft tables. It is read while the container still runs, and made anew on the target before its sockets are: a socket
-# may be bound to such an address. Without counters. The connections that rules track are read in the pause (conntrack.sh).
+# may be bound to such an address. Without counters. The connections that rules track are among CRIU's images.
 
 CARRIED_BYTES_MAX=200000
 
@@ -59,4 +59,40 @@ carry_in() { # CT PID
         done
         [ ! -s "$dir/nft" ] || in_network "$2" nft -j -f - < "$dir/nft"
     done
+}
+
+# CRIU would hand what its source's kernel has told of tracked connections to this one as it came, and translated ones
+# without their translation. Set aside, they are made anew (connections.py) while CRIU restores: who holds the copy waits
+# for the lock, and asks for `made`. Where this node cannot, or a network inside the container has connections of its
+# own, it is left to CRIU.
+take_connections() { # CT PID
+    [ -e "$RUN/conntrack" ] || return 0
+    inside=$2
+    for move in "$RUN/move/$1".[0-9]*; do
+        set -- "$move"/images/netns-ct-*.img
+        [ $# = 1 ] && [ -s "$1" ] || continue
+        mv "$1" "$move/connections"
+        rm -f "$move"/images/netns-exp-*.img # what helpers expect; it belongs to connections that CRIU finds none of now
+        exec 5> "$move/making"
+        flock 5
+        make_connections "$inside" "$move" < /dev/null > /dev/null 2> "$move/connections-failed" &
+        exec 5>&-
+    done
+}
+
+make_connections() { # PID MOVE
+    in_network "$1" python3 -ESsB "$KIT/conntrack.py" load "$2/connections"
+    : > "$2/made"
+}
+
+# Whether its rules translate addresses or ports. Of what nft tells as JSON only keys have a colon behind them.
+translates() { # PID
+    in_network "$1" nft -j -s list ruleset 2> /dev/null | grep -qE '"([sd]nat|masquerade|redirect)"[[:space:]]*:'
+}
+
+# How many connections its rules track, and whether they translate; nothing where they do not.
+tracks() { # PID
+    count=$(in_network "$1" cat /proc/sys/net/netfilter/nf_conntrack_count 2> /dev/null) || count=0
+    [ "$count" = 0 ] || echo "tracks $count"
+    ! translates "$1" || echo 'translates yes'
 }

@@ -65,8 +65,10 @@ ask_to_end() { # GRACE_S
     ! has_processes "$ct" || pid=$(init_pid "$ct")
     [ -n "$pid" ] || return 0
     if [ ! -e "$dir/asked-to-end" ]; then
-        mapped_files "$ct" >> "$RUN/move/$ct.$token/mapped-files"
-        written_files "$ct" >> "$RUN/move/$ct.$token/written-files"
+        if [ -d "$RUN/move/$ct.$token" ]; then # else nothing was prepared, and no pass will ask
+            mapped_files "$ct" >> "$RUN/move/$ct.$token/mapped-files"
+            written_files "$ct" >> "$RUN/move/$ct.$token/written-files"
+        fi
         : > "$dir/asked-to-end"
         hears_term "$pid" && $RUNC kill "$ct" TERM 2> /dev/null || : > "$dir/deaf"
     fi

@@ -1,23 +1,24 @@
-"""The connections that a container's rules track, as its kernel tells them, and the messages that make them anew in the
-network of its copy. Pure: conntrack.py is who asks and tells a kernel.
+"""The connections that a container's rules track, as its kernel has told them to CRIU, and the messages that make them
+anew in the network of its copy. Pure: conntrack.py is who talks to a kernel.
 
 A kernel keeps an entry for each connection that a rule asks about (`ct state`) or translates (`redirect`, `snat`): the
-addresses of its first packet (original), those of answers to it (reply), and how far it is. An image holds the messages
-of a kernel as it has dumped them, so that the pause has nothing to do but to read.
+addresses of its first packet (original), those of answers to it (reply), and how far it is. CRIU's image of them
+(netns-ct-N.img) holds a kernel's messages as it has dumped them, and CRIU would restore them so.
 
-It comes from another node. So nothing of it goes to a kernel as it is: what is known here is taken out, and a message
-of our own is made of that, which can only add a connection to the network that it is sent from.
+They come from another node. So nothing of them goes to a kernel as it is: what is known here is taken out, and a
+message of our own is made of that, which can only add a connection to the network that it is sent from.
 
 - Translated is a connection whose reply is not its original turned round. A kernel takes translations as a range of
   addresses to choose from, beside a reply that is not translated yet; here the range is the one that was chosen.
 - Of TCP the windows that a kernel has seen are not told by it. It learns them from the next packets, and would take the
   answer to what was sent before the pause for invalid until then; so it is told to be liberal with these connections.
-- Left out are connections that are over, whose sockets are not dumped either; protocols that no restored socket has;
-  helpers, and what they expect: a connection that one of them has let in is carried as any other.
+- Left out are connections that are over, whose sockets are not dumped either, and protocols that no restored socket
+  has. A connection that a helper has let in is made as any other.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ IMAGE_BYTES_MAX = CONNECTIONS_MAX * 512  # a kernel takes 200 to 300 for each
 CT_NEW = 0x100
 HEADER, BODY, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBH"), struct.Struct("=HH")
 NESTED, TYPE = 0x8000, 0x3FFF
-ORIGINAL, REPLY, STATUS, PROTOINFO, NAT_SRC, TIMEOUT, MARK, NAT_DST = 1, 2, 3, 4, 6, 7, 8, 13
+ORIGINAL, REPLY, STATUS, PROTOINFO, HELPER, NAT_SRC, TIMEOUT, MARK, NAT_DST = 1, 2, 3, 4, 5, 6, 7, 8, 13
 SHIFT_ORIGINAL, SHIFT_REPLY, ZONE, LABELS = 15, 16, 18, 22
 TUPLE_IP, TUPLE_PROTO, TUPLE_ZONE = 1, 2, 3
 PROTO, PORT_SRC, PORT_DST = 1, 2, 3
@@ -42,6 +43,7 @@ ADDRESSES: dict[int, tuple[int, int, int, int, int]] = {
 NAT_PROTO, NAT_PORT_MIN, NAT_PORT_MAX = 3, 1, 2
 TCP_INFO, TCP_STATE, TCP_SCALES, TCP_FLAGS = 1, 1, (2, 3), (4, 5)
 SHIFT_PARTS = (1, 2, 3)
+HELPER_NAME, HELPER_NAMES = 1, re.compile(rb"[A-Za-z0-9._-]{1,15}\0")
 
 SEEN_REPLY, ASSURED, CONFIRMED = 0x2, 0x4, 0x8
 WINDOW_SCALE, SACK, CLOSE_INIT, LIBERAL = 0x1, 0x2, 0x4, 0x8
@@ -85,6 +87,7 @@ class Entry(NamedTuple):
     labels: bytes
     tcp: Tcp | None
     shifts: tuple[tuple[bytes, ...], ...]
+    helper: bytes
 
 
 def attributes(data: bytes) -> dict[int, bytes]:
@@ -166,6 +169,7 @@ def entry_of(body: bytes) -> Entry | None:
         labels,
         tcp,
         shifts_of(found),
+        helper_of(found),
     )
 
 
@@ -186,6 +190,16 @@ def shifts_of(found: dict[int, bytes]) -> tuple[tuple[bytes, ...], ...]:
     return tuple(tuple(exactly(one, part, 4) for part in SHIFT_PARTS) for one in both)
 
 
+def helper_of(found: dict[int, bytes]) -> bytes:
+    """The name of who reads along to let further connections in, as the kernel has it; empty where nobody does."""
+    if HELPER not in found:
+        return b""
+    name = attributes(found[HELPER]).get(HELPER_NAME, b"")
+    if not HELPER_NAMES.fullmatch(name):
+        raise ValueError("a helper in it is none")
+    return name
+
+
 def creation(entry: Entry) -> bytes:
     """The message that makes a connection, past its header."""
     parts = [
@@ -201,6 +215,8 @@ def creation(entry: Entry) -> bytes:
         parts.append(attribute(LABELS, entry.labels))
     for kind, shift in zip((SHIFT_ORIGINAL, SHIFT_REPLY), entry.shifts, strict=False):
         parts.append(nested(kind, *(attribute(part, data) for part, data in zip(SHIFT_PARTS, shift, strict=True))))
+    if entry.helper:
+        parts.append(nested(HELPER, attribute(HELPER_NAME, entry.helper)))
     if entry.tcp:
         parts.append(tcp_attribute(entry.tcp))
     return b"".join(parts)

@@ -1,8 +1,7 @@
-"""Reads the connections that a container's rules track, and makes them anew (connections.py). Run in its network:
+"""Makes the connections that a container's rules track anew (connections.py). Run in its network:
 
 conntrack.py can          ends well where this kernel can be asked and told, by the Python that is here
-conntrack.py dump MOVE    stands ready (MOVE/read-ready), and at a byte on stdin writes MOVE/images/conntrack.img
-conntrack.py load IMAGE   makes them anew, before anything runs that could use them
+conntrack.py load IMAGE   makes those of CRIU's image anew, before anything runs that could use them
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from connections import BODY, CONNECTIONS_MAX, CT_NEW, HEADER, IMAGE_BYTES_MAX, Message, connections, creation, messages
+from connections import BODY, CT_NEW, HEADER, IMAGE_BYTES_MAX, Message, connections, creation, messages
 
 TIMEOUT_S = 5
 # How many are made with one call: answers to that many fit in what a socket keeps.
@@ -50,15 +49,9 @@ class Kernel:
             if not flags & NLM_F_DUMP:
                 return
 
-    def dump(self) -> tuple[bytes, int]:
-        """Every connection, as the kernel tells it, and how many. ValueError when they are too many."""
-        parts = []
-        for said in self.ask(CT_GET, NLM_F_DUMP):
-            if said.kind == CT_NEW:
-                parts.append(said.whole)
-            if len(parts) > CONNECTIONS_MAX:
-                raise ValueError(f"they are over {CONNECTIONS_MAX}")
-        return b"".join(parts), len(parts)
+    def dump(self) -> bytes:
+        """Every connection, as the kernel tells it and CRIU writes it down."""
+        return b"".join(said.whole for said in self.ask(CT_GET, NLM_F_DUMP) if said.kind == CT_NEW)
 
     def make(self, bodies: list[bytes]) -> None:
         """Makes connections. One that is there already is left as it is."""
@@ -88,19 +81,6 @@ def refuse(said: Message, but: int = 0) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def dump(move: Path) -> None:
-    """Reads when it is told to; not told, because the fence has failed, it reads nothing."""
-    kernel = Kernel()
-    (move / "read-ready").touch()
-    if not os.read(0, 1):
-        return
-    image, count = kernel.dump()
-    new = move / "conntrack.new"
-    new.write_bytes(image)
-    new.replace(move / "images" / "conntrack.img")
-    sys.stdout.write(f"tracked {count}\n")
-
-
 def load(image: Path) -> None:
     with image.open("rb") as file:
         data = file.read(IMAGE_BYTES_MAX + 1)
@@ -108,16 +88,18 @@ def load(image: Path) -> None:
 
 
 def can() -> None:
+    if sys.version_info < (3, 10):  # noqa: UP036
+        raise OSError("Python 3.10 or newer is not there")
     for _ in Kernel().ask(CT_GET_STATS):
         pass
 
 
 if __name__ == "__main__":
     try:
-        if sys.argv[1] == "can":
-            can()
+        if sys.argv[1] == "load":
+            load(Path(sys.argv[2]))
         else:
-            {"dump": dump, "load": load}[sys.argv[1]](Path(sys.argv[2]))
+            can()
     except (OSError, ValueError) as error:
         sys.stderr.write(f"the connections that its rules track: {error}\n")
         sys.exit(1)

@@ -47,8 +47,10 @@ why_not_held() { # CT
             echo 'why the last pass over its files has not come'
         elif [ -e "$move/criu" ]; then
             echo 'why its memory is not in its place'
+        elif [ -s "$move/work/restore.log" ]; then
+            echo "why CRIU goes on: $(tail -n 1 "$move/work/restore.log")"
         else
-            echo "why CRIU goes on: $(tail -n 1 "$move/work/restore.log" 2> /dev/null)"
+            echo 'why CRIU has not begun'
         fi
     done
 }

@@ -51,9 +51,14 @@ features() {
         mv "$RUN/features.$$" "$RUN/features"
     fi
     cat "$RUN/features"
-    # Not CRIU's to say, so not kept there: an older kit may have made the file.
+    # Not CRIU's to say, so not kept: an older kit may have made the file.
     ! kernel_is 6 11 || echo 'feature map_droppable'
-    ! python3 -ESsB "$KIT/conntrack.py" can > /dev/null 2>&1 || echo 'feature conntrack'
+    if python3 -ESsB "$KIT/conntrack.py" can > /dev/null 2>&1; then
+        : > "$RUN/conntrack" # for a restore, which has no time to ask
+        echo 'feature conntrack'
+    else
+        rm -f "$RUN/conntrack"
+    fi
 }
 
 kernel_is() { # MAJOR MINOR   or newer

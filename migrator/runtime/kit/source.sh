@@ -33,8 +33,6 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     carried=
     [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
-    reader=
-    [ -z "$carried" ] || ! has_tracking_rules "$pid" || stand_by_to_read "$RUN/move/$ct.$token" "$pid"
     [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
     await_accepted "$ct" "$pid"
@@ -46,7 +44,6 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     unthrottle "$ct" # CRIU's own work in it shall not be slow, nor the limit go along
     await_last_bytes "$pid"
     gate_close
-    read_tracked "$RUN/move/$ct.$token"
     let_in "$ct" > /dev/null 2>&1 9>&- &
     check_fenced "$ct"
     echo "frozen_at_ms $frozen_at_ms"
@@ -206,9 +203,11 @@ held_back() {
     python3 -ESsB "$KIT/pace.py" "$bytes_per_s"
 }
 
-# The line of a CRIU log that names the cause: the last error before CRIU sums up, but for some that it always writes.
+# The line of a CRIU log that names the cause: our hook's own, or the last error before CRIU sums up, but for some that it
+# always writes.
 criu_error() {
-    cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e 'Dump files' \
+    cause=$(grep -aE 'Error \((relock|conntrack)\)' "$1" 2> /dev/null | tail -n 1 | cut -c 1-300)
+    [ -n "$cause" ] || cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e 'Dump files' \
         -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: |
         tail -n 1 | cut -c 1-300)
     echo "${cause:-it ended without naming an error; it was killed, or out of memory}"

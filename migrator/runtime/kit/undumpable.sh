@@ -10,11 +10,11 @@ verb_obstacles() { # CT
     has_processes "$1" || return 0
     read_net "$1"
     init=$(init_pid "$1")
-    own=$(own_network "$init" | cut -c 1-200)
-    [ -z "$own" ] || printf '%s\n' "$own" | sed 's/^/own /'
+    own=$(own_network "$init" | cut -c 1-200 | sed 's/^/own /')
     case $own in
-        *'nft table '*) ! has_tracking_rules "$init" || echo "tracks $(count_tracked "$init")" ;;
+        *'own nft table '*) tracks "$init" ;;
     esac
+    [ -z "$own" ] || printf '%s\n' "$own"
     scratch=$RUN/.look.$$
     trap 'rm -f "$scratch"*' EXIT
     processes "$1" > "$scratch"
