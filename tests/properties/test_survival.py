@@ -270,8 +270,11 @@ def test_a_soft_one_is_kept_if_it_can_be_and_told_of_if_not(fleet: Cluster) -> N
 @given(tight())
 def test_rebalance_reboot_and_moves_by_name_keep_it_too(fleet: Cluster) -> None:
     keeps(fleet, rebalance(fleet, "-", POLICY, Terms(50, 0.0)))
-    for plan in reboot(fleet, [n.name for n in fleet.nodes], "-", POLICY, "--all").groups:
-        keeps(fleet, plan)
+    groups, now = reboot(fleet, [n.name for n in fleet.nodes], "-", POLICY, "--all"), fleet
+    for plan, back in zip(groups.groups, groups.returns, strict=True):
+        keeps(now, plan)
+        keeps(what_if.rebooted(now, plan), back)
+        now = what_if.returned(now, plan, back)
     for container in fleet.nodes[0].containers:
         made = move(fleet, {container.name: "n1"}, "-", POLICY, "move")
         if isinstance(made, Plan):
