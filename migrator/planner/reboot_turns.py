@@ -3,7 +3,8 @@
 Theory. What a drain has moved cannot always come back: two that must not be together and were, a node that was fuller
 than a plan may fill one. So the next group is planned from the placement that the return before really leads to, and
 what has stayed on its nodes leaves them with the rest. A group that has no plan there waits for the others, for they
-may make room; if that does not help it is parted, for half of it needs less.
+may make room; if that does not help it is parted, for half of it needs less. Then all is tried again with those first
+that had no plan: where nothing was moved before, they had one.
 """
 
 from __future__ import annotations
@@ -24,22 +25,44 @@ from migrator.planner.moves import home, move, way_back
 ROUNDS_MAX = 8
 FIRSTS_MAX = 3  # times that of those refused for one node the first is asked for again
 SAID_MAX = 10
+WORK_MAX = 2_000  # moves in all orders of the groups, above which no other is tried
 
 Names = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Turns:
-    """The groups in the order in which they are done: the drain of each, its return, and where all is at the end."""
+    """The groups in the order in which they are done: the drain of each, its return, and where all is at the end.
+
+    `late` are those that had no plan where they stood, and were parted or refused.
+    """
 
     drains: tuple[Plan, ...]
     returns: tuple[Plan, ...]
     refused: tuple[RefusedNode, ...]
     end: Cluster
+    late: tuple[Names, ...] = ()
 
 
 def in_turn(cluster: Cluster, groups: Sequence[Names], snapshot: str, policy: PlanPolicy) -> Turns:
     """Plans for all groups that have one from where those before them end; nodes without one are refused."""
+    best = made = _in_order(cluster, groups, snapshot, policy)
+    order, tried, moved = list(groups), {tuple(groups)}, 0
+    while made.late and moved < WORK_MAX:
+        late = {name for names in made.late for name in names}
+        order.sort(key=late.isdisjoint)
+        if tuple(order) in tried:
+            break
+        tried.add(tuple(order))
+        made = _in_order(cluster, order, snapshot, policy)
+        moved += sum(len(plan.moves) for plan in made.drains)
+        best = min(best, made, key=lambda turns: (len(turns.refused), len(turns.drains)))
+    return best
+
+
+def _in_order(cluster: Cluster, groups: Sequence[Names], snapshot: str, policy: PlanPolicy) -> Turns:
+    """The same, for the groups in this order as far as it goes."""
+    late = list[Names]()
     now, left, waiting = cluster, deque(groups), 0
     drains, returns, refused = list[Plan](), list[Plan](), list[RefusedNode]()
     while left:
@@ -54,12 +77,14 @@ def in_turn(cluster: Cluster, groups: Sequence[Names], snapshot: str, policy: Pl
             left.append(group)
             waiting += 1
         elif len(group) > 1:
+            late.append(group)
             half = len(group) // 2
             left.extendleft((group[half:], group[:half]))
             waiting = 0
         else:
+            late.append(group)
             refused.append(RefusedNode(group[0], made))
-    return Turns(tuple(drains), tuple(returns), tuple(refused), now)
+    return Turns(tuple(drains), tuple(returns), tuple(refused), now, tuple(late))
 
 
 def bring_back(cluster: Cluster, drained: Plan, snapshot: str, policy: PlanPolicy) -> Plan:
