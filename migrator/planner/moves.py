@@ -35,9 +35,9 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     Raises KeyError for a container or node that the cluster does not have. One that is there already stays.
     """
     movers, stuck, notes = [], [], []
-    places = places_of(cluster, wishes)
+    places, nodes = places_of(cluster, wishes), {node.name: node for node in cluster.nodes}
     for name in sorted(wishes):
-        source = home(cluster, name)
+        source = nodes[places[name][0][0]] if places[name] else home(cluster, name)
         container = source.container(name)
         if source.name == wishes[name]:
             notes.append(f"container {name} is on {source.name} already")
@@ -53,7 +53,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
             movers.append(Mover(container, container.descriptor, source))
 
     def way(mover: Mover) -> Way:
-        return policy.way(mover.source, cluster.node(wishes[mover.name]))
+        return policy.way(mover.source, nodes[wishes[mover.name]])
 
     stuck += _closed(cluster, movers, wishes, policy)
     stuck += shut_out([Leg(m, wishes[m.name], way(m)) for m in movers], cluster, policy)
@@ -90,9 +90,13 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
         {n.name: i for i, n in enumerate(cluster.nodes)},
     )
     book.leave(movers)
+    comers: dict[str, list[Mover]] = {}
     for mover in movers:
-        target = cluster.node(wishes[mover.name])
-        meets = [m for m in movers if m is not mover and wishes[m.name] == target.name]
+        comers.setdefault(wishes[mover.name], []).append(mover)
+    nodes = {node.name: node for node in cluster.nodes}
+    for mover in movers:
+        target = nodes[wishes[mover.name]]
+        meets = [m for m in comers[target.name] if m is not mover]
         reasons = _against(mover, target, going, meets, barriers)
         if against := book.why_not(mover, numbers[target.name]):
             reasons += (Reason(against, target.name),)
@@ -111,8 +115,9 @@ def way_back(cluster: Cluster, moves: Sequence[tuple[str, str, str]]) -> tuple[d
     ways: dict[str, list[str]] = {}
     for name, source, target in moves:
         ways.setdefault(name, [source]).append(target)
+    places = places_of(cluster, ways)
     for name, (source, *targets) in ways.items():
-        there = [node.name for node in cluster.nodes if node.container(name)]
+        there = [node for node, _ in places[name]]
         if there == [source]:
             notes.append(f"container {name} is on {source} already")
         elif len(there) == 1 and there[0] in targets:
