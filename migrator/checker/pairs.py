@@ -39,6 +39,17 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
             yield Finding(Code.PAUSE_TOO_LONG, text, move.container, target.name)
 
 
+def suits(source: NodeFacts, container: ContainerFacts, target: NodeFacts) -> bool:
+    """Whether a container of one node could be on another, by machine, template and volumes; not by what is there."""
+    return not any((*_machine(source, target), *_in_the_way(container, target), *_volumes(container, target)))
+
+
+def machine_looks(node: NodeFacts) -> object:
+    """All of a node that is compared with another's machine: equal for nodes that are alike."""
+    software = (node.criu, node.runc, node.rsync, node.features, node.cgroup_version)
+    return (node.arch, node.cpu_flags, software, node.bridge, node.bridges, node.inodes_available < INODES_MIN)
+
+
 def _machine(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
     if target.arch != source.arch:
         yield f"it is {target.arch}, not {source.arch}"

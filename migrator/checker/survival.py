@@ -1,7 +1,8 @@
 """N+1 by the checker's own packing: is there room for what any one node holds, if it is lost?
 
 The proof that is asked for is the one that docs/plan-format.md describes, so that planner and checker call the same
-plans safe: largest container first, each to the node that it leaves least room on; or else the one with most.
+plans safe: who may be on the fewest nodes first, of these the largest container, each to the node that it leaves least
+room on; or else the one with most.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migrator.checker.findings import Code, Finding
+from migrator.checker.pairs import machine_looks, suits
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import SurviveLoss, selected
+from migrator.model.rules import Ban, Fence, Pin, SurviveLoss, selected, selects
 
 Held = Mapping[str, Sequence[ContainerFacts]]
 Amounts = NDArray[np.int64]
+Flags = NDArray[np.bool_]
 
 
 def survival_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[Finding]:
@@ -29,12 +32,14 @@ def survival_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Itera
         after, before = _held(cluster, plan), _held(cluster, None)
         emptied = set(plan.empties)
         there = [n for n in cluster.nodes if not n.error and n.cordon is None]
-        now, then = _Packing(there, before, rule), _Packing([n for n in there if n.name not in emptied], after, rule)
+        kept = [n for n in there if n.name not in emptied]
+        now = _Packing(there, before, rule, _Allowed(there, policy))
+        then = _Packing(kept, after, rule, _Allowed(kept, policy))
         for node in cluster.nodes:
             if node.error or (rule.nodes and not selected(rule.nodes, node.name, node.labels)):
                 continue
-            left = then.left_without(node.name)
-            if not left or len(left) <= len(now.left_without(node.name)):
+            left = then.left_without(node)
+            if not left or len(left) <= len(now.left_without(node)):
                 continue
             text = f"if {node.name} is lost at the end, {', '.join(left[:3])} of it fit nowhere"
             if not rule.soft:
@@ -55,35 +60,71 @@ def _held(cluster: Cluster, plan: Plan | None) -> Held:
     return held
 
 
+class _Allowed:
+    """On which of these nodes a container of a lost one may be begun again, asked once for all that are alike."""
+
+    def __init__(self, nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
+        self.nodes, self.names = nodes, np.array([node.name for node in nodes])
+        self.rules = [rule for rule in policy.rules if isinstance(rule, (Ban, Fence, Pin)) and not rule.soft]
+        self.looks: dict[str, object] = {}
+        self.found: dict[object, Flags] = {}
+
+    def after(self, lost: NodeFacts, container: ContainerFacts) -> Flags:
+        """For each of the nodes, whether it may be there; the lost one is out."""
+        looks = self.looks.get(lost.name) or self.looks.setdefault(lost.name, machine_looks(lost))
+        mine = container.descriptor
+        rules = [r for r in self.rules if selects(r.containers, container.name, mine.labels if mine else {})]
+        of_files = (mine.template, mine.template_digest, mine.volumes) if mine else None
+        alike = (looks, container.needs, of_files, tuple(map(id, rules)))
+        if alike not in self.found:
+            may = [_keep(rules, node) and suits(lost, container, node) for node in self.nodes]
+            self.found[alike] = np.array(may, bool)
+        flags: Flags = self.found[alike] & (self.names != lost.name)
+        return flags
+
+
+def _keep(rules: Sequence[Ban | Fence | Pin], node: NodeFacts) -> bool:
+    """Whether these rules, which mean a container that is to be begun anew, let it be on the node."""
+    for rule in rules:
+        if isinstance(rule, Pin) or selected(rule.nodes, node.name, node.labels) != isinstance(rule, Fence):
+            return False
+    return True
+
+
 class _Packing:
     """The nodes that may take what a lost one held, a row each, and what they have left of each resource."""
 
-    def __init__(self, nodes: Sequence[NodeFacts], held: Held, rule: SurviveLoss) -> None:
-        self.held, self.resources = held, rule.resources
-        self.rows = {node.name: place for place, node in enumerate(nodes)}
+    def __init__(self, nodes: Sequence[NodeFacts], held: Held, rule: SurviveLoss, allowed: _Allowed) -> None:
+        self.held, self.resources, self.allowed = held, rule.resources, allowed
         whole = np.array([self._amount(node.capacity) for node in nodes], np.int64)
         whole = whole.reshape(len(nodes), len(rule.resources))
         used = [sum((self._amount(c.reserved) for c in held[node.name]), self._amount(Resources())) for node in nodes]
         self.free = whole - np.array(used, np.int64).reshape(whole.shape)
         self.scale = 1 / whole.max(axis=0, initial=1)
 
-    def left_without(self, lost: str) -> list[str]:
+    def left_without(self, lost: NodeFacts) -> list[str]:
         """Containers of this node that find no room, by the packing that leaves fewer."""
-        needs = {c.name: self._amount(c.reserved) for c in self.held[lost]}
-        leaving = sorted(needs, key=lambda name: (-(needs[name] * self.scale).max(), name))
-        tight = self._packed(leaving, needs, lost, sign=1)
+        needs = {c.name: self._amount(c.reserved) for c in self.held[lost.name]}
+        may = {c.name: self.allowed.after(lost, c) for c in self.held[lost.name]}
+
+        def turn(name: str) -> tuple[int, float, str]:
+            return int(may[name].sum()), -(needs[name] * self.scale).max(), name
+
+        leaving = sorted(needs, key=turn)
+        tight = self._packed(leaving, needs, may, sign=1)
         if not tight:
             return []
-        return min(tight, self._packed(leaving, needs, lost, sign=-1), key=len)
+        return min(tight, self._packed(leaving, needs, may, sign=-1), key=len)
 
-    def _packed(self, leaving: Sequence[str], needs: Mapping[str, Amounts], lost: str, sign: int) -> list[str]:
+    def _packed(
+        self, leaving: Sequence[str], needs: Mapping[str, Amounts], may: Mapping[str, Flags], sign: int
+    ) -> list[str]:
         """Those left over if each goes where least room is left (sign 1) or most (-1), the first by name if equal."""
         free, left = self.free.copy(), []
-        open_to = np.array([name != lost for name in self.rows], bool)
         for name in leaving:
             after = free - needs[name]
             shares = np.round((after * self.scale).max(axis=1, initial=-np.inf), 12) * sign
-            shares[~open_to | (after < 0).any(axis=1)] = np.inf
+            shares[~may[name] | (after < 0).any(axis=1)] = np.inf
             if not len(shares) or np.isinf(shares.min()):
                 left.append(name)
             else:

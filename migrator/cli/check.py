@@ -9,6 +9,7 @@ import click
 
 from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.plan import file_type
+from migrator.cli.reboot_look import check_reboot_file
 from migrator.cli.what_if import facts_asked, facts_options
 
 
@@ -24,13 +25,15 @@ def check(
     as_json: bool,
     **asked: Any,
 ) -> int:
-    """Replay a plan file against the facts, by code that shares nothing with the planner."""
+    """Replay a plan file, or one of reboot groups, against the facts, by code that shares nothing with the planner."""
     from migrator.checker.check import check as check_plan
     from migrator.checker.laxer import laxer_note
     from migrator.checker.standing import standing_notes
     from migrator.cli.plan_text import findings_json, findings_line, print_findings, summary, waived_json
-    from migrator.inventory import plan_file
+    from migrator.inventory import plan_file, reboot_file
 
+    if reboot_file.holds(plan_path):
+        return check_reboot_file(ctx, plan_path, as_json, asked)
     loaded = plan_file.load(plan_path)
     cluster, _ = facts_asked(ctx, **asked)
     findings = check_plan(cluster, loaded, loaded.policy)

@@ -9,6 +9,7 @@ import click
 
 from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.plan import file_type
+from migrator.cli.reboot_look import show_reboot
 from migrator.cli.shared import not_over
 from migrator.cli.what_if import facts_asked, facts_options
 
@@ -48,10 +49,12 @@ def plan_show(
     from migrator.cli.plan_svg import draw
     from migrator.cli.plan_text import summary, waived_json
     from migrator.errors import BadInput
-    from migrator.inventory import plan_file
+    from migrator.inventory import plan_file, reboot_file
     from migrator.planner.look import spans, uses
 
     not_over(svg, plan_path, asked["snapshot"])
+    if reboot_file.holds(plan_path):
+        return show_reboot(plan_path, svg, as_json)
     plan = plan_file.load(plan_path)
     cluster = followed(facts_asked(ctx, **asked)[0], plan)
     used, when = uses(cluster, plan), spans(cluster, plan)

@@ -17,7 +17,7 @@ from migrator.cli.shared import not_over
 if TYPE_CHECKING:
     from migrator.checker.findings import Finding
     from migrator.model.facts import Cluster
-    from migrator.model.plan import Reason, Refusal
+    from migrator.model.plan import Plan, Reason, Refusal
     from migrator.model.reboot import Reboot
 
 NODES_SHOWN = 8
@@ -42,23 +42,26 @@ def plan_reboot(ctx: click.Context, /, every: bool, label: str | None, **given: 
     cluster, notes = facts_asked(ctx, **given)
     names = labelled(cluster, label) if label else tuple(node.name for node in cluster.nodes)
     made = reboot(cluster, names, digest(cluster), policy_asked(ctx, cluster, given), label or "--all")
-    noted = tuple(replace(plan, notes=(*plan.notes, *notes)) for plan in made.groups)
-    return _show(_folded(replace(made, groups=noted, notes=(*made.notes, *notes))), cluster, **given)
+    noted, back = (tuple(replace(p, notes=(*p.notes, *notes)) for p in plans) for plans in (made.groups, made.returns))
+    made = replace(made, groups=noted, returns=back, notes=(*made.notes, *notes))
+    return _show(_folded(made), cluster, **given)
 
 
 @click.command("group")
 @click.argument("reboot_path", type=file_type, metavar="REBOOT")
 @click.argument("number", type=click.IntRange(min=1), metavar="N")
+@click.option("--return", "back", is_flag=True, help="The plan that brings back what the group's drain has moved.")
 @click.option("-o", "--output", type=file_type, metavar="FILE", help="Write the plan here.")
 @json_option
-def plan_group(reboot_path: Path, number: int, output: Path | None, as_json: bool) -> int:
-    """Take the plan of group N out of REBOOT, a file of plan reboot: to check, to apply, and to return."""
+def plan_group(reboot_path: Path, number: int, back: bool, output: Path | None, as_json: bool) -> int:
+    """Take the plan of group N out of REBOOT, a file of plan reboot: to check and to apply."""
     from migrator.cli.planning import show
     from migrator.errors import BadInput
     from migrator.inventory import reboot_file
 
     not_over(output, reboot_path)
-    groups = reboot_file.load(reboot_path).groups
+    loaded = reboot_file.load(reboot_path)
+    groups = loaded.returns if back else loaded.groups
     if number > len(groups):
         raise BadInput(f"{reboot_path}: there is no group {number}: it has {len(groups)}")
     return show(groups[number - 1], (), output, as_json)
@@ -80,7 +83,7 @@ def _show(made: Reboot, cluster: Cluster, output: Path | None, as_json: bool, **
     document = reboot_file.to_document(made) if as_json else {}
     if not as_json:
         if output is None:
-            _print_groups(made)
+            print_groups(made)
         _print_refused(made)
         if made.groups:
             click.echo(clean(f"{output}: {summary(made)}" if output is not None else summary(made)))
@@ -94,47 +97,56 @@ def _show(made: Reboot, cluster: Cluster, output: Path | None, as_json: bool, **
 
 
 def unproved(cluster: Cluster, made: Reboot) -> list[Finding]:
-    """What the checker finds wrong with the groups' plans."""
-    from migrator.checker.check import check
+    """What the checker finds wrong with the groups' drains and returns, one after the other."""
+    from migrator.checker.reboot import check_reboot
 
-    return [finding for plan in made.groups for finding in check(cluster, plan, made.policy)]
+    return list(check_reboot(cluster, made))
 
 
-def summary(made: Reboot) -> str:
-    """One line: how many groups, of how many nodes, how far from the fewest, and how long."""
+def summary(made: Reboot, proved: bool = True) -> str:
+    """One line: how many groups, of how many nodes, how far from the fewest, how much moves, and how long."""
     from migrator.cli.plan_text import waived_said
-    from migrator.model.units import format_bytes, format_seconds
+    from migrator.model.units import counted, format_bytes, format_seconds
 
     waived = waived_said(made.policy)
     count = len(made.groups)
     nodes = sum(len(plan.empties) for plan in made.groups)
-    total = sum(move.estimate.bytes for plan in made.groups for move in plan.moves)
+    out, back = (sum(m.estimate.bytes for p in plans for m in p.moves) for plans in (made.groups, made.returns))
+    lasts_s = sum(plan.makespan_s for plan in (*made.groups, *made.returns))
     least = (
         "fewer cannot do"
         if count == made.groups_min
         else f"at least {made.groups_min} {'is' if made.groups_min == 1 else 'are'} needed"
     )
     return (
-        f"{made.intent}: {count} group{'s' * (count != 1)} of {nodes} node{'s' * (nodes != 1)}, {least}; "
-        f"{format_bytes(total)} to move and to bring back, about "
-        f"{format_seconds(sum(plan.makespan_s for plan in made.groups))} to drain one after the other; "
-        f"the checker passes every group{waived and '; ' + waived}"
+        f"{made.intent}: {counted(count, 'group')} of {counted(nodes, 'node')}, {least}; "
+        f"{format_bytes(out)} to move out and {format_bytes(back)} to bring back, about {format_seconds(lasts_s)} "
+        "for all drains and returns one after the other, the reboots themselves not counted"
+        f"{'; the checker passes every group and its return' * proved}{waived and '; ' + waived}"
     )
 
 
-def _print_groups(made: Reboot) -> None:
+def print_groups(made: Reboot) -> None:
+    """A line for each group: its nodes, its drain, its return, and how many containers do not come back; then notes."""
     from migrator.inventory.reboot_file import group_totals
-    from migrator.model.units import format_bytes, format_seconds
 
     if not made.groups:
         return
     rows = []
-    for number, plan in enumerate(made.groups, 1):
-        totals = group_totals(plan)
-        moved, lasts = format_bytes(totals["bytes"]), format_seconds(totals["makespan_s"])
-        rows.append((str(number), folded_names(plan.empties), str(totals["moves"]), moved, lasts))
-    print_table(("GROUP", "NODES", "MOVES", "BYTES", "MAKESPAN"), rows)
+    for number, (plan, back) in enumerate(zip(made.groups, made.returns, strict=True), 1):
+        away = len(group_totals(plan, back)["away"])
+        rows.append((str(number), folded_names(plan.empties), _told(plan), _told(back), str(away)))
+    print_table(("GROUP", "NODES", "DRAIN", "RETURN", "AWAY"), rows)
     _print_notes(made)
+
+
+def _told(plan: Plan) -> str:
+    from migrator.model.units import counted, format_bytes, format_seconds
+
+    total = format_bytes(sum(move.estimate.bytes for move in plan.moves))
+    return (
+        f"{counted(len(plan.moves), 'move')}, {total}, {format_seconds(plan.makespan_s)}" if plan.moves else "no move"
+    )
 
 
 def _print_notes(made: Reboot, err: bool = False) -> None:
@@ -144,7 +156,8 @@ def _print_notes(made: Reboot, err: bool = False) -> None:
     from migrator.planner.way_notes import MEMORY_WAY
 
     of_groups = (note for plan in made.groups for note in plan.notes if not note.startswith(MEMORY_WAY))
-    notes = folded(dict.fromkeys((*made.notes, *of_groups)))
+    stays = (note for plan in made.returns for note in plan.notes if " stays on " in note or " more stay where" in note)
+    notes = folded(dict.fromkeys((*made.notes, *of_groups, *stays)))
     print_notes(notes[:NOTES_SHOWN], err)
     if len(notes) > NOTES_SHOWN:
         click.echo(f"note: and {counted(len(notes) - NOTES_SHOWN, 'more note')}; --json has them all", err=err)

@@ -1,7 +1,7 @@
-"""Files of reboot groups: which nodes are down together, each group with the whole plan that drains it.
+"""Files of reboot groups: which nodes are down together, each group with the plans of its drain and its return.
 
-Written as plan files are (plan_file.py). Each `plan` in it is a plan file's content, with an integrity of its own, so
-that it can be taken out and applied; the totals beside it are there to be read, and have to agree with it.
+Written as plan files are (plan_file.py). Each `plan` and `return_plan` in it is a plan file's content, with an
+integrity of its own, so that it can be taken out and applied; the totals beside them have to agree with them.
 """
 
 from __future__ import annotations
@@ -49,11 +49,16 @@ class _Refused(Strict):
 
 
 class _Group(Strict):
+    away: list[Container]
     bytes: Count
     makespan_s: Seconds
     moves: Count
     nodes: list[Node]
     plan: PlanFields
+    return_bytes: Count
+    return_makespan_s: Seconds
+    return_moves: Count
+    return_plan: PlanFields
 
 
 class _Document(Strict):
@@ -74,7 +79,10 @@ def to_document(reboot: Reboot) -> dict[str, Any]:
     """The groups as JSON values, with their integrity."""
     document = {
         "cluster": reboot.cluster,
-        "groups": [group_totals(plan) | {"plan": plan_file.to_document(plan)} for plan in reboot.groups],
+        "groups": [
+            group_totals(plan, back) | {"plan": plan_file.to_document(plan), "return_plan": plan_file.to_document(back)}
+            for plan, back in zip(reboot.groups, reboot.returns, strict=True)
+        ],
         "groups_min": reboot.groups_min,
         "intent": reboot.intent,
         "kind": "reboot",
@@ -87,14 +95,30 @@ def to_document(reboot: Reboot) -> dict[str, Any]:
     return document | {INTEGRITY: plan_file.integrity(document)}
 
 
-def group_totals(plan: Plan) -> dict[str, Any]:
-    """What one group comes to: its nodes, and number, bytes and predicted seconds of its moves."""
+def group_totals(plan: Plan, back: Plan) -> dict[str, Any]:
+    """What one group comes to: its nodes; number, bytes and predicted seconds of its moves, and of those of its return;
+    and the containers that do not come back.
+    """
     return {
+        "away": sorted(plan.ways().keys() - back.ways().keys()),
         "bytes": sum(move.estimate.bytes for move in plan.moves),
         "makespan_s": plan.makespan_s,
         "moves": len(plan.moves),
         "nodes": list(plan.empties),
+        "return_bytes": sum(move.estimate.bytes for move in back.moves),
+        "return_makespan_s": back.makespan_s,
+        "return_moves": len(back.moves),
     }
+
+
+def holds(path: Path) -> bool:
+    """Whether a file says of itself that it is one of reboot groups; of a file that cannot be read nothing is said."""
+    try:
+        text = path.read_text()
+        found = json.loads(text) if '"kind"' in text else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("kind") == "reboot"
 
 
 def dump(reboot: Reboot) -> str:
@@ -120,14 +144,15 @@ def parse(text: str, source: str) -> Reboot:
         cluster=document.cluster,
         snapshot=document.snapshot,
         groups=tuple(plan_file.to_plan(group.plan) for group in document.groups),
+        returns=tuple(plan_file.to_plan(group.return_plan) for group in document.groups),
         groups_min=document.groups_min,
         refused=tuple(_to_refused(one) for one in document.refused),
         notes=tuple(document.notes),
         policy=plan_file.to_policy(document.policy),
     )
-    for number, (group, plan) in enumerate(zip(document.groups, reboot.groups, strict=True)):
-        if group.model_dump(exclude={"plan"}) != group_totals(plan):
-            raise BadInput(f"{source}: groups.{number}: its totals are not those of its plan")
+    for number, (group, plan, back) in enumerate(zip(document.groups, reboot.groups, reboot.returns, strict=True)):
+        if group.model_dump(exclude={"plan", "return_plan"}) != group_totals(plan, back):
+            raise BadInput(f"{source}: groups.{number}: its totals are not those of its plans")
     return reboot
 
 

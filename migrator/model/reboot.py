@@ -20,8 +20,8 @@ class RefusedNode:
 
 @dataclass(frozen=True, slots=True)
 class Reboot:
-    """Each of `groups` is the plan that drains its nodes (`empties`), made from the facts as they are now: after a
-    group its nodes are rebooted and what was moved goes back, so the next one begins from the same placement.
+    """Each of `groups` is the plan that drains its nodes (`empties`), each of `returns` the one that brings back what
+    it has moved, once they have been rebooted; not all of it may come back. The next group begins where that ends.
 
     `groups_min` is a number that no grouping of these nodes can come below.
     """
@@ -30,6 +30,7 @@ class Reboot:
     cluster: str
     snapshot: str
     groups: tuple[Plan, ...]
+    returns: tuple[Plan, ...]
     groups_min: int
     refused: tuple[RefusedNode, ...] = ()
     notes: tuple[str, ...] = ()

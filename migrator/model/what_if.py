@@ -59,6 +59,18 @@ def after(cluster: Cluster, plan: Plan) -> Cluster:
     return replace(cluster, nodes=tuple(_holding(node, held[node.name], plan) for node in cluster.nodes))
 
 
+def rebooted(cluster: Cluster, drained: Plan) -> Cluster:
+    """The cluster when a group of nodes has been drained and rebooted, and is open to what is to come back."""
+    return uncordoned(after(cluster, drained), drained.empties)
+
+
+def returned(cluster: Cluster, drained: Plan, back: Plan) -> Cluster:
+    """The cluster when a group has been drained, rebooted and refilled; marks are those that were there before."""
+    marks = {node.name: node.cordon for node in cluster.nodes}
+    end = after(rebooted(cluster, drained), back)
+    return replace(end, nodes=tuple(replace(node, cordon=marks[node.name]) for node in end.nodes))
+
+
 def _holding(node: NodeFacts, containers: list[ContainerFacts], plan: Plan) -> NodeFacts:
     """The node with these containers: what came has taken of its free memory and disk, what went has given back."""
     before, names = {c.name for c in node.containers}, {c.name for c in containers}

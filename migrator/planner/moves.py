@@ -37,9 +37,9 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     Raises KeyError for a container or node that the cluster does not have. One that is there already stays.
     """
     movers, stuck, there = [], [], []
-    places = places_of(cluster, wishes)
+    places, nodes = places_of(cluster, wishes), {node.name: node for node in cluster.nodes}
     for name in sorted(wishes):
-        source = home(cluster, name)
+        source = nodes[places[name][0][0]] if places[name] else home(cluster, name)
         container = source.container(name)
         if source.name == wishes[name]:
             there.append(name)
@@ -55,7 +55,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
             movers.append(Mover(container, container.descriptor, source))
 
     def way(mover: Mover) -> Way:
-        return policy.way(mover.source, cluster.node(wishes[mover.name]))
+        return policy.way(mover.source, nodes[wishes[mover.name]])
 
     closed, others = _closed(cluster, movers, wishes, policy), stuck
     others += shut_out([Leg(m, wishes[m.name], way(m)) for m in movers], cluster, policy)
@@ -122,9 +122,10 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
     for mover in movers:
         for thing in apart(mover, policy):
             coming[wishes[mover.name], thing].append(mover.name)
-    stays = {name: _without(cluster.node(name), going) for name in dict.fromkeys(wishes.values())}
+    nodes = {node.name: node for node in cluster.nodes}
+    stays = {name: _without(nodes[name], going) for name in dict.fromkeys(wishes[mover.name] for mover in movers)}
     for mover in movers:
-        target = cluster.node(wishes[mover.name])
+        target = nodes[wishes[mover.name]]
         meets = {name for thing in apart(mover, policy) for name in coming[target.name, thing]} - {mover.name}
         reasons = _against(mover, target, stays[target.name], sorted(meets), barriers)
         if against := book.why_not(mover, numbers[target.name]):
@@ -144,8 +145,9 @@ def way_back(cluster: Cluster, moves: Sequence[tuple[str, str, str]]) -> tuple[d
     ways: dict[str, list[str]] = {}
     for name, source, target in moves:
         ways.setdefault(name, [source]).append(target)
+    places = places_of(cluster, ways)
     for name, (source, *targets) in ways.items():
-        there = [node.name for node in cluster.nodes if node.container(name)]
+        there = [node for node, _ in places[name]]
         if there == [source]:
             notes.append(f"container {name} is on {source} already")
         elif len(there) == 1 and there[0] in targets:

@@ -1,4 +1,4 @@
-"""Reboot nodes: the fewest groups that can be down together, each with the plan that drains it.
+"""Reboot nodes: the fewest groups that can be down together; reboot_turns.py plans the drain and return of each.
 
 Theory. A group can be down if all its containers find places on the rest, as a drain would place them; what can be
 down together can be with any of it left out, so a group is grown by halving: the longest row of nodes that fits. The
@@ -21,12 +21,14 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
 from migrator.model.reboot import Reboot, RefusedNode
 from migrator.model.rules import SurviveLoss, Window
+from migrator.model.units import counted
 from migrator.planner.arrays import MEMORY_COLUMNS, Targets, row
 from migrator.planner.construct import construct_on
 from migrator.planner.drain import drain, sorted_out
 from migrator.planner.ordering import Leg, stranded
 from migrator.planner.placement import Mover
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
+from migrator.planner.reboot_turns import Turns, away, in_turn
 from migrator.planner.remedies import helped
 from migrator.planner.room import room_of, stay_of
 from migrator.planner.way_notes import way_notes
@@ -35,6 +37,7 @@ STUCK_MAX = 8  # a try that leaves more without a place is no group
 CLOSELY_PAIRS_MAX = 400  # containers times nodes, up to which every arrangement is asked for
 PLACED_MAX = 60_000  # containers placed in all tries, above which nothing but a first answer is looked for
 MISSES_MAX = 24  # nodes that did not fit, after which a group is offered no more
+ELSEWHERE_MAX = 5  # containers that do not come back, by name
 EXPLAINED_MAX = 3  # refused nodes that are told every reason
 
 Names = tuple[str, ...]
@@ -52,25 +55,36 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
     names = tuple(name for name in fleet.asked if name not in out)
     least = fleet.groups_min(names)
     found = _fewest(fleet, names, least)
-    plans = []
-    for number, group in enumerate(found, 1):
-        made = drain(cluster, group, snapshot, policy)
-        if isinstance(made, Refusal):  # never so far: what fits here is what a drain places
-            refused += tuple(RefusedNode(name, made) for name in group)
-            continue
-        notes = (*made.notes, *_cordoned_before(cluster, group))
-        plans.append(replace(made, intent=f"reboot {what}, group {number} of {len(found)}", notes=notes))
-    made_moves = (move for plan in plans for move in plan.moves)
+    turns = in_turn(cluster, found, snapshot, policy)
+    refused += turns.refused
+    count = len(turns.drains)
+    intents = [f"reboot {what}, group {number} of {count}" for number in range(1, count + 1)]
+    drains = zip(turns.drains, intents, strict=True)
+    returns = zip(turns.returns, intents, strict=True)
+    moves = [move for plan in (*turns.drains, *turns.returns) for move in plan.moves]
+    pairs = ((cluster.node(m.source), cluster.node(m.target)) for m in moves)
     return Reboot(
         intent=f"reboot {what}",
         cluster=cluster.name,
         snapshot=snapshot,
-        groups=tuple(plans),
+        groups=tuple(
+            replace(p, intent=intent, notes=(*p.notes, *_cordoned_before(cluster, p.empties))) for p, intent in drains
+        ),
+        returns=tuple(replace(plan, intent=f"return {intent}") for plan, intent in returns),
         groups_min=least,
         refused=refused,
-        notes=tuple(way_notes(((cluster.node(m.source), cluster.node(m.target)) for m in made_moves), policy)),
+        notes=(*_elsewhere(cluster, turns), *way_notes(pairs, policy)),
         policy=policy,
     )
+
+
+def _elsewhere(cluster: Cluster, turns: Turns) -> Iterator[str]:
+    """Those that are on another node when all is done: counted, for each return has told why."""
+    names = [f"{name} (on {node})" for name, node in away(cluster, turns.end)]
+    if names:
+        more = f" and {len(names) - ELSEWHERE_MAX} more" if len(names) > ELSEWHERE_MAX else ""
+        told = ", ".join(names[:ELSEWHERE_MAX])
+        yield f"{counted(len(names), 'container')} cannot come back and will be elsewhere in the end: {told}{more}"
 
 
 def _cordoned_before(cluster: Cluster, group: Names) -> Iterator[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from migrator.checker.check import check
 from migrator.checker.findings import Code, Finding
+from migrator.checker.reboot import check_reboot
 from migrator.cli.plan_reboot import folded_names
 from migrator.inventory import plan_file, reboot_file, snapshot
+from migrator.model import what_if
 from tests.cli.test_plan_commands import one_line
 from tests.properties.fleets import GIB, cluster, ct, node
 
@@ -24,6 +27,16 @@ def half_full(tmp_path):
     fleet = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=3 * GIB), labels={"rack": "ab"[n % 2]}) for n in range(4)]
     snapshot.save(cluster(*fleet), tmp_path / "half.json")
     return tmp_path / "half.json"
+
+
+@pytest.fixture
+def parted(tmp_path):
+    """Two on n0 that must not be together: a drain parts them, and one of them cannot come back."""
+    apart = {"anti-affinity": "web"}
+    pair = (ct("a", 20, labels=apart, memory=GIB), ct("b", 21, labels=apart, memory=GIB))
+    fleet = [node("n0", *pair), *(node(f"n{n}", ct(f"c{n}", 100 + n, memory=3 * GIB)) for n in (1, 2, 3))]
+    snapshot.save(cluster(*fleet), tmp_path / "parted.json")
+    return tmp_path / "parted.json"
 
 
 @pytest.fixture
@@ -45,7 +58,7 @@ def test_the_groups_of_an_example_are_the_golden_file_and_hold_on_its_snapshot(m
     assert out.startswith(f"{tmp_path / 'x.json'}: reboot rack=r1: 2 groups of 4 nodes, fewer cannot do; ")
     assert (tmp_path / "x.json").read_bytes() == (PLANS / "reboot-r1.json").read_bytes()
     loaded, facts = reboot_file.load(PLANS / "reboot-r1.json"), snapshot.load(RACK)
-    assert [check(facts, plan, plan.policy) for plan in loaded.groups] == [(), ()]
+    assert check_reboot(facts, loaded) == ()
 
 
 def test_the_document_is_the_files_content(migrator):
@@ -60,6 +73,66 @@ def test_the_plan_of_a_group_taken_out_of_the_document_passes_check(migrator, ha
         (tmp_path / "group.json").write_text(json.dumps(group["plan"]))
         code, said, _ = migrator("check", tmp_path / "group.json", "--snapshot", half_full)
         assert (code, "holds: reboot --all, group" in said) == (0, True)
+
+
+def test_the_groups_hold_one_after_the_other_with_their_returns_though_not_all_can_come_back(
+    migrator, parted, tmp_path
+):
+    facts, reboots, plan = parted, tmp_path / "reboot.json", tmp_path / "plan.json"
+    code, out, err = migrator("plan", "reboot", "--all", "--snapshot", facts, "-o", reboots)
+    assert code == 0, err
+    assert "1 container cannot come back and will be elsewhere in the end: " in err
+    assert "stays on n" in err
+    assert "for all drains and returns one after the other, the reboots themselves not counted" in out
+    loaded = reboot_file.load(reboots)
+    for number, group in enumerate(loaded.groups, 1):
+        marks = [word for name in group.empties for word in ("--uncordon", name)]
+        for words, open_again in (((), ()), (("--return",), marks)):
+            plan.unlink(missing_ok=True)
+            assert migrator("plan", "group", reboots, number, *words, "-o", plan)[0] == 0
+            code, out, err = migrator("check", plan, "--snapshot", facts, *open_again)
+            assert (code, err) == (0, "")
+            after = tmp_path / f"after-{number}{'-'.join(words)}.json"
+            if plan_file.load(plan).moves:
+                assert migrator("export", "snapshot", plan, "--snapshot", facts, "-o", after)[0] == 0
+                opened = what_if.uncordoned(snapshot.load(after), group.empties)
+                snapshot.save(opened, facts := tmp_path / f"open-{after.name}")
+
+
+def test_check_replays_every_group_and_its_return_and_names_the_first_that_does_not_hold(migrator, parted, tmp_path):
+    reboots = tmp_path / "reboot.json"
+    migrator("plan", "reboot", "--all", "--snapshot", parted, "-o", reboots)
+    code, out, err = migrator("check", reboots, "--snapshot", parted)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{reboots}: holds: reboot --all: ")
+    assert "the checker passes every group and its return" in out
+    loaded = reboot_file.load(reboots)
+    facts = snapshot.load(parted)
+    nodes = [replace(n, cordon="operator") if n.name not in loaded.groups[0].empties else n for n in facts.nodes]
+    snapshot.save(cluster(*nodes), tmp_path / "marked.json")
+    code, out, err = migrator("check", reboots, "--snapshot", tmp_path / "marked.json")
+    assert code == 3
+    assert "target-cordoned" in out
+    assert "reboot --all: group 1: " in one_line(err)
+    document = json.loads(migrator("check", reboots, "--snapshot", parted, "--json")[1])
+    assert (document["findings"], document["plan"]) == ([], str(reboots))
+
+
+def test_show_tells_a_line_for_each_group_with_its_return_and_who_stays_away(migrator, parted, tmp_path):
+    reboots = tmp_path / "reboot.json"
+    migrator("plan", "reboot", "--all", "--snapshot", parted, "-o", reboots)
+    code, out, err = migrator("plan", "show", reboots)
+    assert (code, err) == (0, "")
+    head, *lines = out.splitlines()
+    assert head.split() == ["GROUP", "NODES", "DRAIN", "RETURN", "AWAY"]
+    count = len(reboot_file.load(reboots).groups)
+    assert [line.split()[0] for line in lines[:count]] == [str(number) for number in range(1, count + 1)]
+    assert sum(int(line.split()[-1]) for line in lines[:count]) == 1
+    assert "checker" not in out
+    document = json.loads(migrator("plan", "show", reboots, "--json")[1])
+    assert [len(group["away"]) for group in document["groups"]].count(1) == 1
+    code, out, err = migrator("plan", "show", reboots, "--svg", tmp_path / "x.svg")
+    assert (code, out, "1 -o PLAN" in one_line(err)) == (2, "", True)
 
 
 def test_a_group_is_taken_out_and_is_a_plan_file_that_every_command_takes(migrator, half_full, tmp_path):
@@ -79,9 +152,7 @@ def test_a_file_of_groups_given_for_a_plan_says_how_to_take_one_out(migrator, ha
     reboots = tmp_path / "reboot.json"
     migrator("plan", "reboot", "--all", "--snapshot", half_full, "-o", reboots)
     for words in (
-        ("check", reboots),
         ("apply", reboots),
-        ("plan", "show", reboots),
         ("plan", "return", reboots),
         ("explain", reboots, "c0"),
         ("export", "ganeti", reboots, "--of", half_full, "-o", tmp_path / "x"),
@@ -159,9 +230,11 @@ def test_each_plan_given_to_the_checker_is_the_one_that_is_written(migrator, hal
         checked.append(plan_file.dump(plan))
         return check(facts, plan, policy)
 
-    monkeypatch.setattr("migrator.checker.check.check", spy)
+    monkeypatch.setattr("migrator.checker.reboot.check", spy)
     migrator("plan", "reboot", "--all", "--snapshot", half_full, "-o", tmp_path / "x.json")
-    assert checked == [plan_file.dump(plan) for plan in reboot_file.load(tmp_path / "x.json").groups]
+    made = reboot_file.load(tmp_path / "x.json")
+    plans = (plan for pair in zip(made.groups, made.returns, strict=True) for plan in pair)
+    assert checked == [plan_file.dump(plan) for plan in plans]
 
 
 def test_long_lists_of_nodes_are_folded():
@@ -175,6 +248,6 @@ def test_how_memory_goes_is_told_once_of_all_groups(migrator, tmp_path):
     code, out, _ = migrator("plan", "reboot", "--all", "--snapshot", tmp_path / "facts.json")
     assert code == 0
     assert [line for line in out.splitlines() if "memory way" in line] == [
-        "note: memory way: 4 of 4 moves counted as streamed, though a node does not tell whether it can "
+        "note: memory way: 8 of 8 moves counted as streamed, though a node does not tell whether it can "
         "(memory_way: images in the policy counts images instead)"
     ]

@@ -227,6 +227,34 @@ def hardly_room(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return under(SurviveLoss())(fleet, plan, move)
 
 
+def useless_refuge(why: str) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
+    """The same beside an empty node with room for everything, on which no container may be."""
+
+    def break_it(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+        fleet, plan = hardly_room(fleet, plan, move)
+        facts: dict[str, Any] = {"memory": 4096 * GIB, "cpu_milli": 900_000, "disk": 90_000 * GIB}
+        rules = plan.policy.rules
+        containers = [c.name for n in fleet.nodes for c in n.containers]
+        match why:
+            case "machine":
+                facts["arch"] = "aarch64"
+            case "template":
+                facts["templates"] = {"debian": "sha256:other"}
+            case "ban":
+                rules += tuple(Ban(name, ("huge",)) for name in containers)
+            case "fence":
+                rules += tuple(Fence(name, tuple(n.name for n in fleet.nodes)) for name in containers)
+            case "pin":
+                rules += tuple(Pin(name) for name in containers if all(m.container != name for m in plan.moves))
+                rules += tuple(Ban(m.container, ("huge",)) for m in plan.moves)
+            case "cordon":
+                facts["cordon"] = "operator"
+        huge = node("huge", **facts)
+        return replace(fleet, nodes=(*fleet.nodes, huge)), replace(plan, policy=replace(plan.policy, rules=rules))
+
+    return break_it
+
+
 def all_at_once(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     """Two of a service, of which one may be in motion at a time, and neither waits."""
     other = another(plan, move)
@@ -443,6 +471,7 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.INTENT, lambda f, p, m: (f, replace(p, intent="return move another=n1", empties=()))),
     (Code.INTENT, lambda f, p, m: (f, replace(named(p, *p.moves), intent="return " + named(p, *p.moves).intent))),
     (Code.STAYS, lambda f, p, m: (f, replace(allowing(p, False), stays=("c0",)))),
+    *((Code.NOT_SURVIVED, useless_refuge(why)) for why in ("machine", "template", "ban", "fence", "pin", "cordon")),
     (Code.STAYS_ELSEWHERE, lambda f, p, m: (f, allowing(replace(without(p, m), stays=(m.container,))))),
 ]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from migrator.checker.check import check
+from migrator.checker.reboot import check_reboot
 from migrator.inventory import reboot_file
+from migrator.model import what_if
 from migrator.model.facts import Cluster
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.reboot import Reboot
@@ -34,9 +35,10 @@ def test_every_node_is_in_one_group_or_refused_with_a_reason(cluster: Cluster, p
 
 @some
 @given(st.one_of(tiny_fleets, larger_fleets), policies)
-def test_the_checker_passes_every_group_from_the_placement_as_it_is_now(cluster: Cluster, policy: PlanPolicy) -> None:
-    for plan in made(cluster, policy).groups:
-        assert check(cluster, plan, policy) == ()
+def test_the_checker_passes_every_group_and_its_return_one_after_the_other(
+    cluster: Cluster, policy: PlanPolicy
+) -> None:
+    assert check_reboot(cluster, made(cluster, policy)) == ()
 
 
 @some
@@ -44,10 +46,14 @@ def test_the_checker_passes_every_group_from_the_placement_as_it_is_now(cluster:
 def test_however_a_group_is_drained_everything_fits_and_its_nodes_end_empty(
     cluster: Cluster, policy: PlanPolicy, data: st.DataObject
 ) -> None:
-    for plan in made(cluster, policy).groups:
-        end = carry_out(cluster, plan, lambda count: data.draw(st.integers(0, count - 1)))
+    now, found = cluster, made(cluster, policy)
+    for plan, back in zip(found.groups, found.returns, strict=True):
+        end = carry_out(now, plan, lambda count: data.draw(st.integers(0, count - 1)))
         assert isinstance(end, Cluster), end
         assert [end.node(name).containers for name in plan.empties] == [()] * len(plan.empties)
+        again = carry_out(what_if.rebooted(now, plan), back, lambda count: data.draw(st.integers(0, count - 1)))
+        assert isinstance(again, Cluster), again
+        now = what_if.returned(now, plan, back)
 
 
 @some

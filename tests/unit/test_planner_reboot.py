@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from migrator.checker.check import check
+from migrator.checker.findings import Code
+from migrator.checker.reboot import check_reboot
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.reboot import Reboot
 from migrator.planner import reboot as planner
+from migrator.planner.drain import drain
 from migrator.planner.reboot import reboot
 from migrator.planner.reboot_bound import groups_by_exclusion, groups_by_room, groups_by_size
 from tests.properties.fleets import BY_IMAGES, GIB, MIB, cluster, ct, node
@@ -18,7 +22,7 @@ POLICY = PlanPolicy(headroom_percent=0)
 def rebooted(*nodes, asked=None, policy=POLICY) -> Reboot:
     fleet = cluster(*nodes)
     made = reboot(fleet, asked or [n.name for n in fleet.nodes], "sha256:x", policy, "--all")
-    assert [check(fleet, plan, policy) for plan in made.groups] == [()] * len(made.groups)
+    assert check_reboot(fleet, made) == ()
     return made
 
 
@@ -146,3 +150,65 @@ def test_beyond_its_budget_the_first_answer_stands_and_is_whole(monkeypatch):
 def test_a_node_that_is_not_there_is_a_key_error():
     with pytest.raises(KeyError):
         rebooted(node("n1"), asked=["n7"])
+
+
+def parted():
+    """Two that must not be together and are: drained they are parted, and one cannot come back."""
+    apart = {"anti-affinity": "web"}
+    pair = (ct("a", 10, labels=apart, memory=GIB), ct("b", 11, labels=apart, memory=GIB))
+    return [node("n0", *pair), *(node(f"n{n}", ct(f"c{n}", 100 + n, memory=3 * GIB)) for n in (1, 2, 3))]
+
+
+def test_what_cannot_come_back_is_told_and_leaves_with_the_group_of_the_node_where_it_stays():
+    made = rebooted(*parted())
+    (first,) = [n for n, plan in enumerate(made.groups) if "n0" in plan.empties]
+    stays = set(made.groups[first].ways()) - set(made.returns[first].ways())
+    assert len(stays) == 1
+    (name,) = stays
+    at = made.groups[first].ways()[name][-1].target
+    note = next(note for note in made.returns[first].notes if note.startswith(f"container {name} stays on {at}: n0: "))
+    assert "must not be together" in note
+    assert [note for note in made.notes if note.startswith("1 container cannot come back")]
+    later = [plan for plan in made.groups[first + 1 :] if at in plan.empties]
+    assert [name in plan.ways() for plan in later] == [True] * len(later)
+    assert later, "the case is to have a later group with the node where it stays"
+
+
+def test_what_a_return_may_not_fill_again_stays_where_the_drain_took_it_and_every_group_holds():
+    full = node("n0", ct("a", 10, memory=4000 * MIB), ct("b", 11, memory=4000 * MIB))
+    made = rebooted(full, node("n1"), node("n2"), policy=PlanPolicy(headroom_percent=5))
+    assert sorted(name for group in groups(made) for name in group) == ["n0", "n1", "n2"]
+    (back,) = [back for plan, back in zip(made.groups, made.returns, strict=True) if "n0" in plan.empties]
+    assert len(back.moves) == 1
+    assert back.notes[0].endswith(": n0: no order of these moves has room for it")
+
+
+def test_a_return_of_nothing_is_a_plan_without_moves():
+    made = rebooted(node("n0"), node("n1"))
+    assert [back.moves for back in made.returns] == [()] * len(made.groups)
+
+
+def test_groups_that_were_all_planned_from_one_placement_are_found_not_to_hold_after_a_return():
+    fleet = cluster(*parted())
+    made = reboot(fleet, [n.name for n in fleet.nodes], "-", POLICY, "--all")
+    old = tuple(
+        replace(drain(fleet, plan.empties, "-", POLICY), intent=plan.intent) for plan in made.groups
+    )  # as if all came back
+    found = check_reboot(fleet, replace(made, groups=old))
+    assert found
+    assert all(finding.text.startswith(("group ", "return of group ")) for finding in found)
+
+
+def test_a_return_that_brings_something_elsewhere_or_empties_a_node_and_a_node_rebooted_twice_are_found():
+    fleet = cluster(*(node(f"n{n}", ct(f"c{n}", 100 + n, memory=3 * GIB)) for n in range(4)))
+    made = reboot(fleet, [n.name for n in fleet.nodes], "-", POLICY, "--all")
+    back = made.returns[0]
+    elsewhere = replace(back, moves=(replace(back.moves[0], target="n3"), *back.moves[1:]))
+    emptied = replace(back, empties=("n3",))
+    for wrong, said in ((elsewhere, "comes to n3"), (emptied, "it empties n3")):
+        found = check_reboot(fleet, replace(made, returns=(wrong, *made.returns[1:])))
+        assert [f.code for f in found if said in f.text] == [Code.INTENT]
+        assert all(f.text.startswith("return of group 1: ") for f in found)
+    twice = replace(made, groups=(made.groups[0],) * 2, returns=(back,) * 2)
+    found = check_reboot(fleet, twice)
+    assert "group 2: n0 was rebooted with an earlier group" in [f.text for f in found]

@@ -52,7 +52,7 @@ def test_totals_that_are_not_those_of_the_plan_are_refused():
     document = reboot_file.to_document(made())
     document["groups"][0]["moves"] += 1
     sealed = json.dumps(document | {"integrity": plan_file.integrity(document)})
-    assert refusal_of(sealed) == "x.json: groups.0: its totals are not those of its plan"
+    assert refusal_of(sealed) == "x.json: groups.0: its totals are not those of its plans"
 
 
 @pytest.mark.parametrize(
