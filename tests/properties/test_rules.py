@@ -123,15 +123,21 @@ def test_a_rebalance_keeps_every_rule_and_makes_no_violation_worse(drawn: tuple[
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(ruled())
-def test_reboot_groups_keep_every_rule_each_by_itself(drawn: tuple[Cluster, PlanPolicy]) -> None:
+def test_reboot_groups_and_their_returns_keep_every_rule_one_after_the_other(
+    drawn: tuple[Cluster, PlanPolicy],
+) -> None:
     fleet, policy = drawn
     made = reboot(fleet, [n.name for n in fleet.nodes], "-", policy, "--all")
     grouped = [name for plan in made.groups for name in plan.empties]
     assert sorted([*grouped, *(one.node for one in made.refused)]) == [n.name for n in fleet.nodes]
-    for plan in made.groups:
-        assert check(fleet, plan, policy) == ()
-    for one in made.refused:
-        assert isinstance(drain(fleet, [one.node], "-", policy), Refusal)
+    now = fleet
+    for plan, back in zip(made.groups, made.returns, strict=True):
+        assert check(now, plan, policy) == ()
+        assert check(what_if.rebooted(now, plan), back, policy) == ()
+        now = what_if.returned(now, plan, back)
+    for one in made.refused:  # before all the others, or after them: what they have moved may have come in its way
+        alone = [drain(facts, [one.node], "-", policy) for facts in (fleet, now)]
+        assert any(isinstance(plan, Refusal) for plan in alone)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
