@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import struct
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -31,6 +31,7 @@ class AnswerTimes(asyncio.DatagramProtocol):
         self.seen: list[Answered] = []
         self._asked: dict[int, tuple[float, float]] = {}
         self._first = asyncio.Event()
+        self._number = 0
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         now_s = time.monotonic()
@@ -45,24 +46,37 @@ class AnswerTimes(asyncio.DatagramProtocol):
     @contextlib.asynccontextmanager
     async def asking(self, host: str, port: int) -> AsyncIterator[None]:
         """Asks while the body runs, which begins after the first answer. TimeoutError when there is none."""
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=(host, port))
-        asking = asyncio.create_task(self._ask(transport))
-        try:
+        async with asked(self, host, port, self._question, ASK_EVERY_S):
             async with asyncio.timeout(FIRST_TIMEOUT_S):
                 await self._first.wait()
             yield
-        finally:
-            asking.cancel()
-            transport.close()
 
-    async def _ask(self, transport: asyncio.DatagramTransport) -> None:
-        number = 0
+    def _question(self) -> bytes:
+        number = self._number
+        self._number += 1
+        self._asked[number] = (time.time() * 1000, time.monotonic())
+        return _NUMBER.pack(number)
+
+
+@contextlib.asynccontextmanager
+async def asked(
+    listener: asyncio.DatagramProtocol, host: str, port: int, question: Callable[[], bytes], every_s: float
+) -> AsyncIterator[None]:
+    """Sends a question every so many seconds while the body runs, whether `listener` hears answers or not."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: listener, remote_addr=(host, port))
+
+    async def ask() -> None:
         while True:
-            self._asked[number] = (time.time() * 1000, time.monotonic())
-            transport.sendto(_NUMBER.pack(number))
-            number += 1
-            await asyncio.sleep(ASK_EVERY_S)
+            transport.sendto(question())
+            await asyncio.sleep(every_s)
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        asking.cancel()
+        transport.close()
 
 
 def median_ms(seen: Sequence[Answered], since_ms: float, until_ms: float) -> float | None:

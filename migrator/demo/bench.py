@@ -19,6 +19,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from migrator.demo.answers import asked
 from migrator.demo.bench_bars import bars
 from migrator.demo.bench_report import (
     MODES,
@@ -75,23 +76,12 @@ class UdpProbe(asyncio.DatagramProtocol):
     @contextlib.asynccontextmanager
     async def asking(self, host: str, port: int) -> AsyncIterator[None]:
         """Asks while the body runs; the meter begins with the first answer and ends with the last."""
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=(host, port))
-        asking = asyncio.create_task(self._ask(transport))
-        try:
+        async with asked(self, host, port, lambda: b"?", INTERVAL_S):
             await self.heard()
             self.meter.start()
             yield
             await self.heard()
             self.meter.stop()
-        finally:
-            asking.cancel()
-            transport.close()
-
-    async def _ask(self, transport: asyncio.DatagramTransport) -> None:
-        while True:
-            transport.sendto(b"?")
-            await asyncio.sleep(INTERVAL_S)
 
 
 @dataclass(frozen=True, slots=True)

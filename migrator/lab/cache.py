@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from migrator.lab.shell import LabError
@@ -50,3 +50,12 @@ def locked() -> Iterator[None]:
     with (CACHE / "lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def build_once(path: Path, sign: Path, what: str, bytes_min: int, build: Callable[[], None]) -> None:
+    """Builds an image unless `sign` is there by now, which `build` is to leave, and removes older ones of its kind."""
+    check_room(what, bytes_min)
+    with locked():
+        if not sign.exists():  # else another process built it while this one waited
+            build()
+            prune(path)

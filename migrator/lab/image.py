@@ -71,11 +71,7 @@ def build(say: Callable[[str], None]) -> Image:
     path = image_path()
     if (path / "ready").exists():
         return load()
-    cache.check_room("the lab's root image", SPACE_BYTES_MIN)
-    with cache.locked():
-        if not (path / "ready").exists():  # else another process built it while this one waited
-            _build(path, say)
-            cache.prune(path)
+    cache.build_once(path, path / "ready", "the lab's root image", SPACE_BYTES_MIN, lambda: _build(path, say))
     return load()
 
 

@@ -36,11 +36,7 @@ def build(say: Callable[[str], None]) -> Path:
     if path.exists():
         return path
     base = image.build(say)
-    cache.check_room("podman's packages", SPACE_BYTES_MIN)
-    with cache.locked():
-        if not path.exists():  # else another process fetched them while this one waited
-            _build(path, base, say)
-            cache.prune(path)
+    cache.build_once(path, path, "podman's packages", SPACE_BYTES_MIN, lambda: _build(path, base, say))
     return path
 
 

@@ -31,11 +31,7 @@ def build(say: Callable[[str], None]) -> Path:
     if path.exists():
         return path
     base = image.build(say).templates / image.TEMPLATE_NAME
-    cache.check_room("the lab's template of programs", SPACE_BYTES_MIN)
-    with cache.locked():
-        if not path.exists():  # else another process built it while this one waited
-            _build(path, base, say)
-            cache.prune(path)
+    cache.build_once(path, path, "the lab's template of programs", SPACE_BYTES_MIN, lambda: _build(path, base, say))
     return path
 
 

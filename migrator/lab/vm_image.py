@@ -66,11 +66,8 @@ def build(say: Callable[[str], None]) -> VmImage:
         return load()
     if platform.machine() != "x86_64":
         raise LabError(f"labs of virtual machines are made for x86_64 alone, and this is {platform.machine()}")
-    cache.check_room("the image for virtual machines", SPACE_BYTES_MIN)
-    with cache.locked():
-        if not (path / "ready").exists():  # else another process built it while this one waited
-            _build(path, node, say)
-            cache.prune(path)
+    what = "the image for virtual machines"
+    cache.build_once(path, path / "ready", what, SPACE_BYTES_MIN, lambda: _build(path, node, say))
     return load()
 
 

@@ -24,7 +24,7 @@ ANSWER_BYTES_MAX = 1 << 16
 NETLINK_NETFILTER, SOL_NETLINK, NETLINK_CAP_ACK = 12, 270, 10
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x300, 0x200, 0x400
-CT_GET, CT_GET_STATS = 0x101, 0x105
+CT_GET_STATS = 0x105
 
 
 class Kernel:
@@ -48,10 +48,6 @@ class Kernel:
                     return
             if not flags & NLM_F_DUMP:
                 return
-
-    def dump(self) -> bytes:
-        """Every connection, as the kernel tells it and CRIU writes it down."""
-        return b"".join(said.whole for said in self.ask(CT_GET, NLM_F_DUMP) if said.kind == CT_NEW)
 
     def make(self, bodies: list[bytes]) -> None:
         """Makes connections. One that is there already is left as it is."""
