@@ -23,7 +23,6 @@ from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle
 from migrator.planner.seats import Seats, is_seated
-from migrator.planner.spans import UNTRIED, at_the_end_alone
 from migrator.planner.stop_overs import Ground
 from migrator.planner.survive import survivable
 from migrator.planner.windows import shut_out
@@ -75,9 +74,6 @@ def drain(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: PlanP
         if not made.stuck and isinstance(plan := planned(made, in_turn=True), Plan):
             return plan
     impossible = domains_missing(movers, open_nodes, cluster, policy)
-    eased = None if stuck or impossible else at_the_end_alone(policy)
-    if eased is not None and not construct(movers, open_nodes, eased, cluster).stuck:
-        doubts = (Reason(UNTRIED),)
     return Refusal(intent, tuple(sorted((*stuck, *homeless), key=lambda s: s.container)), impossible or doubts)
 
 

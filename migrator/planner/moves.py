@@ -25,7 +25,6 @@ from migrator.planner.placement import Mover, Site
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle, untangle_beside
 from migrator.planner.rulebook import Rulebook
-from migrator.planner.spans import UNTRIED, at_the_end_alone
 from migrator.planner.stop_overs import Ground
 from migrator.planner.survival import Watch
 from migrator.planner.windows import shut_out
@@ -60,10 +59,7 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
     closed, others = _closed(cluster, movers, wishes, policy), stuck
     others += shut_out([Leg(m, wishes[m.name], way(m)) for m in movers], cluster, policy)
     if closed or others:
-        eased = at_the_end_alone(policy) if closed and not others else None
-        untried = eased is not None and not _closed(cluster, movers, wishes, eased)
-        all_of_them = tuple(sorted((*others, *closed), key=lambda s: s.container))
-        return Refusal(intent, all_of_them, (Reason(UNTRIED),) if untried else ())
+        return Refusal(intent, tuple(sorted((*others, *closed), key=lambda s: s.container)))
     first = classes(movers, policy.rules)
     ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
     asked = [Leg(mover, wishes[mover.name], way(mover), apart(mover, policy), asked=policy.mode) for mover in ready]

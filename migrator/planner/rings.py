@@ -143,13 +143,13 @@ class Scene:
         for name, leg in waiting.items():
             about.setdefault(leg.source, []).append(name)
             about.setdefault(leg.target, []).append(name)
-        asked = deque(waiting if freed is None else about.get(freed, ()))
+        asked = deque(waiting if freed is None or self.ground.seats else about.get(freed, ()))
         while asked:
             name = asked.popleft()
             if name in waiting and self.may(waiting[name]):
                 leg = waiting.pop(name)
                 self.go(leg)
-                asked.extend(about[leg.source])
+                asked.extend(waiting if self.ground.seats else about[leg.source])  # seats are not of one node alone
 
     def choices(self, names: Collection[str]) -> list[Stop]:
         """Where these containers could be put aside now, the cheapest first."""

@@ -72,11 +72,7 @@ class Rulebook:
         """
         mask = self._everything
         for rule in self.hard:
-            if passing and isinstance(rule, DomainsMin) and rule.continuous:
-                groups = self.groups[rule.label, rule.domain]
-                if groups.value(mover) is not None:  # one domain more to be in, and it may be in any of them
-                    mask = mask & (groups.codes == groups.code(mover.source))
-            elif not passing or getattr(rule, "continuous", True):
+            if not passing or getattr(rule, "continuous", True):
                 mask = mask & ~self.closed(rule, mover)
         return mask
 
@@ -134,7 +130,7 @@ class Rulebook:
             case Spread():
                 return self._closed_by_spread(rule, mover)
             case DomainsMin():
-                return too_few(rule, self.groups[rule.label, rule.domain], mover)
+                return too_few(rule, self.groups[rule.label, rule.domain], mover, self.ordered)
             case Affinity():
                 return self._closed_by_affinity(rule, mover)
             case Crowd():

@@ -4,7 +4,8 @@ Theory. A continuous spread gives every failure domain so many seats for each gr
 so many for all. A lonely kind and all others take seats of two kinds on a node, and none of one while there is one of
 the other. A container that moves takes its seat at the latest when it comes, and gives one up when it has surely left.
 So a move may start when those before it have left seats enough; in a plan it waits for them, and whoever comes later to
-the same place waits for it. Where seats are enough for all that comes beside all that is there, nobody waits.
+the same place waits for it. Where seats are enough for all that comes beside all that is there, nobody waits. What a
+move leaves behind is asked too: domains enough for its group (thinning.py).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from migrator.model.facts import NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Crowd, Lonely, Rule, Spread, domain_of, selected, selects
+from migrator.planner.thinning import Member, Thinning, is_kept
 
 if TYPE_CHECKING:
     from migrator.planner.ordering import Leg
@@ -36,43 +38,68 @@ class Seat:
 
 def is_seated(rule: Rule) -> bool:
     """Whether a rule is one of those that are asked here."""
+    return _is_seated(rule) or is_kept(rule)
+
+
+def _is_seated(rule: Rule) -> bool:
     return isinstance(rule, Seated) and not rule.soft and rule.continuous
 
 
+@dataclass
+class Taken:
+    """What is taken at one moment: seats, and by whom domains are kept."""
+
+    seats: Counter[Seat]
+    members: Counter[Member]
+
+    def copy(self) -> Taken:
+        """One to be changed by itself."""
+        return Taken(self.seats.copy(), self.members.copy())
+
+
 class Seats:
-    """`first` are the seats that are taken before anything moves."""
+    """`first` is what is taken before anything moves."""
 
     def __init__(self, nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
-        self._rules = [(i, rule) for i, rule in enumerate(policy.rules) if isinstance(rule, Seated) and is_seated(rule)]
+        rules = enumerate(policy.rules)
+        self._rules = [(i, rule) for i, rule in rules if isinstance(rule, Seated) and _is_seated(rule)]
         self._nodes = {node.name: node for node in nodes} if self._rules else {}
-        self.first = Counter[Seat]()
+        self._thinning = Thinning(nodes, policy)
+        self.first = Taken(Counter[Seat](), self._thinning.first)
         for node in self._nodes.values():
             for container in node.containers:
                 labels = container.descriptor.labels if container.descriptor else {}
-                self.first.update(seat for _, seat in self._of(container.name, labels, node))
+                self.first.seats.update(seat for _, seat in self._of(container.name, labels, node))
 
     def __bool__(self) -> bool:
-        return bool(self._rules)
+        return bool(self._rules or self._thinning)
 
-    def free(self, taken: Counter[Seat], leg: Leg) -> bool:
-        """Whether a move finds the seats that it needs."""
-        return all(taken[seat] <= most for seat, most, _ in self._asked(leg))
+    def free(self, taken: Taken, leg: Leg) -> bool:
+        """Whether a move finds the seats that it needs, and leaves domains enough behind."""
+        if any(taken.seats[seat] > most for seat, most, _ in self._asked(leg)):
+            return False
+        return not self._thinning.broken(taken.members, leg)
 
-    def shift(self, taken: Counter[Seat], leg: Leg) -> None:
+    def shift(self, taken: Taken, leg: Leg) -> None:
         """Books a move that has been made."""
         name, labels = leg.mover.name, leg.mover.descriptor.labels
-        taken.subtract(seat for _, seat in self._of(name, labels, self._nodes[leg.source]))
-        taken.update(seat for _, seat in self._of(name, labels, self._nodes[leg.target]))
+        if self._rules:
+            taken.seats.subtract(seat for _, seat in self._of(name, labels, self._nodes[leg.source]))
+            taken.seats.update(seat for _, seat in self._of(name, labels, self._nodes[leg.target]))
+        for _, here, there in self._thinning.by(leg):
+            taken.members.subtract((here,))
+            taken.members.update((there,))
 
-    def lacking(self, taken: Counter[Seat], leg: Leg) -> str:
-        """Why a move finds no seat, in words; empty if it does."""
-        full = dict.fromkeys(seat.rule for seat, most, _ in self._asked(leg) if taken[seat] > most)
-        names = [rule.rule for i, rule in self._rules if i in full]
-        return "; ".join(f"rule {name}: others have to leave first" for name in names)
+    def lacking(self, taken: Taken, leg: Leg) -> str:
+        """Why a move finds no seat, or would leave too few domains, in words; empty if neither."""
+        full = dict.fromkeys(seat.rule for seat, most, _ in self._asked(leg) if taken.seats[seat] > most)
+        names = [(rule.rule, "leave") for i, rule in self._rules if i in full]
+        names += [("spread", "come") for _ in self._thinning.broken(taken.members, leg)]
+        return "; ".join(f"rule {name}: others have to {do} first" for name, do in names)
 
     def queue(self, legs: Sequence[Leg]) -> dict[str, set[str]]:
         """For each move, of moves in an order in which each finds its seats, those that must have ended before it."""
-        tight, found = self._tight(legs), dict[str, set[str]]()
+        tight, found = self._tight(legs), self._thinning.queue(legs)
         last: dict[tuple[int, tuple[str, ...]], str] = {}
         left: dict[tuple[int, tuple[str, ...]], set[str]] = {}
         for leg in legs if tight else ():
@@ -100,7 +127,7 @@ class Seats:
             (seat.rule, seat.place)
             for leg in legs
             for seat, most, itself in self._asked(leg)
-            if self.first[seat] + come[seat] - itself > most
+            if self.first.seats[seat] + come[seat] - itself > most
         }
 
     def _asked(self, leg: Leg) -> Iterator[tuple[Seat, int, int]]:

@@ -10,25 +10,22 @@ for no further than that. What was too few before may stay so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import DomainsMin
 from migrator.planner.counting import Groups
 from migrator.planner.placement import Mover
 
 Way = tuple[int, int]
-UNTRIED = (
-    "not every order of the moves was tried: at the end all rules hold, and domains enough at every moment are asked "
-    "for in whatever order; moves in several plans, one after the other, may do without a rule waived"
-)
 
 
-def too_few(rule: DomainsMin, groups: Groups, mover: Mover) -> NDArray[np.bool_]:
-    """For each node: whether the group of the container would be in too few domains if it came there."""
+def too_few(rule: DomainsMin, groups: Groups, mover: Mover, ordered: bool = False) -> NDArray[np.bool_]:
+    """For each node: whether the group of the container would be in too few domains if it came there.
+
+    With `ordered` at the end alone: the order of the moves is asked then (thinning.py).
+    """
     value = groups.value(mover)
     nowhere = np.zeros(len(groups.codes), bool)
     if value is None:
@@ -41,7 +38,7 @@ def too_few(rule: DomainsMin, groups: Groups, mover: Mover) -> NDArray[np.bool_]
     open_ways = sum(to is None for _, to in groups.ways(mover, value))
     least = int(np.count_nonzero(others)) + open_ways
     closed: NDArray[np.bool_] = least + (others == 0) < wanted
-    if rule.continuous and mover.name not in groups.strange and not closed.all():
+    if rule.continuous and not ordered and mover.name not in groups.strange and not closed.all():
         closed = closed | _at_some_moment(groups, mover, value, wanted - open_ways)
     return closed[groups.codes]
 
@@ -80,11 +77,3 @@ def fewest(held: frozenset[int], ways: Sequence[Way], enough: int) -> int:
         return len(held)
     left = [other for other in ways if not held & {*other}]
     return min(fewest(held | {code}, left, enough) for code in way)
-
-
-def at_the_end_alone(policy: PlanPolicy) -> PlanPolicy | None:
-    """The policy that asks for so many domains at the end of a plan alone; None if it does not at every moment."""
-    if not any(isinstance(rule, DomainsMin) and rule.continuous and not rule.soft for rule in policy.rules):
-        return None
-    eased = (replace(rule, continuous=False) if isinstance(rule, DomainsMin) else rule for rule in policy.rules)
-    return replace(policy, rules=tuple(eased))

@@ -205,11 +205,10 @@ def too_few_racks_at_the_end(fleet: Cluster, plan: Plan, move: PlannedMove) -> B
 
 
 def too_few_racks_on_the_way(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
-    """Two of a service that change racks one after the other: in between both are in one."""
+    """One of a service comes to the rack of another before that one has left it: in between both are in one."""
     fleet, plan = in_one_rack_only(fleet, plan, move)
     other = next(m for m in plan.moves if m.target == move.target and m.source != move.source)
-    goal = fleet.node(move.source).name
-    plan = with_move(plan, other, target=goal, waits_for=(move.container,))
+    plan = with_move(plan, other, target=move.source, waits_for=())
     return under(DomainsMin("app", "rack", 2))(fleet, replace(plan, empties=()), move)
 
 

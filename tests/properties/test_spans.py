@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migrator.checker.check import check
+from migrator.checker.findings import Code
 from migrator.model.facts import Cluster
-from migrator.model.plan import Plan, Refusal
+from migrator.model.plan import Plan, Refusal, move_name
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import DomainsMin, Rule, Spread
 from migrator.planner.domains_left import domains_missing
@@ -92,6 +95,93 @@ def test_moves_by_name_and_a_rebalance_do_too(fleet: Cluster, rule: DomainsMin, 
         if isinstance(made, Plan):
             assert check(fleet, made, policy) == ()
             keeps(fleet, made, rule, ways(made, data, rule))
+
+
+def reachable(
+    fleet: Cluster,
+    rule: DomainsMin,
+    movers: list[str],
+    open_nodes: list[str],
+    done: Callable[[Mapping[str, str]], bool],
+) -> bool:
+    """Whether single moves, one after the other and each to any open node, come to a place that will do."""
+    first = domains(fleet, {})
+    begin = {c.name: n.name for n in fleet.nodes for c in n.containers if c.name in movers}
+    waiting, seen = deque([begin]), {tuple(begin.items())}
+    while waiting:
+        at = waiting.popleft()
+        if done(at):
+            return True
+        for after in ({**at, name: to} for name in at for to in open_nodes if to != at[name]):
+            enough = all(len(now) >= min(rule.at_least, len(first[app])) for app, now in domains(fleet, after).items())
+            if enough and tuple(after.items()) not in seen:
+                seen.add(tuple(after.items()))
+                waiting.append(after)
+    return False
+
+
+always = st.builds(DomainsMin, st.just("app"), st.just("rack"), st.integers(2, 4))
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(racked(), always, st.data())
+def test_moves_are_planned_exactly_if_some_order_of_them_keeps_domains_enough(
+    fleet: Cluster, rule: DomainsMin, data: st.DataObject
+) -> None:
+    policy, everywhere = PlanPolicy(headroom_percent=0, rules=(rule,)), [n.name for n in fleet.nodes]
+    names = [c.name for n in fleet.nodes for c in n.containers][: data.draw(st.integers(1, 4))]
+    wishes = {name: data.draw(st.sampled_from(everywhere)) for name in names}
+    if wishes:
+        made = move(fleet, wishes, "-", policy, named(wishes))
+        assert isinstance(made, Plan) == reachable(fleet, rule, names, everywhere, lambda at: at == wishes)
+    down = everywhere[: data.draw(st.integers(1, 2))]
+    movers = [c.name for name in down for c in fleet.node(name).containers]
+    made = drain(fleet, down, "-", policy)
+    assert isinstance(made, Plan) == reachable(
+        fleet, rule, movers, everywhere[len(down) :], lambda at: not {*at.values()} & {*down}
+    )
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(racked(), always, st.data())
+def test_the_checker_finds_moves_that_do_not_wait_exactly_if_they_may_leave_too_few_domains(
+    fleet: Cluster, rule: DomainsMin, data: st.DataObject
+) -> None:
+    policy = PlanPolicy(headroom_percent=0, rules=(rule,))
+    names = [c.name for n in fleet.nodes for c in n.containers]
+    wishes = {name: data.draw(st.sampled_from(fleet.nodes)).name for name in names[: data.draw(st.integers(1, 4))]}
+    made = move(fleet, wishes, "-", policy, named(wishes)) if wishes else None
+    if not isinstance(made, Plan):
+        return
+    hasty = data.draw(st.sets(st.sampled_from([m.name for m in made.moves])) if made.moves else st.just(set()))
+    own = {m.name: (move_name(m.container, m.leg - 1),) if m.leg > 1 else () for m in made.moves}
+    moves = (replace(m, waits_for=own[m.name]) if m.name in hasty else m for m in made.moves)
+    plan = replace(made, moves=tuple(moves))
+    first = domains(fleet, {})
+    thin = any(
+        len(now) < min(rule.at_least, len(first[app])) for at in _made(plan) for app, now in domains(fleet, at).items()
+    )
+    assert any(finding.code is Code.SPREAD for finding in check(fleet, plan, policy)) == thin
+
+
+def _made(plan: Plan) -> Iterator[dict[str, str]]:
+    """Where the moved containers are, for every set of moves that holds with each all that it waits for."""
+    for bits in range(1 << len(plan.moves)):
+        some = [m for number, m in enumerate(plan.moves) if bits >> number & 1]
+        if {name for m in some for name in m.waits_for} <= {m.name for m in some}:
+            yield {m.container: m.target for m in sorted(some, key=lambda m: m.leg)}
+
+
+def test_two_that_keep_two_domains_change_places_over_a_third_and_are_refused_without_one() -> None:
+    app = {"app": "a"}
+    racks = [node("r0", ct("c0", 20, app), labels={"rack": "r0"}), node("r1", ct("c1", 21, app), labels={"rack": "r1"})]
+    policy, wishes = PlanPolicy(rules=(DomainsMin("app", "rack", 2),)), {"c0": "r1", "c1": "r0"}
+    refused = move(cluster(*racks), wishes, "-", policy, named(wishes))
+    assert isinstance(refused, Refusal)
+    assert "rule spread: others have to come first" in str(refused.containers[0])
+    made = move(cluster(*racks, node("r2", labels={"rack": "r2"})), wishes, "-", policy, named(wishes))
+    assert isinstance(made, Plan)
+    assert [len(m.waits_for) for m in made.moves] == [0, 1, 1]
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

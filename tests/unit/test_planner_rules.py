@@ -16,7 +16,6 @@ from migrator.planner.moves import move
 from migrator.planner.rebalance import rebalance
 from migrator.planner.remedies import helped
 from migrator.planner.returns import bring_back
-from migrator.planner.spans import UNTRIED
 from tests.properties.fleets import GIB, MIB, cluster, ct, named, node
 
 PAIR = {"pair": "p"}
@@ -311,18 +310,3 @@ def test_a_drain_finds_places_that_are_free_once_another_has_left_its_domain(fen
     made = drain(fleet, ["n1", "n3"], "-", policy)
     assert isinstance(made, Plan)
     assert check(fleet, made, policy) == ()
-
-
-def test_a_refusal_for_too_few_domains_on_the_way_says_that_an_order_was_not_looked_for() -> None:
-    web = {"app": "web"}
-    fleet = cluster(
-        node("n0", ct("c2", 22, web), labels={"rack": "r0"}),
-        node("n1", ct("c0", 20, web), ct("c1", 21, web), labels={"rack": "r2"}),
-    )
-    policy = under(DomainsMin("app", "rack", 2))
-    swap = move(fleet, {"c0": "n0", "c2": "n1"}, "-", policy, "move")
-    assert isinstance(swap, Refusal)
-    assert [reason.text for reason in swap.reasons] == [UNTRIED]
-    all_in_one = move(fleet, {"c2": "n1"}, "-", policy, "move")
-    assert isinstance(all_in_one, Refusal)
-    assert all_in_one.reasons == ()
