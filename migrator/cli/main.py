@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "rehearse": ("migrator.cli.rehearse", "rehearse", "Show that a container could be moved; it stays where it is."),
     "migrate": ("migrator.cli.migrate", "migrate", "Move one running container to another node."),
     "plan": ("migrator.cli.planning", "plan", "Decide what moves where, and write it down."),
-    "explain": ("migrator.cli.look", "explain", "Say why a container moves as a plan has it."),
+    "explain": ("migrator.cli.explain", "explain", "Say why a container moves as a plan has it."),
     "check": ("migrator.cli.check", "check", "Replay a plan file against the facts."),
     "apply": ("migrator.cli.plan", "apply", "Carry a plan file out."),
     "drain": ("migrator.cli.plan", "drain", "Empty nodes: plan, show, ask, move, prove them empty."),

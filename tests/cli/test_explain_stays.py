@@ -97,3 +97,27 @@ def test_a_container_that_is_nowhere_is_an_error(migrator, fits, tmp_path):
     assert migrator("plan", "drain", "n1", "--snapshot", fits, "-o", tmp_path / "p.json")[0] == 0
     code, _, err = migrator("explain", tmp_path / "p.json", "nobody", "--snapshot", fits)
     assert (code, "'nobody' does not move in this plan, and is on no node" in err) == (2, True)
+
+
+def test_of_a_file_of_reboot_groups_each_is_told_that_moves_the_container_and_why_none_does(migrator, tmp_path):
+    nodes = [
+        node("n1", ct("a", 101), labels=RACKS[0]),
+        node("n2", ct("b", 102), labels=RACKS[0]),
+        node("n3", ct("c", 103), labels=RACKS[1]),
+    ]
+    facts, groups = tmp_path / "facts.json", tmp_path / "groups.json"
+    snapshot.save(replace(cluster(*nodes), policy=Standing(rules=(Pin("b"),))), facts)
+    words = ("--snapshot", facts)
+    assert migrator("plan", "reboot", "--label", "rack=r1", *words, "-o", groups)[0] == 3
+    code, out, err = migrator("explain", groups, "a", "--snapshot", facts)
+    assert (code, err) == (0, "")
+    heads = [line for line in out.splitlines() if not line.startswith("  ")]
+    assert heads == ["group 1:", "return of group 1:"]
+    document = json.loads(migrator("explain", groups, "a", "--snapshot", facts, "--json")[1])
+    assert [told["move"]["target"] for told in document["moves"]] == ["n2", "n1"]
+    assert "b: stays on n2: n2 is in no group: " in migrator("explain", groups, "b", "--snapshot", facts)[1]
+    assert migrator("explain", groups, "c", "--snapshot", facts)[1] == (
+        "c: stays on n3: n3 is in no group: it was not asked for\n"
+    )
+    code, _, err = migrator("explain", groups, "nobody", "--snapshot", facts)
+    assert (code, "moves with no group of these, and is on no node" in err) == (2, True)

@@ -21,6 +21,7 @@ from tests.properties.fleets import MIB, cluster, ct, node
 PLANS = Path(__file__).parents[2] / "plans"
 RACK = ("--snapshot", str(PLANS / "rack.snapshot.json"))
 PLAN = str(PLANS / "drain-r1-a-r1-b.json")
+REBOOT = str(PLANS / "reboot-r1.json")
 REBALANCE = str(PLANS / "rebalance-rack.json")
 
 
@@ -34,6 +35,7 @@ def stripped(text: str) -> str:
         ("drain-r1-a-r1-b.show", ("plan", "show", PLAN, *RACK)),
         ("drain-r1-a-r1-b.explain", ("explain", PLAN, "job-04", *RACK)),
         ("rebalance-rack.explain", ("explain", REBALANCE, "job-09", *RACK)),
+        ("reboot-r1.explain", ("explain", REBOOT, "db-1", *RACK)),
     ],
 )
 def test_what_is_printed_is_the_golden_text(migrator, name: str, words: tuple[str, ...]):
