@@ -253,6 +253,8 @@ def _told(
         why = "only then is there room at every moment"
         if any(isinstance(rule, Budget) for rule in plan.policy.rules):
             why += ", and no more in motion than a disruption budget lets"
+        if any(getattr(rule, "continuous", False) and not rule.soft for rule in plan.policy.rules):
+            why += ", and the rules that hold at every moment are kept"
         lines.append(f"waits for: {', '.join(room)}: {why}")
     else:
         lines.append("waits for: none")
