@@ -23,12 +23,14 @@ from typing import Any
 
 from migrator.chaos.hold import Hold, WatchedJournal, WatchedNode, say
 from migrator.errors import FailedSafe, MigratorError
-from migrator.executor.containers import Wanted, create_container, rows_of, start_all
+from migrator.executor.containers import rows_of, start_all
+from migrator.executor.creation import create_container
 from migrator.executor.fleet import Fleet
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_single, resume_run, start_run
 from migrator.executor.saga import Notify
 from migrator.executor.settle import Wish, settle
+from migrator.executor.wanted import Wanted
 from migrator.inventory import cluster_file
 from migrator.inventory.cluster_file import NodeEntry
 from migrator.journal.events import Phase

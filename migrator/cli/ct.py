@@ -55,7 +55,8 @@ def ct() -> None:
 @click.pass_context
 def create(ctx: click.Context, /, name: str, node: str, no_start: bool, as_json: bool, **given: Any) -> None:
     """Make a container and start it: ct create NAME --node N --template T --ip A -- CMD..."""
-    from migrator.executor.containers import Wanted, create_container
+    from migrator.executor.creation import create_container
+    from migrator.executor.wanted import Wanted
 
     wanted = Wanted.parse(name=name, **given)
 

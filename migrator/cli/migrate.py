@@ -39,8 +39,8 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
     from migrator.cli.learning import taught
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
-    from migrator.executor.containers import check_container_name
     from migrator.executor.runs import plan_single, start_run
+    from migrator.executor.wanted import check_container_name
     from migrator.model.plan_policy import PlanPolicy
     from migrator.model.policy import Policy
 

@@ -54,7 +54,7 @@ def rehearse(
 
 def _asked(container: str | None, target: str | None, plan_path: Path | None) -> list[tuple[str, str]]:
     """Which containers to which nodes. BadInput for neither one nor a plan, or both."""
-    from migrator.executor.containers import check_container_name
+    from migrator.executor.wanted import check_container_name
     from migrator.inventory import plan_file
 
     if plan_path is not None and container is None and target is None:

@@ -31,9 +31,9 @@ def settle(
     """
     from migrator.cli.report import run_json
     from migrator.errors import BadInput
-    from migrator.executor.containers import check_container_name
     from migrator.executor.settle import Wish, examine
     from migrator.executor.settle import settle as act
+    from migrator.executor.wanted import check_container_name
 
     check_container_name(container)
     if fenced and word:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from migrator.errors import BadInput, MigratorError
-from migrator.executor.containers import Wanted, check_length, check_text
+from migrator.executor.wanted import Wanted, check_length, check_text
 from migrator.inventory import cluster_file, plan_file, snapshot
 from migrator.model.container import Descriptor, fault
 from migrator.runtime import bundle

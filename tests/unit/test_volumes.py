@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import BadInput, Refused
-from migrator.executor.containers import Wanted
+from migrator.executor.wanted import Wanted
 from migrator.inventory import cluster_file, snapshot
 from migrator.inventory.probe import parse as parse_probe
 from migrator.model import volume

@@ -1,0 +1,178 @@
+"""What a person asks of a container that is to be made, checked: each fault names its option."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+from migrator.errors import QUOTED_CHARS_MAX, BadInput, quoted
+from migrator.model.address import bare, canonical, is_for_one, is_ipv6
+from migrator.model.container import ADDRESSES_MAX, NAME, USER
+from migrator.model.units import parse_bytes
+from migrator.model.volume import Volume
+from migrator.model.volume import fault as volumes_fault
+from migrator.model.volume import parse as parse_volume
+
+MEMORY_BYTES_MIN = 4 << 20
+CPUS_MAX = 10_000
+DESCRIPTION_BYTES_MAX = 90_000  # of one container; nodes tell theirs all at once
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a person asked for, checked."""
+
+    name: str
+    template: str
+    address: str
+    more_addresses: tuple[str, ...]
+    gateway: str | None
+    gateway6: str | None
+    command: tuple[str, ...]
+    memory_bytes: int
+    cpu_milli: int
+    disk_bytes: int
+    user: str | None
+    env: tuple[str, ...]
+    labels: dict[str, str]
+    restart: Literal["no", "always"] = "no"
+    volumes: tuple[Volume, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        return (self.address, *self.more_addresses)
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        name: str,
+        template: str,
+        ips: tuple[str, ...],
+        gateways: tuple[str, ...],
+        memory: str,
+        cpus: float,
+        disk: str,
+        user: str | None,
+        labels: tuple[str, ...],
+        env: tuple[str, ...],
+        command: tuple[str, ...],
+        restart: Literal["no", "always"] = "no",
+        volumes: tuple[str, ...] = (),
+    ) -> Wanted:
+        """Checks the words of a command line; BadInput names the argument."""
+        check_container_name(name)
+        if not command or not command[0]:
+            raise BadInput("COMMAND: it is empty; write what the container runs after --")
+        check_text("COMMAND", command)
+        if not 0.01 <= cpus <= CPUS_MAX:  # which a nan is not
+            raise BadInput(f"--cpus {cpus}: from 0.01 to {CPUS_MAX}")
+        if not NAME.fullmatch(template):
+            raise BadInput(f"--template {quoted(template)}: not a template's name")
+        if user is not None and not USER.fullmatch(user):
+            raise BadInput(f"--user {quoted(user)}: not a user's name")
+        address, *more_addresses = _addresses(ips)
+        gateway, gateway6 = _gateways(gateways)
+        return cls(
+            name=name,
+            template=template,
+            address=address,
+            more_addresses=tuple(more_addresses),
+            gateway=gateway,
+            gateway6=gateway6,
+            command=command,
+            memory_bytes=_size("--memory", memory, MEMORY_BYTES_MIN),
+            cpu_milli=round(cpus * 1000),
+            disk_bytes=_size("--disk", disk, 1),
+            user=user,
+            env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
+            labels=_pairs("--label", labels),
+            restart=restart,
+            volumes=_volumes(volumes),
+        )
+
+
+def check_text(what: str, words: tuple[str, ...]) -> None:
+    """Refuses what could not be told to a node and back: bytes that are no text, and a NUL."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise BadInput(f"{what} {quoted(word)}: not UTF-8") from None
+        if "\0" in word:
+            raise BadInput(f"{what} {quoted(word)}: holds a NUL")
+
+
+def check_container_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise BadInput(
+            f"container name {quoted(name)}: write 1 to 63 of a-z, 0-9, '_' and '-', a letter or digit first"
+        )
+
+
+def check_length(wanted: Wanted) -> None:
+    words = [*wanted.command, *wanted.env, *wanted.labels, *wanted.labels.values()]
+    if len(json.dumps(words)) > DESCRIPTION_BYTES_MAX:
+        raise BadInput("COMMAND, --env and --label: together too long; put long text into a file of the container")
+
+
+def _size(option: str, text: str, least: int) -> int:
+    try:
+        size = parse_bytes(text)
+    except ValueError as error:
+        raise BadInput(f"{option}: {error}") from error
+    if size < least:
+        raise BadInput(f"{option} {quoted(text)}: at least {least} bytes")
+    return size
+
+
+def _volumes(given: tuple[str, ...]) -> tuple[Volume, ...]:
+    found = []
+    for text in given:
+        try:
+            found.append(parse_volume(text))
+        except ValueError as error:
+            raise BadInput(f"--volume {quoted(text)}: {error}") from error
+    if wrong := volumes_fault(tuple(found)):
+        raise BadInput(f"--volume: {wrong}")
+    return tuple(found)
+
+
+def _addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
+    if not 1 <= len(ips) <= ADDRESSES_MAX:
+        raise BadInput(f"--ip: a container has 1 to {ADDRESSES_MAX} addresses")
+    addresses = tuple(_address("--ip", text) for text in ips)
+    for text, address in zip(ips, addresses, strict=True):
+        if not is_for_one(address):
+            raise BadInput(f"--ip {quoted(text)}: not an address for one container")
+    found = [bare(address) for address in addresses]
+    if twice := next((ip for ip in found if found.count(ip) > 1), ""):
+        raise BadInput(f"--ip {twice}: is there twice")
+    return addresses
+
+
+def _gateways(given: tuple[str, ...]) -> tuple[str | None, str | None]:
+    """The one for IPv4 and the one for IPv6."""
+    found = {is_ipv6(gateway): gateway for gateway in (bare(_address("--gateway", text)) for text in given)}
+    if len(found) < len(given):
+        raise BadInput("--gateway: a container has one for IPv4 and one for IPv6 at most")
+    return found.get(False), found.get(True)
+
+
+def _address(option: str, text: str) -> str:
+    try:
+        return canonical(text)
+    except ValueError as error:
+        raise BadInput(f"{option} {quoted(text)}: {str(error)[:QUOTED_CHARS_MAX]}") from error
+
+
+def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:
+    check_text(option, words)
+    pairs = {}
+    for word in words:
+        key, sign, value = word.partition("=")
+        if not sign or not key or not key.isprintable():
+            raise BadInput(f"{option} {quoted(word)}: write KEY=VALUE")
+        pairs[key] = value
+    return pairs
