@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
@@ -14,7 +15,10 @@ from migrator.cli.shared import open_fleet, run_async
 
 @click.group()
 def ct() -> None:
-    """Containers: create, list, run commands in, stop, start, destroy."""
+    """Containers: create, list, change limits, run commands in, stop, start, destroy."""
+
+
+ct.add_command(set_)
 
 
 @ct.command(context_settings={"ignore_unknown_options": True})
@@ -31,6 +35,7 @@ def ct() -> None:
 @click.option("--gateway", "gateways", multiple=True, help="Its default route; one for IPv4 and one for IPv6.")
 @click.option("--memory", default="256M", show_default=True, help="Memory limit.")
 @click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
+@more_limits
 @click.option("--disk", default="1G", show_default=True, help="Disk it is planned with.")
 @click.option("--user", help="User inside that the command runs as (default: its root).")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="For rules; may be repeated.")

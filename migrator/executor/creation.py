@@ -43,6 +43,9 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         labels=wanted.labels,
         restart=wanted.restart,
         volumes=wanted.volumes,
+        swap_bytes=wanted.swap_bytes,
+        pids=wanted.pids,
+        io_weight=wanted.io_weight,
     )
     there = fleet.node(node)
     asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
