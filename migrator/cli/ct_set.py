@@ -143,6 +143,8 @@ def _policy(plan: Plan) -> Policy:
 
 
 def _report(done: Set, as_json: bool, moved_from: str | None) -> int:
+    from migrator.model.limits import asked
+
     if as_json:
         print_json(
             {
@@ -156,11 +158,12 @@ def _report(done: Set, as_json: bool, moved_from: str | None) -> int:
             }
         )
         return 0
-    when = "at once" if done.running else "when it is started"
-    click.echo(f"container {done.name} on {done.node}: {said(done.after)}; in force {when}")
+    enforced = len(done.not_enforced) < len(asked(done.after))
+    when = f"; in force {'at once' if done.running else 'when it is started'}" if enforced else ""
+    click.echo(f"container {done.name} on {done.node}: {said(done.after)}{when}")
     if done.not_enforced:
         lacking = ", ".join(done.not_enforced).replace("_", "-")
-        click.echo(f"kept, and not enforced on {done.node}, which has no cgroup controller for it: {lacking}")
+        click.echo(f"kept, and not enforced on {done.node}, whose cgroups have no controller for it: {lacking}")
     return 0
 
 

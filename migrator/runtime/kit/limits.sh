@@ -25,7 +25,7 @@ verb_ct_see() { # CT
         $1 == "MemAvailable:" { printf "memory_available_bytes %.0f\n", $2 * 1024 }' /proc/meminfo
     tell_cgroup
     if [ -e "$CONTAINERS/$ct/descriptor.json" ]; then
-        sed -n 's|.*"\(/[^"]*\)/net-hook".*|kit \1|p' "$CONTAINERS/$ct/config.json" 2> /dev/null || :
+        echo "kit $(sed -n 's|.*"\(/[^"]*\)/net-hook".*|\1|p' "$CONTAINERS/$ct/config.json" 2> /dev/null)"
         printf 'descriptor '
         head -c 100000 "$CONTAINERS/$ct/descriptor.json" | tr -d '\n'
         echo
