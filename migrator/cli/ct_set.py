@@ -59,7 +59,7 @@ def set_(
 
     A run that moves the container is waited for, and the limits are set where it ends up. Nothing is changed before.
     """
-    from migrator.errors import BadInput
+    from migrator.errors import BadInput, Refused
     from migrator.executor.limit_words import parse_change
     from migrator.executor.limits import NoRoom, set_limits
     from migrator.executor.wanted import check_container_name
@@ -84,7 +84,10 @@ def set_(
         code = _move_away(ctx, short, as_json)
         if code != 0:
             return code
-        done = run_async(work())
+        try:
+            done = run_async(work())
+        except NoRoom as again:
+            raise Refused(f"moved from {short.node} to {again.node}, and its limits are as before: {again}") from again
         return _report(done, as_json, short.node)
     return _report(done, as_json, None)
 

@@ -27,7 +27,7 @@ verb_ct_see() { # CT
     if [ -e "$CONTAINERS/$ct/descriptor.json" ]; then
         echo "kit $(sed -n 's|.*"\(/[^"]*\)/net-hook".*|\1|p' "$CONTAINERS/$ct/config.json" 2> /dev/null)"
         printf 'descriptor '
-        head -c 100000 "$CONTAINERS/$ct/descriptor.json" | tr -d '\n'
+        head -n 1 "$CONTAINERS/$ct/descriptor.json"
         echo
     fi
 }
@@ -75,10 +75,12 @@ verb_ct_set() { # CT EXPECT MEMORY_BYTES CPU_MILLI SWAP_BYTES|max PIDS|0 IO_WEIG
     [ "$code" != 0 ] || set_limits || code=$?
     rm -f "$part" "$part.config"
     [ "$code" = 0 ] || exit "$code"
-    read_record "$ct"
     echo "token $r_token"
-    has_processes "$ct" && echo "in_force now" || echo "in_force started"
+    runs_here && echo "in_force now" || echo "in_force started"
 }
+
+# As has_processes, with no process of its own: this is a verb of a few milliseconds.
+runs_here() { read -r first 2> /dev/null < "$CGROUP/ct/$ct/cgroup.procs"; }
 
 receive_set() { # DESCRIPTOR_BYTES CONFIG_BYTES
     for part in "$CONTAINERS/$ct"/.set.*; do # of one that was killed
@@ -88,7 +90,8 @@ receive_set() { # DESCRIPTOR_BYTES CONFIG_BYTES
     part=$CONTAINERS/$ct/.set.$$
     head -c "$1" > "$part"
     head -c "$2" > "$part.config"
-    [ "$(stat -c %s "$part" "$part.config" | tr '\n' ' ')" = "$1 $2 " ] || {
+    sizes=$(stat -c %s "$part" "$part.config")
+    [ "${sizes%%[!0-9]*} ${sizes##*[!0-9]}" = "$1 $2" ] || {
         rm -f "$part" "$part.config"
         fail 1 "the limits of $ct came cut short"
     }
@@ -102,9 +105,7 @@ may_be_set() {
     [ -e "$CONTAINERS/$ct/descriptor.json" ] || refuse "container $ct is still being made; try again"
     [ "$r_token" = "$expect" ] || cmp -s "$part" "$CONTAINERS/$ct/descriptor.json" ||
         refuse "container $ct was changed meanwhile (its token is $r_token, not $expect); look again"
-    if has_processes "$ct"; then
-        check_in_use
-    fi
+    ! runs_here || check_in_use
     # What is not raised is not asked for room: a node that is promised over what it has may be relieved.
     [ "$memory" -gt "$r_memory_bytes" ] && more_memory=$memory || more_memory=0
     [ "$cpu" -gt "$r_cpu_milli" ] && more_cpu=$cpu || more_cpu=0
@@ -126,7 +127,7 @@ mib_up() { echo $((($1 + 1048575) >> 20)); } # BYTES
 # What it cannot do without: pages of files that the kernel would drop are not counted. Where its group does not count
 # memory, what its processes hold.
 in_use() { # fills used, used_swap and used_pids
-    group=$(cgroup_of "$ct") used_swap=0
+    group=$CGROUP/ct/$ct used_swap=0
     if [ -e "$group/memory.stat" ] && [ -e "$group/memory.max" ]; then
         used=$(awk '$1 ~ /^(anon|shmem|kernel_stack|pagetables|percpu|sock|slab_unreclaimable)$/ { sum += $2 }
             END { printf "%.0f", sum }' "$group/memory.stat")
@@ -153,7 +154,8 @@ in_use() { # fills used, used_swap and used_pids
 set_limits() {
     read_record "$ct"
     was_token=$r_token was_memory=$r_memory_bytes was_cpu=$r_cpu_milli
-    cmp -s "$part" "$CONTAINERS/$ct/descriptor.json" || r_token=$((r_token + 1))
+    same=yes
+    cmp -s "$part" "$CONTAINERS/$ct/descriptor.json" || same=no r_token=$((r_token + 1))
     r_memory_bytes=$((memory > was_memory ? memory : was_memory)) r_cpu_milli=$((cpu > was_cpu ? cpu : was_cpu))
     promised="$r_token $r_memory_bytes $r_cpu_milli"
     [ "$promised" = "$was_token $was_memory $was_cpu" ] || write_record_new "$ct" || {
@@ -166,20 +168,25 @@ set_limits() {
         echo "the limits of $ct are as before: ${why:-the kernel refuses them}" >&2
         return 12
     fi
-    replace_file "$part" descriptor.json && replace_file "$part.config" config.json || return 1
+    keep_described || {
+        echo "the limits of $ct are in force, and not all are written down: the disk of this node is full, or broken" >&2
+        return 1
+    }
     r_memory_bytes=$memory r_cpu_milli=$cpu
     [ "$promised" = "$r_token $memory $cpu" ] || write_record_new "$ct" || return 1
 }
 
-replace_file() { # PART FILE   (a file that is the same stays)
-    cmp -s "$1" "$CONTAINERS/$ct/$2" && return 0
-    sync "$1" && mv "$1" "$CONTAINERS/$ct/$2" && sync "$CONTAINERS/$ct"
+# The descriptor goes first: one that is new beside an older configuration is found so by the second call.
+keep_described() {
+    [ "$same" = no ] || ! cmp -s "$part.config" "$CONTAINERS/$ct/config.json" || return 0
+    sync "$part" "$part.config" && mv "$part" "$CONTAINERS/$ct/descriptor.json" &&
+        mv "$part.config" "$CONTAINERS/$ct/config.json" && sync "$CONTAINERS/$ct"
 }
 
 # Writes the kernel's files, of the group that the container has if it runs; what the kernel refuses is put back.
 enforce() {
-    has_processes "$ct" || return 0
-    group=$(cgroup_of "$ct") written=
+    runs_here || return 0
+    group=$CGROUP/ct/$ct written=
     quota=$((cpu * 100)) # of a period of 100 ms
     if [ -e "$CGROUP/cgroup.controllers" ]; then
         put_limit "$group/memory.max" "$memory" &&
