@@ -73,7 +73,7 @@ verb_ct_set() { # CT EXPECT MEMORY_BYTES CPU_MILLI SWAP_BYTES|max PIDS|0 IO_WEIG
     code=0
     (may_be_set) || code=$?
     [ "$code" != 0 ] || set_limits || code=$?
-    rm -f "$part" "$part.config"
+    [ ! -e "$part" ] || rm -f "$part" "$part.config"
     [ "$code" = 0 ] || exit "$code"
     echo "token $r_token"
     runs_here && echo "in_force now" || echo "in_force started"
@@ -112,42 +112,57 @@ may_be_set() {
     check_room "$more_memory" "$more_cpu" 0 "$cap_memory" "$cap_cpu" 0
 }
 
+# Each only where it is needed: to count what is used takes longer than all the rest.
 check_in_use() {
-    in_use
-    [ "$used" -le "$memory" ] ||
-        refuse "container $ct uses $(mib_up "$used") MiB of memory now, and was to have $((memory >> 20)) MiB; free some inside, or give it more"
-    [ "$swap" = max ] || [ "$used_swap" -le "$swap" ] ||
-        refuse "container $ct has $(mib_up "$used_swap") MiB in swap now, and was to have $((swap >> 20)) MiB; give it more"
-    [ "$pids" = 0 ] || [ "$used_pids" -le "$pids" ] ||
-        refuse "container $ct has $used_pids processes and threads now, and was to have $pids; give it more"
+    group=$CGROUP/ct/$ct
+    if [ "$memory" -lt "$r_memory_bytes" ]; then
+        used=$(memory_in_use)
+        [ "$used" -le "$memory" ] ||
+            refuse "container $ct uses $(mib_up "$used") MiB of memory now, and was to have $((memory >> 20)) MiB; free some inside, or give it more"
+    fi
+    if [ "$swap" != max ]; then
+        used=$(swap_in_use)
+        [ "$used" -le "$swap" ] ||
+            refuse "container $ct has $(mib_up "$used") MiB in swap now, and was to have $((swap >> 20)) MiB; give it more"
+    fi
+    if [ "$pids" != 0 ]; then
+        used=$(pids_in_use)
+        [ "$used" -le "$pids" ] ||
+            refuse "container $ct has $used processes and threads now, and was to have $pids; give it more"
+    fi
 }
 
 mib_up() { echo $((($1 + 1048575) >> 20)); } # BYTES
 
 # What it cannot do without: pages of files that the kernel would drop are not counted. Where its group does not count
 # memory, what its processes hold.
-in_use() { # fills used, used_swap and used_pids
-    group=$CGROUP/ct/$ct used_swap=0
+memory_in_use() {
     if [ -e "$group/memory.stat" ] && [ -e "$group/memory.max" ]; then
-        used=$(awk '$1 ~ /^(anon|shmem|kernel_stack|pagetables|percpu|sock|slab_unreclaimable)$/ { sum += $2 }
-            END { printf "%.0f", sum }' "$group/memory.stat")
-        [ ! -e "$group/memory.swap.current" ] || read -r used_swap < "$group/memory.swap.current"
+        awk '$1 ~ /^(anon|shmem|kernel_stack|pagetables|percpu|sock|slab_unreclaimable)$/ { sum += $2 }
+            END { printf "%.0f", sum }' "$group/memory.stat"
     elif [ -e "$CGROUP/memory/ct/$ct/memory.stat" ]; then
-        stat=$(awk '$1 == "total_rss" || $1 == "total_shmem" { sum += $2 } $1 == "total_swap" { swap = $2 }
-            END { printf "%.0f %.0f", sum, swap }' "$CGROUP/memory/ct/$ct/memory.stat")
-        used=${stat% *} used_swap=${stat#* }
+        awk '$1 == "total_rss" || $1 == "total_shmem" { sum += $2 } END { printf "%.0f", sum }' \
+            "$CGROUP/memory/ct/$ct/memory.stat"
     else
-        used=$(while read -r pid; do
+        while read -r pid; do
             cat "/proc/$pid/smaps_rollup" 2> /dev/null || :
-        done < "$group/cgroup.procs" | awk '$1 == "Pss:" { sum += $2 } END { printf "%.0f", sum * 1024 }')
+        done < "$group/cgroup.procs" | awk '$1 == "Pss:" { sum += $2 } END { printf "%.0f", sum * 1024 }'
     fi
-    if [ -e "$group/pids.current" ]; then
-        read -r used_pids < "$group/pids.current"
-    elif [ -e "$CGROUP/pids/ct/$ct/pids.current" ]; then
-        read -r used_pids < "$CGROUP/pids/ct/$ct/pids.current"
+}
+
+swap_in_use() {
+    if [ -e "$group/memory.swap.current" ]; then
+        cat "$group/memory.swap.current"
+    elif [ -e "$CGROUP/memory/ct/$ct/memory.stat" ]; then
+        awk '$1 == "total_swap" { sum = $2 } END { printf "%.0f", sum }' "$CGROUP/memory/ct/$ct/memory.stat"
     else
-        used_pids=$(wc -l < "$group/cgroup.threads")
+        echo 0
     fi
+}
+
+pids_in_use() {
+    cat "$group/pids.current" 2> /dev/null || cat "$CGROUP/pids/ct/$ct/pids.current" 2> /dev/null ||
+        wc -l < "$group/cgroup.threads"
 }
 
 # Under the lock, allowed. A second call finds the same descriptor, and makes what is left to make.
