@@ -14,6 +14,7 @@ from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.model.plan import Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.rules import Pin
 from migrator.planner.construct import Built, Choice, construct
 from migrator.planner.look_closely import place_closely
 from migrator.planner.placement import Mover
@@ -42,7 +43,9 @@ def place_new(cluster: Cluster, ct: Descriptor, policy: PlanPolicy) -> Choice | 
         if node.answered and node.name not in able
     )
     targets = [node for node in alike if node.name in able or not node.answered]
-    return _placed(Mover(new, ct, source), targets, policy, whole, intent, lacking)
+    # A pin says where one stays that is there already; and nobody finds refuge on a node that is none.
+    free = replace(policy, rules=tuple(rule for rule in policy.rules if not isinstance(rule, Pin)))
+    return _placed(Mover(new, ct, source), targets, free, whole, intent, lacking, (NOWHERE,))
 
 
 def place_grown(cluster: Cluster, name: str, source: str, demand: Resources, policy: PlanPolicy) -> Choice | Refusal:
@@ -70,6 +73,7 @@ def _placed(
     cluster: Cluster,
     intent: str,
     lacking: tuple[Reason, ...] = (),
+    empties: tuple[str, ...] = (),
 ) -> Choice | Refusal:
     """The least loaded node that takes it under the rules; soft ones as far as they can be kept."""
     open_nodes = [node for node in targets if node.answered and node.cordon is None]
@@ -83,7 +87,7 @@ def _placed(
             stuck = tuple(replace(s, reasons=(*s.reasons, *lacking)) for s in homeless)
             return Refusal(intent, stuck, doubts)
         built = Built(choices, ())
-    built, unsafe = survivable([mover], built, open_nodes, (), policy, cluster)
+    built, unsafe = survivable([mover], built, open_nodes, empties, policy, cluster)
     return Refusal(intent, reasons=unsafe) if unsafe else built.choices[mover.name]
 
 
