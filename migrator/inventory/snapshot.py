@@ -58,7 +58,7 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
         if not container["needs"]:
             del container["needs"]
     for node in dumped["nodes"]:
-        for later in ("stream_out", "stream_in", "trusted", "volumes"):
+        for later in ("stream_out", "stream_in", "trusted", "volumes", "cpu_state", "lsm", "filesystem"):
             if not node[later]:
                 del node[later]
     if cluster.policy == Standing():

@@ -15,12 +15,13 @@ verb_probe() { # [NAME=PATH...]
     if [ -e "$CGROUP/cgroup.controllers" ]; then
         echo "cgroup 2 $(cat "$CGROUP/cgroup.controllers")"
     else
-        echo 'cgroup 1'
+        echo "cgroup 1 $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups | tr '\n' ' ')"
     fi
     for tool in criu runc rsync; do
         echo "$tool $(tool_version "$tool")"
     done
     features
+    machine
     echo "stream_out $(streams_out)"
     echo "stream_in $(streams_in)"
     for bridge in /sys/class/net/*/bridge; do
