@@ -141,6 +141,10 @@ def _feature_words(node: NodeFacts) -> str:
     return ", ".join(sorted(node.features))
 
 
+def _inode_words(node: NodeFacts) -> str:
+    return f"{INODES_MIN} or more" if node.inodes_available >= INODES_MIN else str(node.inodes_available)
+
+
 CHECKS = (
     Check(
         "architecture",
@@ -172,7 +176,7 @@ CHECKS = (
         firm="a container would have no network",
         anew=True,
     ),
-    Check("inodes", lambda node: str(node.inodes_available), _inodes, anew=True),
+    Check("inodes", _inode_words, _inodes, anew=True),
 )
 FIRM = {check.name: check.firm for check in CHECKS if check.firm}
 # One more that only the nodes can answer, when a move is about to begin: whether CRIU works on the target's kernel.
