@@ -31,6 +31,8 @@ def unlike(source: NodeFacts, container: ContainerFacts, target: NodeFacts, waiv
         for name, why in check(source, target):
             if name not in without:
                 yield why
+    if container.runtime == "crun" and "crun" not in target.features:
+        yield "it has no crun that can restore, and the container is crun's"
     for need in () if "kernel-features" in without else container.needs:
         if need not in target.features:
             yield f"its kernel has no {need}, which processes of the container use"

@@ -76,7 +76,7 @@ class _Allowed:
         mine = container.descriptor
         rules = [r for r in self.rules if selects(r.containers, container.name, mine.labels if mine else {})]
         of_files = (mine.template, mine.template_digest, mine.volumes) if mine else None
-        alike = (looks, container.needs, of_files, tuple(map(id, rules)))
+        alike = (looks, container.needs, container.runtime, of_files, tuple(map(id, rules)))
         if alike not in self.found:
             may = [_keep(rules, node) and suits(lost, container, node, self.policy) for node in self.nodes]
             self.found[alike] = np.array(may, bool)

@@ -43,7 +43,10 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         labels=wanted.labels,
         restart=wanted.restart,
         volumes=wanted.volumes,
+        runtime=wanted.runtime,
     )
+    if ct.runtime not in ("runc", *facts.features):
+        raise Refused(f"node {node}: {ct.runtime} is not there, or not built with CRIU; install it")
     there = fleet.node(node)
     asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
     for ip, answer in zip(ct.ips, asked, strict=True):

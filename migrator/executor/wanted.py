@@ -38,6 +38,7 @@ class Wanted:
     labels: dict[str, str]
     restart: Literal["no", "always"] = "no"
     volumes: tuple[Volume, ...] = ()
+    runtime: Literal["runc", "crun"] = "runc"
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -60,6 +61,7 @@ class Wanted:
         command: tuple[str, ...],
         restart: Literal["no", "always"] = "no",
         volumes: tuple[str, ...] = (),
+        runtime: Literal["runc", "crun"] = "runc",
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument."""
         check_container_name(name)
@@ -90,6 +92,7 @@ class Wanted:
             labels=_pairs("--label", labels),
             restart=restart,
             volumes=_volumes(volumes),
+            runtime=runtime,
         )
 
 

@@ -34,6 +34,8 @@ def differences_in_files(source: NodeFacts, target: NodeFacts, waived: Collectio
 
 def lacks(container: ContainerFacts, target: NodeFacts, waived: Collection[str] = ()) -> Iterator[str]:
     """What the processes of this container use and the target's kernel does not have: CRIU would fail in the pause."""
+    if container.runtime not in ("runc", *target.features):
+        yield f"{container.runtime}, which the container is made by, is not there, or not built with CRIU; install it"
     missing = [need for need in container.needs if need not in target.features]
     if missing and KERNEL_FEATURES not in waived:
         yield offered(

@@ -28,7 +28,7 @@ class Descriptor:
     `gateway6` are its default routes of either family. `id_index` numbers the container's range of user ids: container
     id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
     root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
-    storage that nodes share, each at a path inside.
+    storage that nodes share, each at a path inside. `runtime` is the program that makes, dumps and restores it.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Descriptor:
     more_addresses: tuple[str, ...] = ()
     gateway6: str | None = None
     volumes: tuple[volume.Volume, ...] = ()
+    runtime: Literal["runc", "crun"] = "runc"
 
     @property
     def id_base(self) -> int:

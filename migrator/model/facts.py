@@ -93,6 +93,10 @@ class ContainerFacts:
     gate: str = "none"
     needs: tuple[str, ...] = ()
 
+    @property
+    def runtime(self) -> str:
+        return self.descriptor.runtime if self.descriptor else "runc"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:

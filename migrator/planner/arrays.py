@@ -262,7 +262,7 @@ class Targets:
 
     def _suited(self, mover: Mover) -> Mask:
         """For each class of nodes: whether machine and predicted pause suit this container."""
-        needs, terms = mover.container.needs, self._terms(mover.source)
+        needs, terms = (*mover.container.needs, mover.container.runtime), self._terms(mover.source)
         if needs not in self._capable:
             waived = self.policy.checks_waived
             able = [next(lacks(mover.container, node, waived), None) is None for node in self._of_class]

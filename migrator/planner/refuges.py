@@ -57,7 +57,7 @@ class Refuges:
         labels = ct.labels if ct else {}
         meant = tuple(i for i, r in enumerate(self._rules) if selects(r.containers, container.name, labels))
         has = (ct.template, ct.template_digest, tuple(volume.name for volume in ct.volumes)) if ct else ()
-        return container.needs, meant, has
+        return container.needs, container.runtime, meant, has
 
     def _asked(self, container: ContainerFacts, lost: NodeFacts) -> Mask:
         return np.array([self._may(container, lost, node) for node in self.nodes], bool)
