@@ -34,8 +34,7 @@ def differences_in_files(source: NodeFacts, target: NodeFacts, waived: Collectio
 
 def lacks(container: ContainerFacts, target: NodeFacts, waived: Collection[str] = ()) -> Iterator[str]:
     """What the processes of this container use and the target's kernel does not have: CRIU would fail in the pause."""
-    if container.runtime not in ("runc", *target.features):
-        yield f"{container.runtime}, which the container is made by, is not there, or not built with CRIU; install it"
+    yield from without_runtime(container, target)
     missing = [need for need in container.needs if need not in target.features]
     if missing and KERNEL_FEATURES not in waived:
         yield offered(
@@ -43,6 +42,12 @@ def lacks(container: ContainerFacts, target: NodeFacts, waived: Collection[str] 
             f"its kernel {target.kernel} has no {', '.join(missing)}, which the container's processes use; "
             "choose a node with a newer kernel",
         )
+
+
+def without_runtime(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
+    """What no waiver lifts: runc is there if anything is, another runtime is told as a feature of the node."""
+    if container.runtime not in ("runc", *target.features):
+        yield f"{container.runtime}, which the container is made by, is not there, or not built with CRIU; install it"
 
 
 def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from migrator.model.compatibility import lacks, machine_of
+from migrator.model.compatibility import lacks, machine_of, without_runtime
 from migrator.model.facts import ContainerFacts, NodeFacts
-from migrator.model.sameness import CHECKS, FIRM, KERNEL_FEATURES, offered
+from migrator.model.sameness import CHECKS, FIRM, KERNEL_FEATURES, RUNTIME, offered
 
 
 class Verdict(StrEnum):
@@ -70,20 +70,15 @@ def compare(
     rows = []
     for check in CHECKS:
         against = [offered(check.name, why) for why in check.against(source, target)]
-        ours, theirs = check.value(source), check.value(target)
+        ours, theirs, more = check.value(source), check.value(target), ""
+        if check.name == RUNTIME and container is not None:
+            against += without_runtime(container, target)
+            more = f"; {container.name} is made by {container.runtime}"
         if check.name == KERNEL_FEATURES and container is not None:
-            against += lacks(container, target)
-            ours += f"; {container.name} uses {', '.join(container.needs)}" if container.needs else ""
-        rows.append(
-            Compared(
-                check.name,
-                ours,
-                theirs,
-                _verdict(ours, theirs, bool(against), check.name in waived and not check.firm),
-                tuple(against),
-                FIRM.get(check.name, ""),
-            )
-        )
+            against += [why for why in lacks(container, target) if why not in without_runtime(container, target)]
+            more = f"; {container.name} uses {', '.join(container.needs)}" if container.needs else ""
+        verdict = _verdict(ours, theirs, bool(against), check.name in waived and not check.firm)
+        rows.append(Compared(check.name, ours + more, theirs, verdict, tuple(against), FIRM.get(check.name, "")))
     return tuple(rows)
 
 

@@ -23,6 +23,7 @@ CONTROLLERS = ("cpu", "memory", "pids")  # which a container's limits are kept b
 LSMS = ("apparmor", "selinux", "smack")  # of which a process has a label that CRIU dumps and sets
 FILES = ("overlay", "xattr", "idmap")  # without which a container's files would not be as they were
 KERNEL_FEATURES = "kernel-features"
+RUNTIME = "runtime"
 CRIU_CHECK = "criu-check"
 
 Against = Callable[[NodeFacts, NodeFacts], Iterator[str]]
@@ -70,8 +71,10 @@ def state_components(told: str) -> int | None:
     return int(match[1], 16) if match else None
 
 
-def _kernel(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
-    """Never against a move: what matters of a kernel is asked by feature, and whether CRIU works on it by CRIU."""
+def _never(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
+    """Of a kernel what matters is asked by feature, and whether CRIU works on it by CRIU; of runtimes it is which one a
+    container is made by (compatibility.py).
+    """
     yield from ()
 
 
@@ -137,6 +140,10 @@ def _tool_words(node: NodeFacts) -> str:
     return ", ".join(tool for tool in TOOLS if getattr(node, tool))
 
 
+def _runtime_words(node: NodeFacts) -> str:
+    return ", ".join([*(["runc"] if node.runc else []), *(["crun"] if "crun" in node.features else [])])
+
+
 def _feature_words(node: NodeFacts) -> str:
     return ", ".join(sorted(node.features))
 
@@ -163,9 +170,10 @@ CHECKS = (
     ),
     Check("cgroup-controllers", lambda node: ", ".join(node.controllers), _cgroup_controllers),
     Check("tools", _tool_words, _tools, firm="nothing is restored or brought by what is not installed", anew=True),
+    Check(RUNTIME, _runtime_words, _never, firm="a container is made and restored by its own runtime alone"),
     Check("criu-version", lambda node: node.criu, _older("CRIU", "criu")),
     Check("runtime-version", lambda node: node.runc, _older("runc", "runc")),
-    Check("kernel", lambda node: node.kernel, _kernel),
+    Check("kernel", lambda node: node.kernel, _never),
     Check(KERNEL_FEATURES, _feature_words, _kernel_features),
     Check("lsm", lambda node: ", ".join(node.lsm), _lsm),
     Check("filesystem-features", lambda node: ", ".join(node.filesystem), _filesystem_features, anew=True),

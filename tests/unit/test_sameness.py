@@ -58,8 +58,8 @@ def verdicts(target, *waived: str) -> dict[str, Verdict]:
 
 
 def test_every_check_has_its_case_and_a_name_of_its_own():
-    assert [check.name for check in CHECKS if check.name != "kernel"] == list(CASES)
-    assert {*WAIVABLE, *FIRM} == {*CASES, CRIU_CHECK}
+    assert [check.name for check in CHECKS if check.name not in ("kernel", "runtime")] == list(CASES)
+    assert {*WAIVABLE, *FIRM} == {*CASES, "runtime", CRIU_CHECK}
     assert not set(WAIVABLE) & set(FIRM)
 
 
@@ -113,7 +113,7 @@ def test_the_planner_and_the_checker_keep_a_waiver_and_agree_without_one(name: s
     assert {finding.code for finding in check(fleet, strict, strict.policy)} == {Code.INCOMPATIBLE}
 
 
-@pytest.mark.parametrize("name", sorted(FIRM))
+@pytest.mark.parametrize("name", sorted(set(FIRM) - {"runtime"}))
 def test_a_plan_that_says_it_does_without_what_it_cannot_is_found_out(name: str):
     made = drain(cluster(SOURCE, other()), ["n1"], "-", PlanPolicy())
     assert isinstance(made, Plan)
@@ -144,6 +144,19 @@ def test_what_the_processes_use_counts_for_their_container_alone_and_is_waived_w
     waived = ["kernel-features"]
     assert list(lacks(uses, other(), waived)) == list(unlike(SOURCE, uses, other(), waived)) == []
     assert verdicts(other())["kernel-features"] is Verdict.SAME
+
+
+def test_a_container_of_a_runtime_that_is_not_there_fails_that_check_and_no_waiver_lifts_it():
+    made = ct("a")
+    mine = replace(made, descriptor=replace(made.descriptor, runtime="crun"))
+    has = other(features=("crun", "timens", "userns"))
+    waived = ["runtime", "kernel-features"]
+    rows = {row.check: row for row in compare(SOURCE, other(), waived, mine)}
+    assert (rows["runtime"].verdict, rows["kernel-features"].verdict) == (Verdict.REFUSED, Verdict.SAME)
+    assert list(rows["runtime"].against) == list(lacks(mine, other(), waived))
+    assert {row.check: row for row in compare(SOURCE, has, (), mine)}["runtime"].verdict is Verdict.DIFFERS
+    assert [row.verdict for row in compare(SOURCE, other(), (), made) if row.check == "runtime"] == [Verdict.SAME]
+    assert list(unlike(SOURCE, mine, other(), waived)) != list(unlike(SOURCE, mine, has, ())) == []
 
 
 def test_what_begins_anew_needs_no_cpu_no_criu_and_no_kernel_as_before_but_an_architecture_and_files():
