@@ -4,11 +4,11 @@ machine() {
         {
             echo "cpu_state $(cpu_state)"
             echo "filesystem $(filesystem | tr '\n' ' ')"
+            echo "lsm $(lsm)"
         } > "$RUN/machine.$$" 2> /dev/null
         mv "$RUN/machine.$$" "$RUN/machine"
     fi
     cat "$RUN/machine"
-    echo "lsm $(lsm)"
 }
 
 # The security modules of the kernel, by the kernel: a node that has not mounted securityfs shows it for a moment.
