@@ -52,9 +52,9 @@ def told(image: bytes) -> str:
     size = int.from_bytes(image[8:HEADER_BYTES], "little")
     for which, entry in fields(image[HEADER_BYTES : HEADER_BYTES + size]):
         if which == X86 and isinstance(entry, bytes):
-            found = dict(fields(entry))
-            if isinstance(mask := found.get(XFEATURES_MASK), int) and mask:
-                return f"xfeatures={mask:#x} xsave={found.get(XSAVE_SIZE, 0)}"
+            numbers = {field: value for field, value in fields(entry) if isinstance(value, int)}
+            if mask := numbers.get(XFEATURES_MASK, 0):
+                return f"xfeatures={mask:#x} xsave={numbers.get(XSAVE_SIZE, 0)}"
     return ""
 
 
