@@ -35,7 +35,7 @@ done
 """
 # Files that come and stay on purpose, or belong to the container or to the lab.
 _LEFT_OUT = re.compile(
-    r"^/(run/(proc|migrator/features|migrator/conntrack|migrator/runc/[^/]+|sshd)|var/lib/migrator/(kit|lock|floor|templates/[^/]+)"
+    r"^/(run/(proc|migrator/features|migrator/machine|migrator/conntrack|migrator/runc/[^/]+|sshd)|var/lib/migrator/(kit|lock|floor|templates/[^/]+)"
     r"|var/lib/migrator/containers/[^/]+/(upper|work|rootfs|lower))(/|$)"
 )
 _STAY = ("/run/migrator/keepers", "/run/migrator/keepers/.turn")  # from the first keeper of a boot to its end

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from migrator.checker.findings import Code, Finding
+from migrator.checker.machines import unlike
 from migrator.checker.ways import expected, speeds_by_facts
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan
@@ -24,7 +25,8 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         container = next((c for c in nodes[homes[move.container]].containers if c.name == move.container), None)
         if container is None:
             continue
-        for why in (*_machine(source, target), *_in_the_way(container, target)):
+        alike = unlike(source, container, target, policy.checks_waived)
+        for why in (*alike, *_in_the_way(container, target)):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.INCOMPATIBLE, text, move.container, target.name)
         for why in _volumes(container, target):
@@ -39,50 +41,20 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
             yield Finding(Code.PAUSE_TOO_LONG, text, move.container, target.name)
 
 
-def suits(source: NodeFacts, container: ContainerFacts, target: NodeFacts) -> bool:
+def suits(source: NodeFacts, container: ContainerFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
     """Whether a container of one node could be on another, by machine, template and volumes; not by what is there."""
-    return not any((*_machine(source, target), *_in_the_way(container, target), *_volumes(container, target)))
+    alike = unlike(source, container, target, policy.checks_waived)
+    return not any((*alike, *_in_the_way(container, target), *_volumes(container, target)))
 
 
 def machine_looks(node: NodeFacts) -> object:
     """All of a node that is compared with another's machine: equal for nodes that are alike."""
     software = (node.criu, node.runc, node.rsync, node.features, node.cgroup_version)
-    return (node.arch, node.cpu_flags, software, node.bridge, node.bridges, node.inodes_available < INODES_MIN)
-
-
-def _machine(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
-    if target.arch != source.arch:
-        yield f"it is {target.arch}, not {source.arch}"
-    lacking = [flag for flag in source.cpu_flags if flag not in target.cpu_flags]
-    if lacking:
-        yield f"its CPU has no {', '.join(lacking)}"
-    if target.cgroup_version != source.cgroup_version:
-        yield f"its cgroups are of version {target.cgroup_version}, not {source.cgroup_version}"
-    yield from _software(source, target)
-    if not any(bridge == target.bridge for bridge in target.bridges):
-        yield f"it has no bridge {target.bridge}"
-    if target.inodes_available < INODES_MIN:
-        yield f"it has {target.inodes_available} inodes free"
-
-
-def _software(source: NodeFacts, target: NodeFacts) -> Iterator[str]:
-    tools = {"criu": target.criu, "runc": target.runc, "rsync": target.rsync}
-    for tool, installed in tools.items():
-        if installed == "":
-            yield f"it has no {tool}"
-    if target.criu and _numbers(target.criu) < _numbers(source.criu):
-        yield f"its CRIU {target.criu} is older than {source.criu}"
-    if target.runc and _numbers(target.runc) < _numbers(source.runc):
-        yield f"its runc {target.runc} is older than {source.runc}"
-    for feature in sorted(set(source.features) - set(target.features)):
-        if feature in ("userns", "timens", "network_lock_nftables"):
-            yield f"its kernel or CRIU has no {feature}"
+    kernel = (node.cpu_flags, node.cpu_state, node.controllers, node.lsm)
+    return (node.arch, kernel, software, node.filesystem, node.bridge, node.bridges, node.inodes_available < INODES_MIN)
 
 
 def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
-    for need in container.needs:
-        if need not in target.features:
-            yield f"its kernel has no {need}, which processes of the container use"
     descriptor = container.descriptor
     if descriptor is None:
         return
@@ -97,16 +69,3 @@ def _volumes(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
             yield f"no volume {volume.name} is declared for it"
         elif why := target.volumes[volume.name].fault:
             yield f"it has no volume {volume.name} ({why})"
-
-
-def _numbers(version: str) -> list[int]:
-    """ "4.2-rc1" is [4, 2]: what comes after the first part that is no number is not compared."""
-    numbers = []
-    for part in version.split("."):
-        digits = part[: len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        numbers.append(int(digits))
-        if digits != part:
-            break
-    return numbers

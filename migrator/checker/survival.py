@@ -65,6 +65,7 @@ class _Allowed:
 
     def __init__(self, nodes: Sequence[NodeFacts], policy: PlanPolicy) -> None:
         self.nodes, self.names = nodes, np.array([node.name for node in nodes])
+        self.policy = policy
         self.rules = [rule for rule in policy.rules if isinstance(rule, (Ban, Fence, Pin)) and not rule.soft]
         self.looks: dict[str, object] = {}
         self.found: dict[object, Flags] = {}
@@ -75,9 +76,9 @@ class _Allowed:
         mine = container.descriptor
         rules = [r for r in self.rules if selects(r.containers, container.name, mine.labels if mine else {})]
         of_files = (mine.template, mine.template_digest, mine.volumes) if mine else None
-        alike = (looks, container.needs, of_files, tuple(map(id, rules)))
+        alike = (looks, container.needs, container.runtime, of_files, tuple(map(id, rules)))
         if alike not in self.found:
-            may = [_keep(rules, node) and suits(lost, container, node) for node in self.nodes]
+            may = [_keep(rules, node) and suits(lost, container, node, self.policy) for node in self.nodes]
             self.found[alike] = np.array(may, bool)
         flags: Flags = self.found[alike] & (self.names != lost.name)
         return flags

@@ -55,6 +55,13 @@ ct.add_command(set_)
     metavar="NAME:/PATH[:ro]",
     help="A volume of the cluster file, on storage that nodes share, and where it is inside; may be repeated.",
 )
+@click.option(
+    "--runtime",
+    type=click.Choice(("runc", "crun")),
+    default="runc",
+    show_default=True,
+    help="The program that makes, dumps and restores it, on every node that it comes to.",
+)
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option

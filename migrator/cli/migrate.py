@@ -10,6 +10,7 @@ from migrator.cli.memory_options import memory_options
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.waiving import waive_check_option, waived_checks
 
 blackout_option = click.option(
     "--max-blackout",
@@ -27,11 +28,21 @@ blackout_option = click.option(
 @click.option("--to", "target", required=True, metavar="NODE", help="Where it goes.")
 @blackout_option
 @memory_options
+@waive_check_option
 @click.option("--verify-files", is_flag=True, help="Compare all of its own files in the pause, by one digest a side.")
 @click.option("--dry-run", is_flag=True, help="Tell what it would take and what would stop it; touch nothing.")
 @json_option
 @click.pass_context
-def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, as_json: bool, **bounds: Any) -> int:
+def migrate(
+    ctx: click.Context,
+    /,
+    container: str,
+    target: str,
+    waive: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    **bounds: Any,
+) -> int:
     """Move CONTAINER to another node while its clients stay connected, but with --mode restart."""
     from dataclasses import replace
 
@@ -46,6 +57,7 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
 
     check_container_name(container)
     given = {name: value for name, value in bounds.items() if value is not None}
+    given["checks_waived"] = waived_checks(waive)
     journal = open_journal(ctx)
 
     async def work() -> tuple[str, Any]:
@@ -59,6 +71,7 @@ def migrate(ctx: click.Context, /, container: str, target: str, dry_run: bool, a
                 target_blackout_s=policy.target_blackout_s,
                 stop_timeout_s=policy.stop_timeout_s,
                 bandwidth_bytes_per_s=most,
+                checks_waived=policy.checks_waived,
             )
             under = taught(ctx, cluster, plain)
             plan = plan_single(fleet, cluster, container, target, under)

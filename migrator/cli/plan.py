@@ -14,6 +14,7 @@ from migrator.cli.memory_options import memory_options
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.waiving import waive_check_option, waive_option, waived, waived_checks
 from migrator.errors import quoted
 
 if TYPE_CHECKING:
@@ -72,13 +73,7 @@ def rules(command: F) -> F:
             metavar="TIME",
             help="When the plan is to start, such as 2026-03-01T22:00, for rules with time windows (default: now).",
         ),
-        click.option(
-            "--waive",
-            multiple=True,
-            metavar="NUMBER|KEY",
-            help="Without this rule, by the number that a refusal or a note tells, or without keeping apart by this "
-            "label; may be repeated.",
-        ),
+        waive_option,
         click.option("--leave-stopped", is_flag=True, help="Leave stopped containers where they are."),
         click.option(
             "--anti-affinity",
@@ -97,10 +92,13 @@ def rules(command: F) -> F:
 @_parallel_option
 @_overlap_option
 @memory_options
+@waive_check_option
 @_force_option
 @json_option
 @click.pass_context
-def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **bounds: Any) -> int:
+def apply(
+    ctx: click.Context, /, plan_path: Path, waive: tuple[str, ...], force: bool, as_json: bool, **bounds: Any
+) -> int:
     """Carry a plan file out, unless the cluster is another by now; it does not ask."""
     from dataclasses import replace
 
@@ -108,6 +106,8 @@ def apply(ctx: click.Context, /, plan_path: Path, force: bool, as_json: bool, **
 
     loaded = plan_file.load(plan_path)
     given = {name: value for name, value in bounds.items() if value not in (None, False)}
+    if also := waived_checks(waive):
+        given["checks_waived"] = tuple(dict.fromkeys((*loaded.policy.checks_waived, *also)))
     return _apply(ctx, replace(loaded, policy=replace(loaded.policy, **given)), force, as_json)
 
 
@@ -182,30 +182,10 @@ def policy_of(given: dict[str, Any], cluster: Cluster) -> PlanPolicy:
     said.pop("start", None)
     if "anti_affinity" in said:
         said["anti_affinity"] = tuple(dict.fromkeys(said["anti_affinity"]))
-    policy = _waived(PlanPolicy(**said), given.get("waive", ()))
+    policy = waived(PlanPolicy(**said), given.get("waive", ()))
     if given.get("start") is not None or any(isinstance(rule, Window) for rule in policy.rules):
         return replace(policy, start=_start(given.get("start")))
     return policy
-
-
-def _waived(policy: PlanPolicy, words: tuple[str, ...]) -> PlanPolicy:
-    """Without the rules of these numbers, counted from 1 as in the files, and without these labels of anti-affinity."""
-    from migrator.errors import BadInput
-
-    count, numbers = len(policy.rules), set()
-    for word in words:
-        if word in policy.anti_affinity:
-            continue
-        if not (word.isascii() and word.isdigit()):
-            keys = ", ".join(policy.anti_affinity) or "none"
-            raise BadInput(
-                f"--waive: {quoted(word)} is no number of a rule, and no label that keeps containers apart ({keys})"
-            )
-        if len(word) > 9 or not 1 <= int(word) <= count:
-            there = f"there are {count} rules" if count > 1 else f"there is {count or 'no'} rule"
-            raise BadInput(f"--waive: there is no rule {word[:9]}; {there}")
-        numbers.add(int(word))
-    return policy.without(numbers, words)
 
 
 def _start(text: str | None) -> str:
@@ -265,7 +245,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     """Applies, reports, and returns the exit code."""
     from migrator.checker.check import check as check_plan
     from migrator.checker.laxer import laxer_note
-    from migrator.cli.plan_text import plan_json, waived_said
+    from migrator.cli.plan_text import plan_json
     from migrator.cli.progress import Progress
     from migrator.cli.report import print_run, run_json
     from migrator.executor.apply import apply_plan
@@ -282,6 +262,7 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
         not_convergent=plan.policy.not_convergent,
         stop_timeout_s=plan.policy.stop_timeout_s,
         bandwidth_bytes_per_s=plan.policy.bandwidth_bytes_per_s,
+        checks_waived=plan.policy.checks_waived,
     )
 
     def stale(cluster: Cluster) -> list[str]:
@@ -300,8 +281,6 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     document = run_json(journal, applied.run) | {"empty": list(applied.empty), "plan": plan_json(plan)}
     if not as_json:
         print_run(journal, applied.run)
-        if waived := waived_said(plan.policy):
-            click.echo(clean(waived))
     if applied.error is not None:
         return fail(str(applied.error), applied.error.exit_code, as_json, document)
     if as_json:

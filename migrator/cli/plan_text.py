@@ -14,7 +14,7 @@ from migrator.cli.notes_text import print_notes
 from migrator.cli.output import clean, print_table
 from migrator.inventory.plan_document import integrity, to_document
 from migrator.model.plan import Plan, Reason, Refusal, brief, few
-from migrator.model.plan_policy import PlanPolicy
+from migrator.model.plan_policy import PlanPolicy, Waived
 from migrator.model.units import counted, format_bytes, format_seconds
 
 FINDINGS_MAX = 40  # of a plan that does not hold, the first are enough for a screen
@@ -57,13 +57,17 @@ def summary(plan: Plan) -> str:
 
 
 def waived_said(policy: PlanPolicy) -> str:
-    """Which rules a plan was made without; empty if none was waived."""
-    words = [str(waived) for waived in policy.waived]
+    """Which rules and checks a plan was made without; empty if none was waived."""
+    words = [str(waived) for waived in _waived(policy)]
     return f"waived: {few(words)}" if words else ""
 
 
 def waived_json(policy: PlanPolicy) -> list[dict[str, Any]]:
-    return [asdict(waived) for waived in policy.waived]
+    return [asdict(waived) for waived in _waived(policy)]
+
+
+def _waived(policy: PlanPolicy) -> tuple[Waived, ...]:
+    return (*policy.waived, *(Waived(0, f"check {name}") for name in policy.checks_waived))
 
 
 def moment(plan: Plan, at_s: float) -> str:

@@ -11,6 +11,7 @@ import click
 from migrator.cli.migrate import blackout_option
 from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.waiving import waive_check_option, waived_checks
 from migrator.errors import BadInput, MigratorError
 
 
@@ -25,6 +26,7 @@ from migrator.errors import BadInput, MigratorError
     help="Rehearse every move of a plan file instead, one after the other, with the room that there is now.",
 )
 @blackout_option
+@waive_check_option
 @json_option
 @click.pass_context
 def rehearse(
@@ -33,6 +35,7 @@ def rehearse(
     target: str | None,
     plan_path: Path | None,
     blackout_s_max: float,
+    waive: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Restore CONTAINER on another node behind a closed gate, compare it, and take it away again.
@@ -42,7 +45,8 @@ def rehearse(
     from migrator.model.policy import Policy
 
     pairs = _asked(container, target, plan_path)
-    rehearsed, errors = run_async(_rehearse(ctx, pairs, Policy(blackout_s_max=blackout_s_max), as_json))
+    policy = Policy(blackout_s_max=blackout_s_max, checks_waived=waived_checks(waive))
+    rehearsed, errors = run_async(_rehearse(ctx, pairs, policy, as_json))
     document = {"rehearsed": rehearsed, "failed": {name: str(error) for name, error in errors.items()}}
     if errors:
         worst = max(error.exit_code for error in errors.values())

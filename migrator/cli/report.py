@@ -10,6 +10,7 @@ import click
 
 from migrator.cli.hints import pasteable
 from migrator.cli.output import clean, fail, print_json, print_table
+from migrator.cli.plan_text import waived_json, waived_said
 from migrator.executor.outcome import CLOSED, StopOver, ends, gate_error, stop_overs
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_of
@@ -18,6 +19,7 @@ from migrator.journal.store import Journal, Migration, Run
 from migrator.model.memory_way import CHANNELS
 from migrator.model.modes import ANEW, Mode
 from migrator.model.plan import move_name
+from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.states import FINAL, State
 
@@ -184,7 +186,13 @@ def run_json(journal: Journal, run_id: str, events: bool = False) -> dict[str, A
             for m in journal.migrations(run.id)
         ],
         "stop_overs": [asdict(stop) for stop in left_half_way(journal, run)],
+        "waived": waived_json(_policy_of(run)),
     }
+
+
+def _policy_of(run: Run) -> PlanPolicy:
+    """What a run's plan was made under; nothing of one without a plan."""
+    return plan_of(run)[0].policy if isinstance(run.document.get("plan"), dict) else PlanPolicy()
 
 
 def left_half_way(journal: Journal, run: Run) -> tuple[StopOver, ...]:
@@ -222,6 +230,8 @@ def print_run(journal: Journal, run_id: str) -> None:
         if migration.mode is Mode.RESTART and State.FENCED in reached:
             at = migration.target if State.RELEASED in reached else migration.source
             click.echo(clean(f"container {migration.container} was stopped, and {ANEW} on {at}"))
+    if waived := waived_said(_policy_of(journal.run(run_id))):
+        click.echo(clean(waived))
     closed = document["outcome"] in CLOSED
     for stop in document["stop_overs"]:
         name, goal = stop["container"], stop["goal"]

@@ -26,6 +26,8 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         raise Refused(facts.error)
     _refuse_clashes(cluster, facts, wanted)
     ct = descriptor_of(cluster, wanted, facts.templates[wanted.template])
+    if ct.runtime not in ("runc", *facts.features):
+        raise Refused(f"node {node}: {ct.runtime} is not there, or not built with CRIU; install it")
     there = fleet.node(node)
     asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
     for ip, answer in zip(ct.ips, asked, strict=True):
@@ -82,6 +84,7 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         swap_bytes=wanted.swap_bytes,
         pids=wanted.pids,
         io_weight=wanted.io_weight,
+        runtime=wanted.runtime,
     )
 
 

@@ -39,6 +39,7 @@ class Wanted:
     swap_bytes: int | None = None
     pids: int = 0
     io_weight: int = 0
+    runtime: Literal["runc", "crun"] = "runc"
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -64,6 +65,7 @@ class Wanted:
         swap: str | None = None,
         pids: str | None = None,
         io_weight: str | None = None,
+        runtime: Literal["runc", "crun"] = "runc",
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument."""
         check_container_name(name)
@@ -96,6 +98,7 @@ class Wanted:
             swap_bytes=None if limits.swap_bytes is None or limits.swap_bytes < 0 else limits.swap_bytes,
             pids=limits.pids or 0,
             io_weight=limits.io_weight or 0,
+            runtime=runtime,
         )
 
 

@@ -22,6 +22,7 @@ INTEGRITY = "integrity"
 # Parts of a policy that a file does not hold where they say nothing, and what that is.
 _LEFT_OUT: tuple[tuple[str, Any], ...] = (
     ("waived", ()),
+    ("checks_waived", ()),
     ("allow", ()),
     ("mode", AUTO),
     ("target_blackout_s", None),

@@ -36,6 +36,7 @@ from migrator.model.modes import AUTO, STOP_TIMEOUT_S, Mode
 from migrator.model.plan import VERSION, Plan, PlannedMove, Span
 from migrator.model.plan_policy import PlanPolicy, Waived
 from migrator.model.rates import Rates, Way
+from migrator.model.sameness import WAIVABLE
 from migrator.model.units import BYTES_PER_S_MAX
 
 __all__ = [
@@ -68,6 +69,12 @@ def _is_start(text: str) -> str:
     if text and datetime.fromisoformat(text).tzinfo is None:
         raise ValueError("is without a time zone")
     return text
+
+
+def _is_waivable(name: str) -> str:
+    if name not in WAIVABLE:
+        raise ValueError(f"{name[:40]!r} is no check that can be waived")
+    return name
 
 
 class Strict(BaseModel):
@@ -152,6 +159,7 @@ class PolicyFields(Strict):
     stop_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = STOP_TIMEOUT_S
     target_blackout_s: Seconds | None = None
     waived: list[_Waived] = []
+    checks_waived: list[Annotated[str, AfterValidator(_is_waivable)]] = []
     rules: list[RuleEntry] = []
     weights: WeightFields = WeightFields()
     written_bytes_per_s: dict[Container, Count] = {}
@@ -253,14 +261,20 @@ def to_plan(document: PlanFields) -> Plan:
     )
 
 
+_NOT_AS_WRITTEN = {"allow", "anti_affinity", "rules", "headroom", "learnt", "weights", "waived", "checks_waived"}
+
+
 def to_policy(policy: PolicyFields) -> PlanPolicy:
     return PlanPolicy(
-        **policy.model_dump(exclude={"allow", "anti_affinity", "rules", "headroom", "learnt", "weights", "waived"}),
+        **policy.model_dump(
+            exclude={"allow", "anti_affinity", "rules", "headroom", "learnt", "weights", "waived", "checks_waived"}
+        ),
         learnt={
             source: {target: Rates(**rates.model_dump()) for target, rates in targets.items()}
             for source, targets in policy.learnt.items()
         },
         waived=tuple(Waived(**waived.model_dump()) for waived in policy.waived),
+        checks_waived=tuple(policy.checks_waived),
         weights=policy.weights.value(),
         headroom=policy.headroom.value(),
         anti_affinity=tuple(policy.anti_affinity),

@@ -24,6 +24,8 @@ from migrator.model.plan_policy import Standing
 
 VERSION = 1
 _CLUSTER = TypeAdapter(Cluster)
+# Fields of a descriptor that came later, and what an older snapshot means by being without.
+_LATER: tuple[tuple[str, Any], ...] = (("more_addresses", []), ("gateway6", None), ("volumes", []), ("runtime", "runc"))
 
 
 def digest(cluster: Cluster) -> str:
@@ -52,14 +54,14 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
     del dumped["policy"]
     for container in (container for node in dumped["nodes"] for container in node["containers"]):
         ct = container["descriptor"]
-        for later in ("more_addresses", "gateway6", "volumes") if ct else ():
-            if not ct[later]:
+        for later, nothing in _LATER if ct else ():
+            if ct[later] == nothing:
                 del ct[later]
         _drop_unset_limits(ct or {})
         if not container["needs"]:
             del container["needs"]
     for node in dumped["nodes"]:
-        for later in ("stream_out", "stream_in", "trusted", "volumes"):
+        for later in ("stream_out", "stream_in", "trusted", "volumes", "cpu_state", "lsm", "filesystem"):
             if not node[later]:
                 del node[later]
     if cluster.policy == Standing():

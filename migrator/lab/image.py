@@ -23,9 +23,11 @@ from migrator.lab.shell import LabError, run
 GUEST = Path(__file__).parent / "guest"
 CRIU_SUITES = ("trixie", "forky", "sid")
 NODE_PACKAGES = [
+    "crun",
     "iproute2",
     "iputils-arping",
     "iputils-ping",
+    "libcriu2",
     "nftables",
     "openssh-client",
     "openssh-server",

@@ -31,6 +31,7 @@ class Descriptor:
     id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
     root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
     storage that nodes share, each at a path inside. `swap_bytes`, `pids` and `io_weight` are as in `model.limits`.
+    `runtime` is the program that makes, dumps and restores it.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Descriptor:
     swap_bytes: int | None = None
     pids: int = 0
     io_weight: int = 0
+    runtime: Literal["runc", "crun"] = "runc"
 
     @property
     def id_base(self) -> int:

@@ -93,6 +93,10 @@ class ContainerFacts:
     gate: str = "none"
     needs: tuple[str, ...] = ()
 
+    @property
+    def runtime(self) -> str:
+        return self.descriptor.runtime if self.descriptor else "runc"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
@@ -102,7 +106,9 @@ class NodeFacts:
     are whether memory can be streamed from it and to it: "yes", or in its own words why not. `capacity` is declared
     where declared, measured where not, and times what the cluster file lets be promised for it. `trusted` are the
     networks, declared trusted, that it is reached in by other nodes. `volumes` are those of the cluster file, each by
-    name with its path on this node, and why it is not there.
+    name with its path on this node, and why it is not there. `cpu_state` is what CRIU's cpuinfo tells of its registers,
+    `lsm` its kernel's security modules, `filesystem` the type of its disk for containers and what that can ("overlay")
+    and cannot ("no-reflink"); each is empty where it does not tell.
     """
 
     name: str
@@ -123,6 +129,9 @@ class NodeFacts:
     runc: str = ""
     rsync: str = ""
     features: tuple[str, ...] = ()
+    cpu_state: str = ""
+    lsm: tuple[str, ...] = ()
+    filesystem: tuple[str, ...] = ()
     stream_out: str = ""
     stream_in: str = ""
     trusted: tuple[str, ...] = ()

@@ -66,6 +66,7 @@ class PlanPolicy:
     when. `start` is when the plan is to start, as ISO 8601 with a zone; empty where no rule asks for it.
     `weights` are for a rebalance alone.
     `waived` are the rules that it is made without; those of `rules` keep the numbers that they have beside them.
+    `checks_waived` are the checks of sameness.py that nodes need not pass.
     `overlapping_pauses` lets several containers that move over one link be paused at one time. `learnt` are the rates
     that estimates are made with, by source and target, where they are others than the defaults. `memory_way` is how
     memory is taken to go between nodes of which one does not tell whether it can stream. `mode` is how containers are
@@ -87,6 +88,7 @@ class PlanPolicy:
     overlapping_pauses: bool = False
     learnt: dict[str, dict[str, Rates]] = field(default_factory=dict)
     waived: tuple[Waived, ...] = ()
+    checks_waived: tuple[str, ...] = ()
     memory_way: Way = "stream"
     mode: str = AUTO
     allow: tuple[Allowed, ...] = ()

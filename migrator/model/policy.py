@@ -23,7 +23,8 @@ class Policy:
     no round can shorten), or after `rounds_max`; `not_convergent` is one of modes.WAYS_OUT, and empty is to give up
     where pre-copy was asked for by name and to go on with a longer pause where auto took it. `stop_timeout_s` is how
     long a container that is moved by restart may take to end by itself. `bandwidth_bytes_per_s` bounds what one move
-    sends, memory and files; pages that a process waits for are not held back.
+    sends, memory and files; pages that a process waits for are not held back. `checks_waived` are the checks of
+    sameness.py that nodes need not pass.
     """
 
     blackout_s_max: float = BLACKOUT_S_MAX
@@ -42,3 +43,4 @@ class Policy:
     not_convergent: str = ""
     stop_timeout_s: float = STOP_TIMEOUT_S
     bandwidth_bytes_per_s: int | None = None
+    checks_waived: tuple[str, ...] = ()

@@ -262,9 +262,10 @@ class Targets:
 
     def _suited(self, mover: Mover) -> Mask:
         """For each class of nodes: whether machine and predicted pause suit this container."""
-        needs, terms = mover.container.needs, self._terms(mover.source)
+        needs, terms = (*mover.container.needs, mover.container.runtime), self._terms(mover.source)
         if needs not in self._capable:
-            able = [next(lacks(mover.container, node), None) is None for node in self._of_class]
+            waived = self.policy.checks_waived
+            able = [next(lacks(mover.container, node, waived), None) is None for node in self._of_class]
             self._capable[needs] = np.array(able, bool)
         short = [
             predicted(mover.container, mover.source.link, node.link, rates, shared, self.policy)[1].blackout_s
@@ -293,7 +294,7 @@ class Targets:
             shared = self.crossings.speeds(source.name, node.name)
             key = (node.link, rates, min(shared, default=0))
             of_class.append(distinct.setdefault(key, (len(distinct), node, rates, shared))[0])
-            alike.append(next(differences(source, node), None) is None)
+            alike.append(next(differences(source, node, self.policy.checks_waived), None) is None)
         speeds = tuple((node, rates, shared) for _, node, rates, shared in distinct.values())
         return _Terms(np.array(alike, bool), np.array(of_class, np.intp), speeds)
 

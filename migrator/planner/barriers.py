@@ -57,10 +57,10 @@ class Barriers:
     def _asked(self, mover: Mover, target: NodeFacts) -> Against:
         pair = (machine_of(mover.source), machine_of(target))
         if pair not in self._alike:
-            self._alike[pair] = tuple(differences(mover.source, target))
+            self._alike[pair] = tuple(differences(mover.source, target, self.policy.checks_waived))
         machine, pause_s, limit_s = self._alike[pair], self._predicted_s(mover, target), self.policy.blackout_s_max
-        if mover.container.needs:
-            machine += tuple(lacks(mover.container, target))
+        if mover.container.needs or mover.container.runtime != "runc":
+            machine += tuple(lacks(mover.container, target, self.policy.checks_waived))
         if pause_s <= limit_s:
             return machine, (), pause_s
         predicted, limit = format_seconds(pause_s), format_seconds(limit_s)

@@ -28,6 +28,7 @@ class Refuges:
         self.nodes = nodes
         self.rows = {node.name: row for row, node in enumerate(nodes)}
         self._rules = [r for r in policy.rules if isinstance(r, (Ban, Fence, Pin)) and not r.soft]
+        self._waived = policy.checks_waived
         machines: dict[object, int] = {}
         self._machines = [machines.setdefault(machine_of(node), len(machines)) for node in nodes]
         kinds: dict[Hashable, int] = {}
@@ -56,14 +57,14 @@ class Refuges:
         labels = ct.labels if ct else {}
         meant = tuple(i for i, r in enumerate(self._rules) if selects(r.containers, container.name, labels))
         has = (ct.template, ct.template_digest, tuple(volume.name for volume in ct.volumes)) if ct else ()
-        return container.needs, meant, has
+        return container.needs, container.runtime, meant, has
 
     def _asked(self, container: ContainerFacts, lost: NodeFacts) -> Mask:
         return np.array([self._may(container, lost, node) for node in self.nodes], bool)
 
     def _may(self, container: ContainerFacts, lost: NodeFacts, node: NodeFacts) -> bool:
         ct = container.descriptor
-        if any(differences(lost, node)) or any(lacks(container, node)):
+        if any(differences(lost, node, self._waived)) or any(lacks(container, node, self._waived)):
             return False
         if ct and node.templates.get(ct.template, ct.template_digest) != ct.template_digest:
             return False

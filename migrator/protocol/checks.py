@@ -14,6 +14,7 @@ from migrator.model.memory_way import memory_way
 from migrator.model.modes import Mode
 from migrator.model.policy import Policy
 from migrator.model.rates import Rates
+from migrator.model.sameness import CRIU_CHECK, offered
 from migrator.model.units import format_bytes, format_seconds
 
 IMAGE_MARGIN_BYTES = plan_policy.IMAGE_MARGIN_BYTES  # the same that a plan counts with
@@ -59,8 +60,8 @@ def findings(
     """
     mode = manner.mode
     return [
-        *_sameness(source, target, neighbour, mode),
-        *_place(ct, source, target, mode),
+        *_sameness(source, target, neighbour, mode, policy),
+        *_place(ct, source, target, mode, policy),
         *_room(ct, source, target, mode),
         *_network(ct, source, target, neighbour, routed),
         *_pause(ct, source, target, policy, rates, manner, shared),
@@ -69,22 +70,23 @@ def findings(
     ]
 
 
-def _sameness(source: NodeFacts, target: NodeFacts, neighbour: Neighbour, mode: Mode) -> Iterator[str]:
+def _sameness(source: NodeFacts, target: NodeFacts, neighbour: Neighbour, mode: Mode, policy: Policy) -> Iterator[str]:
     if mode is Mode.RESTART:  # nothing is dumped, and nothing restored
-        yield from differences_in_files(source, target)
+        yield from differences_in_files(source, target, policy.checks_waived)
         return
-    yield from differences(source, target)
-    if target.criu and not neighbour.criu_works:
-        yield f"CRIU {target.criu} does not work on kernel {target.kernel}; see `criu check` on {target.name}"
+    yield from differences(source, target, policy.checks_waived)
+    if target.criu and not neighbour.criu_works and CRIU_CHECK not in policy.checks_waived:
+        why = f"CRIU {target.criu} does not work on kernel {target.kernel}; see `criu check` on {target.name}"
+        yield offered(CRIU_CHECK, why)
 
 
-def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode) -> Iterator[str]:
+def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode, policy: Policy) -> Iterator[str]:
     yield from obstacles(ct, target)
     if target.cordon is not None:
         yield f"it is cordoned (by {target.cordon}); take the mark off with: migrator uncordon {target.name}"
     mine = source.container(ct.name)
     if mine is not None and mode is not Mode.RESTART:
-        yield from lacks(mine, target)
+        yield from lacks(mine, target, policy.checks_waived)
     if mine is None or not mine.alive:
         yield f"it does not run on {source.name}; start it first"
 

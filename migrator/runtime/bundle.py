@@ -63,6 +63,8 @@ def files(
         "config.json": config_json(ct, kit_dir, controllers, volumes),
         "restart": f"{ct.restart}\n".encode(),
     }
+    if ct.runtime != "runc":
+        described["runtime"] = f"{ct.runtime}\n".encode()
     return described | ({"volumes": volumes_file(ct, volumes)} if ct.volumes else {})
 
 

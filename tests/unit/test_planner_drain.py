@@ -110,8 +110,8 @@ def test_cordoned_silent_and_different_nodes_are_left_out_with_the_reason():
         "n2: cordoned (by operator)",
         "n3: no answer: node n3: no answer within 5 s",
         "n4: architecture aarch64 is not x86_64; choose a node of the same",
-        "n5: its CPU lacks avx2, which programs may use; choose a node with the same features",
-        "n6: CRIU 3.17.1 is older than the source's 4.2.1; upgrade it",
+        "n5: its CPU lacks avx2, which programs may use; choose a node with the same features, or --waive cpu-features",
+        "n6: CRIU 3.17.1 is older than the source's 4.2.1; upgrade it, or --waive criu-version",
         "n7: rsync is not installed there; install it",
         "n7: bridge br0 is not there; make it, or name another in the cluster file",
         "n8: template debian is another one there; make them the same",
@@ -123,7 +123,9 @@ def test_what_the_processes_use_is_wanted_of_the_node_they_go_to_and_only_for_th
     uses = ct("a", needs=("map_droppable",))
     old, new = node("n2", kernel="6.1.0"), node("n3", features=("map_droppable", "timens", "userns"))
     lacking = "n2: its kernel 6.1.0 has no map_droppable, which the container's processes use; "
-    assert why(refused(node("n1", uses), old), "a") == [lacking + "choose a node with a newer kernel"]
+    assert why(refused(node("n1", uses), old), "a") == [
+        lacking + "choose a node with a newer kernel, or --waive kernel-features"
+    ]
     plan = planned(node("n1", uses, ct("b", index=17)), old, new)
     assert plan.move("a").target == "n3"
     assert plan.move("b").target == "n2"

@@ -63,7 +63,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | volumes) ;;
+        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
@@ -160,7 +160,8 @@ reopen_gate() {
 }
 
 start_error() { # CT
-    sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$1" | tail -n 1
+    said=$(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$1" | tail -n 1)
+    echo "${said:-$(tail -n 1 "$RUN/start.$1")}" # crun says it in plain words
 }
 
 start_container() { # CT

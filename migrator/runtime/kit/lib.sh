@@ -18,6 +18,8 @@ CONTAINERS=$DISK/containers
 RECORDS=$DISK/records
 CGROUP=/sys/fs/cgroup
 RUNC="runc --root $RUN/runc"
+# One interface for all runtimes: runc's words. What another one needs for the same is in a program of the kit.
+runtime_of() { [ ! -e "$CONTAINERS/$1/runtime" ] || RUNC="$KIT/crun"; } # CT
 
 fail() { printf '%s\n' "$2" >&2; exit "$1"; }
 refuse() { fail 10 "$1"; }

@@ -17,6 +17,7 @@ verb_probe() { # [NAME=PATH...]
         echo "$tool $(tool_version "$tool")"
     done
     features
+    machine
     echo "stream_out $(streams_out)"
     echo "stream_in $(streams_in)"
     for bridge in /sys/class/net/*/bridge; do
@@ -48,6 +49,7 @@ features() {
     fi
     cat "$RUN/features"
     # Not CRIU's to say, so not kept: an older kit may have made the file.
+    ! crun --version 2> /dev/null | grep -q '+CRIU' || echo 'feature crun'
     ! kernel_is 6 11 || echo 'feature map_droppable'
     if python3 -ESsB "$KIT/conntrack.py" can > /dev/null 2>&1; then
         : > "$RUN/conntrack" # for a restore, which has no time to ask

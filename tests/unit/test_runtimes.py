@@ -1,0 +1,112 @@
+"""The kit's words for a runtime, as crun and CRIU are told them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from migrator.checker.check import check
+from migrator.checker.findings import Code
+from migrator.inventory import snapshot
+from migrator.model.plan import Plan, Refusal
+from migrator.model.plan_policy import PlanPolicy
+from migrator.planner.drain import drain
+from migrator.runtime import bundle
+from tests.properties.fleets import cluster, ct, node
+from tests.unit.test_bundle import WEB
+
+KIT = Path(bundle.__file__).parent / "kit"
+
+
+@pytest.fixture
+def crun(tmp_path: Path):
+    """Runs the kit's crun over one that tells its words; returns them, and CRIU's settings."""
+    fake = tmp_path / "bin" / "crun"
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    (tmp_path / "move").mkdir()
+    work = str(tmp_path / "move" / "work")
+
+    def run(*words: str) -> tuple[list[str], list[str]]:
+        env = {"PATH": f"{fake.parent}:{os.environ['PATH']}"}
+        said = subprocess.run(
+            ["sh", KIT / "crun", *(word.replace("WORK", work) for word in words)],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        settings = tmp_path / "move" / "crun.conf"
+        told = settings.read_text().splitlines() if settings.exists() else []
+        return [word.replace(work, "WORK") for word in said.stdout.splitlines()], told
+
+    return run
+
+
+FRONT = ["--root", "/run/migrator/runc", "--cgroup-manager", "cgroupfs"]
+
+
+def test_what_both_have_words_for_goes_on_as_it_is(crun) -> None:
+    assert crun("run", "--detach", "--bundle", "/b b", "web") == (
+        [*FRONT, "run", "--detach", "--bundle", "/b b", "web"],
+        [],
+    )
+    assert crun("kill", "web", "TERM") == ([*FRONT, "kill", "web", "TERM"], [])
+
+
+def test_a_dump_whose_pages_are_served_is_told_to_criu(crun) -> None:
+    words = ("--tcp-established", "--work-path", "WORK", "--lazy-pages", "--page-server", "127.0.0.1:27", "--status-fd")
+    argv, settings = crun("checkpoint", *words, "7", "web")
+    ignore = "--manage-cgroups-mode=ignore"
+    assert argv == [*FRONT, "checkpoint", ignore, "--tcp-established", "--work-path", "WORK", "web"]
+    assert {"lazy-pages", "port 27", "status-fd 7", "external mnt[/dev/null]:null", "empty-ns net"} <= set(settings)
+    assert "page-server" not in settings
+    assert settings[0].endswith("/crun-hook")
+
+
+def test_a_round_of_pre_copy_is_sent_to_a_page_server(crun) -> None:
+    _, settings = crun("checkpoint", "--pre-dump", "--work-path", "WORK", "--page-server", "127.0.0.1:27", "web")
+    assert {"page-server", "address 127.0.0.1", "port 27"} <= set(settings)
+    assert "lazy-pages" not in settings
+
+
+def test_a_restore_takes_the_devices_of_its_own_node(crun) -> None:
+    argv, settings = crun("restore", "--detach", "--lazy-pages", "--work-path", "WORK", "web.rehearsal")
+    assert argv[-4:] == ["--detach", "--work-path", "WORK", "web.rehearsal"]
+    assert {"lazy-pages", "external mnt[null]:/dev/null"} <= set(settings)
+
+
+def by_crun(name: str):
+    made = ct(name)
+    assert made.descriptor is not None
+    return replace(made, descriptor=replace(made.descriptor, runtime="crun"))
+
+
+def test_a_container_of_crun_goes_to_nodes_with_crun_alone_and_no_waiver_lifts_that() -> None:
+    has, bare = node("n2", features=("crun", "timens", "userns")), node("n3")
+    source = node("n1", by_crun("a"), ct("b"))
+    made = drain(cluster(source, has, bare), ["n1"], "-", PlanPolicy())
+    assert isinstance(made, Plan)
+    assert made.move("a").target == "n2"
+    assert check(cluster(source, has, bare), made, made.policy) == ()
+    wrong = replace(made, moves=tuple(replace(move, target="n3") for move in made.moves))
+    assert Code.INCOMPATIBLE in {finding.code for finding in check(cluster(source, has, bare), wrong, wrong.policy)}
+    refused = drain(cluster(source, bare), ["n1"], "-", PlanPolicy(checks_waived=("kernel-features",)))
+    assert isinstance(refused, Refusal)
+    assert [stuck.container for stuck in refused.containers] == ["a"]
+    assert "crun, which the container is made by, is not there" in refused.containers[0].reasons[0].text
+
+
+def test_only_a_container_of_another_runtime_has_a_file_and_a_word_of_it(tmp_path: Path) -> None:
+    assert "runtime" not in bundle.files(WEB, "/kit", "br0", ())
+    assert bundle.files(replace(WEB, runtime="crun"), "/kit", "br0", ())["runtime"] == b"crun\n"
+    for made, there in ((ct("a"), False), (by_crun("a"), True)):
+        fleet = cluster(node("n1", made))
+        snapshot.save(fleet, tmp_path / "facts.json")
+        assert ('"runtime"' in (tmp_path / "facts.json").read_text()) == there
+        assert snapshot.load(tmp_path / "facts.json") == fleet
