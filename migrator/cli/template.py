@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -115,7 +116,6 @@ def _source(
 @click.pass_context
 def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
     """List the templates of the local store, and what nodes have."""
-    from migrator.errors import BadInput
     from migrator.executor.templates import list_on
     from migrator.model.units import format_bytes
 
@@ -124,13 +124,8 @@ def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
     there: list[OnNode] = []
     left: list[Leftover] = []
     silent: dict[str, str] = {}
-    if not local:
-        try:
-            cluster_path(ctx)
-        except BadInput:
-            if ctx.obj["cluster"]:
-                raise
-            local = True
+    # Who has no cluster yet may see what was built for one.
+    local = local or not (ctx.obj["cluster"] or os.environ.get("MIGRATOR_CLUSTER") or cluster_path(ctx).exists())
 
     async def work() -> Any:
         async with open_fleet(ctx) as fleet:

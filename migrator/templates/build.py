@@ -47,7 +47,7 @@ class Built:
 def kind_of(path: Path) -> str:
     """What a path holds: a directory, an image (layout or docker archive), or a tar."""
     if path.is_dir():
-        return "image" if (path / "oci-layout").is_file() and (path / "index.json").is_file() else "directory"
+        return "image" if (path / "oci-layout").is_file() else "directory"
     if not path.is_file():
         raise BadInput(f"{quoted(str(path))}: there is no such file or directory")
     try:

@@ -72,11 +72,13 @@ def read_layer(tree: Tree, blob: IO[bytes]) -> None:
     def whiteout(name: str) -> bool:
         path = clean(name)
         folder, _, last = path.rpartition("/")
-        if not last.startswith(MARK):
-            return False
         if last == OPAQUE:
             tree.remove_below(folder or ".", but=_with_parents(tree.layer))
-        elif not last.startswith(f"{MARK}{MARK}"):  # others of the kind are notes of one storage driver to itself
+        elif f"/{MARK}{MARK}" in f"/{path}":  # others of the kind are notes of one storage driver to itself
+            return True
+        elif not last.startswith(MARK):
+            return False
+        else:
             gone = last.removeprefix(MARK)
             if gone in ("", ".", ".."):
                 raise BadInput(f"a layer has the mark {quoted(path)}, which removes nothing that can be named")
