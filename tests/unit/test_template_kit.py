@@ -55,10 +55,8 @@ class Node:
 
     def stream(self) -> bytes:
         contents = self.manifest.contents()
-        frames = (
-            HEADER.pack(at, 0, n) + self.store.content(c).read_bytes() for at, (c, n) in enumerate(contents.items())
-        )
-        return b"".join(frames)
+        data = [self.store.content(content).read_bytes() for content in contents]
+        return b"".join(HEADER.pack(at, 0, len(content)) + content for at, content in enumerate(data))
 
 
 @pytest.fixture
@@ -70,12 +68,12 @@ def test_a_tree_that_was_made_is_the_one_that_was_read(node: Node) -> None:
     assert node.offer() == ["missing 0 3", "reused 0"]
     assert node.run("take", node.part, stdin=node.stream()).returncode == 0
     assert node.offer() == ["reused 0"]
-    for _ in range(2):
+    for _ in range(2):  # as after a node that went down before it was put into its place
         made = node.run("make", node.part)
-        assert (made.returncode, made.stderr) == (0, b"") or b"missing" in made.stderr
+        assert (made.returncode, made.stderr) == (0, b"")
     root = node.part / "template/rootfs"
     assert (root / "a/one").stat().st_ino == (root / "z-hard").stat().st_ino != (root / "a/same").stat().st_ino
-    assert os.readlink(root / "b/link") == "./../a//one"
+    assert os.readlink(root / "b/link") == "./../a//one"  # noqa: PTH115
     assert ((root / "a").stat().st_mtime, (root / "a/one").stat().st_mtime) == (7, 99)
     assert node.run("verify", node.part / "template", node.manifest.digest).returncode == 0
 
@@ -129,9 +127,10 @@ def test_frames_that_no_push_sends_are_refused_in_one_line(node: Node, frame: by
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"no gzip", gzip.compress(b"no manifest"), gzip.compress(b"{}\n"), gzip.compress(b"\xff")]
-)
+NO_MANIFESTS = [b"no manifest", b"{}\n", b"\xff"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8bno gzip", *NO_MANIFESTS, *map(gzip.compress, NO_MANIFESTS)])
 def test_a_manifest_that_is_none_is_refused_in_one_line(node: Node, data: bytes) -> None:
     done = node.run("offer", node.part, node.templates, stdin=data)
     assert done.returncode == 1

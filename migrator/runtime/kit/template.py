@@ -1,6 +1,6 @@
 """template.py VERB ...: a template's contents and tree on a node. Called by templates.sh.
 
-    offer PART TEMPLATES   a manifest's file, compressed, on stdin: kept in PART; what of it is missing is told
+    offer PART TEMPLATES   a manifest's file, by gzip or plain, on stdin: kept in PART; what of it is missing is told
     take PART              contents in frames on stdin, each kept once it is whole and its hash is true
     make PART              the tree of the manifest, in PART/template, from the contents that have come
     verify DIRECTORY       whether DIRECTORY/rootfs is what DIRECTORY/manifest says, and that what DIGEST says
@@ -56,7 +56,8 @@ def alone(part: Path) -> int:
 
 
 def offer(part: Path, templates: Path) -> None:
-    data = gzip.decompress(sys.stdin.buffer.read(MANIFEST_BYTES_MAX))
+    data = sys.stdin.buffer.read(MANIFEST_BYTES_MAX)
+    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     manifest = Manifest(data.decode("ascii"))
     if part.name != f".push-{manifest.head['digest']}":
         raise Ended(1, "the manifest that came is not that of this template")
@@ -243,7 +244,6 @@ def make(part: Path) -> None:
         raise Ended(
             1, "what was made is not what was to be: a content was spoilt here, or this disk keeps less; push it again"
         )
-    shutil.rmtree(part / "contents")
     os.close(lock)
 
 
