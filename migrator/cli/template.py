@@ -117,7 +117,7 @@ def _source(
 def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
     """List the templates of the local store, and what nodes have."""
     from migrator.executor.templates import list_on
-    from migrator.model.units import format_bytes
+    from migrator.model.units import counted, format_bytes
 
     mine = _store(ctx).listed()
     here = {row.name: row.digest for row in mine}
@@ -147,7 +147,7 @@ def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
     rows = [("here", r.name, r.digest[:12], r.arch, format_bytes(r.files_bytes), r.source) for r in mine]
     for found in there:
         same = "" if found.name not in here else "as here" if here[found.name] == found.digest else "ANOTHER than here"
-        users = f"{len(found.users)} stand on it" if found.users else "unused"
+        users = f"{counted(len(found.users), 'container')} on it" if found.users else "unused"
         rows.append((found.node, found.name, found.digest[:12], "", "", ", ".join(filter(None, (users, same)))))
     print_table(("WHERE", "TEMPLATE", "DIGEST", "ARCH", "SIZE", "WHAT"), rows)
     for x in left:

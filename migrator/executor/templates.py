@@ -141,7 +141,8 @@ def needed(told: Answer, count: int) -> Need:
     places: list[int] = []
     for line in told.lines("missing"):
         first, _, last = line.partition(" ")
-        places += range(int(first), int(last) + 1) if _is_in(first, count) and _is_in(last, count) else ()
+        if _is_in(first, count) and _is_in(last, count) and int(first) > (places[-1] if places else -1):
+            places += range(int(first), int(last) + 1)  # in order, so that no answer makes more of them than there are
     begun = {}
     for line in told.lines("begun"):
         place, _, size = line.partition(" ")

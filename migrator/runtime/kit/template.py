@@ -29,7 +29,7 @@ from template_tree import BUSY, READ_BYTES, REFUSED, Ended, Manifest, build, dig
 
 MANIFEST_BYTES_MAX = 1 << 30
 IDLE_S = 60  # a sender that is silent for so long is gone
-LOCK_S = 20
+LOCK_S = IDLE_S + 30  # so who comes again after a cut outwaits what the cut has left
 ROOM_BYTES_MIN = 64 << 20  # what a node keeps for itself
 HEADER = struct.Struct(">IQQ")  # which content, from where on, how many bytes
 COMPATIBLE = {("x86_64", "i686")}
@@ -40,7 +40,7 @@ def say(*words: object) -> None:
 
 
 def alone(part: Path) -> int:
-    """Holds PART for this process; another that takes for it ends when its sender does."""
+    """Holds PART for this process; another that takes for it ends when its sender does, or is silent."""
     part.mkdir(mode=0o700, exist_ok=True)
     lock = os.open(part / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for _ in range(LOCK_S * 10):
@@ -172,18 +172,19 @@ class Frames:
     """What comes on stdin; a sender that says nothing for long is gone."""
 
     def __init__(self) -> None:
-        self.held = b""
+        self.held, self.at = b"", 0
 
     def read(self, size: int, whole: bool) -> bytes:
         """At most so many bytes, or exactly so many; nothing at the end, and less than that where it was cut."""
-        while not self.held or (whole and len(self.held) < size):
+        while self.at == len(self.held) or (whole and len(self.held) - self.at < size):
             if not select.select([0], [], [], IDLE_S)[0]:
                 raise Ended(1, f"nothing has come for {IDLE_S} s")
             data = os.read(0, READ_BYTES)
             if not data:
                 break
-            self.held += data
-        data, self.held = self.held[:size], self.held[size:]
+            self.held, self.at = self.held[self.at :] + data, 0
+        data = self.held[self.at : self.at + size]
+        self.at += len(data)
         return data
 
 
