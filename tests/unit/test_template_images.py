@@ -41,7 +41,7 @@ class Layout:
 
     def __init__(self, *layers: bytes, arch: str = "amd64", kind: str = f"{LAYER}+gzip") -> None:
         self.files: dict[str, bytes] = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
-        blobs = [self.blob(gzip.compress(layer) if kind.endswith("gzip") else layer, kind) for layer in layers]
+        blobs = [self.blob(gzip.compress(layer, mtime=0) if kind.endswith("gzip") else layer, kind) for layer in layers]
         config = self.blob(json.dumps({"architecture": arch, "os": "linux"}).encode(), CONFIG)
         image = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": blobs}).encode()
         self.index([{**self.blob(image, MANIFEST), "platform": {"architecture": arch, "os": "linux"}}])
