@@ -55,6 +55,7 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
         for later in ("more_addresses", "gateway6", "volumes") if ct else ():
             if not ct[later]:
                 del ct[later]
+        _drop_unset_limits(ct or {})
         if not container["needs"]:
             del container["needs"]
     for node in dumped["nodes"]:
@@ -66,6 +67,12 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
     from migrator.inventory import policy_file  # noqa: PLC0415   (many snapshots have none, and it is much to load)
 
     return dumped | {"policy": policy_file.to_document(cluster.policy)}
+
+
+def _drop_unset_limits(ct: dict[str, Any]) -> None:
+    for later, unset in (("swap_bytes", None), ("pids", 0), ("io_weight", 0)):
+        if later in ct and ct[later] == unset:  # 0 of swap is a limit
+            del ct[later]
 
 
 def save(cluster: Cluster, path: Path) -> None:

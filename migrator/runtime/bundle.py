@@ -15,6 +15,7 @@ from typing import Any
 from migrator.errors import BadInput
 from migrator.model.container import ID_RANGE, Descriptor
 from migrator.model.volume import Mounted
+from migrator.runtime.limits import resources
 
 CONTAINERS = "/var/lib/migrator/containers"
 
@@ -42,7 +43,6 @@ _CAPABILITIES = [
 ]
 _DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
 _NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_-]+")
-_CPU_PERIOD_US = 100_000
 
 
 def files(
@@ -95,7 +95,7 @@ def config_json(
             "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount", "user", "cgroup")],
             "uidMappings": [identity],
             "gidMappings": [identity],
-            "resources": _resources(ct, controllers),
+            "resources": resources(ct, controllers),
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/sysrq-trigger", "/sys/firmware"],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
         },
@@ -127,15 +127,6 @@ def volumes_file(ct: Descriptor, volumes: Mapping[str, Mounted]) -> bytes:
 def criu_conf(kit_dir: str) -> bytes:
     """CRIU's options that the runtime has no flag for. The gate is the network lock, so CRIU needs none of its own."""
     return f"action-script {kit_dir}/criu-hook\nnetwork-lock skip\nskip-file-rwx-check\n".encode()
-
-
-def _resources(ct: Descriptor, controllers: Collection[str]) -> dict[str, Any]:
-    resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
-    if "memory" in controllers:
-        resources["memory"] = {"limit": ct.memory_bytes}
-    if "cpu" in controllers:
-        resources["cpu"] = {"quota": ct.cpu_milli * _CPU_PERIOD_US // 1000, "period": _CPU_PERIOD_US}
-    return resources
 
 
 def _binds(ct: Descriptor, volumes: Mapping[str, Mounted]) -> Iterator[dict[str, Any]]:
