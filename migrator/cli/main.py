@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "cordon": ("migrator.cli.nodes", "cordon", "Mark a node: nothing new is placed there."),
     "uncordon": ("migrator.cli.nodes", "uncordon", "Take the mark off a node."),
     "ct": ("migrator.cli.ct", "ct", "Create, list, start, stop and destroy containers."),
+    "template": ("migrator.cli.template", "template", "Build, list, push and remove what containers stand on."),
     "rehearse": ("migrator.cli.rehearse", "rehearse", "Show that a container could be moved; it stays where it is."),
     "migrate": ("migrator.cli.migrate", "migrate", "Move one running container to another node."),
     "plan": ("migrator.cli.planning", "plan", "Decide what moves where, and write it down."),

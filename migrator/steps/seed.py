@@ -128,7 +128,8 @@ async def _template(move: Move) -> None:
         return
     words = ("send-template", ct.name, move.token, ct.template)
     await run_job(move.source.node, move, "template", *words, timeout_s=move.policy.job_timeout_s)
-    await move.target.node.call("template-done", ct.name, move.token, ct.template, ct.template_digest)
+    done = ("template-done", ct.name, move.token, ct.template, ct.template_digest)
+    await move.target.node.call(*done, timeout_s=move.policy.job_timeout_s)  # which reads it all
 
 
 async def _files(move: Move) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import IO, Any
 
@@ -54,6 +55,10 @@ class RetryingNode(ABC):
     ) -> int:
         """Runs a verb with a person's own streams, and returns its exit code. For commands inside containers."""
         raise NodeFailed(self.name, verb, "nobody can attach to this node")
+
+    async def pour(self, verb: str, *args: str, chunks: AsyncIterator[bytes], timeout_s: float) -> Answer:
+        """Calls a verb once, with more on its stdin than one holds in memory. For contents of templates."""
+        raise NodeFailed(self.name, verb, "nothing can be poured to this node")
 
     @abstractmethod
     async def close(self) -> None:

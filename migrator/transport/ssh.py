@@ -142,8 +142,19 @@ class SshNode(RetryingNode):
         code, out, err = await self._run(connection, verb, line, stdin, timeout_s)
         return ended(self.name, verb, code, out, _one_line(err))
 
+    async def pour(self, verb: str, *args: str, chunks: AsyncIterator[bytes], timeout_s: float) -> Answer:
+        connection = await self._connected(verb)
+        line = self.command("sh", f"{kit.directory()}/node", verb, *args)
+        code, out, err = await self._run(connection, verb, line, chunks, timeout_s)
+        return ended(self.name, verb, code, out, _one_line(err))
+
     async def _run(
-        self, connection: asyncssh.SSHClientConnection, verb: str, line: str, stdin: bytes, timeout_s: float
+        self,
+        connection: asyncssh.SSHClientConnection,
+        verb: str,
+        line: str,
+        stdin: bytes | AsyncIterator[bytes],
+        timeout_s: float,
     ) -> tuple[int, str, str]:
         try:
             async with self._sessions, asyncio.timeout(timeout_s):
@@ -151,7 +162,7 @@ class SshNode(RetryingNode):
                 readers = [asyncio.ensure_future(self._read(s, verb)) for s in (process.stdout, process.stderr)]
                 try:
                     with contextlib.suppress(BrokenPipeError):  # a command may end without reading
-                        process.stdin.write(stdin)
+                        await _write(process.stdin, stdin)
                         process.stdin.write_eof()
                     out, err = await asyncio.gather(*readers)
                     await process.wait_closed()
@@ -247,6 +258,15 @@ def _broken() -> tuple[type[Exception], ...]:
     import asyncssh  # noqa: PLC0415
 
     return (asyncssh.Error, OSError, TimeoutError)
+
+
+async def _write(sink: asyncssh.SSHWriter[bytes], stdin: bytes | AsyncIterator[bytes]) -> None:
+    if isinstance(stdin, bytes):
+        sink.write(stdin)
+        return
+    async for chunk in stdin:
+        sink.write(chunk)
+        await sink.drain()
 
 
 def _one_line(text: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from migrator.model.template import Manifest, Node
 from migrator.transport import kit
 from tests.lab.stage import Outcome, Stage
 from tests.lab.test_kit import seeded
@@ -20,6 +21,7 @@ MIB = 1 << 20
 WORLD = """
 cd /var/lib/migrator
 head -n 50 records/* cordon 2> /dev/null
+ls -A templates
 find containers templates/.part-* -path '*/upper/var/log/*' -prune -o -printf '%p %y %s %U %m\\n' 2> /dev/null |
     grep -v ' d ' | grep -v -e /lower/ -e /rootfs/ | sort
 cat containers/*/descriptor.json 2> /dev/null
@@ -101,6 +103,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "ct-put other 1 descriptor.json 3", stdin="old")
     twice("n1", f"ct-set other 1 {32 * MIB} 250 {MIB} 99 0 {10**12} 100000 3 4", stdin="newmore")
     twice("n1", "ct-remove other a-word")
+    template_verbs(twice)
     tidy.counter("web", "n1", 1, more=("--no-start", "--restart", "always"))
     twice("n1", "ct-put web 1 restart 7", stdin="always\n")
     volume_marks(twice)
@@ -186,6 +189,19 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     called_in_jobs = {"send-files", "send-template", "dump", "pre-dump", "restore"}
     in_vms = {"throttle"}  # nodes here have no cpu controller
     assert changing_verbs() - twice.called - called_in_jobs - in_vms == set()
+
+
+def template_verbs(twice: Twice) -> None:
+    """A template of no files, so that nothing has to be sent for it."""
+    manifest = Manifest({".": Node("dir"), "a": Node("dir"), "a/b": Node("link", mode=0o777, target="c")}, "any")
+    words = f"empty {manifest.digest}"
+    assert twice("n1", f"template-offer {words}", stdin=manifest.text()) == "reused 0\n"
+    twice("n1", f"template-make {words}")
+    assert twice("n1", f"template-offer {words}", stdin=manifest.text()) == "present yes\n"
+    twice("n1", "template-remove empty")
+    twice.stage.on_node("n1", "mkdir", "/var/lib/migrator/templates/.gone.x.1")
+    twice("n1", "template-sweep")
+    assert twice.stage.on_node("n1", "ls", "-A", "/var/lib/migrator/templates").out == "debian\n"
 
 
 def volume_marks(twice: Twice) -> None:

@@ -18,6 +18,7 @@ verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTE
         echo "token $r_token"
         return 0
     fi
+    check_template "$2" "$3" # it may have gone before the lock was this one's
     check_room "$5" "$6" "$7" "$8" "$9" "${10}"
     make_container_dir "$ct" "$2" "$4"
     boot_id

@@ -48,19 +48,30 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     make_container_dir "$ct" "$4" "$5"
 }
 
-# Puts a template that was received for this move in its place, unless another move was first.
+# Puts a template that was received for this move in its place, unless another move was first. One that has a manifest is
+# held against it, every file, before anybody stands on it: outside the lock, and after who could still write to it has ended.
 verb_template_done() { # CT TOKEN TEMPLATE DIGEST
     check_name "$3"
     lock
     read_record "$1"
     check_run "$1" "$2"
-    part=$DISK/templates/.part-$1.$2
+    came=$DISK/templates/.part-$1.$2.came
     if [ ! -d "$DISK/templates/$3" ]; then
-        read -r digest < "$part/digest"
+        receivers_end "$1"
+        [ -d "$came" ] || mv -T "$DISK/templates/.part-$1.$2" "$came" 2> /dev/null || refuse "template $3 did not arrive"
+        unlock
+        digest=
+        [ ! -e "$came/digest" ] || read -r digest < "$came/digest" || :
         [ "$digest" = "$4" ] || refuse "template $3 did not arrive whole"
-        mv "$part" "$DISK/templates/$3"
+        if [ -e "$came/manifest" ]; then
+            fault=$(template_program verify "$came" "$4" 2>&1) || refuse "template $3 did not arrive whole: $fault"
+        fi
+        lock
+        read_record "$1"
+        check_run "$1" "$2"
+        [ -d "$DISK/templates/$3" ] || mv -T "$came" "$DISK/templates/$3"
     fi
-    rm -rf "$part"
+    rm -rf "$DISK/templates/.part-$1.$2" "$came"
 }
 
 # Restores and holds: returns only when the container was released, or the restore failed or was called off. Where memory

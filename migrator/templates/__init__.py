@@ -1,0 +1,1 @@
+"""Templates: read from what people have, kept by what they hold."""
