@@ -10,6 +10,7 @@ import click
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
+from migrator.cli.surroundings import surroundings_options
 
 
 @click.group()
@@ -49,6 +50,7 @@ def ct() -> None:
     metavar="NAME:/PATH[:ro]",
     help="A volume of the cluster file, on storage that nodes share, and where it is inside; may be repeated.",
 )
+@surroundings_options
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from migrator.errors import QUOTED_CHARS_MAX, BadInput, quoted
+from migrator.executor.surroundings import Surroundings
+from migrator.model import confinement
 from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, NAME, USER
 from migrator.model.units import parse_bytes
@@ -38,6 +40,7 @@ class Wanted:
     labels: dict[str, str]
     restart: Literal["no", "always"] = "no"
     volumes: tuple[Volume, ...] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -60,8 +63,9 @@ class Wanted:
         command: tuple[str, ...],
         restart: Literal["no", "always"] = "no",
         volumes: tuple[str, ...] = (),
+        **surroundings: Any,
     ) -> Wanted:
-        """Checks the words of a command line; BadInput names the argument."""
+        """Checks the words of a command line; BadInput names the argument. `surroundings` are those of its module."""
         check_container_name(name)
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
@@ -74,7 +78,7 @@ class Wanted:
             raise BadInput(f"--user {quoted(user)}: not a user's name")
         address, *more_addresses = _addresses(ips)
         gateway, gateway6 = _gateways(gateways)
-        return cls(
+        wanted = cls(
             name=name,
             template=template,
             address=address,
@@ -90,7 +94,23 @@ class Wanted:
             labels=_pairs("--label", labels),
             restart=restart,
             volumes=_volumes(volumes),
+            surroundings=Surroundings.parse(**surroundings),
         )
+        if wrong := confinement.user_fault(wanted):
+            raise BadInput(f"--cap-drop: {wrong}")
+        return wanted
+
+    @property
+    def cap_add(self) -> tuple[str, ...]:
+        return self.surroundings.cap_add
+
+    @property
+    def cap_drop(self) -> tuple[str, ...]:
+        return self.surroundings.cap_drop
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return self.surroundings.devices
 
 
 def check_text(what: str, words: tuple[str, ...]) -> None:
@@ -113,8 +133,11 @@ def check_container_name(name: str) -> None:
 
 def check_length(wanted: Wanted) -> None:
     words = [*wanted.command, *wanted.env, *wanted.labels, *wanted.labels.values()]
-    if len(json.dumps(words)) > DESCRIPTION_BYTES_MAX:
-        raise BadInput("COMMAND, --env and --label: together too long; put long text into a file of the container")
+    size = len(json.dumps(words)) + len(json.dumps(wanted.surroundings.fields()))
+    if size > DESCRIPTION_BYTES_MAX:
+        raise BadInput(
+            "COMMAND, --env, --label and --firewall: together too long; put long text into a file of the container"
+        )
 
 
 def _size(option: str, text: str, least: int) -> int:

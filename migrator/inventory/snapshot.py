@@ -24,6 +24,11 @@ from migrator.model.plan_policy import Standing
 
 VERSION = 1
 _CLUSTER = TypeAdapter(Cluster)
+# Fields that descriptors have come to have: without a word in one, it is written as it was before.
+_LATER = (
+    *("more_addresses", "gateway6", "volumes", "cap_add", "cap_drop", "devices", "new_privileges"),
+    *("hostname", "nameservers", "search", "routes", "sysctls", "firewall"),
+)
 
 
 def digest(cluster: Cluster) -> str:
@@ -51,14 +56,11 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
         del dumped["links"]
     del dumped["policy"]
     for container in (container for node in dumped["nodes"] for container in node["containers"]):
-        ct = container["descriptor"]
-        for later in ("more_addresses", "gateway6", "volumes") if ct else ():
-            if not ct[later]:
-                del ct[later]
+        _drop_later(container["descriptor"] or {})
         if not container["needs"]:
             del container["needs"]
     for node in dumped["nodes"]:
-        for later in ("stream_out", "stream_in", "trusted", "volumes"):
+        for later in ("stream_out", "stream_in", "trusted", "volumes", "devices"):
             if not node[later]:
                 del node[later]
     if cluster.policy == Standing():
@@ -66,6 +68,14 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
     from migrator.inventory import policy_file  # noqa: PLC0415   (many snapshots have none, and it is much to load)
 
     return dumped | {"policy": policy_file.to_document(cluster.policy)}
+
+
+def _drop_later(ct: dict[str, Any]) -> None:
+    for later in _LATER:
+        if not ct.get(later, True):
+            del ct[later]
+    if ct.get("seccomp") == "default":
+        del ct["seccomp"]
 
 
 def save(cluster: Cluster, path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from migrator.model import volume
+from migrator.model import confinement, network, volume
 from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
@@ -29,6 +29,10 @@ class Descriptor:
     id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
     root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
     storage that nodes share, each at a path inside.
+
+    `cap_add` and `cap_drop` change the capabilities that containers have, `devices` are those by request, `seccomp`
+    whether it runs under our filter of system calls, `new_privileges` whether its programs may gain what they were not
+    started with, as by sudo. `routes` are "NETWORK=GATEWAY", `sysctls` "NAME=VALUE", `firewall` rules for nft.
     """
 
     name: str
@@ -49,6 +53,17 @@ class Descriptor:
     more_addresses: tuple[str, ...] = ()
     gateway6: str | None = None
     volumes: tuple[volume.Volume, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    seccomp: Literal["default", "off"] = "default"
+    new_privileges: bool = False
+    hostname: str | None = None
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    firewall: str = ""
 
     @property
     def id_base(self) -> int:
@@ -110,7 +125,7 @@ def fault(ct: Descriptor) -> str:
         "volumes": not volume.fault(ct.volumes),
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
     }
-    return next((name for name, holds in checks.items() if not holds), "")
+    return next((name for name, holds in checks.items() if not holds), "") or confinement.fault(ct) or network.fault(ct)
 
 
 def _is_an_address(address: str) -> bool:
