@@ -31,13 +31,17 @@ ROOM, CORDON, HEADROOM, PAUSE, RULE, NODE, SEVERAL = range(7)  # kinds of change
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change, what it makes of facts and policy, and how large it is among its kind: of rules, how many."""
+    """One change, what it makes of facts and policy, and how large it is among its kind: of rules, how many.
+
+    `like` is, of nodes more, the node that they are like.
+    """
 
     kind: int
     size: float
     text: str
     cluster: Cluster
     policy: PlanPolicy
+    like: str = ""
 
 
 def mover_of(cluster: Cluster, stuck: Stuck) -> Mover | None:
@@ -73,7 +77,8 @@ def nodes_more(like: str, count: int, cluster: Cluster, policy: PlanPolicy, plac
     if count > FLAGS_MAX:  # which a shell writes out
         told = f"--add-node=extra-{{{first}..{first + count - 1}}}={like}"
     text = f"with {'one node' if count == 1 else f'{count} nodes'} more like {like} ({told})"
-    return Change(NODE, count + place / LIKES_MAX, text, with_nodes(cluster, [(name, like) for name in names]), policy)
+    wider = with_nodes(cluster, [(name, like) for name in names])
+    return Change(NODE, count + place / LIKES_MAX, text, wider, policy, like)
 
 
 def without_containers(cluster: Cluster, names: Collection[str]) -> Cluster:

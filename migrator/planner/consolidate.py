@@ -76,7 +76,8 @@ def consolidate(cluster: Cluster, snapshot: str, policy: PlanPolicy, until: Unti
     most = _most(fleet)
     packed = _surviving(fleet, most, Watch(cluster.nodes, policy))
     holding = sum(1 for node in fleet.nodes if node.containers)
-    notes = [f"{holding - len(packed.names)} of {holding} nodes keep all that runs; {fleet.least()}"]
+    notes = [f"{holding - len(packed.names)} of {holding} nodes keep all that runs; {fleet.least()}"] if holding else []
+    notes += [] if holding else ["no node that could be emptied holds a container"]
     if fleet.stopped:
         notes.append(f"stopped early; --iterations {fleet.tries} (and no --seconds) repeats this exactly")
     notes += [f"node {node} keeps {name}, which cannot leave: {why}" for node, name, why in fleet.kept()]

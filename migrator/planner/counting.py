@@ -52,10 +52,6 @@ class Crowds:
                     self.peak[number] += sign
         self._at[mover.name] = at
 
-    def visit(self, mover: Mover, number: int) -> None:
-        """One more may be on that node for a while."""
-        self.peak[number] += self.means(mover)
-
     def means(self, mover: Mover) -> bool:
         """Whether a container is one of those that are counted."""
         return self._counts(mover.name, mover.descriptor)
@@ -152,12 +148,6 @@ class Groups:
         self.before = dict(self.now)
         self._ways = {}
         self.strange.add(mover.name)
-
-    def visit(self, mover: Mover, node: NodeFacts) -> None:
-        """The mover may be on that node for a while."""
-        value = self.value(mover)
-        if value is not None and self.code(node) != self.code(mover.source):
-            self._add(self.peak, value, self.code(node), 1)
 
     def absent(self, mover: Mover) -> None:
         """The mover is in no count."""

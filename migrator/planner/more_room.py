@@ -16,7 +16,7 @@ from migrator.model.facts import NodeFacts, Resources
 from migrator.model.plan import Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.units import format_bytes
-from migrator.planner.ordering import Leg
+from migrator.planner.ordering import Leg, at_the_end
 from migrator.planner.rings import Scene, rings, untangle
 from migrator.planner.room import Load, stay_of
 from migrator.planner.stop_overs import Ground
@@ -155,14 +155,7 @@ def unsent(leg: Leg, gone: Sequence[Leg], rooms: Mapping[str, Load]) -> str:
 def _short_at_the_end(ground: Ground) -> Iterator[Reason]:
     """Nodes that have no room for all that is to come, even when all that leaves has left."""
     for node in sorted({leg.target for leg in ground.legs}):
-        coming = [leg for leg in ground.legs if leg.target == node]
-        wanted = min((leg.transit(node) for leg in coming), key=lambda load: load.measured.memory_bytes)
-        for leg in coming:
-            wanted = wanted + stay_of(leg.mover.container)
-        for leg in ground.legs:
-            if leg.source == node:
-                wanted = wanted - stay_of(leg.mover.container)
-        lacking = missing(wanted, ground.rooms[node], True)
+        lacking = missing(at_the_end(ground.legs, node), ground.rooms[node], True)
         if lacking is not None:
             said = Ask(node, lacking).said(ground.policy)
             yield Reason(f"all that is to come needs {said}, even when all that leaves has left", node)

@@ -126,6 +126,18 @@ def sequence(
     return tuple(order), tuple(left)
 
 
+def at_the_end(legs: Sequence[Leg], node: str) -> Load:
+    """What all that comes to a node takes there when the last of it arrives, even when all that leaves has left."""
+    coming = [leg for leg in legs if leg.target == node]
+    wanted = min((leg.transit(node) for leg in coming), key=lambda load: load.measured.memory_bytes, default=Load())
+    for leg in coming:
+        wanted = wanted + stay_of(leg.mover.container)
+    for leg in legs:
+        if leg.source == node:
+            wanted = wanted - stay_of(leg.mover.container)
+    return wanted
+
+
 def stranded(legs: Iterable[Leg], room: Load) -> tuple[Leg, ...]:
     """Of all that leaves one node what it has no room to send, even when all others that can have left.
 

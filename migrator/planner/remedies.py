@@ -81,6 +81,8 @@ def remedies(refusal: Refusal, cluster: Cluster, policy: PlanPolicy, again: Agai
         )
         whole = (several,) if several is not None else ()
     found = {name: _least(done.change for done in tried.done if name in done.freed) for name in tried.stuck}
+    if len(found) == 1:  # what makes the plan possible is for that one
+        found = {name: its or whole for name, its in found.items()}
     return Remedies(found, whole)
 
 
@@ -96,8 +98,25 @@ def _several(tried: _Tries, more: int) -> Change | None:
         last = whole[0] if whole else _several(then, more - 1)
         tried.left = then.left
         if last is not None:
-            return replace(last, kind=SEVERAL, text=f"{first.text} and {last.text}")
+            fewer = _fewer_nodes(tried, first, last)
+            cluster = last.cluster if fewer is first else fewer.cluster
+            return replace(last, cluster=cluster, kind=SEVERAL, text=f"{fewer.text} and {last.text}")
     return None
+
+
+def _fewer_nodes(tried: _Tries, first: Change, last: Change) -> Change:
+    """Of nodes more as many as are still needed once the policy is what the last change has made of it."""
+    if first.kind != NODE or last.cluster is not first.cluster:
+        return first
+    few, best = 0, first
+    while int(best.size) - few > 1 and tried.left > 0:
+        middle = nodes_more(first.like, (few + int(best.size)) // 2, tried.cluster, last.policy)
+        tried.left -= 1
+        if isinstance(tried.again(middle.cluster, middle.policy), Plan):
+            best = middle
+        else:
+            few = int(middle.size)
+    return best
 
 
 def _patience_and_more(tried: _Tries, refusal: Refusal, cluster: Cluster, policy: PlanPolicy) -> Change | None:
@@ -141,6 +160,10 @@ def _rules_and_more(tried: _Tries, cluster: Cluster, policy: PlanPolicy) -> Chan
         tried.left -= 1
         if tried.left >= 0 and isinstance(tried.again(last.cluster, kept), Plan):
             numbers, last = fewer, replace(last, policy=kept)
+    lax = policy.without(numbers)  # without fewer rules, less may do beside
+    if tried.left > 0 and isinstance(made := tried.again(cluster, lax), Refusal):
+        less = _then(tried, made, cluster, lax)
+        last = less if less is not None and (less.kind, less.size) <= (last.kind, last.size) else last
     text = " and ".join(filter(None, (waive_text(policy, numbers), last.text)))
     return replace(last, kind=SEVERAL, text=text)
 
@@ -214,6 +237,7 @@ class _Tries:
         self.left = min(TRIES_MAX, max(TRIES_MIN, WORK_MAX // work)) if left is None else left
         self.done: list[_Tried] = []
         self.again = again
+        self.cluster = cluster
         self.stuck = frozenset(stuck.container for stuck in refusal.containers)
 
     def attempt(self, change: Change) -> frozenset[str]:

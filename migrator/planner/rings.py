@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from migrator.planner.ordering import Leg, has_room, sequence
+from migrator.planner.ordering import Leg, at_the_end, has_room, sequence
 from migrator.planner.room import stay_of
 from migrator.planner.stop_overs import Ground, Stop
 
@@ -35,8 +35,8 @@ def untangle(legs: Sequence[Leg], ground: Ground, closely: bool = True) -> tuple
     Raises nothing: what no stop-over helps is in the second part. Without `closely` nothing is searched step by step.
     """
     order, blocked = sequence(legs, ground.rooms, seats=ground.seats)
-    if not blocked:
-        return order, ()
+    if not blocked or any(not has_room(ground.rooms[n], at_the_end(legs, n), True) for n in {g.target for g in legs}):
+        return order, blocked  # where all of it never fits no stop-over helps
     scene = Scene(ground, order, blocked)
     while scene.left:
         opened = next((new for ring in rings(scene) if (new := _open(scene, ring, closely))), None)

@@ -101,14 +101,6 @@ class Rulebook:
         for groups in self.groups.values():
             groups.forget(mover)
 
-    def visit(self, mover: Mover, index: int) -> None:
-        """Counts a container that is on a node for a while, beside where it is at the end."""
-        for crowds in self._all_crowds():
-            if self.nodes[index].name != mover.source.name:
-                crowds.visit(mover, index)
-        for groups in self.groups.values():
-            groups.visit(mover, self.nodes[index])
-
     def absent(self, mover: Mover) -> None:
         """The container is on none of the nodes, as they were given."""
         for crowds in self._all_crowds():

@@ -50,9 +50,10 @@ class Ground:
     rooms: Mapping[str, Load]
     legs: Sequence[Leg]
     closed: Collection[str] = ()
-    _apart: dict[str, frozenset[object]] = field(default_factory=dict)
-    _held: dict[str, frozenset[object]] = field(default_factory=dict)
-    _open: dict[tuple[str, str, str], tuple[NodeFacts, ...]] = field(default_factory=dict)
+    _apart: dict[str, frozenset[object]] = field(default_factory=dict, init=False)  # each ground has caches of its own
+    _held: dict[str, frozenset[object]] = field(default_factory=dict, init=False)
+    _open: dict[tuple[str, str, str], tuple[NodeFacts, ...]] = field(default_factory=dict, init=False)
+    _rules: dict[tuple[str, str, str, str], bool] = field(default_factory=dict, init=False)
 
     def apart(self, mover: Mover) -> frozenset[object]:
         """What a container must not share with another on a node."""
@@ -76,7 +77,7 @@ class Ground:
         mover, goal = leg.mover, self._nodes[leg.target]
         direct = self._estimate(mover, mover.source, goal)
         for node in self._suitable(leg):
-            if self._placing.rules and not self._ruled(leg, node, made):
+            if self._placing.rules and not self._ruled(leg, node):
                 continue
             first, second = self._estimate(mover, mover.source, node), self._estimate(mover, node, goal)
             more_s = round(first.duration_s + second.duration_s - direct.duration_s, 3)
@@ -110,27 +111,34 @@ class Ground:
     def _passes(self, mover: Mover, node: NodeFacts) -> bool:
         return not self._barriers.against(mover, node)
 
-    def _ruled(self, leg: Leg, node: NodeFacts, made: Sequence[Stop]) -> bool:
-        """Whether the rules that `seats` leave allow both moves beside all others, wherever those are on their way."""
-        here = self._book(self.cluster.nodes, leg, made)
+    def _ruled(self, leg: Leg, node: NodeFacts) -> bool:
+        """Whether the rules that `seats` leave allow both moves, with every other container at its goal.
+
+        None of these rules asks where others are on their way, so each pair of moves is asked once.
+        """
+        key = (leg.mover.name, leg.source, node.name, leg.target)
+        if key not in self._rules:
+            self._rules[key] = self._asked(leg, node)
+        return self._rules[key]
+
+    def _asked(self, leg: Leg, node: NodeFacts) -> bool:
+        here = self._book(self.cluster.nodes, leg)
         if not here.allows(leg.mover, passing=True)[self._numbers[node.name]]:
             return False
         name = leg.mover.name
         left = tuple(
             replace(n, containers=tuple(c for c in n.containers if c.name != name)) for n in self.cluster.nodes
         )
-        onward = self._book(left, leg, made)  # the second move waits for the first: the container has left its home
+        onward = self._book(left, leg)  # the second move waits for the first: the container has left its home
         onward.absent(leg.mover)
         return bool(onward.allows(replace(leg.mover, source=node))[self._numbers[leg.target]])
 
-    def _book(self, nodes: Sequence[NodeFacts], leg: Leg, made: Sequence[Stop]) -> Rulebook:
-        """The rules with every other container at its goal and all stop-overs taken, beside who stays or leaves."""
+    def _book(self, nodes: Sequence[NodeFacts], leg: Leg) -> Rulebook:
+        """The rules with every other container at its goal, beside who stays or leaves."""
         book = Rulebook(nodes, nodes, self._placing)
         for other in self.legs:
             if other.mover.name != leg.mover.name:
                 book.place(other.mover, self._numbers[other.target])
-        for stop in made:
-            book.visit(stop.there.mover, self._numbers[stop.there.target])
         return book
 
     @cached_property

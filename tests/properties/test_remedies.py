@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from migrator.checker.check import check
 from migrator.model import what_if
 from migrator.model.facts import Cluster
-from migrator.model.plan import Plan, Refusal
+from migrator.model.plan import Plan, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.rules import Budget, SurviveLoss, Window
+from migrator.model.rules import Budget, Crowd, SurviveLoss, Window
 from migrator.planner.changes import RULE, Change
 from migrator.planner.drain import drain, emptied, sorted_out
 from migrator.planner.ordering import Leg
 from migrator.planner.remedies import TRIES_MAX, remedies
-from tests.properties.fleets import MIB, larger_fleets, policies, small_fleets
+from tests.properties.fleets import MIB, cluster, ct, larger_fleets, node, policies, small_fleets
 from tests.properties.test_rules import ruled, rules, softened
 
 some = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -66,6 +66,25 @@ def test_what_would_do_for_a_container_or_for_the_plan_does(drawn: tuple[Cluster
         for name, changes in found.containers.items():
             assert all(does(change, name) for change in changes)
         assert all(isinstance(again(change.cluster, change.policy), Plan) for change in found.plan)
+
+
+def test_of_nodes_more_that_do_together_with_a_rule_less_as_few_are_told_as_do() -> None:
+    """Three containers need three nodes as long as a rule holds, which keeps a fourth from all; else one is enough."""
+    leaving = [ct(f"c{n}", 100 + n) for n in range(4)]
+    fleet, policy = cluster(node("n0", *leaving), node("n1")), PlanPolicy(rules=(Crowd(1),))
+    done = drain(cluster(node("n0"), node("n1")), ["n0"], "-", policy)
+
+    def planned(facts: Cluster, rules: PlanPolicy) -> Plan | Refusal:
+        more = len(facts.nodes) - 2
+        without = range(min(more, 3), 4) if rules.rules else range(0 if more else 3)
+        stuck = tuple(Stuck(f"c{n}", "n0", (Reason("no room", "n1"),)) for n in without)
+        return Refusal("drain n0", stuck) if stuck else done
+
+    refused = planned(fleet, policy)
+    assert isinstance(refused, Refusal)
+    (change,) = remedies(refused, fleet, policy, planned).plan
+    assert change.text.startswith("with one node more like n1 (--add-node extra-1=n1) and without rule 1")
+    assert isinstance(planned(change.cluster, change.policy), Plan)
 
 
 @some

@@ -24,7 +24,7 @@ from migrator.planner.ordering import Leg, apart
 from migrator.planner.placement import Mover
 from migrator.planner.rings import untangle
 from migrator.planner.stop_overs import Ground
-from tests.properties.fleets import MIB, UNIT, cluster, ct, named, node
+from tests.properties.fleets import GIB, MIB, UNIT, cluster, ct, named, node
 from tests.properties.oracle import carry_out, least_moves
 
 some = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -82,6 +82,17 @@ def test_the_cheapest_of_a_ring_is_put_aside() -> None:
     small = ct("r-1", 101, anon_bytes=10 * MIB)
     fleet = cluster(nodes[0], node("r1", small, memory=FULL), nodes[2], node("free", memory=FULL))
     assert [m.name for m in planned(fleet, wishes).moves if m.target == "free"] == ["r-1"]
+
+
+def test_where_all_that_is_to_come_never_fits_no_stop_over_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def looked(*_: object) -> None:
+        raise AssertionError("a search")
+
+    monkeypatch.setattr("migrator.planner.rings._search", looked)
+    monkeypatch.setattr("migrator.planner.rings._by_steps", looked)
+    full = [node(f"n{n}", ct(f"c{n}", 100 + n, memory=(2 + n) * GIB), memory=(2 + n) * GIB) for n in range(2)]
+    made = move(cluster(*full, node("n2", memory=64 * GIB)), {"c0": "n1", "c1": "n0"}, "-", POLICY, "move")
+    assert isinstance(made, Refusal)
 
 
 def test_no_room_anywhere_is_refused_with_the_room_that_would_do() -> None:

@@ -8,6 +8,7 @@ verb_pre_dump() { # CT TOKEN ROUND
     check_run "$1" "$2"
     [ "$r_state" = serving ] || refuse "container $1 is $r_state; its memory is copied only while it runs"
     move=$RUN/move/$1.$2
+    tell_criu "$1" "$(init_pid "$1")" # a round looks for watched files as a dump does
     code=0
     # shellcheck disable=SC2086
     unshare --net sh "$KIT/alone" "$KIT/round_out.py" "$move" "$3" 5< /proc/self/ns/net \
