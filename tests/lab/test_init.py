@@ -35,7 +35,7 @@ class Login:
 
     async def types(self, line: str) -> str:
         """What the shell answers to a line, up to a mark that the line itself does not show as typed."""
-        self.process.stdin.write(f"{line}; echo EN''D\n")
+        self.process.stdin.write(f"{line}\necho EN''D\n")
         said = ""
         async with asyncio.timeout(PATIENCE_S):
             while "END" not in said:
