@@ -154,7 +154,6 @@ def test_a_file_of_groups_given_for_a_plan_says_how_to_take_one_out(migrator, ha
     for words in (
         ("apply", reboots),
         ("plan", "return", reboots),
-        ("explain", reboots, "c0"),
         ("export", "ganeti", reboots, "--of", half_full, "-o", tmp_path / "x"),
     ):
         code, out, err = migrator(*words)
