@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
@@ -15,12 +16,16 @@ from migrator.cli.surroundings import surroundings_options
 
 @click.group()
 def ct() -> None:
-    """Containers: create, list, run commands in, stop, start, destroy."""
+    """Containers: create, list, change limits, run commands in, stop, start, destroy."""
+
+
+ct.add_command(set_)
 
 
 @ct.command(context_settings={"ignore_unknown_options": True})
 @click.argument("name")
-@click.option("--node", required=True, help="Where it is made.")
+@click.option("--node", help="Where it is made.")
+@click.option("--place", is_flag=True, help="Make it where the planner finds the best place under the rules.")
 @click.option("--template", required=True, help="The read-only files it stands on.")
 @click.option(
     "--ip",
@@ -32,6 +37,7 @@ def ct() -> None:
 @click.option("--gateway", "gateways", multiple=True, help="Its default route; one for IPv4 and one for IPv6.")
 @click.option("--memory", default="256M", show_default=True, help="Memory limit.")
 @click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
+@more_limits
 @click.option("--disk", default="1G", show_default=True, help="Disk it is planned with.")
 @click.option("--user", help="User inside that the command runs as (default: its root).")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="For rules; may be repeated.")
@@ -55,24 +61,41 @@ def ct() -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option
 @click.pass_context
-def create(ctx: click.Context, /, name: str, node: str, no_start: bool, as_json: bool, **given: Any) -> None:
-    """Make a container and start it: ct create NAME --node N --template T --ip A -- CMD..."""
+def create(
+    ctx: click.Context, /, name: str, node: str | None, place: bool, no_start: bool, as_json: bool, **given: Any
+) -> int:
+    """Make a container and start it: ct create NAME --node N|--place --template T --ip A -- CMD..."""
+    from migrator.cli.ct_place import Nowhere, best_place
+    from migrator.cli.plan import refused
+    from migrator.errors import BadInput
     from migrator.executor.creation import create_container
     from migrator.executor.wanted import Wanted
 
+    if (node is None) != place:
+        raise BadInput("ct create: give the node with --node, or let one be found with --place")
     wanted = Wanted.parse(name=name, **given)
 
     async def work() -> dict[str, object]:
         async with open_fleet(ctx) as fleet:
-            return await create_container(fleet, node, wanted, start=not no_start)
+            if node is not None:
+                return await create_container(fleet, node, wanted, start=not no_start)
+            where, why = await best_place(fleet, wanted)
+            return await create_container(fleet, where, wanted, start=not no_start) | {"placed": why}
 
-    made = run_async(work())
+    try:
+        made = run_async(work())
+    except Nowhere as nowhere:
+        return refused(nowhere.refusal, as_json)
     if as_json:
         print_json(made)
     else:
-        click.echo(f"container {name} {'made' if no_start else 'runs'} on {node}, address {' '.join(wanted.addresses)}")
+        how = "made" if no_start else "runs"
+        click.echo(f"container {name} {how} on {made['node']}, address {' '.join(wanted.addresses)}")
+        if place:
+            click.echo(f"{made['node']} was chosen: {made['placed']}")
         if wanted.volumes:
             click.echo(f"its root is user {made['id_base']} on its volumes, and its user N there {made['id_base']} + N")
+    return 0
 
 
 @ct.command("list")

@@ -8,6 +8,7 @@ from migrator.errors import MigratorError, Refused
 from migrator.executor.fleet import Fleet, find_container
 from migrator.executor.wanted import check_text
 from migrator.model.facts import Cluster, ContainerFacts
+from migrator.model.limits import Limits, limits_of, not_enforced
 
 
 def overruled(cluster: Cluster, node: str) -> dict[str, str]:
@@ -73,7 +74,7 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
     for node in cluster.nodes:
         for found in node.containers:
             ct = found.descriptor
-            limits = {"memory", "cpu"} - set(node.controllers)
+            limits = limits_of(ct) if ct else Limits(found.reserved.memory_bytes, found.reserved.cpu_milli)
             rows.append(
                 {
                     "name": found.name,
@@ -85,7 +86,10 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "memory_bytes": found.reserved.memory_bytes,
                     "cpu_milli": found.reserved.cpu_milli,
                     "disk_bytes": found.reserved.disk_bytes,
-                    "not_enforced": sorted(limits),
+                    "swap_bytes": limits.swap_bytes,
+                    "pids": limits.pids,
+                    "io_weight": limits.io_weight,
+                    "not_enforced": not_enforced(limits, node.controllers),
                     "labels": ct.labels if ct else {},
                     "volumes": [str(volume) for volume in ct.volumes] if ct else [],
                     "devices": list(ct.devices) if ct else [],

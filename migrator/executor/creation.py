@@ -26,26 +26,7 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     if not facts.answered:
         raise Refused(facts.error)
     _refuse_clashes(cluster, facts, wanted)
-    ct = Descriptor(
-        name=wanted.name,
-        template=wanted.template,
-        template_digest=facts.templates[wanted.template],
-        command=wanted.command,
-        address=wanted.address,
-        more_addresses=wanted.more_addresses,
-        gateway=wanted.gateway,
-        gateway6=wanted.gateway6,
-        id_index=_free_id_index(cluster),
-        memory_bytes=wanted.memory_bytes,
-        cpu_milli=wanted.cpu_milli,
-        disk_bytes=wanted.disk_bytes,
-        user=wanted.user,
-        env=wanted.env,
-        labels=wanted.labels,
-        restart=wanted.restart,
-        volumes=wanted.volumes,
-        **wanted.surroundings.fields(),
-    )
+    ct = descriptor_of(cluster, wanted, facts.templates[wanted.template])
     there = fleet.node(node)
     asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
     for ip, answer in zip(ct.ips, asked, strict=True):
@@ -87,6 +68,33 @@ async def refuse_rules(node: Node, firewall: str) -> None:
     data = firewall.encode()
     if wrong := (await node.call("check-firewall", len(data), stdin=data)).get("fault"):
         raise BadInput(f"--firewall: {node.name} says of it: {wrong}")
+
+
+def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Descriptor:
+    """What a person asked for, as a container with a range of user ids that none of the cluster has."""
+    return Descriptor(
+        name=wanted.name,
+        template=wanted.template,
+        template_digest=template_digest,
+        command=wanted.command,
+        address=wanted.address,
+        more_addresses=wanted.more_addresses,
+        gateway=wanted.gateway,
+        gateway6=wanted.gateway6,
+        id_index=_free_id_index(cluster),
+        memory_bytes=wanted.memory_bytes,
+        cpu_milli=wanted.cpu_milli,
+        disk_bytes=wanted.disk_bytes,
+        user=wanted.user,
+        env=wanted.env,
+        labels=wanted.labels,
+        restart=wanted.restart,
+        volumes=wanted.volumes,
+        swap_bytes=wanted.swap_bytes,
+        pids=wanted.pids,
+        io_weight=wanted.io_weight,
+        **wanted.surroundings.fields(),
+    )
 
 
 async def _take_back(node: Node, name: str, creator: str, error: BaseException) -> None:

@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from migrator.errors import QUOTED_CHARS_MAX, BadInput, quoted
+from migrator.executor.limit_words import parse_change, parse_size
 from migrator.executor.surroundings import Surroundings
 from migrator.model import confinement
 from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, NAME, USER
-from migrator.model.units import parse_bytes
 from migrator.model.volume import Volume
 from migrator.model.volume import fault as volumes_fault
 from migrator.model.volume import parse as parse_volume
 
-MEMORY_BYTES_MIN = 4 << 20
-CPUS_MAX = 10_000
 DESCRIPTION_BYTES_MAX = 90_000  # of one container; nodes tell theirs all at once
 
 
@@ -41,6 +39,9 @@ class Wanted:
     restart: Literal["no", "always"] = "no"
     volumes: tuple[Volume, ...] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
+    swap_bytes: int | None = None
+    pids: int = 0
+    io_weight: int = 0
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -63,6 +64,9 @@ class Wanted:
         command: tuple[str, ...],
         restart: Literal["no", "always"] = "no",
         volumes: tuple[str, ...] = (),
+        swap: str | None = None,
+        pids: str | None = None,
+        io_weight: str | None = None,
         **surroundings: Any,
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument. `surroundings` are those of its module."""
@@ -70,8 +74,7 @@ class Wanted:
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
         check_text("COMMAND", command)
-        if not 0.01 <= cpus <= CPUS_MAX:  # which a nan is not
-            raise BadInput(f"--cpus {cpus}: from 0.01 to {CPUS_MAX}")
+        limits = parse_change(memory=memory, cpus=cpus, swap=swap, pids=pids, io_weight=io_weight)
         if not NAME.fullmatch(template):
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
@@ -86,15 +89,18 @@ class Wanted:
             gateway=gateway,
             gateway6=gateway6,
             command=command,
-            memory_bytes=_size("--memory", memory, MEMORY_BYTES_MIN),
-            cpu_milli=round(cpus * 1000),
-            disk_bytes=_size("--disk", disk, 1),
+            memory_bytes=limits.memory_bytes or 0,
+            cpu_milli=limits.cpu_milli or 0,
+            disk_bytes=parse_size("--disk", disk, 1),
             user=user,
             env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
             labels=_pairs("--label", labels),
             restart=restart,
             volumes=_volumes(volumes),
             surroundings=Surroundings.parse(**surroundings),
+            swap_bytes=None if limits.swap_bytes is None or limits.swap_bytes < 0 else limits.swap_bytes,
+            pids=limits.pids or 0,
+            io_weight=limits.io_weight or 0,
         )
         if wrong := confinement.user_fault(wanted):
             raise BadInput(f"--cap-drop: {wrong}")
@@ -138,16 +144,6 @@ def check_length(wanted: Wanted) -> None:
         raise BadInput(
             "COMMAND, --env, --label and --firewall: together too long; put long text into a file of the container"
         )
-
-
-def _size(option: str, text: str, least: int) -> int:
-    try:
-        size = parse_bytes(text)
-    except ValueError as error:
-        raise BadInput(f"{option}: {error}") from error
-    if size < least:
-        raise BadInput(f"{option} {quoted(text)}: at least {least} bytes")
-    return size
 
 
 def _volumes(given: tuple[str, ...]) -> tuple[Volume, ...]:

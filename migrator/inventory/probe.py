@@ -81,7 +81,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
     cgroup = answer.get("cgroup", "0").split() or ["0"]
     return replace(
         declared,
-        capacity=_capacity(entry, measured),
+        capacity=capacity_of(entry, measured),
         boot_id=answer.get("boot_id"),
         machine_id=answer.get("machine_id"),
         hostname=answer.get("hostname"),
@@ -136,7 +136,8 @@ def _refuse_noise(answer: Answer) -> None:
             raise NodeFailed(answer.node, "probe", f"it tells a {key[:40]!r} without end")
 
 
-def _capacity(entry: NodeEntry, measured: Resources) -> Resources:
+def capacity_of(entry: NodeEntry, measured: Resources) -> Resources:
+    """What the cluster file declares that a node has, and what was measured where it says nothing."""
     declared = entry.capacity
     return Resources(
         cpu_milli=int(declared.cpus * 1000) if declared.cpus else measured.cpu_milli,

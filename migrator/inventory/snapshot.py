@@ -57,6 +57,7 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
     del dumped["policy"]
     for container in (container for node in dumped["nodes"] for container in node["containers"]):
         _drop_later(container["descriptor"] or {})
+        _drop_unset_limits(container["descriptor"] or {})
         if not container["needs"]:
             del container["needs"]
     for node in dumped["nodes"]:
@@ -76,6 +77,12 @@ def _drop_later(ct: dict[str, Any]) -> None:
             del ct[later]
     if ct.get("seccomp") == "default":
         del ct["seccomp"]
+
+
+def _drop_unset_limits(ct: dict[str, Any]) -> None:
+    for later, unset in (("swap_bytes", None), ("pids", 0), ("io_weight", 0)):
+        if later in ct and ct[later] == unset:  # 0 of swap is a limit
+            del ct[later]
 
 
 def save(cluster: Cluster, path: Path) -> None:

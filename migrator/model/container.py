@@ -17,6 +17,8 @@ ID_INDEX_MAX = 65_000
 USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 AMOUNT_MAX = 2**53  # of bytes, or of thousandths of a CPU: no node has so much, and every program can count it
 ADDRESSES_MAX = 16  # each is asked for before a move, and announced after it
+PIDS_MIN, PIDS_MAX = 32, 4_194_304  # a restore needs some beside the container's own; the kernel's largest pid
+IO_WEIGHTS = (10, 1000)
 _DIGEST = re.compile(r"[!-~]{1,200}")
 
 
@@ -28,7 +30,7 @@ class Descriptor:
     `gateway6` are its default routes of either family. `id_index` numbers the container's range of user ids: container
     id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
     root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
-    storage that nodes share, each at a path inside.
+    storage that nodes share, each at a path inside. `swap_bytes`, `pids` and `io_weight` are as in `model.limits`.
 
     `cap_add` and `cap_drop` change the capabilities that containers have, `devices` are those by request, `seccomp`
     whether it runs under our filter of system calls, `new_privileges` whether its programs may gain what they were not
@@ -64,6 +66,9 @@ class Descriptor:
     routes: tuple[str, ...] = ()
     sysctls: tuple[str, ...] = ()
     firewall: str = ""
+    swap_bytes: int | None = None
+    pids: int = 0
+    io_weight: int = 0
 
     @property
     def id_base(self) -> int:
@@ -124,8 +129,17 @@ def fault(ct: Descriptor) -> str:
         "command": bool(ct.command) and bool(ct.command[0]) and not any("\0" in word for word in ct.command),
         "volumes": not volume.fault(ct.volumes),
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
+        **_limits(ct),
     }
     return next((name for name, holds in checks.items() if not holds), "") or confinement.fault(ct) or network.fault(ct)
+
+
+def _limits(ct: Descriptor) -> dict[str, bool]:
+    return {
+        "swap_bytes": ct.swap_bytes is None or 0 <= ct.swap_bytes <= AMOUNT_MAX,
+        "pids": ct.pids == 0 or PIDS_MIN <= ct.pids <= PIDS_MAX,
+        "io_weight": ct.io_weight == 0 or IO_WEIGHTS[0] <= ct.io_weight <= IO_WEIGHTS[1],
+    }
 
 
 def _is_an_address(address: str) -> bool:

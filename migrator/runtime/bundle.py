@@ -18,6 +18,7 @@ from migrator.model.container import ID_RANGE, Descriptor
 from migrator.model.network import net_lines, resolv_conf
 from migrator.model.volume import Mounted
 from migrator.runtime import seccomp
+from migrator.runtime.limits import resources
 
 CONTAINERS = "/var/lib/migrator/containers"
 
@@ -25,7 +26,7 @@ CONTAINERS = "/var/lib/migrator/containers"
 _ENTRY = 'mkdir -p /var/log && exec </dev/null >>/var/log/console.log 2>&1 && exec "$@"'
 _DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
 _NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_=,-]+")
-_CPU_PERIOD_US = 100_000
+_NO_DEVICE = {"allow": False, "access": "rwm"}  # but those that every runtime gives
 
 
 def files(
@@ -84,7 +85,7 @@ def config_json(
             "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount", "user", "cgroup")],
             "uidMappings": [identity],
             "gidMappings": [identity],
-            "resources": _resources(ct, controllers),
+            "resources": resources(ct, controllers) | {"devices": [_NO_DEVICE, *map(_allowed, ct.devices)]},
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/sysrq-trigger", "/sys/firmware"],
             "devices": [_device(name) for name in ct.devices],
             **({"seccomp": seccomp.profile()} if ct.seccomp == "default" else {}),
@@ -119,15 +120,6 @@ def volumes_file(ct: Descriptor, volumes: Mapping[str, Mounted]) -> bytes:
 def criu_conf(kit_dir: str) -> bytes:
     """CRIU's options that the runtime has no flag for. The gate is the network lock, so CRIU needs none of its own."""
     return f"action-script {kit_dir}/criu-hook\nnetwork-lock skip\nskip-file-rwx-check\n".encode()
-
-
-def _resources(ct: Descriptor, controllers: Collection[str]) -> dict[str, Any]:
-    resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}, *map(_allowed, ct.devices)]}
-    if "memory" in controllers:
-        resources["memory"] = {"limit": ct.memory_bytes}
-    if "cpu" in controllers:
-        resources["cpu"] = {"quota": ct.cpu_milli * _CPU_PERIOD_US // 1000, "period": _CPU_PERIOD_US}
-    return resources
 
 
 def _allowed(device: str) -> dict[str, Any]:

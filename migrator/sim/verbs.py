@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from migrator.sim import cold, restart
 from migrator.sim import verbs_ct as life
 from migrator.sim import verbs_lease as lease
+from migrator.sim import verbs_limits as limits
 from migrator.sim import verbs_rounds as rounds
 from migrator.sim import verbs_settle as settle
 from migrator.sim import verbs_source as source
@@ -32,6 +33,8 @@ VERBS: dict[str, Verb] = {
     "unmark-volume": volumes.unmark_volume,
     "see-mark": volumes.see_mark,
     "ct-put": life.ct_put,
+    "ct-see": limits.ct_see,
+    "ct-set": limits.ct_set,
     "ct-start": life.ct_start,
     "ct-stop": life.ct_stop,
     "ct-remove": life.ct_remove,

@@ -148,7 +148,7 @@ async def _serve(m: Machine, verb: str, args: list[str], stdin: bytes) -> tuple[
     try:
         await m.step(verb)
         act = VERBS[verb]
-        text = await (act(m, *args, stdin=stdin) if verb == "ct-put" else act(m, *args))
+        text = await (act(m, *args, stdin=stdin) if verb in ("ct-put", "ct-set") else act(m, *args))
     except Exit as error:
         return error.code, "", str(error)
     return 0, text, ""

@@ -98,6 +98,8 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     tidy.ok("nodes")  # which brings the kit
     twice = Twice(tidy)
     twice("n1", f"ct-create other debian - 9961472 {ROOM} a-word")
+    twice("n1", "ct-put other 1 descriptor.json 3", stdin="old")
+    twice("n1", f"ct-set other 1 {32 * MIB} 250 {MIB} 99 0 {10**12} 100000 3 4", stdin="newmore")
     twice("n1", "ct-remove other a-word")
     tidy.counter("web", "n1", 1, more=("--no-start", "--restart", "always"))
     twice("n1", "ct-put web 1 restart 7", stdin="always\n")

@@ -67,6 +67,19 @@ verb_reserve() { # CT TOKEN MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU
 }
 
 check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
+    others_hold
+    free_memory=$(($4 > used_memory ? $4 - used_memory : 0))
+    free_cpu=$(($5 > used_cpu ? $5 - used_cpu : 0))
+    free_disk=$(($6 > used_disk ? $6 - used_disk : 0))
+    [ "$1" -le "$free_memory" ] ||
+        refuse "no room: $ct needs $(($1 >> 20)) MiB of memory, $((free_memory >> 20)) MiB are free"
+    [ "$2" -le "$free_cpu" ] || refuse "no room: $ct needs $(cpus "$2") CPUs, $(cpus "$free_cpu") are free"
+    [ "$3" -le "$free_disk" ] ||
+        refuse "no room: $ct needs $(($3 >> 20)) MiB of disk, $((free_disk >> 20)) MiB are free"
+}
+
+# What all records but this container's hold together; its own is read again at the end.
+others_hold() { # fills used_memory, used_cpu and used_disk
     used_memory=0 used_cpu=0 used_disk=0
     for record in "$RECORDS"/*; do
         [ -e "$record" ] || continue
@@ -76,14 +89,6 @@ check_room() { # MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK
         used_cpu=$((used_cpu + r_cpu_milli))
         used_disk=$((used_disk + r_disk_bytes))
     done
-    free_memory=$(($4 > used_memory ? $4 - used_memory : 0))
-    free_cpu=$(($5 > used_cpu ? $5 - used_cpu : 0))
-    free_disk=$(($6 > used_disk ? $6 - used_disk : 0))
-    [ "$1" -le "$free_memory" ] ||
-        refuse "no room: $ct needs $(($1 >> 20)) MiB of memory, $((free_memory >> 20)) MiB are free"
-    [ "$2" -le "$free_cpu" ] || refuse "no room: $ct needs $(cpus "$2") CPUs, $(cpus "$free_cpu") are free"
-    [ "$3" -le "$free_disk" ] ||
-        refuse "no room: $ct needs $(($3 >> 20)) MiB of disk, $((free_disk >> 20)) MiB are free"
     read_record "$ct"
 }
 

@@ -12,11 +12,7 @@ verb_probe() { # [NAME=PATH...]
     df -Pk "$DISK" | awk 'NR == 2 { printf "disk_bytes %.0f\ndisk_available_bytes %.0f\n", $2 * 1024, $4 * 1024 }'
     df -Pi "$DISK" | awk 'NR == 2 { print "inodes_available", $4 }'
     awk -F': ' '$1 ~ /^(flags|Features)/ { print "cpu_flags", $2; exit }' /proc/cpuinfo
-    if [ -e "$CGROUP/cgroup.controllers" ]; then
-        echo "cgroup 2 $(cat "$CGROUP/cgroup.controllers")"
-    else
-        echo 'cgroup 1'
-    fi
+    (tell_cgroup)
     for tool in criu runc rsync; do
         echo "$tool $(tool_version "$tool")"
     done

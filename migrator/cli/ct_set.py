@@ -1,0 +1,185 @@
+"""migrator ct set: a container's limits, changed while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from migrator.cli.numbers import FiniteRange
+from migrator.cli.output import clean, json_option, print_json
+from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+
+if TYPE_CHECKING:
+    from migrator.executor.limits import NoRoom, Set
+    from migrator.model.limits import Limits
+    from migrator.model.plan import Plan, Refusal
+    from migrator.model.policy import Policy
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_swap_option = click.option(
+    "--swap", metavar="SIZE|none", help="Swap beside the memory; 0 is no swap, none as much as there is."
+)
+_pids_option = click.option("--pids", metavar="N|none", help="Processes and threads at most.")
+_io_option = click.option(
+    "--io-weight", metavar="N|none", help="Its share of the disks beside others', 10 to 1000; 100 is everybody's."
+)
+
+
+def more_limits(command: F) -> F:
+    """The limits that a container need not have, for every command that sets them."""
+    return _swap_option(_pids_option(_io_option(command)))
+
+
+@click.command("set")
+@click.argument("name")
+@click.option("--memory", metavar="SIZE", help="Memory limit.")
+@click.option("--cpus", type=FiniteRange(min=0.01), help="CPU limit.")
+@more_limits
+@click.option("--move", is_flag=True, help="If its node has not enough: move it, live, to one that has.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=FiniteRange(min=0, max=86_400),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the end of a run that holds it.",
+)
+@click.option("--no-wait", is_flag=True, help="Refuse at once if a run holds it.")
+@json_option
+@click.pass_context
+def set_(
+    ctx: click.Context, /, name: str, move: bool, wait_s: float, no_wait: bool, as_json: bool, **words: Any
+) -> int:
+    """Change a container's limits, at once and for good: ct set NAME --memory 2G --cpus 1.5
+
+    A run that moves the container is waited for, and the limits are set where it ends up. Nothing is changed before.
+    """
+    from migrator.errors import BadInput, Refused
+    from migrator.executor.limit_words import parse_change
+    from migrator.executor.limits import NoRoom, set_limits
+    from migrator.executor.wanted import check_container_name
+
+    check_container_name(name)
+    change = parse_change(**words)
+    if change.empty:
+        raise BadInput("ct set: which limit? give --memory, --swap, --cpus, --pids or --io-weight")
+
+    async def work() -> Set:
+        async with open_fleet(ctx) as fleet:
+            return await set_limits(fleet, name, change, 0 if no_wait else wait_s, tell)
+
+    def tell(text: str) -> None:
+        click.echo(clean(text), err=True)
+
+    try:
+        done = run_async(work())
+    except NoRoom as short:
+        if not move:
+            raise
+        code = _move_away(ctx, short, as_json)
+        if code != 0:
+            return code
+        try:
+            done = run_async(work())
+        except NoRoom as again:
+            raise Refused(f"moved from {short.node} to {again.node}, and its limits are as before: {again}") from again
+        return _report(done, as_json, short.node)
+    return _report(done, as_json, None)
+
+
+def _move_away(ctx: click.Context, short: NoRoom, as_json: bool) -> int:
+    """Moves the container to the node that the planner finds for its new size; the exit code."""
+    from migrator.cli.learning import taught
+    from migrator.cli.plan import policy_of, refused
+    from migrator.cli.progress import Progress
+    from migrator.cli.report import report
+    from migrator.executor.runs import start_run
+    from migrator.inventory.snapshot import digest
+    from migrator.model.plan import Refusal
+    from migrator.planner.moves import move
+    from migrator.planner.newcomer import place_grown
+
+    journal = open_journal(ctx)
+
+    async def work() -> Refusal | tuple[str, Any]:
+        async with open_fleet(ctx) as fleet:
+            cluster = await fleet.probe()
+            policy = taught(ctx, cluster, policy_of({}, cluster))
+            chosen = place_grown(cluster, short.container, short.node, short.demand, policy)
+            if isinstance(chosen, Refusal):
+                return chosen
+            intent = f"move {short.container} to {chosen.target}"
+            plan = move(cluster, {short.container: chosen.target}, digest(cluster), policy, intent)
+            if isinstance(plan, Refusal):
+                return plan
+            click.echo(clean(f"{short}"), err=True)
+            click.echo(clean(f"moving it to {chosen.target}: {chosen.said()}"), err=True)
+            with Progress(plan, quiet=as_json) as progress:
+                return await start_run(fleet, journal, plan, _policy(plan), str(cluster_path(ctx)), progress.notify)
+
+    moved = run_async(work())
+    if isinstance(moved, Refusal):
+        click.echo(clean(f"{short}"), err=True)
+        return refused(moved, as_json)
+    run, result = moved
+    return report(journal, run, result, as_json) if result.exit_code or result.cut_off else 0
+
+
+def _policy(plan: Plan) -> Policy:
+    """How its one move is made, as its plan says."""
+    from migrator.model.policy import Policy
+
+    under = plan.policy
+    return Policy(
+        blackout_s_max=under.blackout_s_max,
+        mode=under.mode,
+        target_blackout_s=under.target_blackout_s,
+        not_convergent=under.not_convergent,
+        stop_timeout_s=under.stop_timeout_s,
+        bandwidth_bytes_per_s=under.bandwidth_bytes_per_s,
+    )
+
+
+def _report(done: Set, as_json: bool, moved_from: str | None) -> int:
+    from migrator.model.limits import asked
+
+    if as_json:
+        print_json(
+            {
+                "name": done.name,
+                "node": done.node,
+                "moved_from": moved_from,
+                "running": done.running,
+                "before": asdict(done.before),
+                "limits": asdict(done.after),
+                "not_enforced": done.not_enforced,
+            }
+        )
+        return 0
+    enforced = len(done.not_enforced) < len(asked(done.after))
+    when = f"; in force {'at once' if done.running else 'when it is started'}" if enforced else ""
+    click.echo(f"container {done.name} on {done.node}: {said(done.after)}{when}")
+    if done.not_enforced:
+        lacking = ", ".join(done.not_enforced).replace("_", "-")
+        click.echo(f"kept, and not enforced on {done.node}, whose cgroups have no controller for it: {lacking}")
+    return 0
+
+
+def said(limits: Limits) -> str:
+    """Limits in words: 2.0 GiB of memory, 512.0 MiB of swap, 1.5 CPUs, 512 processes."""
+    from migrator.model.units import format_bytes
+
+    words = [f"{format_bytes(limits.memory_bytes)} of memory"]
+    if limits.swap_bytes is not None:
+        words.append(f"{format_bytes(limits.swap_bytes)} of swap" if limits.swap_bytes else "no swap")
+    words.append(f"{limits.cpu_milli / 1000:g} CPUs")
+    if limits.pids:
+        words.append(f"{limits.pids} processes and threads")
+    if limits.io_weight:
+        words.append(f"weight {limits.io_weight} at disks")
+    return ", ".join(words)

@@ -1,0 +1,232 @@
+"""Limits changed while a container runs: where it is now, or where a move that is under way leaves it.
+
+Theory. What is needed for the change is little, so nodes are not probed: each says what it knows of the container, and
+its owner what it has promised to others. The change itself is one verb, which is told the token that was seen. If
+another change was quicker, or a migration has begun, the token is another, and all is looked at again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from pydantic import TypeAdapter, ValidationError
+
+from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.executor.fleet import Fleet
+from migrator.inventory.overcommit import promised
+from migrator.inventory.probe import capacity_of
+from migrator.model.container import Descriptor, fault
+from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.limits import Change, Limits, limits_of, not_enforced
+from migrator.model.observation import COUNTER_MAX
+from migrator.model.units import format_bytes, format_seconds
+from migrator.model.volume import Mounted
+from migrator.runtime import bundle
+from migrator.transport import kit
+from migrator.transport.base import Answer, NodeFailed, NodeMissing, NodeRefused
+
+LOOK_AGAIN_S = 0.25
+CHANGED_MEANWHILE_MAX = 5
+NOTHING = Resources()
+_DESCRIPTOR = TypeAdapter(Descriptor)
+_KIT = re.compile(rf"{kit.KITS}/[0-9a-f]{{1,64}}")
+
+
+class NoRoom(Refused):
+    """The node has not enough for the new limits: `container` needs `demand` altogether, and is on `node`."""
+
+    def __init__(self, message: str, container: str, node: str, demand: Resources) -> None:
+        super().__init__(message)
+        self.container, self.node, self.demand = container, node, demand
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A container on a node, as its own record tells of it; `facts` is the node with what it has promised."""
+
+    node: str
+    state: str
+    token: int
+    run: str
+    facts: NodeFacts
+    reserved: Resources = NOTHING
+    descriptor: Descriptor | None = None
+    kit_dir: str = ""
+
+    @property
+    def at_rest(self) -> bool:
+        return self.run == "-" and self.state in ("serving", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """What was done: the limits before and after, and those of them that the node cannot enforce."""
+
+    name: str
+    node: str
+    before: Limits
+    after: Limits
+    not_enforced: list[str]
+    running: bool
+
+
+async def set_limits(
+    fleet: Fleet, name: str, change: Change, wait_s: float, tell: Callable[[str], None] = lambda text: None
+) -> Set:
+    """Changes limits at once and for good; waits at most `wait_s` for the end of a run that holds the container.
+
+    Raises NoRoom when the node has not enough; other refusals when it may not be, and then nothing was changed.
+    """
+    until_s, changed = asyncio.get_running_loop().time() + wait_s, 0
+    while True:
+        seen = await _at_rest(fleet, name, until_s, wait_s, tell)
+        try:
+            return await _set(fleet, name, seen, change)
+        except (NodeRefused, NodeMissing):
+            again = await _see(fleet, seen.node, name)
+            changed += 1
+            if (again.token, again.run, again.state) == (seen.token, seen.run, seen.state):
+                raise
+            if changed > CHANGED_MEANWHILE_MAX:
+                raise
+
+
+async def _at_rest(fleet: Fleet, name: str, until_s: float, wait_s: float, tell: Callable[[str], None]) -> Seen:
+    """The container's owner, once no run holds it."""
+    told = False
+    while True:
+        found, silent = await _everywhere(fleet, name)
+        if not found:
+            hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
+            raise BadInput(f"there is no container {name!r} in cluster {fleet.file.name!r}{hint}")
+        if len(found) == 1 and found[0].at_rest:
+            return found[0]
+        where = ", ".join(f"{seen.node} ({seen.state})" for seen in found)
+        run = next((seen.run for seen in found if seen.run != "-"), "")
+        held = f"container {name} is held by run {run} ({where})" if run else f"container {name} is at {where}"
+        left_s = until_s - asyncio.get_running_loop().time()
+        if wait_s <= 0 or left_s <= 0:
+            waited = f" after {format_seconds(wait_s)}" if wait_s > 0 else ""
+            finish = f"wait for its end, or finish it: migrator resume {run}" if run else "see: migrator ct list"
+            raise Refused(f"{held}{waited}; its limits are as they were; {finish}")
+        if not told:
+            tell(f"{held}: waiting for its end, at most {format_seconds(wait_s)}; nothing is changed until then")
+            told = True
+        await asyncio.sleep(min(LOOK_AGAIN_S, left_s))
+
+
+async def _everywhere(fleet: Fleet, name: str) -> tuple[list[Seen], list[str]]:
+    """Every node that has a record of the container, and why others did not answer."""
+    names = [entry.name for entry in fleet.file.nodes]
+    told = await asyncio.gather(*(_see(fleet, node, name) for node in names), return_exceptions=True)
+    for answer in told:
+        if isinstance(answer, BaseException) and not isinstance(answer, MigratorError):
+            raise answer
+    found = [seen for seen in told if isinstance(seen, Seen) and seen.state != "absent"]
+    return found, [str(error) for error in told if isinstance(error, MigratorError)]
+
+
+async def _see(fleet: Fleet, node: str, name: str) -> Seen:
+    return seen_by(fleet, node, name, await fleet.node(node).call("ct-see", name, tries=2))
+
+
+def seen_by(fleet: Fleet, node: str, name: str, answer: Answer) -> Seen:
+    """What a node tells of one container, no further believed than that."""
+    entry = fleet.file.entry(node)
+    declared = NodeFacts(name=node, bridge=fleet.file.bridge(entry))
+    if (state := answer.get("state")) in ("", "absent"):
+        return Seen(node, state or "absent", 0, "-", declared)
+    own = _resources(answer, "")
+    others = _resources(answer, "others_")
+    cgroup = answer.get("cgroup", "0").split() or ["0"]
+    facts = replace(
+        declared,
+        capacity=capacity_of(
+            entry, Resources(answer.number("cpus") * 1000, answer.number("node_memory_bytes"), others.disk_bytes)
+        ),
+        memory_available_bytes=answer.number("memory_available_bytes"),
+        controllers=tuple(sorted(cgroup[1:])),
+        volumes={volume: Mounted(path) for volume, path in fleet.file.volume_paths(entry).items()},
+        containers=(ContainerFacts("others", "serving", 0, 0, False, "-", reserved=others),),
+    )
+    with_own = replace(facts, containers=(*facts.containers, ContainerFacts(name, state, 0, 0, False, "-", own)))
+    capacity = promised(with_own, fleet.file.overcommit(entry)).capacity
+    if (token := answer.number("token")) > COUNTER_MAX:
+        raise NodeFailed(node, "ct-see", f"it tells of a token that no node ever reaches: {token}")
+    kit_dir = answer.get("kit")
+    return Seen(
+        node,
+        state,
+        token,
+        answer.get("run", "-"),
+        replace(facts, capacity=capacity),
+        own,
+        _descriptor(node, name, answer.get("descriptor")),
+        kit_dir if _KIT.fullmatch(kit_dir) else kit.directory(),
+    )
+
+
+def _resources(answer: Answer, prefix: str) -> Resources:
+    return Resources(*(answer.number(f"{prefix}{key}") for key in ("cpu_milli", "memory_bytes", "disk_bytes")))
+
+
+def _descriptor(node: str, name: str, text: str) -> Descriptor | None:
+    if not text:
+        return None
+    try:
+        ct = _DESCRIPTOR.validate_json(text)
+    except ValidationError as error:
+        raise NodeFailed(node, "ct-see", f"the descriptor of container {name} is damaged") from error
+    if ct.name != name or fault(ct):
+        raise NodeFailed(node, "ct-see", f"the descriptor of container {name} is not one that it can have")
+    return ct
+
+
+async def _set(fleet: Fleet, name: str, seen: Seen, change: Change) -> Set:
+    if seen.descriptor is None:
+        raise FailedSafe(f"node {seen.node}: container {name} has no descriptor; recreate it")
+    ct = change.of(seen.descriptor)
+    refuse_beyond(seen, ct)
+    facts = seen.facts
+    files = bundle.files(ct, seen.kit_dir, facts.bridge, facts.controllers, facts.volumes)
+    descriptor, config = files["descriptor.json"], files["config.json"]
+    answer = await fleet.node(seen.node).call(
+        "ct-set",
+        ct.name,
+        seen.token,
+        ct.memory_bytes,
+        ct.cpu_milli,
+        "max" if ct.swap_bytes is None else ct.swap_bytes,
+        ct.pids,
+        ct.io_weight,
+        facts.capacity.memory_bytes,
+        facts.capacity.cpu_milli,
+        len(descriptor),
+        len(config),
+        stdin=descriptor + config,
+    )
+    after = limits_of(ct)
+    lacking = not_enforced(after, facts.controllers)
+    return Set(ct.name, seen.node, limits_of(seen.descriptor), after, lacking, answer.get("in_force") == "now")
+
+
+def refuse_beyond(seen: Seen, ct: Descriptor) -> None:
+    """Raises NoRoom for what is raised past what the node has for it, beside all that it has promised to others."""
+    room = seen.facts.room
+    lacking = []
+    if ct.memory_bytes > seen.reserved.memory_bytes and ct.memory_bytes > room.memory_bytes:
+        free = format_bytes(max(0, room.memory_bytes))
+        lacking.append(f"{format_bytes(ct.memory_bytes)} of memory, and {free} are free for it")
+    if ct.cpu_milli > seen.reserved.cpu_milli and ct.cpu_milli > room.cpu_milli:
+        lacking.append(f"{ct.cpu_milli / 1000:g} CPUs, and {max(0, room.cpu_milli) / 1000:g} are free for it")
+    if lacking:
+        raise NoRoom(
+            f"container {ct.name} would need {'; '.join(lacking)} on {seen.node}; ask for less, or let it be moved "
+            "to where there is room: --move",
+            ct.name,
+            seen.node,
+            Resources(ct.cpu_milli, ct.memory_bytes, seen.reserved.disk_bytes),
+        )
