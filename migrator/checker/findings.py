@@ -24,6 +24,7 @@ class Code(StrEnum):
     TARGET_EMPTIED = "target-emptied"
     INCOMPATIBLE = "incompatible"
     VOLUME_MISSING = "volume-missing"
+    DEVICE_MISSING = "device-missing"
     ANTI_AFFINITY = "anti-affinity"
     BANNED = "banned"
     FENCED = "fenced-out"

@@ -32,6 +32,9 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
         for why in _volumes(container, target):
             text = f"container {move.container} cannot run on {target.name}: {why}"
             yield Finding(Code.VOLUME_MISSING, text, move.container, target.name)
+        for why in _devices(container, target):
+            text = f"container {move.container} cannot run on {target.name}: {why}"
+            yield Finding(Code.DEVICE_MISSING, text, move.container, target.name)
         predicted_s = expected(container, source, target, policy, between(source.name, target.name))[1].blackout_s
         if predicted_s > policy.blackout_s_max:
             text = (
@@ -42,9 +45,10 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
 
 
 def suits(source: NodeFacts, container: ContainerFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
-    """Whether a container of one node could be on another, by machine, template and volumes; not by what is there."""
+    """Whether one node's container could be on another, by machine, template, volumes, devices, whatever is there."""
     alike = unlike(source, container, target, policy.checks_waived)
-    return not any((*alike, *_in_the_way(container, target), *_volumes(container, target)))
+    of_container = (*_in_the_way(container, target), *_volumes(container, target), *_devices(container, target))
+    return not any((*alike, *of_container))
 
 
 def machine_looks(node: NodeFacts) -> object:
@@ -69,3 +73,9 @@ def _volumes(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
             yield f"no volume {volume.name} is declared for it"
         elif why := target.volumes[volume.name].fault:
             yield f"it has no volume {volume.name} ({why})"
+
+
+def _devices(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
+    wanted = container.descriptor.devices if container.descriptor else ()
+    for device in sorted(set(wanted) - set(target.devices)):
+        yield f"it has no device {device}"

@@ -11,6 +11,7 @@ from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
+from migrator.cli.surroundings import surroundings_options
 
 
 @click.group()
@@ -62,6 +63,7 @@ ct.add_command(set_)
     show_default=True,
     help="The program that makes, dumps and restores it, on every node that it comes to.",
 )
+@surroundings_options
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @json_option

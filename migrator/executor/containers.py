@@ -92,6 +92,7 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "not_enforced": not_enforced(limits, node.controllers),
                     "labels": ct.labels if ct else {},
                     "volumes": [str(volume) for volume in ct.volumes] if ct else [],
+                    "devices": list(ct.devices) if ct else [],
                     "generation": found.generation,
                     "run": found.run,
                     "restart": ct.restart if ct else "no",

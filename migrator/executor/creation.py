@@ -9,6 +9,7 @@ from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
+from migrator.model.confinement import devices_lacking
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.runtime import bundle
@@ -35,6 +36,7 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
             raise Refused(f"--ip {ip}: something on the network answers for this address already")
         if blind := answer.get("blind"):
             raise Refused(f"--ip {ip}: nobody can be asked who has this address: {blind} of {node}; turn it on")
+    await refuse_rules(there, ct.firewall)
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
@@ -61,6 +63,15 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     }
 
 
+async def refuse_rules(node: Node, firewall: str) -> None:
+    """Refuses rules that the node's own nft does not take."""
+    if not firewall:
+        return
+    data = firewall.encode()
+    if wrong := (await node.call("check-firewall", len(data), stdin=data)).get("fault"):
+        raise BadInput(f"--firewall: {node.name} says of it: {wrong}")
+
+
 def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Descriptor:
     """What a person asked for, as a container with a range of user ids that none of the cluster has."""
     return Descriptor(
@@ -85,6 +96,7 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         pids=wanted.pids,
         io_weight=wanted.io_weight,
         runtime=wanted.runtime,
+        **wanted.surroundings.fields(),
     )
 
 
@@ -103,6 +115,8 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
         there = ", ".join(facts.templates) or "none"
         raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
     _refuse_absent(facts, wanted)
+    for why in devices_lacking(wanted.devices, facts.devices):
+        raise Refused(f"--device: on node {facts.name} {why}")
     if facts.cordon is not None:
         raise Refused(f"node {facts.name} is cordoned (by {facts.cordon}); take it back with: migrator uncordon")
     for node in cluster.nodes:

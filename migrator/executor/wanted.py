@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from migrator.errors import QUOTED_CHARS_MAX, BadInput, quoted
 from migrator.executor.limit_words import parse_change, parse_size
+from migrator.executor.surroundings import Surroundings
+from migrator.model import confinement
 from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, NAME, USER
 from migrator.model.volume import Volume
@@ -36,6 +38,7 @@ class Wanted:
     labels: dict[str, str]
     restart: Literal["no", "always"] = "no"
     volumes: tuple[Volume, ...] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
     swap_bytes: int | None = None
     pids: int = 0
     io_weight: int = 0
@@ -66,8 +69,9 @@ class Wanted:
         pids: str | None = None,
         io_weight: str | None = None,
         runtime: Literal["runc", "crun"] = "runc",
+        **surroundings: Any,
     ) -> Wanted:
-        """Checks the words of a command line; BadInput names the argument."""
+        """Checks the words of a command line; BadInput names the argument. `surroundings` are those of its module."""
         check_container_name(name)
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
@@ -79,7 +83,7 @@ class Wanted:
             raise BadInput(f"--user {quoted(user)}: not a user's name")
         address, *more_addresses = _addresses(ips)
         gateway, gateway6 = _gateways(gateways)
-        return cls(
+        wanted = cls(
             name=name,
             template=template,
             address=address,
@@ -95,11 +99,27 @@ class Wanted:
             labels=_pairs("--label", labels),
             restart=restart,
             volumes=_volumes(volumes),
+            surroundings=Surroundings.parse(**surroundings),
             swap_bytes=None if limits.swap_bytes is None or limits.swap_bytes < 0 else limits.swap_bytes,
             pids=limits.pids or 0,
             io_weight=limits.io_weight or 0,
             runtime=runtime,
         )
+        if wrong := confinement.user_fault(wanted):
+            raise BadInput(f"--cap-drop: {wrong}")
+        return wanted
+
+    @property
+    def cap_add(self) -> tuple[str, ...]:
+        return self.surroundings.cap_add
+
+    @property
+    def cap_drop(self) -> tuple[str, ...]:
+        return self.surroundings.cap_drop
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return self.surroundings.devices
 
 
 def check_text(what: str, words: tuple[str, ...]) -> None:
@@ -122,8 +142,11 @@ def check_container_name(name: str) -> None:
 
 def check_length(wanted: Wanted) -> None:
     words = [*wanted.command, *wanted.env, *wanted.labels, *wanted.labels.values()]
-    if len(json.dumps(words)) > DESCRIPTION_BYTES_MAX:
-        raise BadInput("COMMAND, --env and --label: together too long; put long text into a file of the container")
+    size = len(json.dumps(words)) + len(json.dumps(wanted.surroundings.fields()))
+    if size > DESCRIPTION_BYTES_MAX:
+        raise BadInput(
+            "COMMAND, --env, --label and --firewall: together too long; put long text into a file of the container"
+        )
 
 
 def _volumes(given: tuple[str, ...]) -> tuple[Volume, ...]:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.overcommit import promised
+from migrator.model.confinement import DEVICES
 from migrator.model.container import NAME, Descriptor, fault
 from migrator.model.cpu_flags import usable
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
@@ -35,6 +36,7 @@ REPEATED = (
     "descriptor",
     "needs",
     "volume",
+    "device",
 )
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
@@ -108,6 +110,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         inodes_available=answer.number("inodes_available"),
         containers=_containers(answer),
         volumes=_volumes(answer, declared),
+        devices=tuple(sorted(set(answer.lines("device")) & set(DEVICES))),
     )
 
 

@@ -25,7 +25,12 @@ from migrator.model.plan_policy import Standing
 VERSION = 1
 _CLUSTER = TypeAdapter(Cluster)
 # Fields of a descriptor that came later, and what an older snapshot means by being without.
-_LATER: tuple[tuple[str, Any], ...] = (("more_addresses", []), ("gateway6", None), ("volumes", []), ("runtime", "runc"))
+_LATER: dict[str, Any] = {
+    **{key: [] for key in ("more_addresses", "volumes", "cap_add", "cap_drop", "devices")},
+    **{key: [] for key in ("nameservers", "search", "routes", "sysctls")},
+    **{"gateway6": None, "runtime": "runc", "seccomp": "default", "new_privileges": False},
+    **{"hostname": None, "firewall": ""},
+}
 
 
 def digest(cluster: Cluster) -> str:
@@ -53,15 +58,12 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
         del dumped["links"]
     del dumped["policy"]
     for container in (container for node in dumped["nodes"] for container in node["containers"]):
-        ct = container["descriptor"]
-        for later, nothing in _LATER if ct else ():
-            if ct[later] == nothing:
-                del ct[later]
-        _drop_unset_limits(ct or {})
+        _drop_later(container["descriptor"] or {})
+        _drop_unset_limits(container["descriptor"] or {})
         if not container["needs"]:
             del container["needs"]
     for node in dumped["nodes"]:
-        for later in ("stream_out", "stream_in", "trusted", "volumes", "cpu_state", "lsm", "filesystem"):
+        for later in ("stream_out", "stream_in", "trusted", "volumes", "devices", "cpu_state", "lsm", "filesystem"):
             if not node[later]:
                 del node[later]
     if cluster.policy == Standing():
@@ -69,6 +71,12 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
     from migrator.inventory import policy_file  # noqa: PLC0415   (many snapshots have none, and it is much to load)
 
     return dumped | {"policy": policy_file.to_document(cluster.policy)}
+
+
+def _drop_later(ct: dict[str, Any]) -> None:
+    for later, nothing in _LATER.items():
+        if later in ct and ct[later] == nothing:
+            del ct[later]
 
 
 def _drop_unset_limits(ct: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import INODES_MIN
@@ -51,7 +52,7 @@ def without_runtime(container: ContainerFacts, target: NodeFacts) -> Iterator[st
 
 
 def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
-    """What is on the target already and in this container's way, or of its volumes is not, with what to do."""
+    """What is on the target already and in this container's way, or is not and is to be, with what to do."""
     there = target.container(ct.name)
     if there is not None and there.state != "reserved":
         yield f"there is a container of that name already ({there.state})"
@@ -62,3 +63,4 @@ def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
     if digest is not None and digest != ct.template_digest:
         yield f"template {ct.template} is another one there; make them the same"
     yield from lacking(ct.volumes, target.volumes)
+    yield from devices_lacking(ct.devices, target.devices)

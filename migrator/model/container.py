@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from migrator.model import volume
+from migrator.model import confinement, network, volume
 from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
@@ -32,6 +32,10 @@ class Descriptor:
     root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
     storage that nodes share, each at a path inside. `swap_bytes`, `pids` and `io_weight` are as in `model.limits`.
     `runtime` is the program that makes, dumps and restores it.
+
+    `cap_add` and `cap_drop` change the capabilities that containers have, `devices` are those by request, `seccomp`
+    whether it runs under our filter of system calls, `new_privileges` whether its programs may gain what they were not
+    started with, as by sudo. `routes` are "NETWORK=GATEWAY", `sysctls` "NAME=VALUE", `firewall` rules for nft.
     """
 
     name: str
@@ -52,6 +56,17 @@ class Descriptor:
     more_addresses: tuple[str, ...] = ()
     gateway6: str | None = None
     volumes: tuple[volume.Volume, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    seccomp: Literal["default", "off"] = "default"
+    new_privileges: bool = False
+    hostname: str | None = None
+    nameservers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    sysctls: tuple[str, ...] = ()
+    firewall: str = ""
     swap_bytes: int | None = None
     pids: int = 0
     io_weight: int = 0
@@ -118,7 +133,7 @@ def fault(ct: Descriptor) -> str:
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
         **_limits(ct),
     }
-    return next((name for name, holds in checks.items() if not holds), "")
+    return next((name for name, holds in checks.items() if not holds), "") or confinement.fault(ct) or network.fault(ct)
 
 
 def _limits(ct: Descriptor) -> dict[str, bool]:

@@ -106,9 +106,9 @@ class NodeFacts:
     are whether memory can be streamed from it and to it: "yes", or in its own words why not. `capacity` is declared
     where declared, measured where not, and times what the cluster file lets be promised for it. `trusted` are the
     networks, declared trusted, that it is reached in by other nodes. `volumes` are those of the cluster file, each by
-    name with its path on this node, and why it is not there. `cpu_state` is what CRIU's cpuinfo tells of its registers,
-    `lsm` its kernel's security modules, `filesystem` the type of its disk for containers and what that can ("overlay")
-    and cannot ("no-reflink"); each is empty where it does not tell.
+    name with its path on this node, and why it is not there. `devices` are those by request that it has. `cpu_state` is
+    what CRIU's cpuinfo tells of its registers, `lsm` its kernel's security modules, `filesystem` the type of its disk
+    for containers and what that can ("overlay") and cannot ("no-reflink"); each is empty where it does not tell.
     """
 
     name: str
@@ -136,6 +136,7 @@ class NodeFacts:
     stream_in: str = ""
     trusted: tuple[str, ...] = ()
     volumes: dict[str, Mounted] = field(default_factory=dict)
+    devices: tuple[str, ...] = ()
     bridges: tuple[str, ...] = ()
     templates: dict[str, str] = field(default_factory=dict)
     cordon: str | None = None

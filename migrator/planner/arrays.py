@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migrator.model.compatibility import differences, lacks, machine_of
+from migrator.model.confinement import devices_lacking
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
@@ -91,7 +92,7 @@ class Targets:
         self._groups: dict[tuple[str, str], Counter[int]] = {}
         self._ids: dict[int, Counter[int]] = {}
         self._names: dict[str, Counter[int]] = {}
-        self._equipments: dict[tuple[str, str, tuple[str, ...]], Mask] = {}
+        self._equipments: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], Mask] = {}
         self._terms_from: dict[object, _Terms] = {}
         self._signs: dict[str, object] = {}
         self._capable: dict[tuple[str, ...], Mask] = {}
@@ -132,7 +133,7 @@ class Targets:
         return fits & self.rules.allows(mover)
 
     def unsuited(self, mover: Mover) -> Mask:
-        """The nodes whose machine, template, volumes or predicted pause do not suit it."""
+        """The nodes whose machine, template, volumes, devices or predicted pause do not suit it."""
         unsuited: Mask = ~(self._suited(mover)[self._kinds] & self._equipped(mover))
         return unsuited
 
@@ -248,13 +249,14 @@ class Targets:
                 yield self._groups.get((key, mover.descriptor.labels[key]), ())
 
     def _equipped(self, mover: Mover) -> Mask:
-        """The nodes on which its template is no other one, and which have its volumes."""
+        """The nodes on which its template is no other one, and which have its volumes and devices."""
         template, digest = mover.descriptor.template, mover.descriptor.template_digest
-        key = (template, digest, tuple(volume.name for volume in mover.descriptor.volumes))
+        key = (template, digest, tuple(volume.name for volume in mover.descriptor.volumes), mover.descriptor.devices)
         if key not in self._equipments:
             has = [
                 node.templates.get(template, digest) == digest
                 and next(lacking(mover.descriptor.volumes, node.volumes), None) is None
+                and next(devices_lacking(mover.descriptor.devices, node.devices), None) is None
                 for node in self.nodes
             ]
             self._equipments[key] = np.array(has, bool)

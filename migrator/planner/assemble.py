@@ -12,6 +12,7 @@ from migrator.model.plan import Plan, PlannedMove
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.predict import predicted
 from migrator.model.rates import Rates
+from migrator.planner.device_notes import device_notes
 from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, speeds_of, ways_of
 from migrator.planner.ordering import Leg, waits
 from migrator.planner.pause_notes import pause_notes
@@ -60,7 +61,7 @@ def assemble(
     if has_windows(policy):
         timed = tuple(replace(m, start_s=spans[m.name].start_s) if hours.windows(m) else m for m in timed)
         told = (*told, *window_notes(timed, policy))
-    told = (*told, *pause_notes(timed, policy))
+    told = (*told, *pause_notes(timed, policy), *device_notes(cluster.nodes))
     return Plan(
         intent=intent,
         cluster=cluster.name,

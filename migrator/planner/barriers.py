@@ -92,8 +92,8 @@ class _There:
                 self.ranges[container.descriptor.id_index].add(container.name)
 
     def concerns(self, mover: Mover) -> bool:
-        """Whether a name, a range of user ids, a template or volumes there are to be looked at for it."""
+        """Whether a name, a range of user ids, a template, volumes or devices there are to be looked at for it."""
         ct = mover.descriptor
-        if mover.name in self.names or ct.template in self.node.templates or ct.volumes:
+        if mover.name in self.names or ct.template in self.node.templates or ct.volumes or ct.devices:
             return True
         return ct.id_index in self.ranges and bool(self.ranges[ct.id_index] - {mover.name})

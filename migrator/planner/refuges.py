@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from migrator.model.compatibility import differences, lacks, machine_of
+from migrator.model.confinement import devices_lacking
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Fence, Pin, selected, selects
@@ -56,7 +57,8 @@ class Refuges:
         ct = container.descriptor
         labels = ct.labels if ct else {}
         meant = tuple(i for i, r in enumerate(self._rules) if selects(r.containers, container.name, labels))
-        has = (ct.template, ct.template_digest, tuple(volume.name for volume in ct.volumes)) if ct else ()
+        names = (tuple(volume.name for volume in ct.volumes), ct.devices) if ct else ()
+        has = (ct.template, ct.template_digest, *names) if ct else ()
         return container.needs, container.runtime, meant, has
 
     def _asked(self, container: ContainerFacts, lost: NodeFacts) -> Mask:
@@ -68,7 +70,7 @@ class Refuges:
             return False
         if ct and node.templates.get(ct.template, ct.template_digest) != ct.template_digest:
             return False
-        if ct and any(lacking(ct.volumes, node.volumes)):
+        if ct and (any(lacking(ct.volumes, node.volumes)) or any(devices_lacking(ct.devices, node.devices))):
             return False
         mine = [r for r in self._rules if selects(r.containers, container.name, ct.labels if ct else {})]
         return all(_kept(rule, node) for rule in mine)

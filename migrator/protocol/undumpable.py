@@ -15,6 +15,7 @@ IPV4_BYTES = 4
 _LINE = re.compile(r"([a-z]+) ([0-9]{1,10}) ([A-Za-z0-9._-]{1,20}) ([ -~]{1,200})")
 # What it is about the process, and what helps. {0} stands for the detail.
 _KINDS = {
+    "device": ("has {0} open, which CRIU cannot dump", "have it close that"),
     "epoll": ("waits by epoll for what it has closed and another process has open", "restart it"),
     "ghost": ("has {0} open, which was removed, and is larger than the 32 MiB that are taken along", "restart it"),
     "handle": ("uses {0}, which CRIU cannot dump", "have it run without"),
@@ -22,6 +23,7 @@ _KINDS = {
     "huge": ("has memory in huge pages", "have it run without"),
     "locked": ("locks a file on the volume at {0}, and its source would still hold the lock", "have it let go"),
     "locks": ("locks {0}, which it has mapped, and would lose the lock", "install python3 on the target"),
+    "mount": ("or another has mounted {0} by fuse, which CRIU cannot dump", "have it unmounted"),
     "multicast": ("or another listens to multicast group {0}, and would hear no more", "have it leave the group"),
     "nested": ("has a user namespace of its own", "end it, or run what it runs beside it"),
     "outsider": (

@@ -13,36 +13,20 @@ from types import MappingProxyType
 from typing import Any
 
 from migrator.errors import BadInput
+from migrator.model.confinement import DEVICES, NUMBERS, capabilities
 from migrator.model.container import ID_RANGE, Descriptor
+from migrator.model.network import net_lines, resolv_conf
 from migrator.model.volume import Mounted
+from migrator.runtime import seccomp
 from migrator.runtime.limits import resources
 
 CONTAINERS = "/var/lib/migrator/containers"
 
 # A host file on stdout breaks the dump, so the log is opened inside. Static text; the command comes as arguments.
 _ENTRY = 'mkdir -p /var/log && exec </dev/null >>/var/log/console.log 2>&1 && exec "$@"'
-_CAPABILITIES = [
-    f"CAP_{name}"
-    for name in (
-        "AUDIT_WRITE",
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "MKNOD",
-        "NET_ADMIN",
-        "NET_BIND_SERVICE",
-        "NET_RAW",
-        "SETFCAP",
-        "SETGID",
-        "SETPCAP",
-        "SETUID",
-        "SYS_CHROOT",
-    )
-]
 _DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
-_NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_-]+")
+_NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_=,-]+")
+_NO_DEVICE = {"allow": False, "access": "rwm"}  # but those that every runtime gives
 
 
 def files(
@@ -65,7 +49,13 @@ def files(
     }
     if ct.runtime != "runc":
         described["runtime"] = f"{ct.runtime}\n".encode()
+    described |= {name: data for name, data in network_files(ct).items() if data}
     return described | ({"volumes": volumes_file(ct, volumes)} if ct.volumes else {})
+
+
+def network_files(ct: Descriptor) -> dict[str, bytes]:
+    """Those of its network beside `net`, also where they are empty: what its resolver reads, and its rules."""
+    return {"resolv.conf": resolv_conf(ct).encode(), "firewall": ct.firewall.encode()}
 
 
 def config_json(
@@ -74,11 +64,11 @@ def config_json(
     """The runtime's configuration. Limits whose controller the node lacks are left out: runc would refuse them."""
     identity = {"containerID": 0, "hostID": ct.id_base, "size": ID_RANGE}
     directory = f"{CONTAINERS}/{ct.name}"
-    capabilities = {kind: _CAPABILITIES for kind in ("bounding", "effective", "permitted")}
+    has = [f"CAP_{name}" for name in capabilities(ct)]
     as_user = ["setpriv", "--reuid", ct.user, "--regid", ct.user, "--init-groups", "--"] if ct.user else []
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "hostname": ct.name.replace("_", "-"),
+        "hostname": ct.hostname or ct.name.replace("_", "-"),
         "root": {"path": f"{directory}/rootfs"},
         "process": {
             "terminal": False,
@@ -86,10 +76,10 @@ def config_json(
             "args": ["/bin/sh", "-c", _ENTRY, "sh", *as_user, *ct.command],
             "env": [*_DEFAULT_ENV, *ct.env],
             "cwd": "/",
-            "capabilities": capabilities,
-            "noNewPrivileges": True,
+            "capabilities": {kind: has for kind in ("bounding", "effective", "permitted")},
+            "noNewPrivileges": not ct.new_privileges,
         },
-        "mounts": [*_mounts(), *_binds(ct, volumes)],
+        "mounts": [*_mounts(), *_names(ct, directory), *_binds(ct, volumes)],
         "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
         "annotations": {"org.criu.config": f"{directory}/criu.conf"},
         "linux": {
@@ -97,8 +87,10 @@ def config_json(
             "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount", "user", "cgroup")],
             "uidMappings": [identity],
             "gidMappings": [identity],
-            "resources": resources(ct, controllers),
+            "resources": resources(ct, controllers) | {"devices": [_NO_DEVICE, *map(_allowed, ct.devices)]},
             "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/sysrq-trigger", "/sys/firmware"],
+            "devices": [_device(name) for name in ct.devices],
+            **({"seccomp": seccomp.profile()} if ct.seccomp == "default" else {}),
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"],
         },
     }
@@ -115,6 +107,7 @@ def net_file(ct: Descriptor, bridge: str) -> bytes:
     lines = [f"veth {ct.veth}", f"bridge {bridge}", f"mac {ct.mac}"]
     lines += [f"address {address}" for address in ct.addresses]
     lines += [f"gateway {gateway}" for gateway in ct.gateways]
+    lines += net_lines(ct)
     if not all(_NET_LINE.fullmatch(line) for line in lines):
         raise BadInput(f"container {ct.name!r}: its network cannot be written down: {'; '.join(lines)!r}")
     return ("\n".join(lines) + "\n").encode()
@@ -129,6 +122,25 @@ def volumes_file(ct: Descriptor, volumes: Mapping[str, Mounted]) -> bytes:
 def criu_conf(kit_dir: str) -> bytes:
     """CRIU's options that the runtime has no flag for. The gate is the network lock, so CRIU needs none of its own."""
     return f"action-script {kit_dir}/criu-hook\nnetwork-lock skip\nskip-file-rwx-check\n".encode()
+
+
+def _allowed(device: str) -> dict[str, Any]:
+    major, minor = NUMBERS[device]
+    return {"allow": True, "type": "c", "major": major, "minor": minor, "access": "rw"}
+
+
+def _device(name: str) -> dict[str, Any]:
+    """Beside those that every runtime gives (null, zero, full, random, urandom, tty), bound from the node's own."""
+    major, minor = NUMBERS[name]
+    return {"path": DEVICES[name], "type": "c", "major": major, "minor": minor, "fileMode": 0o666, "uid": 0, "gid": 0}
+
+
+def _names(ct: Descriptor, directory: str) -> Iterator[dict[str, Any]]:
+    """Its resolver's configuration, which is the descriptor's: in its files it would be its root's to change."""
+    if resolv_conf(ct):
+        options = ["bind", "private", "ro", "nosuid", "nodev", "noexec"]
+        source = f"{directory}/resolv.conf"
+        yield {"destination": "/etc/resolv.conf", "type": "bind", "source": source, "options": options}
 
 
 def _binds(ct: Descriptor, volumes: Mapping[str, Mounted]) -> Iterator[dict[str, Any]]:

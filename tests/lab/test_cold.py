@@ -46,7 +46,7 @@ MOMENTS = [
 
 def holder(stage: Stage, number: int, ends_in_s: float = 0.0, *more: str) -> str:
     ip = stage.ip(number)
-    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ip, *more)
+    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ip, "--seccomp", "off", *more)
     stage.ok(*words, "--", "python3", "-c", HOLDER, str(ends_in_s))
     return ip
 

@@ -108,7 +108,7 @@ zombie = subprocess.Popen(["true"])
 async def begun(stage: Stage, program: str) -> None:
     """A container whose program has come to where it stays."""
     ip = stage.ip(1)
-    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ip)
+    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ip, "--seccomp", "off")
     await asyncio.to_thread(stage.ok, *words, "--", "python3", "-u", "-c", BEGIN + program + END, ip)
     assert await asyncio.to_thread(stage.says, "web", "ready\n")
 

@@ -143,6 +143,14 @@ def on_another_storage(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     return with_node(fleet, move.target, volumes={"data": Mounted("/mnt/data", "nothing is mounted there")}), plan
 
 
+def without_its_device(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
+    """The container has a device that the node does not have to which it goes."""
+    descriptor = source_of(fleet, move).descriptor
+    assert descriptor is not None
+    fleet = with_container(fleet, move, descriptor=replace(descriptor, devices=("fuse",)))
+    return with_node(fleet, move.target, devices=("tun",)), plan
+
+
 def crowded_domain(fleet: Cluster, plan: Plan, move: PlannedMove) -> Broken:
     """One more of the first container's group is in the failure domain that it goes to."""
     first = plan.move("c0")
@@ -499,6 +507,7 @@ BREAKS: dict[Code, Callable[[Cluster, Plan, PlannedMove], Broken]] = {
     Code.TARGET_EMPTIED: lambda f, p, m: (f, replace(p, empties=(*p.empties, m.target))),
     Code.INCOMPATIBLE: lambda f, p, m: (with_node(f, m.target, criu="3.19"), p),
     Code.VOLUME_MISSING: on_another_storage,
+    Code.DEVICE_MISSING: without_its_device,
     Code.ANTI_AFFINITY: rival,
     Code.BANNED: lambda f, p, m: under(Ban(m.container, (m.target,)))(f, p, m),
     Code.FENCED: lambda f, p, m: under(Fence(m.container, (m.source,)))(f, p, m),

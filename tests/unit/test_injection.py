@@ -75,8 +75,8 @@ def wanted(**given_words: Any) -> Wanted:
 
 
 def described(asked: Wanted) -> Descriptor:
-    fields = {name: getattr(asked, name) for name in Wanted.__dataclass_fields__}
-    return Descriptor(**fields, template_digest="d", id_index=20)
+    fields = {name: getattr(asked, name) for name in Wanted.__dataclass_fields__ if name != "surroundings"}
+    return Descriptor(**fields, **asked.surroundings.fields(), template_digest="d", id_index=20)
 
 
 @given(
@@ -94,6 +94,13 @@ def described(asked: Wanted) -> Descriptor:
             "labels": st.lists(RAW, max_size=3).map(tuple),
             "env": st.lists(RAW.map(lambda value: f"K={value}"), max_size=3).map(tuple),
             "command": st.lists(RAW, max_size=4).map(tuple),
+            "hostname": RAW,
+            "nameservers": st.lists(RAW, max_size=2).map(tuple),
+            "search": st.lists(RAW, max_size=2).map(tuple),
+            "routes": st.lists(RAW.map(lambda value: f"10.0.0.0/8={value}"), max_size=2).map(tuple),
+            "sysctls": st.lists(RAW.map(lambda value: f"net.ipv4.ip_forward={value}"), max_size=2).map(tuple),
+            "cap_add": st.lists(RAW, max_size=2).map(tuple),
+            "devices": st.lists(RAW, max_size=2).map(tuple),
         },
     )
 )
@@ -108,7 +115,9 @@ def test_what_a_person_asks_for_is_possible_or_refused_in_one_line(words: dict[s
     config = json.loads(bundle.config_json(ct, "/kit", ("memory",)))
     assert config["process"]["args"][-len(ct.command) :] == list(ct.command)
     assert config["process"]["env"][-len(ct.env) or len(config["process"]["env"]) :] == list(ct.env)
-    assert len(bundle.net_file(ct, "br0").splitlines()) == 3 + len(ct.addresses) + len(ct.gateways)
+    assert len(bundle.net_file(ct, "br0").splitlines()) == 3 + len(
+        (*ct.addresses, *ct.gateways, *ct.routes, *ct.sysctls)
+    )
 
 
 @pytest.mark.parametrize("bad", ["\udcff", "a\0b"])

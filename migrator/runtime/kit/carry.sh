@@ -5,7 +5,7 @@
 CARRIED_BYTES_MAX=200000
 
 own_network() { # PID   (read_net before)
-    in_network "$1" sh "$KIT/own" "$n_addresses" "$n_gateways"
+    in_network "$1" sh "$KIT/own" "$n_addresses" "$n_gateways" "$n_routes"
 }
 
 # Tells what is carried, a line each: what of it, and its bytes in base64. Nothing where there is nothing of its own.

@@ -64,7 +64,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes) ;;
+        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | firewall | resolv.conf) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
@@ -79,7 +79,19 @@ verb_ct_put() { # CT TOKEN FILE BYTES
         rm -f "$part"
         check_token "$1" "$2"
     fi
-    mv "$part" "$CONTAINERS/$1/$3"
+    put_file "$part" "$1" "$3"
+}
+
+# A file that is bound into containers is written where it is: another in its place would not be seen inside.
+put_file() { # PART CT FILE
+    if [ "$3" = resolv.conf ]; then
+        touch "$CONTAINERS/$2/$3"
+        chmod 644 "$CONTAINERS/$2/$3" # for the container's root, who is nobody here
+        cat "$1" > "$CONTAINERS/$2/$3"
+        rm -f "$1"
+    else
+        mv "$1" "$CONTAINERS/$2/$3"
+    fi
 }
 
 # Mounts the container's root: the shared template, its ids shifted to the container's, under the container's own.

@@ -213,12 +213,14 @@ check_run() { # CT TOKEN
 
 # Reads the network file beside the bundle into n_*; addresses and gateways are lists of words.
 read_net() {
-    n_veth= n_bridge= n_mac= n_addresses= n_gateways=
+    n_veth= n_bridge= n_mac= n_addresses= n_gateways= n_routes= n_sysctls=
     while read -r key value; do
         case $key in
             veth | bridge | mac) eval "n_$key=\$value" ;;
             address) n_addresses="$n_addresses $value" ;;
             gateway) n_gateways="$n_gateways $value" ;;
+            route) n_routes="$n_routes $value" ;;
+            sysctl) n_sysctls="$n_sysctls $value" ;;
         esac
     done < "$CONTAINERS/$1/net"
 }

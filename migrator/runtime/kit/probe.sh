@@ -32,6 +32,8 @@ verb_probe() { # [NAME=PATH...]
         { fault=$(volume_fault "${volume#*=}") && echo "volume ${volume%%=*} ${fault:-yes}"; } & # one may take its time
     done
     wait
+    [ ! -c /dev/fuse ] || echo 'device fuse'
+    [ ! -c /dev/net/tun ] || echo 'device tun'
     for record in "$RECORDS"/*; do
         [ ! -e "$record" ] || probe_container "${record##*/}"
     done

@@ -38,6 +38,8 @@ undumpable() { # FILE   (PID INNER lines)
     awk '/ anon_inode:/ && !/ anon_inode:(\[(eventfd|eventpoll|signalfd|timerfd|fanotify|pidfd|inotify|bpf-map|aio)\]|inotify)/ {
             split($1, at, "/"); sub(/^[^:]*:/, ""); gsub(/[][]/, ""); print "handle", at[3], $0 }' "$fds"
     packet_pipes < "$fds"
+    awk '$2 ~ /^\/dev\/(fuse|net\/tun)$/ { split($1, at, "/"); print "device", at[3], $2 }' "$fds"
+    awk -v init="$init" '/ - fuse[.a-z]* / { print "mount", init, $5 }' "/proc/$init/mountinfo"
     lost_epolls "$1"
     removed_files "$1" < "$fds"
     special_maps "$1"

@@ -1,0 +1,42 @@
+"""Options for a container's confinement and network, for all commands that make or change one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+_OPTIONS = (
+    click.option("--hostname", help="What it calls itself (default: its name)."),
+    click.option("--nameserver", "nameservers", multiple=True, help="An address that it asks for names; up to 3."),
+    click.option("--search", multiple=True, metavar="DOMAIN", help="Where it looks for short names; up to 6."),
+    click.option(
+        "--route", "routes", multiple=True, metavar="NETWORK=GATEWAY", help="A further route; may be repeated."
+    ),
+    click.option(
+        "--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE", help="One of its own network; may be repeated."
+    ),
+    click.option("--firewall", metavar="FILE", help="Rules for nft in its network, loaded before it is reached."),
+    click.option("--device", "devices", multiple=True, help="A device by request: fuse, tun; may be repeated."),
+    click.option(
+        "--cap-add", multiple=True, metavar="NAME", help="A capability that containers do not have by default."
+    ),
+    click.option("--cap-drop", multiple=True, metavar="NAME", help="One that they have, or ALL."),
+    click.option(
+        "--seccomp",
+        type=click.Choice(("default", "off")),
+        default="default",
+        show_default=True,
+        help="Whether dangerous system calls, and those that no move carries, are denied.",
+    ),
+    click.option("--new-privileges", is_flag=True, help="Let programs gain privileges, as sudo, su and ping do."),
+)
+
+
+def surroundings_options(command: Command) -> Command:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

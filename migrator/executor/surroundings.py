@@ -1,0 +1,144 @@
+"""What a person asks of a container's confinement and network, checked: each fault names its option.
+
+Each option has a function of its own, for making a container and for changing one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from migrator.errors import BadInput, quoted
+from migrator.model import confinement, network
+from migrator.model.address import bare, canonical, is_written_bare
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Fields of a descriptor, by the same names."""
+
+    cap_add: Words = ()
+    cap_drop: Words = ()
+    devices: Words = ()
+    seccomp: Literal["default", "off"] = "default"
+    new_privileges: bool = False
+    hostname: str | None = None
+    nameservers: Words = ()
+    search: Words = ()
+    routes: Words = ()
+    sysctls: Words = ()
+    firewall: str = ""
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        cap_add: Words = (),
+        cap_drop: Words = (),
+        devices: Words = (),
+        seccomp: Literal["default", "off"] = "default",
+        new_privileges: bool = False,
+        hostname: str | None = None,
+        nameservers: Words = (),
+        search: Words = (),
+        routes: Words = (),
+        sysctls: Words = (),
+        firewall: str | None = None,
+    ) -> Surroundings:
+        """Checks the words of a command line; `firewall` is a file's path. BadInput names the option."""
+        return cls(
+            cap_add=capabilities("--cap-add", cap_add, confinement.add_fault),
+            cap_drop=capabilities("--cap-drop", cap_drop, confinement.drop_fault),
+            devices=_held("--device", devices, confinement.devices_fault),
+            seccomp=seccomp,
+            new_privileges=new_privileges,
+            hostname=named(hostname),
+            nameservers=asked_nameservers(nameservers),
+            search=_held("--search", search, network.search_fault),
+            routes=asked_routes(routes),
+            sysctls=asked_sysctls(sysctls),
+            firewall="" if firewall is None else rules_in(Path(firewall)),
+        )
+
+    def fields(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def capabilities(option: str, words: Words, fault: Callable[[Words], str]) -> Words:
+    return _held(option, tuple(confinement.capability(word) for word in words), fault)
+
+
+def named(hostname: str | None) -> str | None:
+    if hostname is not None and (wrong := network.hostname_fault(hostname)):
+        raise BadInput(f"--hostname {quoted(hostname)}: {wrong}")
+    return hostname
+
+
+def asked_nameservers(words: Words) -> Words:
+    return _held("--nameserver", tuple(map(_plain, words)), network.nameservers_fault)
+
+
+def asked_routes(words: Words) -> Words:
+    """Routes as NETWORK=GATEWAY, both written canonically."""
+    written = []
+    for word in words:
+        to, _, via = word.partition("=")
+        written.append(f"{_network(to)}={_plain(via)}")
+    return _held("--route", tuple(written), network.routes_fault)
+
+
+def asked_sysctls(words: Words) -> Words:
+    """Sorted, but for forwarding as a whole, which sets others, and so comes first."""
+    return _held("--sysctl", tuple(sorted(words, key=_wide_first)), network.sysctls_fault)
+
+
+def rules_in(path: Path) -> str:
+    """The text of a file of rules."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(network.FIREWALL_BYTES_MAX + 1)
+    except OSError as error:
+        raise BadInput(f"--firewall {quoted(str(path))}: cannot be read: {error.strerror}") from error
+    if len(data) > network.FIREWALL_BYTES_MAX:
+        raise BadInput(f"--firewall {quoted(str(path))}: over {network.FIREWALL_BYTES_MAX} bytes of rules")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise BadInput(f"--firewall {quoted(str(path))}: not UTF-8") from None
+    if wrong := network.firewall_fault(text):
+        raise BadInput(f"--firewall {quoted(str(path))}: {wrong}")
+    return text
+
+
+def _held(option: str, words: Words, fault: Callable[[Words], str]) -> Words:
+    if wrong := fault(words):
+        raise BadInput(f"{option} {wrong}")
+    return words
+
+
+def _wide_first(pair: str) -> tuple[bool, bool, str]:
+    name = pair.partition("=")[0]
+    return name != "net.ipv4.ip_forward", ".all." not in name, name
+
+
+def _plain(text: str) -> str:
+    """An address as it is written canonically; what is none stays as it is, to be refused."""
+    if is_written_bare(text):
+        return text
+    try:
+        return bare(canonical(text)) if "/" not in text else text
+    except ValueError:
+        return text
+
+
+def _network(text: str) -> str:
+    import ipaddress  # noqa: PLC0415   (few containers have routes)
+
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        return text

@@ -1,0 +1,38 @@
+# A container's network beside its addresses and routes: sysctls, and rules of nftables, as its descriptor has them.
+
+# In the container's network whoever writes, for these are of the network that one stands in. NAME=VALUE, with slashes in
+# the name and commas for blanks in the value. The list of names is the orchestrator's; nothing here leaves /proc/sys/net.
+set_sysctls() { # PID   (n_sysctls)
+    [ -n "$n_sysctls" ] || return 0
+    # shellcheck disable=SC2086
+    in_network "$1" sh -ec '
+        for pair; do
+            name=${pair%%=*}
+            case $name in
+                *..* | [!n]* | n[!e]* | *[!A-Za-z0-9_/]*) exit 1 ;;
+                net/*) ;;
+                *) exit 1 ;;
+            esac
+            echo "${pair#*=}" | tr , " " > "/proc/sys/$name" || { echo "sysctl $name cannot be set" >&2; exit 1; }
+        done' sh $n_sysctls
+}
+
+# Whether the container is made by a restore: then its rules are those that it had, which may be others by now than it was
+# made with, and are carried (carry.sh). What a restore stands in is CRIU itself until it is over.
+is_restored() { # PID
+    read -r comm < "/proc/$1/comm"
+    [ "$comm" = criu ]
+}
+
+load_firewall() { # PID FILE
+    in_network "$1" timeout 20 nft -f - < "$2"
+}
+
+# Whether nft takes these rules, asked in a network that nobody has. What it says of them is told in one line.
+verb_check_firewall() { # BYTES   (rules on stdin)
+    check_number "$1"
+    rules=$(head -c 100000; echo .)
+    [ "$(printf %s "${rules%.}" | wc -c)" = "$1" ] || fail 1 'the rules came cut short'
+    said=$(printf %s "${rules%.}" | unshare --net timeout 20 nft -c -f - 2>&1) ||
+        echo "fault $(printf %s "${said:-it does not say why}" | tr -cd '[:print:]\n' | sed -n 's|^/dev/stdin:||; 1p' | cut -c 1-200)"
+}
