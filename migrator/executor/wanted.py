@@ -107,6 +107,9 @@ class Wanted:
         )
         if wrong := confinement.user_fault(wanted):
             raise BadInput(f"--cap-drop: {wrong}")
+        if wanted.devices and runtime == "crun":  # it binds them from the node, and CRIU knows no such mount
+            what = "a container that crun makes could not be moved with it; leave out --runtime crun"
+            raise BadInput(f"--device {wanted.devices[0]}: {what}")
         return wanted
 
     @property

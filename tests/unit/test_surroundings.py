@@ -10,6 +10,7 @@ import pytest
 
 from migrator.errors import BadInput
 from migrator.executor.surroundings import Surroundings
+from migrator.executor.wanted import Wanted
 from migrator.inventory.snapshot import to_document
 from migrator.model.compatibility import obstacles
 from migrator.model.confinement import capabilities
@@ -126,6 +127,14 @@ def test_words_of_a_person_are_written_canonically() -> None:
     assert ".all." in parsed.sysctls[1]
     with pytest.raises(BadInput, match="--firewall"):
         Surroundings.parse(firewall="/no/such")
+
+
+def test_a_device_is_refused_with_the_runtime_that_could_not_move_it() -> None:
+    words: dict[str, Any] = {"name": "web", "template": "debian", "ips": ("10.0.0.7",), "gateways": (), "memory": "64M"}
+    words |= {"cpus": 1.0, "disk": "1G", "user": None, "labels": (), "env": (), "command": ("true",)}
+    assert Wanted.parse(**words, devices=("fuse",)).devices == ("fuse",)
+    with pytest.raises(BadInput, match=r"--device fuse: .* leave out --runtime crun"):
+        Wanted.parse(**words, devices=("fuse",), runtime="crun")
 
 
 def node(name: str, *devices: str, ct: Descriptor | None = None) -> NodeFacts:
