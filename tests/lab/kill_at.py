@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from migrator.executor.fleet import Fleet
@@ -31,11 +32,13 @@ async def main(
 
     async with Fleet(cluster_file.load(Path(cluster))) as fleet:
         plan = plan_single(fleet, await fleet.probe(), container, target)
+        policy = Policy(blackout_s_max=blackout_s)
         if mode == "rehearsal":
-            await rehearse(fleet, Journal(Path(journal)), plan, Policy(blackout_s_max=blackout_s), cluster, notify)
-            return
-        policy = Policy(blackout_s_max=blackout_s, mode=mode)
-        await start_run(fleet, Journal(Path(journal)), plan, policy, cluster, notify)
+            ended = str(await rehearse(fleet, Journal(Path(journal)), plan, policy, cluster, notify))
+        else:
+            policy = replace(policy, mode=mode)
+            ended = str(await start_run(fleet, Journal(Path(journal)), plan, policy, cluster, notify))
+        sys.exit(f"it went by {kill_at}: {ended}")
 
 
 if __name__ == "__main__":

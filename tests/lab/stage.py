@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -121,7 +122,7 @@ class Stage:
         cluster: str | None = None,
         mode: str = "auto",
     ) -> int:
-        """Starts a migration that is killed at a moment ("fenced:end"); returns the process's exit code."""
+        """Starts a migration that is killed at a moment ("fenced:end"); returns the exit code, which is -9."""
         argv = [
             sys.executable,
             KILL_AT,
@@ -133,13 +134,17 @@ class Stage:
             mode,
             str(blackout_s),
         ]
-        words = [str(word) for word in argv]
-        return subprocess.run(words, capture_output=True, timeout=90, check=False).returncode
+        return self._killed([str(word) for word in argv])
 
     def kill_resume(self, run: str, verb: str) -> int:
         """Starts a resume that is killed when a node has answered a verb; returns the process's exit code."""
         words = [sys.executable, str(KILL_RESUME), self.cluster, str(self.journal), run, verb]
-        return subprocess.run(words, capture_output=True, timeout=90, check=False).returncode
+        return self._killed(words)
+
+    def _killed(self, words: list[str]) -> int:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=90, check=False)
+        assert done.returncode == -signal.SIGKILL, f"the moment did not come: {done.stdout}{done.stderr}"
+        return done.returncode
 
     def begin(self) -> None:
         """Every node up, and a journal that knows of nothing: so that tokens begin with 1 for every test."""
