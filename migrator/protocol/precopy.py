@@ -131,8 +131,12 @@ def decide(rounds: Sequence[Round], bounds: Bounds, throttled: int = 0) -> Verdi
 
 
 def _next_bytes(rounds: Sequence[Round], bounds: Bounds) -> float:
-    rate = dirty_rate_bytes_per_s(rounds) or 0.0
-    return rate * (rounds[-1].send_ms / 1000 + bounds.ready_s)
+    """What one more round would send: what is written while the last is sent, and until CRIU takes hold again, which is
+    taken to need as long as it did between the last two.
+    """
+    before, last = rounds[-2:]
+    between_s = (last.began_ms - before.began_ms - before.send_ms) / 1000
+    return (dirty_rate_bytes_per_s(rounds) or 0.0) * (last.send_ms / 1000 + max(between_s, bounds.ready_s))
 
 
 def _way_out(rounds: Sequence[Round], bounds: Bounds, why: str, throttled: int) -> Verdict:

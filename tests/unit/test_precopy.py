@@ -118,6 +118,13 @@ class TestWhatDoesNotConverge:
         assert verdict.why.startswith("the target has no room for another round: ")
         assert sum(each.sent_bytes for each in program.rounds) <= 250 * MIB
 
+    def test_counts_what_is_written_until_the_next_round_takes_hold_where_that_takes_long(self) -> None:
+        rounds = [Round(24 * MIB, 0, 10, 500), Round(24 * MIB, 4000, 10, 500)]
+        verdict = decide(rounds, replace(BOUNDS, room_bytes=70 * MIB, target_s=0.55))
+        assert isinstance(verdict, GiveUp)
+        assert verdict.why.startswith("the target has no room for another round: ")
+        assert decide(rounds, replace(BOUNDS, room_bytes=72 * MIB, target_s=0.55)) == NextRound()
+
     @given(
         memory=st.integers(1, 4096).map(lambda mib: mib * MIB),
         written=st.integers(0, 4096).map(lambda mib: mib * MIB),
