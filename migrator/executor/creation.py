@@ -6,12 +6,16 @@ import asyncio
 import secrets
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.executor.asked_nics import bridge_of, refuse_bridges, refuse_macs
+from migrator.executor.asked_ports import refuse_ports
 from migrator.executor.fleet import Fleet
+from migrator.executor.ranges import free_range
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
-from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
+from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.ports import taken_by
 from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Node, NodeRefused
@@ -30,19 +34,22 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     if ct.runtime not in ("runc", *facts.features):
         raise Refused(f"node {node}: {ct.runtime} is not there, or not built with CRIU; install it")
     there = fleet.node(node)
-    asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
+    asked = await asyncio.gather(*(there.call("arp-owner", bridge_of(ct, ip, facts), ip) for ip in ct.ips))
     for ip, answer in zip(ct.ips, asked, strict=True):
         if list(answer.lines("owner")):
-            raise Refused(f"--ip {ip}: something on the network answers for this address already")
+            raise Refused(f"{_option(ct, ip)} {ip}: something on the network answers for this address already")
         if blind := answer.get("blind"):
-            raise Refused(f"--ip {ip}: nobody can be asked who has this address: {blind} of {node}; turn it on")
+            why = f"nobody can be asked who has this address: {blind} of {node}; turn it on"
+            raise Refused(f"{_option(ct, ip)} {ip}: {why}")
     await refuse_rules(there, ct.firewall)
+    await refuse_ports(there, facts, ct)
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
+    inside = (*(volume.path for volume in ct.volumes), *(disk.path for disk in ct.disks))
     creator = secrets.token_hex(8)  # by which a second try, and the clean-up, know this container from another's
     try:
-        made = await there.call("ct-create", *words, creator, *(volume.path for volume in ct.volumes))
+        made = await there.call("ct-create", *words, creator, *inside)
         files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
         for name, data in files.items():
             await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
@@ -59,8 +66,13 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         "addresses": list(ct.addresses),
         "started": start,
         "id_base": ct.id_base,
-        "volumes": [str(volume) for volume in ct.volumes],
+        "volumes": [str(of) for of in (*ct.volumes, *ct.disks)],
     }
+
+
+def _option(ct: Descriptor, ip: str) -> str:
+    """Where a person has given this address."""
+    return "--nic" if ct.card_of(ip).bridge else "--ip"
 
 
 async def refuse_rules(node: Node, firewall: str) -> None:
@@ -83,7 +95,7 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         more_addresses=wanted.more_addresses,
         gateway=wanted.gateway,
         gateway6=wanted.gateway6,
-        id_index=_free_id_index(cluster),
+        id_index=free_range(cluster),
         memory_bytes=wanted.memory_bytes,
         cpu_milli=wanted.cpu_milli,
         disk_bytes=wanted.disk_bytes,
@@ -96,6 +108,9 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         pids=wanted.pids,
         io_weight=wanted.io_weight,
         runtime=wanted.runtime,
+        nics=wanted.nics,
+        disks=wanted.disks,
+        published=wanted.published,
         **wanted.surroundings.fields(),
     )
 
@@ -115,6 +130,8 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
         there = ", ".join(facts.templates) or "none"
         raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
     _refuse_absent(facts, wanted)
+    refuse_bridges(facts, wanted.nics)
+    refuse_macs(cluster, wanted.nics)
     for why in devices_lacking(wanted.devices, facts.devices):
         raise Refused(f"--device: on node {facts.name} {why}")
     if facts.cordon is not None:
@@ -125,7 +142,7 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
                 raise BadInput(f"container {wanted.name} exists already on {node.name} ({other.state})")
             for ip in other.descriptor.ips if other.descriptor else ():
                 if ip in map(bare, wanted.addresses):
-                    raise Refused(f"--ip {ip}: container {other.name} on {node.name} has this address")
+                    raise Refused(f"address {ip}: container {other.name} on {node.name} has this address")
 
 
 def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
@@ -133,7 +150,10 @@ def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
     for volume in wanted.volumes:
         if volume.name not in facts.volumes:
             named = ", ".join(facts.volumes) or "none"
-            raise BadInput(f"--volume {volume}: the cluster file names no volume {volume.name}; it names: {named}")
+            own = f"for one of its own give it a size, as {volume.name}:{volume.path}:1G"
+            raise BadInput(
+                f"--volume {volume}: the cluster file names no volume {volume.name}; it names: {named}; {own}"
+            )
         if why := facts.volumes[volume.name].fault:
             raise Refused(f"--volume {volume}: on node {facts.name} it is not there: {why}")
 
@@ -144,15 +164,8 @@ def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
         for other in other_node.containers:
             if other.descriptor is None or (other_node.name, other.name) == (node, ct.name):
                 continue
+            if other_node.name == node and (taken := taken_by(ct.published, other.descriptor.published)):
+                raise Refused(f"container {other.name} has published {taken} at the same moment; choose another port")
             same_address = not set(ct.ips).isdisjoint(other.descriptor.ips)
             if ct.name == other.name or same_address or ct.id_index == other.descriptor.id_index:
                 raise Refused(f"container {other.name} was made on {other_node.name} at the same moment; try again")
-
-
-def _free_id_index(cluster: Cluster) -> int:
-    """The lowest number that no container of the cluster has: ranges never overlap, wherever one moves."""
-    taken = {c.descriptor.id_index for node in cluster.nodes for c in node.containers if c.descriptor}
-    for index in range(ID_INDEX_MIN, ID_INDEX_MAX):
-        if index not in taken:
-            return index
-    raise Refused("no range of user ids is free")

@@ -148,7 +148,8 @@ probe_container() { # CT
             $1 == "RssAnon:" || $1 == "Pss_Shmem:" { dumped += $2 }
             END { printf "memory %s %.0f %.0f\n", ct, used * 1024, dumped * 1024 }'
     fi
-    used=$(timeout 5 du -sxk "$CONTAINERS/$ct/upper" 2> /dev/null | cut -f1) || used=
+    # shellcheck disable=SC2046
+    used=$(timeout 5 du -sxkc $(files_of "$ct") 2> /dev/null | sed -n '$s/[^0-9].*//p') || used=
     [ -z "$used" ] || echo "files $ct $((used * 1024))"
     if [ -e "$CONTAINERS/$ct/descriptor.json" ]; then
         printf 'descriptor %s ' "$ct"
