@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from migrator.cli import ct_look
 from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
@@ -20,7 +21,8 @@ def ct() -> None:
     """Containers: create, list, change limits, run commands in, stop, start, destroy."""
 
 
-ct.add_command(set_)
+for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
+    ct.add_command(one)
 
 
 @ct.command(context_settings={"ignore_unknown_options": True})
