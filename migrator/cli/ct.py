@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from migrator.cli.ct_clone import clone
 from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
@@ -16,10 +17,11 @@ from migrator.cli.surroundings import surroundings_options
 
 @click.group()
 def ct() -> None:
-    """Containers: create, list, change limits, run commands in, stop, start, destroy."""
+    """Containers: create, clone, list, change limits, run commands in, stop, start, destroy."""
 
 
 ct.add_command(set_)
+ct.add_command(clone)
 
 
 @ct.command(context_settings={"ignore_unknown_options": True})

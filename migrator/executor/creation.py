@@ -46,7 +46,7 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
         files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
         for name, data in files.items():
             await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
-        _refuse_twins(await fleet.probe(), node, ct)
+        refuse_twins(await fleet.probe(), node, ct)
         if start:
             await there.call("ct-start", ct.name, timeout_s=60)
     except (MigratorError, asyncio.CancelledError) as error:
@@ -83,7 +83,7 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         more_addresses=wanted.more_addresses,
         gateway=wanted.gateway,
         gateway6=wanted.gateway6,
-        id_index=_free_id_index(cluster),
+        id_index=free_id_index(cluster),
         memory_bytes=wanted.memory_bytes,
         cpu_milli=wanted.cpu_milli,
         disk_bytes=wanted.disk_bytes,
@@ -138,7 +138,7 @@ def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
             raise Refused(f"--volume {volume}: on node {facts.name} it is not there: {why}")
 
 
-def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
+def refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
     """Refuses what somebody else has made meanwhile: looked for after our own record can be seen by others."""
     for other_node in cluster.nodes:
         for other in other_node.containers:
@@ -149,7 +149,7 @@ def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
                 raise Refused(f"container {other.name} was made on {other_node.name} at the same moment; try again")
 
 
-def _free_id_index(cluster: Cluster) -> int:
+def free_id_index(cluster: Cluster) -> int:
     """The lowest number that no container of the cluster has: ranges never overlap, wherever one moves."""
     taken = {c.descriptor.id_index for node in cluster.nodes for c in node.containers if c.descriptor}
     for index in range(ID_INDEX_MIN, ID_INDEX_MAX):
