@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from migrator.cli.ct_adopt import adopt
 from migrator.cli.ct_clone import clone
 from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.numbers import FiniteRange
@@ -22,6 +23,7 @@ def ct() -> None:
 
 ct.add_command(set_)
 ct.add_command(clone)
+ct.add_command(adopt)
 
 
 @ct.command(context_settings={"ignore_unknown_options": True})

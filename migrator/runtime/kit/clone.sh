@@ -257,13 +257,15 @@ prepare_memory() {
     esac
 }
 
-# A start from the images that a clone with memory has left, in place of a cold one. Its gate is closed until it runs.
+# A start from the images that a clone with memory has left, in place of a cold one; once, for what it did then is in its
+# files. Its gate is closed until it runs.
 begin_container() { # CT   (its record is read)
     move=$RUN/move/$1.$r_token
-    [ -e "$move/twin" ] || {
+    [ -e "$move/twin" ] && [ ! -e "$move/woken" ] || {
         start_container "$1"
         return
     }
+    : > "$move/woken"
     (wake_twin "$1") < /dev/null > /dev/null 2> "$RUN/start.$1" 3>&- 4>&- 9>&- || return 1
     read_net "$1"
     gate_open || return 1

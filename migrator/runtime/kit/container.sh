@@ -151,7 +151,7 @@ verb_ct_start() { # CT
         fail 1 "container $ct did not start: $(start_error "$ct")"
     fi
     rm -f "$RUN/start.$ct"
-    clean_move "$ct" "$r_token" # what memory it had from a clone
+    [ ! -e "$RUN/move/$ct.$r_token/twin" ] || clean_move "$ct" "$r_token"
     keeper_start "$ct"
     echo 'started now'
 }
