@@ -126,7 +126,7 @@ def criu_conf(kit_dir: str, adopted: bool = False) -> bytes:
     One that was adopted may have a cgroup namespace, and has been put into another group than that is of.
     """
     lines = [f"action-script {kit_dir}/criu-hook", "network-lock skip", "skip-file-rwx-check"]
-    return "".join(f"{line}\n" for line in [*lines, *(["manage-cgroups ignore"] if adopted else [])]).encode()
+    return "".join(f"{line}\n" for line in [*lines, *(["manage-cgroups=ignore"] if adopted else [])]).encode()
 
 
 def _allowed(device: str) -> dict[str, Any]:

@@ -54,6 +54,25 @@ for name in sorted(os.listdir()):
 told["issue"] = os.path.exists("/etc/issue")
 print(json.dumps(told))
 """
+# Much, and two files that are always changed one after the other, by the same word.
+WRITER = """
+import os
+os.makedirs("/srv/many", exist_ok=True)
+for n in range(2500):
+    open(f"/srv/many/{n}", "w").write(str(n))
+if os.fork() == 0:
+    os.setsid()
+    for fd in range(3):
+        os.dup2(os.open("/dev/null", os.O_RDWR), fd)
+    a, b = (open(f"/srv/{name}", "w") for name in "ab")
+    n = 100000
+    while True:
+        n += 1
+        for file in (a, b):
+            file.seek(0)
+            file.write(str(n))
+            file.flush()
+"""
 IDENTITY = "cat /etc/machine-id; hostname; cat /sys/class/net/eth0/address"
 
 
@@ -137,14 +156,7 @@ def test_files_of_a_stopped_container_arrive_as_they_are_in_a_clone_whose_addres
 
 def test_much_that_is_written_meanwhile_is_copied_in_two_passes_and_is_of_one_moment(tidy: Stage) -> None:
     tidy.counter("web", "n1", 1)
-    # Two files that are always changed one after the other, by the same word, and much beside them.
-    writer = (
-        "import os\nos.makedirs('/srv/many', exist_ok=True)\n"
-        "for n in range(2500): open(f'/srv/many/{n}', 'w').write(str(n))\n"
-        "if os.fork() == 0:\n os.setsid()\n a, b = (open(f'/srv/{x}', 'w') for x in 'ab')\n n = 100000\n"
-        " while True:\n  n += 1\n  for f in (a, b): f.seek(0); f.write(str(n)); f.flush()\n"
-    )
-    tidy.ok("ct", "exec", "web", "--", "python3", "-c", writer)
+    tidy.ok("ct", "exec", "web", "--", "python3", "-c", WRITER)
     made = tidy.ok("ct", "clone", "web", "copy", "--json").json()
     assert made["paused_ms"] is not None
     look = "cat /srv/a; echo; cat /srv/b; echo; ls /srv/many | wc -l; cat /srv/many/2499"

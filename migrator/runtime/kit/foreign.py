@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -261,4 +261,5 @@ def as_ours(note: dict[str, Any], name: str, upper: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    {"look": look, "take": take, "note": take_note}[sys.argv[1]](*sys.argv[2:])
+    DOES: dict[str, Callable[..., None]] = {"look": look, "take": take, "note": take_note}
+    DOES[sys.argv[1]](*sys.argv[2:])
