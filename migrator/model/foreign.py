@@ -82,15 +82,17 @@ class Finding:
     text: str
 
 
-def findings(seen: Foreign, bridge: str, ids_taken: Collection[int], addresses: tuple[str, ...]) -> list[Finding]:
-    """All that decides whether it can be ours, a line each; `addresses` are given for one without network."""
+def findings(
+    seen: Foreign, name: str, bridge: str, ids_taken: Collection[int], addresses: tuple[str, ...]
+) -> list[Finding]:
+    """All that decides whether it can be ours by a name, a line each; `addresses` are for one without network."""
     if seen.status != "running":
         return [Finding("state", False, f"it is {seen.status}, not running; there is nothing to take")]
     return [
         _runtime(seen),
         *_files(seen),
         *_ids(seen, ids_taken),
-        *_namespaces(seen),
+        *_namespaces(seen, name),
         *_mounts(seen),
         *_network(seen, bridge, addresses),
         *_reaching_out(seen),
@@ -139,7 +141,7 @@ def _ids(seen: Foreign, taken: Collection[int]) -> Iterator[Finding]:
         yield Finding("user ids", True, f"{ID_RANGE} from {index * ID_RANGE} on")
 
 
-def _namespaces(seen: Foreign) -> Iterator[Finding]:
+def _namespaces(seen: Foreign, name: str) -> Iterator[Finding]:
     own = seen.namespaces or {}
     for kind in OWN_NAMESPACES:
         if kind == "user" and not own.get(kind):
@@ -147,7 +149,11 @@ def _namespaces(seen: Foreign) -> Iterator[Finding]:
             yield Finding("namespaces", False, why)
         elif not own.get(kind):
             yield Finding("namespaces", False, f"it has no {kind} namespace of its own")
-    if all(own.get(kind) for kind in OWN_NAMESPACES):
+    leaves = bool(own.get("cgroup")) and seen.group != f"/ct/{name}"
+    if leaves:
+        why = f"it has a cgroup namespace, and cannot leave group {seen.group[:80]} (CRIU); begin it in /ct/{name}"
+        yield Finding("namespaces", False, why)
+    if all(own.get(kind) for kind in OWN_NAMESPACES) and not leaves:
         yield Finding("namespaces", True, f"its own: {', '.join(OWN_NAMESPACES)}")
 
 

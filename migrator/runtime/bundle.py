@@ -15,7 +15,6 @@ from typing import Any
 from migrator.errors import BadInput
 from migrator.model.confinement import DEVICES, NUMBERS, capabilities
 from migrator.model.container import ID_RANGE, Descriptor
-from migrator.model.foreign import TEMPLATE as ADOPTED
 from migrator.model.network import net_lines, resolv_conf
 from migrator.model.volume import Mounted
 from migrator.runtime import seccomp
@@ -44,7 +43,7 @@ def files(
     described = {
         "descriptor.json": descriptor_json(ct),
         "net": net_file(ct, bridge),
-        "criu.conf": criu_conf(kit_dir, ct.template == ADOPTED),
+        "criu.conf": criu_conf(kit_dir),
         "config.json": config_json(ct, kit_dir, controllers, volumes),
         "restart": f"{ct.restart}\n".encode(),
     }
@@ -120,13 +119,9 @@ def volumes_file(ct: Descriptor, volumes: Mapping[str, Mounted]) -> bytes:
     return "".join(lines).encode()
 
 
-def criu_conf(kit_dir: str, adopted: bool = False) -> bytes:
-    """CRIU's options that the runtime has no flag for. The gate is the network lock, so CRIU needs none of its own.
-
-    One that was adopted may have a cgroup namespace, and has been put into another group than that is of.
-    """
-    lines = [f"action-script {kit_dir}/criu-hook", "network-lock skip", "skip-file-rwx-check"]
-    return "".join(f"{line}\n" for line in [*lines, *(["manage-cgroups=ignore"] if adopted else [])]).encode()
+def criu_conf(kit_dir: str) -> bytes:
+    """CRIU's options that the runtime has no flag for. The gate is the network lock, so CRIU needs none of its own."""
+    return f"action-script {kit_dir}/criu-hook\nnetwork-lock skip\nskip-file-rwx-check\n".encode()
 
 
 def _allowed(device: str) -> dict[str, Any]:

@@ -28,8 +28,8 @@ nsenter --net="/proc/$pid/ns/net" sh -c "ip address add $1/24 dev eth0; ip link 
 
 
 def spec(user_namespace: bool) -> dict[str, Any]:
-    """What `runc spec` writes, in few words."""
-    namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup", *(["user"] if user_namespace else [])]
+    """What `runc spec` writes, in few words, but for the cgroup namespace."""
+    namespaces = ["pid", "network", "ipc", "uts", "mount", *(["user"] if user_namespace else [])]
     mapping = [{"containerID": 0, "hostID": BASE, "size": 65536}]
     return {
         "ociVersion": "1.0.2",

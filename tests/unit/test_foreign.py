@@ -9,6 +9,7 @@ import pytest
 from migrator.model.container import fault
 from migrator.model.foreign import Foreign, descriptor_of, findings
 
+OWN = dict.fromkeys(("pid", "net", "ipc", "uts", "mnt", "user"), True)
 GOOD = Foreign(
     runtime="runc",
     status="running",
@@ -17,7 +18,7 @@ GOOD = Foreign(
     rootfs="/srv/plain/rootfs",
     root_type="ext4",
     same_disk=True,
-    namespaces=dict.fromkeys(("pid", "net", "ipc", "uts", "mnt", "user", "cgroup"), True),
+    namespaces=OWN,
     uid_map=((0, 50 * 65536, 65536),),
     gid_map=((0, 50 * 65536, 65536),),
     mounts=(("proc", "/proc"), ("tmpfs", "/dev"), ("devtmpfs", "/dev/null"), ("tmpfs", "/proc/kcore")),
@@ -35,7 +36,7 @@ NONE = dict.fromkeys(("pid", "net", "ipc", "uts", "mnt", "user", "cgroup"), Fals
 
 
 def against(seen: Foreign, addresses: tuple[str, ...] = ()) -> list[str]:
-    return [f"{f.what}: {f.text}" for f in findings(seen, "br0", {20}, addresses) if not f.fit]
+    return [f"{f.what}: {f.text}" for f in findings(seen, "plain", "br0", {20}, addresses) if not f.fit]
 
 
 def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None:
@@ -57,6 +58,7 @@ def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None
         ({"same_disk": False}, "on another filesystem"),
         ({"namespaces": NONE}, "no user namespace: its root is the node's"),
         ({"namespaces": {**NONE, "user": True}}, "no net namespace of its own"),
+        ({"namespaces": {**OWN, "cgroup": True}}, "cannot leave group /user/plain (CRIU); begin it in /ct/p"),
         ({"uid_map": ((0, 100000, 65536),)}, "not one range of 65536"),
         ({"uid_map": ((0, 20 * 65536, 65536),), "gid_map": ((0, 20 * 65536, 65536),)}, "another container"),
         ({"binds": ("/data",)}, "/data is bound in from the node"),
@@ -80,6 +82,10 @@ def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None
 )
 def test_whatever_is_otherwise_is_named(change: dict[str, object], said: str) -> None:
     assert any(said in text for text in against(replace(GOOD, **change))), against(replace(GOOD, **change))  # type: ignore[arg-type]
+
+
+def test_one_with_a_cgroup_namespace_is_fit_where_its_group_is_ours_already() -> None:
+    assert against(replace(GOOD, namespaces={**OWN, "cgroup": True}, group="/ct/plain")) == []
 
 
 def test_one_without_network_is_given_an_address_and_one_with_a_card_is_not() -> None:

@@ -127,6 +127,7 @@ def network(pid: int) -> dict[str, Any]:
         f"{of['local']}/{of['prefixlen']}"
         for link in told("address", "show", "scope", "global")
         for of in link.get("addr_info", [])
+        if "local" in of  # what was not asked for is told as nothing
     ]
     gateways = [route.get("gateway", "") for v in ("-4", "-6") for route in told(v, "route", "show", "default")]
     return {"links": links, "addresses": addresses, "gateways": gateways}
