@@ -9,6 +9,7 @@ its node sees to that by itself (`kit/clone.sh`).
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 from dataclasses import dataclass
 
@@ -197,10 +198,11 @@ async def _make(fleet: Fleet, node: NodeFacts, source: ContainerFacts, ct: Descr
     creator = secrets.token_hex(8)
     try:
         made = await there.call("ct-create", *words, creator, *(volume.path for volume in ct.volumes))
-        files = {"cloning": f"{source.name}\n".encode()}  # first: until it is gone again nobody starts what is there
-        files |= bundle.files(ct, kit.directory(), node.bridge, node.controllers, node.volumes)
-        for name, data in files.items():
-            await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
+        put = functools.partial(there.call, "ct-put", ct.name, made.number("token"))
+        mark = f"{source.name}\n".encode()
+        await put("cloning", len(mark), stdin=mark)  # until it is gone again nobody starts what is there
+        files = bundle.files(ct, kit.directory(), node.bridge, node.controllers, node.volumes)
+        await asyncio.gather(*(put(name, len(data), stdin=data) for name, data in files.items()))
         image_bytes = decide.image_bytes(source) if asked.live else 0
         copied, now = await asyncio.gather(_copy(there, ct.name, creator, asked, image_bytes), fleet.probe())
         refuse_twins(now, node.name, ct)
