@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.cancel import finish_anyway
-from migrator.executor.creation import free_id_index, refuse_twins
+from migrator.executor.creation import free_id_indices, refuse_twins
 from migrator.executor.fleet import Fleet, find_container
 from migrator.model import clone as decide
 from migrator.model.address import bare
@@ -77,7 +77,7 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
     if found := [*owned, *inside]:
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(found))
     addresses = asked.addresses or await _free(there, bridge, cluster, original)
-    ct = decide.descriptor_of(original, asked.name, addresses, free_id_index(cluster), asked.hostname)
+    ct = decide.descriptor_of(original, asked.name, addresses, free_id_indices(cluster, 1)[0], asked.hostname)
     if shared := list(decide.shared(original, ct, asked.volumes_shared)):
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(shared))
     if wrong := fault(ct):
@@ -204,8 +204,8 @@ async def _make(fleet: Fleet, node: NodeFacts, source: ContainerFacts, ct: Descr
         files = bundle.files(ct, kit.directory(), node.bridge, node.controllers, node.volumes)
         await asyncio.gather(*(put(name, len(data), stdin=data) for name, data in files.items()))
         image_bytes = decide.image_bytes(source) if asked.live else 0
-        copied, now = await asyncio.gather(_copy(there, ct.name, creator, asked, image_bytes), fleet.probe())
-        refuse_twins(now, node.name, ct)
+        copied, now = await asyncio.gather(_copy(there, ct.name, creator, asked, image_bytes), fleet.survey())
+        refuse_twins(now, node.name, [ct])
         if asked.start:
             await there.call("ct-start", ct.name, timeout_s=120)
     except (MigratorError, asyncio.CancelledError) as error:

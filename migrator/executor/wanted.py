@@ -12,6 +12,7 @@ from migrator.executor.surroundings import Surroundings
 from migrator.model import confinement
 from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, NAME, USER
+from migrator.model.io_limits import IoLimits
 from migrator.model.volume import Volume
 from migrator.model.volume import fault as volumes_fault
 from migrator.model.volume import parse as parse_volume
@@ -42,6 +43,7 @@ class Wanted:
     swap_bytes: int | None = None
     pids: int = 0
     io_weight: int = 0
+    io: IoLimits = field(default_factory=IoLimits)
     runtime: Literal["runc", "crun"] = "runc"
 
     @property
@@ -68,6 +70,7 @@ class Wanted:
         swap: str | None = None,
         pids: str | None = None,
         io_weight: str | None = None,
+        io: tuple[str, ...] = (),
         runtime: Literal["runc", "crun"] = "runc",
         **surroundings: Any,
     ) -> Wanted:
@@ -76,7 +79,7 @@ class Wanted:
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
         check_text("COMMAND", command)
-        limits = parse_change(memory=memory, cpus=cpus, swap=swap, pids=pids, io_weight=io_weight)
+        limits = parse_change(memory=memory, cpus=cpus, swap=swap, pids=pids, io_weight=io_weight, io=io)
         if not NAME.fullmatch(template):
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
@@ -103,6 +106,7 @@ class Wanted:
             swap_bytes=None if limits.swap_bytes is None or limits.swap_bytes < 0 else limits.swap_bytes,
             pids=limits.pids or 0,
             io_weight=limits.io_weight or 0,
+            io=IoLimits(**limits.io),
             runtime=runtime,
         )
         if wrong := confinement.user_fault(wanted):

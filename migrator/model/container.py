@@ -9,6 +9,7 @@ from typing import Literal
 
 from migrator.model import confinement, network, volume
 from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
+from migrator.model.io_limits import IoLimits, io_fault
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
 ID_RANGE = 65_536
@@ -30,8 +31,8 @@ class Descriptor:
     `gateway6` are its default routes of either family. `id_index` numbers the container's range of user ids: container
     id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
     root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
-    storage that nodes share, each at a path inside. `swap_bytes`, `pids` and `io_weight` are as in `model.limits`.
-    `runtime` is the program that makes, dumps and restores it.
+    storage that nodes share, each at a path inside. `swap_bytes`, `pids`, `io_weight`
+    and `io` are as in `model.limits`. `runtime` is the program that makes, dumps and restores it.
 
     `cap_add` and `cap_drop` change the capabilities that containers have, `devices` are those by request, `seccomp`
     whether it runs under our filter of system calls, `new_privileges` whether its programs may gain what they were not
@@ -71,6 +72,7 @@ class Descriptor:
     pids: int = 0
     io_weight: int = 0
     runtime: Literal["runc", "crun"] = "runc"
+    io: IoLimits = field(default_factory=IoLimits)
 
     @property
     def id_base(self) -> int:
@@ -141,6 +143,7 @@ def _limits(ct: Descriptor) -> dict[str, bool]:
         "swap_bytes": ct.swap_bytes is None or 0 <= ct.swap_bytes <= AMOUNT_MAX,
         "pids": ct.pids == 0 or PIDS_MIN <= ct.pids <= PIDS_MAX,
         "io_weight": ct.io_weight == 0 or IO_WEIGHTS[0] <= ct.io_weight <= IO_WEIGHTS[1],
+        "io": not io_fault(ct.io),
     }
 
 

@@ -47,6 +47,8 @@ def files(
         "config.json": config_json(ct, kit_dir, controllers, volumes),
         "restart": f"{ct.restart}\n".encode(),
     }
+    if ct.io:
+        described["io"] = f"{ct.io.word}\n".encode()
     if ct.runtime != "runc":
         described["runtime"] = f"{ct.runtime}\n".encode()
     described |= {name: data for name, data in network_files(ct).items() if data}
@@ -68,7 +70,7 @@ def config_json(
     as_user = ["setpriv", "--reuid", ct.user, "--regid", ct.user, "--init-groups", "--"] if ct.user else []
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "hostname": ct.hostname or ct.name.replace("_", "-"),
+        "hostname": hostname_of(ct),
         "root": {"path": f"{directory}/rootfs"},
         "process": {
             "terminal": False,
@@ -95,6 +97,11 @@ def config_json(
         },
     }
     return json.dumps(config).encode()
+
+
+def hostname_of(ct: Descriptor) -> str:
+    """What it calls itself at its start."""
+    return ct.hostname or ct.name.replace("_", "-")
 
 
 def descriptor_json(ct: Descriptor) -> bytes:

@@ -91,7 +91,7 @@ def _raw(stdin: IO[Any], process: asyncssh.SSHClientProcess[bytes]) -> Iterator[
         process.change_terminal_size(size.columns, size.lines)
 
     loop.add_signal_handler(signal.SIGWINCH, resized)
-    tty.setraw(stdin.fileno())
+    tty.setraw(stdin.fileno(), termios.TCSADRAIN)  # what was typed ahead is kept
     try:
         yield
     finally:

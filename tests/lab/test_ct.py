@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import select
 import subprocess
+import time
 
 import pytest
 
@@ -43,6 +48,38 @@ def test_a_container_is_made_used_and_destroyed(tidy: Stage) -> None:
     assert (refused.code, "--force" in refused.err) == (3, True)
     tidy.ok("ct", "destroy", "web", "--force", "--yes")
     assert tidy.places("web") == []
+
+
+def test_a_container_is_shown_restarted_and_entered(tidy: Stage) -> None:
+    place = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(1), "--env", "TOKEN=hidden")
+    tidy.ok("ct", "create", "web", *place, "--", "sh", "-c", "echo began; exec sleep 1000")
+    shown = tidy.ok("ct", "show", "web")
+    assert "node          n1, running, owner by generation 1\n" in shown.out
+    assert "environment   TOKEN\n" in shown.out
+    assert "hidden" not in shown.out + tidy.ok("ct", "show", "web", "--json").out
+    assert tidy.ok("ct", "restart", "web", "--grace", "0").out == "container web on n1: restarted\n"
+    assert tidy.says("web", "began\nbegan\n")
+    tidy.ok("ct", "stop", "web", "--grace", "0")
+    tidy.ok("ct", "restart", "web")
+    assert tidy.places("web") == [("n1", "running")]
+    refused = tidy.migrator("ct", "enter", "web")
+    assert (refused.code, "ct exec web -- CMD" in refused.err) == (2, True)
+    code, told = at_a_terminal([*MIGRATOR, "--cluster", tidy.cluster, "ct", "enter", "web"], b"hostname; exit 7\n")
+    assert (code, b"web\r\n" in told) == (7, True), told
+
+
+def at_a_terminal(argv: list[str], typed: bytes, timeout_s: float = 30) -> tuple[int, bytes]:
+    """Runs a program at a terminal of its own, where something is typed; returns its exit code and what it showed."""
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execvp(argv[0], argv)
+    os.write(terminal, typed)
+    told, ends_s = b"", time.monotonic() + timeout_s
+    with contextlib.suppress(OSError):  # how a terminal says that nobody is left at its other end
+        while select.select([terminal], [], [], max(0, ends_s - time.monotonic()))[0]:
+            told += os.read(terminal, 4096)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), told
 
 
 def test_exec_passes_streams_of_every_kind_and_the_exit_code(tidy: Stage) -> None:

@@ -111,12 +111,20 @@ class TestWhatDoesNotConverge:
         assert program.throttled >= 1
         assert verdict.predicted_s <= BOUNDS.wanted_s
 
-    def test_never_fills_the_target_with_rounds(self) -> None:
+    @pytest.mark.parametrize("way_out", ["give-up", "throttle"])
+    def test_never_fills_the_target_with_rounds(self, way_out: str) -> None:
         program = Program(100 * MIB, 90 * MIB, 100 * MIB)
-        verdict = program.run(replace(BOUNDS, room_bytes=250 * MIB))
+        verdict = program.run(replace(BOUNDS, room_bytes=250 * MIB, way_out=way_out))
         assert isinstance(verdict, GiveUp)
         assert verdict.why.startswith("the target has no room for another round: ")
         assert sum(each.sent_bytes for each in program.rounds) <= 250 * MIB
+
+    def test_counts_what_is_written_until_the_next_round_takes_hold_where_that_takes_long(self) -> None:
+        rounds = [Round(24 * MIB, 0, 10, 500), Round(24 * MIB, 4000, 10, 500)]
+        verdict = decide(rounds, replace(BOUNDS, room_bytes=70 * MIB, target_s=0.55))
+        assert isinstance(verdict, GiveUp)
+        assert verdict.why.startswith("the target has no room for another round: ")
+        assert decide(rounds, replace(BOUNDS, room_bytes=72 * MIB, target_s=0.55)) == NextRound()
 
     @given(
         memory=st.integers(1, 4096).map(lambda mib: mib * MIB),

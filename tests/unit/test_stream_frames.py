@@ -195,3 +195,18 @@ class TestSender:
         with pytest.raises(frames.Damaged, match="asked for 2"):
             outlet = programs["channel"].Outlet(os.open(os.devnull, os.O_WRONLY))
             out.send_pages(served(programs, here), [frames.Run(1, 0x4000, 2)], outlet)
+
+    def test_the_receivers_reason_stands_beside_the_broken_pipe(self, programs: Any, tmp_path: Path) -> None:
+        ends = "echo noise >&2; echo 'the memory cannot be received: No space left on device' >&2; exit 1"
+        channel = programs["channel"].Channel(["sh", "-c", ends], tmp_path)
+        with pytest.raises(BrokenPipeError) as broken:
+            while True:
+                channel.out.write(bytes(1 << 16))
+        told = channel.in_words(broken.value)
+        channel.end()
+        assert told == "[Errno 32] Broken pipe: the memory cannot be received: No space left on device"
+
+    def test_an_error_on_this_side_is_told_alone(self, programs: Any, tmp_path: Path) -> None:
+        channel = programs["channel"].Channel(["sleep", "60"], tmp_path)
+        assert channel.in_words(programs["frames"].Damaged("CRIU ended")) == "CRIU ended"
+        channel.end()

@@ -31,6 +31,9 @@ from splicer import SPLICE_BYTES, Splicer
 NETWORK_FD = 5
 OFFER_TIMEOUT_S = 30
 OFFER_BYTES_MAX = 400
+# How long a receiver that hung up may take to say why, and how much of it is heard.
+LAST_WORDS_S = 0.5
+LAST_WORDS_BYTES = 2000
 CLONE_NEWNET = 0x40000000
 # An unasked piece goes in parts that take this long, so that a stream that is held back flows evenly.
 PART_S = 0.05
@@ -76,7 +79,8 @@ class Channel:
     def __init__(self, command: list[str], move: Path) -> None:
         read, self._words = os.pipe()
         self.answers, write = os.pipe()
-        self._process = subprocess.Popen(command, stdin=read, stdout=write)
+        self._receiver = os.fdopen(os.memfd_create("receiver"), "w+b")  # it says there why it ended, if it does
+        self._process = subprocess.Popen(command, stdin=read, stdout=write, stderr=self._receiver)
         os.close(read)
         os.close(write)
         self._move = move
@@ -143,8 +147,18 @@ class Channel:
                 pass
             return line
 
+    def in_words(self, error: Exception) -> str:
+        """An error of this stream, and what the receiver has said if it ended first: its reason is the better one."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(LAST_WORDS_S)
+        self._receiver.seek(max(0, self._receiver.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
+        said = self._receiver.read().decode("utf-8", "replace").split("\n")
+        last = next((line for line in reversed(said) if line.strip()), "")
+        return f"{error}: {last}" if last else str(error)
+
     def end(self) -> None:
         self._process.kill()
+        self._receiver.close()
 
 
 def _in_words(error: Exception) -> str:

@@ -64,7 +64,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | firewall | resolv.conf | cloning) ;;
+        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | firewall | resolv.conf | io | cloning) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$

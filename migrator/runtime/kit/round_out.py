@@ -121,6 +121,8 @@ def main(move: Path, number: int, link: list[str], checkpoint: list[str]) -> Non
                 failed = criu.wait() != 0
         if failed or done is None:
             raise DumpFailed
+    except (Damaged, OSError) as error:
+        raise Damaged(channel.in_words(error)) from error
     finally:
         channel.end()
     frozen_us = frozen_for_us(move / "work" / "stats-dump")

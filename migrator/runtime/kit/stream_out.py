@@ -54,6 +54,8 @@ def main(move: Path, link: list[str], checkpoint: list[str]) -> None:
             raise DumpFailed
         put(move / "result", result)
         tell(move / "told")
+    except (Damaged, OSError) as error:
+        raise Damaged(channel.in_words(error)) from error
     finally:
         channel.end()
 

@@ -297,7 +297,7 @@ call_off() { # CT MOVE
 
 # The MAC address that answers for an address on this node's own network, if any does; or "blind" and why nobody can be
 # asked here. The node itself would not answer.
-verb_arp_owner() { # BRIDGE ADDRESS
+verb_arp_owner() { # BRIDGE ADDRESS [soon]
     check_interface "$1"
     case $2 in
         '' | *[!0-9a-f.:]*) refuse "not an address: $2" ;;
@@ -308,8 +308,17 @@ verb_arp_owner() { # BRIDGE ADDRESS
     fi
     case $2 in
         *:*) neighbour_owner "$1" "$2" ;;
-        *) arping -f -w 1 -I "$1" "$2" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u ;;
+        *) ask_for_owner "$@" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u ;;
     esac
+}
+
+# Twice, for one packet may be lost. A neighbour answers within some milliseconds; where there is time it is given a second.
+ask_for_owner() { # BRIDGE ADDRESS [soon]
+    if [ "${3:-}" = soon ]; then
+        timeout 0.1 arping -f -c 1 -I "$1" "$2" || timeout 0.1 arping -f -c 1 -I "$1" "$2" || :
+    else
+        arping -f -w 1 -I "$1" "$2" || :
+    fi
 }
 
 # By the kernel's own neighbour solicitation, whatever routes there are; what it has learnt before is not asked for.
