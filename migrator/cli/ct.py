@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from migrator.cli import ct_look
+from migrator.cli.ct_adopt import adopt
+from migrator.cli.ct_clone import clone
 from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
@@ -18,10 +20,10 @@ from migrator.cli.surroundings import surroundings_options
 
 @click.group()
 def ct() -> None:
-    """Containers: create, list, change limits, run commands in, stop, start, destroy."""
+    """Containers: create, clone, list, change limits, run commands in, stop, start, destroy."""
 
 
-for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
+for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     ct.add_command(one)
 
 

@@ -76,7 +76,7 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
         await refuse_ports(there, facts, one.ct)
     try:
         await _all(_make(there, facts, each) for each in new)
-        _refuse_twins(await fleet.survey(), node, [each.ct for each in new])
+        refuse_twins(await fleet.survey(), node, [each.ct for each in new])
     except (MigratorError, asyncio.CancelledError) as error:
         await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
         raise
@@ -121,11 +121,10 @@ def _refuse_owned(node: str, asked: str, answer: Answer | BaseException) -> None
 async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
     """Its record, then its descriptor, by which others see it, then the rest of its files."""
     ct = new.ct
-    inside = (*(volume.path for volume in ct.volumes), *(disk.path for disk in ct.disks))
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    made = await there.call("ct-create", *words, new.creator, *inside)
+    made = await there.call("ct-create", *words, new.creator, *ct.mount_points)
     token = made.number("token")
     files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
     await _all(there.call("ct-put", ct.name, token, name, len(data), stdin=data) for name, data in files.items())
@@ -230,7 +229,7 @@ def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
             raise Refused(f"--volume {volume}: on node {facts.name} it is not there: {why}")
 
 
-def _refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> None:
+def refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> None:
     """Refuses what somebody else has made meanwhile: looked for after our own records can be seen by others."""
     ours = {ct.name for ct in made}
     names, indices = {ct.name for ct in made}, {ct.id_index for ct in made}

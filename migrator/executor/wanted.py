@@ -99,7 +99,7 @@ class Wanted:
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
             raise BadInput(f"--user {quoted(user)}: not a user's name")
-        address, *more_addresses = _addresses(ips)
+        address, *more_addresses = parse_addresses(ips)
         gateway, gateway6 = _gateways(gateways)
         around = Surroundings.parse(**surroundings)
         wanted = cls(
@@ -191,7 +191,7 @@ def _volumes(given: tuple[str, ...]) -> tuple[tuple[Volume, ...], tuple[Disk, ..
     return tuple(shared), tuple(own)
 
 
-def _addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
+def parse_addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
     if not 1 <= len(ips) <= ADDRESSES_MAX:
         raise BadInput(f"--ip: a container has 1 to {ADDRESSES_MAX} addresses")
     addresses = tuple(_address("--ip", text) for text in ips)

@@ -87,6 +87,11 @@ class Descriptor:
         return self.id_index * ID_RANGE
 
     @property
+    def mount_points(self) -> tuple[str, ...]:
+        """Paths inside at which something that is not its own layer is bound."""
+        return (*(volume.path for volume in self.volumes), *(own.path for own in self.disks))
+
+    @property
     def veth(self) -> str:
         """Name of the host end of the container's cable: at most 15 characters, so by number, not by name."""
         return f"ct{self.id_index}"
