@@ -12,6 +12,7 @@ from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.init import lacks_group
 from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Node, NodeRefused
@@ -29,6 +30,8 @@ async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool)
     ct = descriptor_of(cluster, wanted, facts.templates[wanted.template])
     if ct.runtime not in ("runc", *facts.features):
         raise Refused(f"node {node}: {ct.runtime} is not there, or not built with CRIU; install it")
+    if why := lacks_group(ct, facts.cgroup_version):
+        raise Refused(f"--init systemd: node {node}: {why}; boot it with version 2, or choose another node")
     there = fleet.node(node)
     asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
     for ip, answer in zip(ct.ips, asked, strict=True):
@@ -96,6 +99,8 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         pids=wanted.pids,
         io_weight=wanted.io_weight,
         runtime=wanted.runtime,
+        init=wanted.init,
+        stop_signal=wanted.stop_signal,
         **wanted.surroundings.fields(),
     )
 

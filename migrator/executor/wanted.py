@@ -12,6 +12,7 @@ from migrator.executor.surroundings import Surroundings
 from migrator.model import confinement
 from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, NAME, USER
+from migrator.model.init import DEFAULT_COMMAND, signal, signal_fault
 from migrator.model.volume import Volume
 from migrator.model.volume import fault as volumes_fault
 from migrator.model.volume import parse as parse_volume
@@ -43,6 +44,8 @@ class Wanted:
     pids: int = 0
     io_weight: int = 0
     runtime: Literal["runc", "crun"] = "runc"
+    init: Literal["plain", "systemd"] = "plain"
+    stop_signal: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -69,10 +72,14 @@ class Wanted:
         pids: str | None = None,
         io_weight: str | None = None,
         runtime: Literal["runc", "crun"] = "runc",
+        init: Literal["plain", "systemd"] = "plain",
+        stop_signal: str | None = None,
         **surroundings: Any,
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument. `surroundings` are those of its module."""
         check_container_name(name)
+        if init == "systemd":
+            command = command or DEFAULT_COMMAND
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
         check_text("COMMAND", command)
@@ -104,7 +111,11 @@ class Wanted:
             pids=limits.pids or 0,
             io_weight=limits.io_weight or 0,
             runtime=runtime,
+            init=init,
+            stop_signal=_signal(stop_signal),
         )
+        if user is not None and init == "systemd":
+            raise BadInput(f"--user {user}: systemd is started as the container's root; leave out one of the two")
         if wrong := confinement.user_fault(wanted):
             raise BadInput(f"--cap-drop: {wrong}")
         if wanted.devices and runtime == "crun":  # it binds them from the node, and CRIU knows no such mount
@@ -123,6 +134,14 @@ class Wanted:
     @property
     def devices(self) -> tuple[str, ...]:
         return self.surroundings.devices
+
+
+def _signal(text: str | None) -> str:
+    if text is None:
+        return ""
+    if wrong := signal_fault(signal(text)):
+        raise BadInput(f"--stop-signal {quoted(text)}: {wrong}")
+    return signal(text)
 
 
 def check_text(what: str, words: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ _LATER: dict[str, Any] = {
     **{key: [] for key in ("more_addresses", "volumes", "cap_add", "cap_drop", "devices")},
     **{key: [] for key in ("nameservers", "search", "routes", "sysctls")},
     **{"gateway6": None, "runtime": "runc", "seccomp": "default", "new_privileges": False},
-    **{"hostname": None, "firewall": ""},
+    **{"hostname": None, "firewall": "", "init": "plain", "stop_signal": ""},
 }
 
 

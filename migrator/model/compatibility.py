@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.init import lacks_group
 from migrator.model.plan_policy import INODES_MIN
 from migrator.model.sameness import KERNEL_FEATURES, failing, offered
 from migrator.model.volume import lacking
@@ -64,3 +65,5 @@ def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
         yield f"template {ct.template} is another one there; make them the same"
     yield from lacking(ct.volumes, target.volumes)
     yield from devices_lacking(ct.devices, target.devices)
+    if why := lacks_group(ct, target.cgroup_version):
+        yield f"{why}; boot it with version 2"

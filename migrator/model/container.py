@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from migrator.model import confinement, network, volume
+from migrator.model import confinement, init, network, volume
 from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
@@ -36,6 +36,9 @@ class Descriptor:
     `cap_add` and `cap_drop` change the capabilities that containers have, `devices` are those by request, `seccomp`
     whether it runs under our filter of system calls, `new_privileges` whether its programs may gain what they were not
     started with, as by sudo. `routes` are "NETWORK=GATEWAY", `sysctls` "NAME=VALUE", `firewall` rules for nft.
+
+    `init` says what its first process needs beside what all have: systemd a control group of its own to divide.
+    `stop_signal` is what asks it to end, as in `model.init`; "" is the usual one of its init.
     """
 
     name: str
@@ -71,6 +74,8 @@ class Descriptor:
     pids: int = 0
     io_weight: int = 0
     runtime: Literal["runc", "crun"] = "runc"
+    init: Literal["plain", "systemd"] = "plain"
+    stop_signal: str = ""
 
     @property
     def id_base(self) -> int:
@@ -130,6 +135,7 @@ def fault(ct: Descriptor) -> str:
         "user": ct.user is None or bool(USER.fullmatch(ct.user)),
         "command": bool(ct.command) and bool(ct.command[0]) and not any("\0" in word for word in ct.command),
         "volumes": not volume.fault(ct.volumes),
+        "stop_signal": ct.stop_signal == "" or init.number_of(ct.stop_signal) > 0,
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
         **_limits(ct),
     }

@@ -15,6 +15,7 @@ from typing import Any
 from migrator.errors import BadInput
 from migrator.model.confinement import DEVICES, NUMBERS, capabilities
 from migrator.model.container import ID_RANGE, Descriptor
+from migrator.model.init import stop_number
 from migrator.model.network import net_lines, resolv_conf
 from migrator.model.volume import Mounted
 from migrator.runtime import seccomp
@@ -26,6 +27,13 @@ CONTAINERS = "/var/lib/migrator/containers"
 _ENTRY = 'mkdir -p /var/log && exec </dev/null >>/var/log/console.log 2>&1 && exec "$@"'
 _DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
 _NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_=,-]+")
+# By https://systemd.io/CONTAINER_INTERFACE/. What is mounted already it needs no SYS_ADMIN for.
+_SYSTEMD_ENV = ("container=migrator",)
+_QUIET = ("nosuid", "noexec", "nodev")
+_SYSTEMD_MOUNTS: tuple[dict[str, Any], ...] = (
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*_QUIET, "relatime", "rw"]},
+    {"destination": "/run/lock", "type": "tmpfs", "source": "tmpfs", "options": [*_QUIET, "mode=1777", "size=5m"]},
+)
 _NO_DEVICE = {"allow": False, "access": "rwm"}  # but those that every runtime gives
 
 
@@ -49,6 +57,10 @@ def files(
     }
     if ct.runtime != "runc":
         described["runtime"] = f"{ct.runtime}\n".encode()
+    if ct.init != "plain":
+        described["init"] = f"{ct.init}\n".encode()
+    if ct.stop_signal or ct.init != "plain":
+        described["stop-signal"] = f"{stop_number(ct)}\n".encode()
     described |= {name: data for name, data in network_files(ct).items() if data}
     return described | ({"volumes": volumes_file(ct, volumes)} if ct.volumes else {})
 
@@ -74,12 +86,17 @@ def config_json(
             "terminal": False,
             "user": {"uid": 0, "gid": 0},
             "args": ["/bin/sh", "-c", _ENTRY, "sh", *as_user, *ct.command],
-            "env": [*_DEFAULT_ENV, *ct.env],
+            "env": [*_DEFAULT_ENV, *(_SYSTEMD_ENV if ct.init == "systemd" else ()), *ct.env],
             "cwd": "/",
             "capabilities": {kind: has for kind in ("bounding", "effective", "permitted")},
             "noNewPrivileges": not ct.new_privileges,
         },
-        "mounts": [*_mounts(), *_names(ct, directory), *_binds(ct, volumes)],
+        "mounts": [
+            *_mounts(),
+            *_init_mounts(ct),
+            *_names(ct, directory),
+            *_binds(ct, volumes),
+        ],
         "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
         "annotations": {"org.criu.config": f"{directory}/criu.conf"},
         "linux": {
@@ -155,6 +172,10 @@ def _path_on_node(ct: Descriptor, name: str, volumes: Mapping[str, Mounted]) -> 
     if name not in volumes:
         raise BadInput(f"container {ct.name}: the cluster file names no volume {name}; name it under volumes")
     return volumes[name].path
+
+
+def _init_mounts(ct: Descriptor) -> tuple[dict[str, Any], ...]:
+    return _SYSTEMD_MOUNTS if ct.init == "systemd" else ()
 
 
 def _mounts() -> list[dict[str, Any]]:

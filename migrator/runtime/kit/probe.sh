@@ -72,9 +72,9 @@ kernel_is() { # MAJOR MINOR   or newer
 # random numbers. CRIU maps them as they were, and a kernel before that refuses.
 needs_droppable() { # CT
     kernel_is 6 11 || return 1
-    while read -r pid; do
+    for pid in $(pids_of "$1"); do
         ! grep -q '^VmFlags:.* dp' "/proc/$pid/smaps" 2> /dev/null || return 0
-    done < "$(cgroup_of "$1")/cgroup.procs"
+    done
     return 1
 }
 
@@ -141,9 +141,9 @@ probe_container() { # CT
         ! needs_droppable "$ct" || echo "needs $ct map_droppable"
         # Used: pages that processes share count once (Pss). Dumped: CRIU writes private pages of every process, also
         # those that a fork still shares, and shared memory once.
-        while read -r pid; do
+        pids_of "$ct" | while read -r pid; do
             cat "/proc/$pid/status" "/proc/$pid/smaps_rollup" 2> /dev/null || :
-        done < "$(cgroup_of "$ct")/cgroup.procs" | awk -v ct="$ct" '
+        done | awk -v ct="$ct" '
             $1 == "Pss:" { used += $2 }
             $1 == "RssAnon:" || $1 == "Pss_Shmem:" { dumped += $2 }
             END { printf "memory %s %.0f %.0f\n", ct, used * 1024, dumped * 1024 }'

@@ -190,7 +190,7 @@ tell_criu() { # CT INIT
         sed '/^irmap-scan-path /d; /^ghost-limit /d; /^action-script /d' "$conf"
         echo "action-script $KIT/criu-hook" # this kit's, whatever version has made the container
         echo "ghost-limit $GHOST_BYTES_MAX"
-        sed 's|^|/proc/|' "$(cgroup_of "$1")/cgroup.procs" | descriptors | watches "$2" |
+        pids_of "$1" | sed 's|^|/proc/|' | descriptors | watches "$2" |
             sed -n 's|^\(/[^ ]*\) .*|irmap-scan-path \1|p' | sort -u
     } > "$conf.new"
     mv "$conf.new" "$conf"
