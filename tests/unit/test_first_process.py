@@ -90,7 +90,7 @@ def test_a_node_with_groups_of_version_1_does_not_take_it() -> None:
 def test_a_snapshot_without_such_a_container_is_as_it_was() -> None:
     def told(ct: Descriptor) -> str:
         held = ContainerFacts("web", "serving", 1, 1, True, "-", Resources(0, 0, 0), descriptor=ct)
-        return str(to_document(Cluster((NodeFacts(name="n1", containers=(held,)),))))
+        return str(to_document(Cluster("c", (NodeFacts(name="n1", containers=(held,)),))))
 
     assert "stop_signal" not in told(WEB)
     assert "'init': 'systemd'" in told(BOX)
