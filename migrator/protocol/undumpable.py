@@ -25,7 +25,7 @@ _KINDS = {
     "locks": ("locks {0}, which it has mapped, and would lose the lock", "install python3 on the target"),
     "mount": ("or another has mounted {0} by fuse, which CRIU cannot dump", "have it unmounted"),
     "multicast": ("or another listens to multicast group {0}, and would hear no more", "have it leave the group"),
-    "nested": ("has a user namespace of its own", "end it, or run what it runs beside it"),
+    "nested": ("has a {0} namespace of its own", "end it, or run what it runs beside it"),
     "outsider": (
         "was put in from outside, and would stay behind",
         "let it end, or have the container's command start it",
