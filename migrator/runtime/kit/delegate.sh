@@ -27,9 +27,34 @@ delegate() { # CT
     done
     echo "$GROUPS_MAX" > "$group/cgroup.max.descendants" # they are the kernel's memory
     chown "$base:$base" "$group"
+    chmod 755 "$group" # its users look at it too
+    groups_in "$1" "$group" "$base"
 }
 
 GROUPS_MAX=2000
+
+# Which groups are below a frozen container's own, and whose: CRIU makes anew those that processes are in, and leaves what
+# is above them, and what is in them, to the node's root. Told among its images.
+groups_out() { # CT MOVE
+    ! is_delegated "$1" || find "$CGROUP/ct/$1" -mindepth 1 -type d -printf '%U %G %P\n' > "$2/images/groups.img"
+}
+
+# On the target, before files in them are opened. All is the container's root's, but for groups that its init has given to
+# users of its own, by the kernel's own list of what that is.
+groups_in() { # CT GROUP BASE
+    for told in "$RUN/move/$1".[0-9]*/images/groups.img; do
+        [ -f "$told" ] && [ ! -h "$told" ] || continue
+        grep -E '^[0-9]+ [0-9]+ [^/]' "$told" | grep -vE '(^| |/)\.\.?(/|$)' | head -n "$GROUPS_MAX" > "$told.ours"
+        (cd "$2" && umask 022 && cut -d ' ' -f 3- "$told.ours" | xargs -r -d '\n' mkdir -p --)
+        find "$2" -mindepth 1 -type d -user 0 -exec chmod 755 {} +
+        find "$2" -mindepth 1 -user 0 -exec chown "$3:$3" {} +
+        awk -v base="$3" '$1 > base && $1 < base + 65536 && $2 >= base && $2 < base + 65536' "$told.ours" |
+            while read -r uid gid path; do
+                (cd "$2/$path" && chown "$uid:$gid" . cgroup.procs cgroup.threads cgroup.subtree_control)
+            done
+        rm -f "$told.ours"
+    done
+}
 
 stop_signal() { # CT   as a number, which every runtime knows
     signal=15

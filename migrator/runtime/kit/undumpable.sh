@@ -45,6 +45,7 @@ undumpable() { # FILE   (PID INNER lines)
     special_maps "$1"
     lost_watches "$init" < "$fds"
     locks_on_mapped "$1"
+    awk '$2 ~ /^\/sys\/fs\/cgroup\/.*\/?[a-z]+\.pressure$/ { split($1, at, "/"); print "pressure", at[3], $2 }' "$fds"
     find "/proc/$init/root/dev/mqueue/" -mindepth 1 -maxdepth 1 -printf "queue $init /dev/mqueue/%f\n" 2> /dev/null || :
     sockets "$init" < "$fds"
     memberships "$init"
