@@ -172,16 +172,7 @@ def _refuse(cluster: Cluster, node: NodeFacts, source: ContainerFacts, original:
     for why in (*lacking(original.volumes, node.volumes), *devices_lacking(original.devices, node.devices)):
         raise Refused(f"node {node.name}: {why}")
     _refuse_taken(cluster, asked)
-    if not asked.live:
-        return
-    if not source.alive:
-        raise Refused(f"container {source.name} does not run on {node.name}, and has no memory; leave out --live")
-    if original.nics:
-        what = "has several network cards, and memory is cloned with one alone; leave out --live"
-        raise Refused(f"container {source.name} {what}")
-    if node.stream_in.startswith("Python"):
-        raise Refused(f"node {node.name}: {node.stream_in}")
-    if why := decide.beyond_memory(source, node):
+    if asked.live and (why := decide.no_twin(source, original, node)):
         raise Refused(why)
 
 
