@@ -2,8 +2,9 @@
 
 # One rsync pass of the container's own files (the overlay's upper layer) while it runs, or, frozen, the last one.
 # Whatever the times say, files that were mapped shared and writable at any pass are compared by content, since a second
-# write through a mapping changes no time at all; and so are those that were open for writing, and changed since the
-# move began: a second write within one tick of the kernel's clock does not change it either.
+# write through a mapping changes no time at all; so are those that were open for writing, and changed since the
+# move began: a second write within one tick of the kernel's clock does not change it either; and so are those that have
+# changed since the pass before, and had their times put back.
 verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     ct=$1 token=$2
     read_record "$ct"
@@ -18,6 +19,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     else
         [ "$3" != 1 ] || track_many "$upper"
         [ ! -e "$move/tracking" ] || tracked=$move/tracked
+        touch -d '-2 seconds' "$move/pass-begins"
     fi
     before=$(now_ms)
     mapped_files "$ct" >> "$move/mapped-files"
@@ -33,9 +35,11 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
             code=0 via=''
             send_upper "$upper/" "$RUN/links" > "$move/stats" || code=$?
         fi
+        [ "$how" != send_changed ] || add_put_back
     else
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
+        [ "$code" != 0 ] || send_put_back || code=$?
         flush_volumes "$ct" || : # so that little is left for the pause
     fi
     # While the container runs, files vanish (24) or become something else (23); the next pass sees it. Frozen, they stay.
@@ -49,6 +53,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
         [ ! -s "$move/open-list" ] || send_open_files
         flush_last
     else
+        [ "$code" != 0 ] || mv "$move/pass-begins" "$move/pass-began"
         on_link "$ct" "$token" flush
         # All that was there has come, and what changed since then will be told.
         [ -z "$tracked" ] || [ "$code" = 23 ] || : > "$tracked"
@@ -168,11 +173,47 @@ find_open_files() {
         xargs -0r sh -c 'exec find -L "$@" -maxdepth 0 -cnewer "$0" -print0' "$move/files-began" 2> /dev/null \
             > "$move/changed-files" || : # of those that are there
     [ ! -s "$move/mapped-files" ] || sort -zu "$move/mapped-files" | sed -z "s|^|$upper/|" >> "$move/changed-files"
+    [ "$how" = send_changed ] || put_back >> "$move/changed-files"
+    list_open_files
+}
+
+list_open_files() {
     : > "$move/open-list"
     [ -s "$move/changed-files" ] || return 0
     below=$(realpath "$upper")
     { xargs -0r realpath -ez -- < "$move/changed-files" 2> /dev/null || :; } |
         sed -zn "s|^$below/|./|p" | sort -zu > "$move/open-list" # with the dot, no name is taken for a comment
+}
+
+# Files that have changed since the pass before began, and do not say so: who rewrites one and puts its times back, as
+# archivers do, has rsync take it for what it has sent. A new mode or name looks the same, and costs a comparison.
+put_back() { # [named]   (with it, of the names on stdin alone)
+    mark=$move/pass-began
+    [ -e "$mark" ] || mark=$move/files-began
+    if [ "${1:-}" = named ]; then
+        sed -z "s|^|$upper/|" | xargs -0r sh -c 'exec find "$@" -maxdepth 0 -type f -cnewer "$0" -printf "%C@ %T@ %p\0"' "$mark"
+    else
+        find "$upper" -type f -cnewer "$mark" -printf '%C@ %T@ %p\0'
+    fi 2> /dev/null | sed -zn '/^\([^ ]*\) \1 /!s/^[^ ]* [^ ]* //p' # of those that are there
+}
+
+# Of a container with many files only those are looked at that have changed, where names tell all.
+add_put_back() {
+    if [ -e "$move/walk" ]; then put_back; else put_back named < "$move/changed"; fi > "$move/put-back"
+    [ -s "$move/put-back" ] || return 0
+    cat "$move/put-back" >> "$move/changed-files"
+    list_open_files
+}
+
+# While the container runs, from within the same jail as a pass.
+send_put_back() {
+    [ -e "$move/pass-began" ] || return 0 # the first pass has sent all there was
+    put_back | sed -z "s|^$upper/|./|" > "$move/put-back"
+    [ ! -s "$move/put-back" ] || in_jail "$move/jail" "$upper" send_named /tree/ /links > /dev/null
+}
+
+send_named() { # TREE LINKS
+    send "$2" --ignore-times --from0 --files-from=- "$1" < "$move/put-back"
 }
 
 send_open_files() {
