@@ -122,8 +122,9 @@ def decide(rounds: Sequence[Round], bounds: Bounds, throttled: int = 0) -> Verdi
         return Pause(predicted_s, f"the pause is predicted at {format_seconds(predicted_s)}, under what is wanted")
     if len(rounds) >= bounds.rounds_max:
         return _way_out(rounds, bounds, f"{len(rounds)} rounds are the limit", throttled)
+    # Held to less CPU time it would write less, but by how much is known only after one more round.
     if sum(each.sent_bytes for each in rounds) + _next_bytes(rounds, bounds) > bounds.room_bytes:
-        return _way_out(rounds, bounds, "the target has no room for another round", throttled)
+        return _way_out(rounds, bounds, "the target has no room for another round", len(THROTTLE_PERCENT))
     before_s = predicted_pause_s(rounds[:-1], bounds)
     if before_s is not None and predicted_s - bounds.pause_s > SHRINKS * (before_s - bounds.pause_s):
         return _way_out(rounds, bounds, "rounds no longer shrink", throttled)

@@ -21,7 +21,8 @@ Find = Callable[[str], IO[bytes] | None]
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 OCI_FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
-LAYERS = {OCI_LAYER, f"{OCI_LAYER}+gzip", OCI_FOREIGN, f"{OCI_FOREIGN}+gzip", DOCKER_LAYER, f"{DOCKER_LAYER}.gzip"}
+LAYERS = {f"{layer}{packed}" for layer in (OCI_LAYER, OCI_FOREIGN) for packed in ("", "+gzip", "+zstd")}
+LAYERS |= {DOCKER_LAYER, f"{DOCKER_LAYER}.gzip"}
 INDEXES = {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 MANIFESTS = {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
 CONFIGS = {"application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"}
@@ -103,8 +104,6 @@ def _of_layout(find: Find, arch: str, ref: str | None) -> Iterator[IO[bytes]]:
     _check_arch(config, arch)
     for layer in _list(manifest, "layers"):
         kind = str(layer.get("mediaType"))
-        if kind.endswith("zstd"):
-            raise BadInput("the image has layers compressed by zstd, which are not read here; convert it to gzip")
         if kind not in LAYERS:
             raise BadInput(f"a layer has the media type {quoted(kind)}, which is not known")
         yield _blob(find, layer)

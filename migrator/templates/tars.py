@@ -1,4 +1,4 @@
-"""Tars as sources: plain, gzip, bzip2 or xz, read once from front to end, without ever being unpacked here.
+"""Tars as sources: plain, gzip, bzip2, xz or zstd, read once from front to end, without ever being unpacked here.
 
 Python's tarfile takes a damaged header in the middle, or an end without the two empty blocks, for the end of the
 archive. For a template that would be a tree with less in it, so `_Entry` makes errors of both.
@@ -11,10 +11,13 @@ import contextlib
 import gzip
 import lzma
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
+
+import zstandard
 
 from migrator.errors import BadInput, quoted
 from migrator.model.template import Node
@@ -70,7 +73,7 @@ def decompressed(archive: IO[bytes]) -> IO[bytes]:
     archive.seek(0)
     kind = next((kind for magic, kind in MAGIC.items() if first.startswith(magic)), "")
     if kind == "zstd":
-        raise BadInput("it is compressed by zstd, which is not read here; unpack it first: zstd -d FILE")
+        return _unpacked_zstd(archive)
     if kind == "gzip":
         return cast(IO[bytes], gzip.open(archive))
     if kind == "bzip2":
@@ -78,6 +81,24 @@ def decompressed(archive: IO[bytes]) -> IO[bytes]:
     if kind == "xz":
         return cast(IO[bytes], lzma.open(archive))
     return archive
+
+
+def _unpacked_zstd(archive: IO[bytes]) -> IO[bytes]:
+    """A file without a name that holds the tar. The library's own reader takes a cut stream for one that ended."""
+    out = tempfile.TemporaryFile()  # noqa: SIM115 - the caller reads it; it is gone when nobody holds it any more
+    frame: zstandard.ZstdDecompressionObj | None = None
+    while chunk := archive.read(1 << 20):
+        while chunk:
+            frame = frame or zstandard.ZstdDecompressor().decompressobj()
+            try:
+                out.write(frame.decompress(chunk))
+            except zstandard.ZstdError as error:
+                raise BadInput(f"the archive is broken or cut short: {error}") from None
+            chunk, frame = (frame.unused_data, None) if frame.eof else (b"", frame)
+    if frame is not None:
+        raise BadInput("the archive is broken or cut short: its compressed stream has no end")
+    out.seek(0)
+    return cast(IO[bytes], out)
 
 
 def _add(tree: Tree, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:

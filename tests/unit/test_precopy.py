@@ -111,9 +111,10 @@ class TestWhatDoesNotConverge:
         assert program.throttled >= 1
         assert verdict.predicted_s <= BOUNDS.wanted_s
 
-    def test_never_fills_the_target_with_rounds(self) -> None:
+    @pytest.mark.parametrize("way_out", ["give-up", "throttle"])
+    def test_never_fills_the_target_with_rounds(self, way_out: str) -> None:
         program = Program(100 * MIB, 90 * MIB, 100 * MIB)
-        verdict = program.run(replace(BOUNDS, room_bytes=250 * MIB))
+        verdict = program.run(replace(BOUNDS, room_bytes=250 * MIB, way_out=way_out))
         assert isinstance(verdict, GiveUp)
         assert verdict.why.startswith("the target has no room for another round: ")
         assert sum(each.sent_bytes for each in program.rounds) <= 250 * MIB

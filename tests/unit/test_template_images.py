@@ -7,10 +7,13 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from migrator.model.template import Manifest
 from tests.unit.test_template_sources import DIR, made, put, refused, row, tar_of
@@ -41,7 +44,10 @@ class Layout:
 
     def __init__(self, *layers: bytes, arch: str = "amd64", kind: str = f"{LAYER}+gzip") -> None:
         self.files: dict[str, bytes] = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
-        blobs = [self.blob(gzip.compress(layer, mtime=0) if kind.endswith("gzip") else layer, kind) for layer in layers]
+        packs: dict[str, Callable[[bytes], bytes]] = {"zstd": zstandard.compress}
+        packs["gzip"] = partial(gzip.compress, mtime=0)
+        pack = packs.get(kind.partition("+")[2], bytes)
+        blobs = [self.blob(pack(layer), kind) for layer in layers]
         config = self.blob(json.dumps({"architecture": arch, "os": "linux"}).encode(), CONFIG)
         image = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": blobs}).encode()
         self.index([{**self.blob(image, MANIFEST), "platform": {"architecture": arch, "os": "linux"}}])
@@ -104,6 +110,7 @@ def test_a_layout_a_tar_of_it_and_a_docker_archive_are_the_same_template(tmp_pat
         made(tmp_path / "a", layout.folder(tmp_path / "image"), arch="x86_64"),
         made(tmp_path / "b", layout.tar(tmp_path), arch="x86_64"),
         made(tmp_path / "c", put(tmp_path, packed(docker(LOWER, UPPER))), arch="x86_64"),
+        made(tmp_path / "e", Layout(LOWER, UPPER, kind=f"{LAYER}+zstd").folder(tmp_path / "packed"), arch="x86_64"),
         made(tmp_path / "d", put(tmp_path, gzip.compress(packed(docker(LOWER, UPPER)))), arch="x86_64"),
     ]
     assert len({manifest.digest for manifest in found}) == 1
@@ -134,7 +141,7 @@ def test_of_several_images_one_is_chosen_by_machine_or_by_name(tmp_path: Path) -
     ("kind", "said"),
     [
         ("application/vnd.something.else", "media type 'application/vnd.something.else', which is not known"),
-        (f"{LAYER}+zstd", "zstd"),
+        (f"{LAYER}+lz4", "which is not known"),
     ],
 )
 def test_layers_of_unknown_media_types_are_refused(tmp_path: Path, kind: str, said: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from migrator.errors import BadInput, MigratorError, Refused
 from migrator.model.template import Manifest, Node
@@ -25,6 +26,13 @@ from migrator.templates.tree import Rules
 DIR, FILE, LINK, HARD = tarfile.DIRTYPE, tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
 KEEP = Rules()
 Row = tuple[str, bytes, dict[str, Any]]
+PACKS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": zstandard.compress,
+}
 
 
 def row(name: str, kind: bytes = FILE, **more: Any) -> Row:
@@ -82,7 +90,7 @@ TREE = (
 )
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=["plain", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
 def test_a_tar_is_read_whole_whatever_it_is_packed_by(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     found = made(tmp_path, put(tmp_path, pack(tar_of(*TREE))))
     nodes = found.nodes
@@ -158,7 +166,7 @@ def test_devices_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
 WHOLE = tar_of(*(row(f"file{n}", data=bytes([n]) * 700) for n in range(8)))
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress], ids=["plain", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
 def test_an_archive_that_is_cut_anywhere_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     packed = pack(WHOLE)
     end = packed.rstrip(b"\0") if pack is bytes else packed
