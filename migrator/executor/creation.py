@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.fleet import Fleet
@@ -20,6 +20,9 @@ from migrator.model.io_limits import IO_FEATURE, NO_IO
 from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Answer, Node, NodeRefused
+
+T = TypeVar("T")
+AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,16 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
     whole = any(each.runtime != "runc" for each in wanted)
     ips = [bare(address) for each in wanted for address in each.addresses]
-    asking = asyncio.gather(*(there.call("arp-owner", bridge, ip, "soon") for ip in ips), return_exceptions=True)
+    asking = asyncio.ensure_future(_all(there.call("arp-owner", bridge, ip, "soon") for ip in ips))
     try:
         cluster = await (fleet.probe() if whole else fleet.survey())
+        facts = cluster.node(node)
+        if not facts.answered:
+            raise Refused(facts.error)
         asked = await asking
     finally:
         asking.cancel()
-    facts = cluster.node(node)
-    if not facts.answered:
-        raise Refused(facts.error)
+        await asyncio.gather(asking, return_exceptions=True)
     new = _described(cluster, facts, wanted)
     for ip, answer in zip(ips, asked, strict=True):
         _refuse_owned(node, ip, answer)
@@ -94,10 +98,8 @@ def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted]) -> 
     return found
 
 
-def _refuse_owned(node: str, ip: str, answer: Answer | BaseException) -> None:
+def _refuse_owned(node: str, ip: str, answer: Answer) -> None:
     """Refuses an address that somebody on the network answers for, and one that nobody can be asked about."""
-    if isinstance(answer, BaseException):
-        raise answer
     if list(answer.lines("owner")):
         raise Refused(f"--ip {ip}: something on the network answers for this address already")
     if blind := answer.get("blind"):
@@ -124,11 +126,19 @@ async def _start(there: Node, new: _New) -> None:
         raise
 
 
-async def _all(acts: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    """All of them to their ends, and then the first failure: who cleans up after some must not meet others at work."""
-    for done in await asyncio.gather(*acts, return_exceptions=True):
-        if isinstance(done, BaseException):
-            raise done
+async def _all(acts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All of them to their ends, a few at a time, and then the first failure: who cleans up meets nobody at work."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(act: Coroutine[Any, Any, T]) -> T:
+        async with turns:
+            return await act
+
+    done = await asyncio.gather(*map(in_turn, acts), return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in done if not isinstance(each, BaseException)]
 
 
 async def refuse_rules(node: Node, firewall: str) -> None:
