@@ -156,7 +156,8 @@ def _print(cluster: Cluster, relief: Relief, untold: list[str], output: Path | N
     _print_plan(relief, output)
     if relief.quiet:
         count = sum(len(node.containers) for node in cluster.nodes)
-        click.echo(f"quiet: {len(cluster.nodes)} nodes, {count} containers")
+        there, whole = sum(node.answered for node in cluster.nodes), len(cluster.nodes)
+        click.echo(f"quiet: {there if there == whole else f'{there} of {whole}'} nodes, {count} containers")
     if untold:
         click.echo(clean(f"note: no PSI in the kernel of {', '.join(untold)}; boot it with psi=1"), err=True)
 
