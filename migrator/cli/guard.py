@@ -172,7 +172,7 @@ def _print_strain(strain: Strain, relief: Relief) -> None:
         for reason in stuck.reasons:
             click.echo(clean(f"  {stuck.container} cannot go to {reason.node}: {reason.text}"))
     if any(short == strain for short, _ in relief.unrelieved):
-        click.echo(clean(f"  that is not enough: no others on {strain.node} use it and may go"))
+        click.echo(clean(f"  not enough of it is used by who may leave {strain.node}"))
 
 
 def _print_plan(relief: Relief, output: Path | None) -> None:

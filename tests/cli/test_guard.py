@@ -63,7 +63,7 @@ def test_what_programs_read_has_the_same_and_the_plan(migrator, reading):
 def test_where_nobody_can_go_each_node_says_why(migrator, reading):
     words = ("--snapshot", reading("a", GIB), "--snapshot", reading("b", 200 * MIB), "--headroom", "90")
     code, out, _ = migrator("guard", *words)
-    assert (code, "busy cannot go to n2: " in out, "that is not enough" in out) == (3, True, True)
+    assert (code, "busy cannot go to n2: " in out, "not enough of it is used" in out) == (3, True, True)
 
 
 def test_thresholds_are_those_of_the_node(migrator, reading):
