@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.asked_nics import refuse_bridges, refuse_macs
@@ -24,6 +24,9 @@ from migrator.model.ports import taken_by
 from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Answer, Node, NodeRefused
+
+T = TypeVar("T")
+AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +65,13 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     asking = asyncio.gather(*(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips), return_exceptions=True)
     try:
         cluster = await (fleet.probe() if whole else fleet.survey())
+        facts = cluster.node(node)
+        if not facts.answered:
+            raise Refused(facts.error)
         asked = await asking
     finally:
         asking.cancel()
-    facts = cluster.node(node)
-    if not facts.answered:
-        raise Refused(facts.error)
+        await asyncio.gather(asking, return_exceptions=True)
     new = _described(cluster, facts, wanted)
     for (option, ip, _), answer in zip(ips, asked, strict=True):
         _refuse_owned(node, f"{option} {ip}", answer)
@@ -141,11 +145,19 @@ async def _start(there: Node, new: _New) -> None:
         raise
 
 
-async def _all(acts: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    """All of them to their ends, and then the first failure: who cleans up after some must not meet others at work."""
-    for done in await asyncio.gather(*acts, return_exceptions=True):
-        if isinstance(done, BaseException):
-            raise done
+async def _all(acts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All of them to their ends, a few at a time, and then the first failure: who cleans up meets nobody at work."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(act: Coroutine[Any, Any, T]) -> T:
+        async with turns:
+            return await act
+
+    done = await asyncio.gather(*map(in_turn, acts), return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in done if not isinstance(each, BaseException)]
 
 
 async def refuse_rules(node: Node, firewall: str) -> None:
