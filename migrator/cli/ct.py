@@ -11,6 +11,7 @@ from migrator.cli import ct_look
 from migrator.cli.ct_adopt import adopt
 from migrator.cli.ct_clone import clone
 from migrator.cli.ct_set import more_limits, set_
+from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
@@ -39,6 +40,7 @@ for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     help="Its address, as 10.0.0.7/24 or fd00::7/64 (a bare one means /24 or /64); may be repeated.",
 )
 @click.option("--gateway", "gateways", multiple=True, help="Its default route; one for IPv4 and one for IPv6.")
+@more_network
 @click.option("--memory", default="256M", show_default=True, help="Memory limit.")
 @click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
 @more_limits
@@ -57,8 +59,9 @@ for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     "--volume",
     "volumes",
     multiple=True,
-    metavar="NAME:/PATH[:ro]",
-    help="A volume of the cluster file, on storage that nodes share, and where it is inside; may be repeated.",
+    metavar="NAME:/PATH[:ro|:SIZE]",
+    help="A volume, and where it is inside: of the cluster file, on storage that nodes share; or, with a SIZE, one of "
+    "its own, which moves with it. May be repeated.",
 )
 @click.option(
     "--runtime",
@@ -67,6 +70,14 @@ for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     show_default=True,
     help="The program that makes, dumps and restores it, on every node that it comes to.",
 )
+@click.option(
+    "--init",
+    type=click.Choice(("plain", "systemd")),
+    default="plain",
+    show_default=True,
+    help="What its first process is; systemd gets a control group to divide, and is the default command then.",
+)
+@click.option("--stop-signal", metavar="NAME", help="What asks it to end (default: TERM; of systemd RTMIN+3).")
 @surroundings_options
 @click.option(
     "--count",
@@ -75,7 +86,7 @@ for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     help="So many alike: NAME-1 to NAME-N, with the addresses from --ip on.",
 )
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @click.pass_context
 def create(

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.cancel import finish_anyway
-from migrator.executor.creation import free_id_indices, refuse_twins
+from migrator.executor.creation import refuse_twins
 from migrator.executor.fleet import Fleet, find_container
+from migrator.executor.ranges import free_ranges
 from migrator.model import clone as decide
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
@@ -76,8 +77,11 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
     _refuse(cluster, node, source, original, asked)
     if found := [*owned, *inside]:
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(found))
-    addresses = asked.addresses or await _free(there, bridge, cluster, original)
-    ct = decide.descriptor_of(original, asked.name, addresses, free_id_indices(cluster, 1)[0], asked.hostname)
+    taken = decide.taken(cluster, original, asked.addresses)
+    first = (original.address, *original.more_addresses)
+    addresses = asked.addresses or await _free(there, bridge, first, taken)
+    nics = [replace(nic, addresses=await _free(there, nic.bridge, nic.addresses, taken)) for nic in original.nics]
+    ct = decide.descriptor_of(original, asked.name, addresses, free_ranges(cluster, 1)[0], asked.hostname, tuple(nics))
     if shared := list(decide.shared(original, ct, asked.volumes_shared)):
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(shared))
     if wrong := fault(ct):
@@ -116,12 +120,10 @@ async def _owned(node: Node, bridge: str, addresses: tuple[str, ...]) -> list[st
     return found
 
 
-async def _free(node: Node, bridge: str, cluster: Cluster, source: Descriptor) -> tuple[str, ...]:
-    """For each of the source's addresses the next of its network that nobody has, and nobody answers for."""
-    taken = {ip for n in cluster.nodes for c in n.containers if c.descriptor for ip in c.descriptor.ips}
-    taken |= set(source.gateways)
+async def _free(node: Node, bridge: str, like: tuple[str, ...], taken: set[str]) -> tuple[str, ...]:
+    """For each address the next of its network that nobody has, and nobody answers for; they are in `taken` then."""
     chosen: list[str] = []
-    for address in (source.address, *source.more_addresses):
+    for address in like:
         for tried, candidate in enumerate(decide.next_free(address, taken)):
             if tried >= decide.TRIED_MAX:
                 break
@@ -170,13 +172,7 @@ def _refuse(cluster: Cluster, node: NodeFacts, source: ContainerFacts, original:
     for why in (*lacking(original.volumes, node.volumes), *devices_lacking(original.devices, node.devices)):
         raise Refused(f"node {node.name}: {why}")
     _refuse_taken(cluster, asked)
-    if not asked.live:
-        return
-    if not source.alive:
-        raise Refused(f"container {source.name} does not run on {node.name}, and has no memory; leave out --live")
-    if node.stream_in.startswith("Python"):
-        raise Refused(f"node {node.name}: {node.stream_in}")
-    if why := decide.beyond_memory(source, node):
+    if asked.live and (why := decide.no_twin(source, original, node)):
         raise Refused(why)
 
 
@@ -197,7 +193,7 @@ async def _make(fleet: Fleet, node: NodeFacts, source: ContainerFacts, ct: Descr
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
     creator = secrets.token_hex(8)
     try:
-        made = await there.call("ct-create", *words, creator, *(volume.path for volume in ct.volumes))
+        made = await there.call("ct-create", *words, creator, *ct.mount_points)
         put = functools.partial(there.call, "ct-put", ct.name, made.number("token"))
         mark = f"{source.name}\n".encode()
         await put("cloning", len(mark), stdin=mark)  # until it is gone again nobody starts what is there

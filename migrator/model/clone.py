@@ -1,7 +1,7 @@
 """What a clone is of its source, and what of a source no second container may have: pure decisions.
 
 A clone has everything that its source's descriptor says, but for what makes a container this one: its name, its
-addresses (and so its MAC), its hostname and its range of user ids.
+addresses (and so its MACs), its published ports, its hostname and its range of user ids.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import replace
 
 from migrator.model.address import bare
 from migrator.model.container import Descriptor
-from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.nics import Nic
 from migrator.model.units import format_bytes
 
 TRIED_MAX = 32  # addresses that are asked for where none was given
@@ -23,9 +24,17 @@ _BOUND = re.compile(r"(tcp|udp|raw|\?\?\?) (\S{1,80}) ([0-9]{1,10}) ([A-Za-z0-9.
 
 
 def descriptor_of(
-    source: Descriptor, name: str, addresses: tuple[str, ...], id_index: int, hostname: str | None
+    source: Descriptor,
+    name: str,
+    addresses: tuple[str, ...],
+    id_index: int,
+    hostname: str | None,
+    nics: tuple[Nic, ...] = (),
 ) -> Descriptor:
-    """The clone's descriptor; `addresses` are canonical, with their prefixes, one at least."""
+    """The clone's descriptor; `addresses` are canonical, with their prefixes, one at least; `nics` its further cards.
+
+    It publishes no ports: those of the node are the source's.
+    """
     return replace(
         source,
         name=name,
@@ -33,7 +42,15 @@ def descriptor_of(
         more_addresses=addresses[1:],
         id_index=id_index,
         hostname=hostname,
+        nics=tuple(replace(nic, mac="") for nic in nics),
+        published=(),
     )
+
+
+def taken(cluster: Cluster, source: Descriptor, asked: tuple[str, ...]) -> set[str]:
+    """Addresses that a clone cannot have beside those that were asked for."""
+    found = {ip for node in cluster.nodes for c in node.containers if c.descriptor for ip in c.descriptor.ips}
+    return found | set(source.gateways) | {bare(address) for address in asked}
 
 
 def shared(source: Descriptor, clone: Descriptor, volumes_shared: Collection[str]) -> Iterator[str]:
@@ -50,6 +67,19 @@ def shared(source: Descriptor, clone: Descriptor, volumes_shared: Collection[str
 
 def no_such_volumes(source: Descriptor, volumes_shared: Iterable[str]) -> list[str]:
     return sorted(set(volumes_shared) - {volume.name for volume in source.volumes})
+
+
+def no_twin(source: ContainerFacts, original: Descriptor, node: NodeFacts) -> str:
+    """Why no running twin can be made of its memory, or ""."""
+    if not source.alive:
+        return f"container {source.name} does not run on {node.name}, and has no memory; leave out --live"
+    if original.nics:
+        return f"container {source.name} has several network cards; a twin is made with one alone; leave out --live"
+    if original.init != "plain":
+        return f"container {source.name} has {original.init}, whose groups no twin can be given; leave out --live"
+    if node.stream_in.startswith("Python"):
+        return f"node {node.name}: {node.stream_in}"
+    return beyond_memory(source, node)
 
 
 def beyond_memory(source: ContainerFacts, node: NodeFacts) -> str:

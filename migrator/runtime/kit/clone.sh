@@ -93,7 +93,8 @@ verb_clone_copy() { # CT SRC TOKEN BYTES DEADLINE_S
 
 copy_running() {
     passes=
-    is_small "$from" || shares_blocks || passes=yes
+    # Volumes of its own are copied while it stands still: a pass over them while it runs would need one for each.
+    is_small "$from" || shares_blocks || has_disks "$source" || passes=yes
     if [ -n "$passes" ]; then
         { written_files "$source" && mapped_files "$source"; } > "$CONTAINERS/$ct/.open" || :
         copy_while_it_runs
@@ -136,22 +137,24 @@ shares_blocks() {
     return "$shares"
 }
 
-# With the clone's upper layer at an empty directory of its own, its ids shifted: what is written there as the source's is
+# With the clone's upper layer, or what else `tree` names, at an empty directory of its own, its ids shifted: what is written there as the source's is
 # the clone's. In a mount namespace that ends with the command.
 shifted() { # COMMAND...
-    unshare --mount --propagation private sh "$KIT/shifted" "$from_base" "$base" "$CONTAINERS/$ct/upper" "$place" "$@" 7>&- 8>&-
+    unshare --mount --propagation private sh "$KIT/shifted" "$from_base" "$base" "$CONTAINERS/$ct/$tree" "$place" "$@" 7>&- 8>&-
 }
 
 copy_whole() {
     place=$CONTAINERS/$ct/rootfs
-    shifted cp -dR --preserve=mode,ownership,timestamps,links,xattr --reflink=auto --sparse=auto "$from/." "$place/" ||
-        fail 1 "the files of $source cannot be copied"
+    for tree in upper disks; do
+        [ "$tree" = upper ] || has_disks "$source" || continue
+        shifted cp -dR --preserve=mode,ownership,timestamps,links,xattr --reflink=auto --sparse=auto \
+            "$CONTAINERS/$source/$tree/." "$place/" || fail 1 "the files of $source cannot be copied"
+    done
 }
-
 
 # A running container can make a directory a link in between, to anywhere: rsync gets a root in which there is nowhere to go.
 copy_while_it_runs() {
-    place=$CONTAINERS/$ct/rootfs
+    place=$CONTAINERS/$ct/rootfs tree=upper
     code=0
     shifted sh "$KIT/jail" "$CONTAINERS/$ct/lower" "$from" "$place" \
         rsync $KEEPING --modify-window=-1 --delete /tree/ /links/ || code=$?
@@ -163,6 +166,7 @@ copy_while_it_runs() {
 
 # While it stands still. Whatever the times say, files that were open for writing or mapped are copied by their content.
 copy_what_changed() {
+    tree=upper
     shifted rsync $KEEPING --modify-window=-1 --delete "$from/" "$place/" || fail 1 "the files of $source cannot be copied"
     { written_files "$source" && mapped_files "$source"; } >> "$CONTAINERS/$ct/.open" || :
     below=$(realpath "$from")

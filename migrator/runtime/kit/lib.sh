@@ -211,38 +211,6 @@ check_run() { # CT TOKEN
 
 # --- small parts ----------------------------------------------------------------------------------------------
 
-# Reads the network file beside the bundle into n_*; addresses and gateways are lists of words.
-read_net() {
-    n_veth= n_bridge= n_mac= n_addresses= n_gateways= n_routes= n_sysctls=
-    while read -r key value; do
-        case $key in
-            veth | bridge | mac) eval "n_$key=\$value" ;;
-            address) n_addresses="$n_addresses $value" ;;
-            gateway) n_gateways="$n_gateways $value" ;;
-            route) n_routes="$n_routes $value" ;;
-            sysctl) n_sysctls="$n_sysctls $value" ;;
-        esac
-    done < "$CONTAINERS/$1/net"
-}
-
-# Runs a command in a process's network. By path: asked for by --target, a held process leaves nsenter where it was.
-in_network() { # PID COMMAND...
-    pid=$1
-    shift
-    nsenter --net="/proc/$pid/ns/net" "$@"
-}
-
-gate_close() { ip link set dev "$n_veth" nomaster 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
-gate_open() { ip link set dev "$n_veth" master "$n_bridge"; }
-# Removes the cable; it may go by itself meanwhile, when its namespace dies.
-cut_cable() { ip link del "$n_veth" 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
-# Why it does not open; a gate that could is not asked by this.
-gate_error() {
-    bridge_is_there && echo "bridge $n_bridge does not take its cable" || echo "bridge $n_bridge is not there"
-}
-bridge_is_there() { [ -d "/sys/class/net/$n_bridge/bridge" ]; }
-gate_is_open() { [ -e "/sys/class/net/$n_veth/brport" ]; }
-
 cgroup_of() { printf '%s\n' "$CGROUP/ct/$1"; }
 
 set_frozen() { # CT 0|1   waits until the kernel says so
@@ -267,10 +235,13 @@ is_frozen() { # GROUP 0|1
     return 1
 }
 
+# In its group or in any below it.
 has_processes() { # CT
-    group=$(cgroup_of "$1")
-    [ -e "$group/cgroup.procs" ] || return 1
-    [ -n "$(head -n 1 "$group/cgroup.procs" 2> /dev/null)" ]
+    [ -e "$CGROUP/ct/$1/cgroup.events" ] || return 1
+    while read -r key value; do
+        [ "$key $value" != 'populated 1' ] || return 0
+    done 2> /dev/null < "$CGROUP/ct/$1/cgroup.events"
+    return 1
 }
 
 # Ends whatever runs in a container's group, frozen or not.
@@ -278,9 +249,9 @@ kill_processes() { # CT
     group=$(cgroup_of "$1")
     if [ -e "$group/cgroup.kill" ]; then
         echo 1 > "$group/cgroup.kill"
-        set -- 0
-        while [ -n "$(head -n 1 "$group/cgroup.procs" 2> /dev/null)" ] && [ "$1" -lt 2000 ]; do
-            set -- $(($1 + 1))
+        tries=0
+        while has_processes "$1" && [ "$tries" -lt 100000 ]; do
+            tries=$((tries + 1))
         done
     fi
 }
@@ -339,18 +310,18 @@ unmount_below() { # DIRECTORY
 # Lists "PID INNER" for each process of the container. CRIU and its hook stand in the same group while they restore;
 # they are not in the container's pid namespace, so their NSpid line has one number and not two.
 processes() { # CT
-    while read -r pid; do
+    pids_of "$1" | while read -r pid; do
         while read -r key _ inner _; do
             [ "$key" = NSpid: ] || continue
             [ -z "$inner" ] || echo "$pid $inner"
             break
         done < "/proc/$pid/status" || :
-    done < "$(cgroup_of "$1")/cgroup.procs"
+    done
 }
 
 # How many those are, asked quickly: it is asked in the pause.
 count_processes() { # CT
-    awk '{
+    pids_of "$1" | awk '{
             status = "/proc/" $1 "/status"
             while ((getline line < status) > 0)
                 if (line ~ /^NSpid:/) {
@@ -359,7 +330,7 @@ count_processes() { # CT
                 }
             close(status)
         }
-        END { print count + 0 }' "$CGROUP/ct/$1/cgroup.procs" 2> /dev/null || echo 0
+        END { print count + 0 }'
 }
 
 init_pid() { # CT
@@ -388,4 +359,8 @@ memory_told() { # CT
     done
 }
 
+. "$KIT/ids.sh"
+. "$KIT/ports.sh"
+. "$KIT/gate.sh"
+. "$KIT/delegate.sh"
 . "$KIT/jobs.sh"
