@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
 
-from migrator.cli.migrate import blackout_option
+from migrator.cli.migrate import blackout_option, bounds_under
 from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 
 if TYPE_CHECKING:
     from migrator.executor.clone import Asked, Cloned
     from migrator.executor.fleet import Fleet
+    from migrator.model.policy import Policy
 
 
 @click.command()
@@ -51,7 +52,7 @@ def clone(
     live: bool,
     volumes_shared: tuple[str, ...],
     no_start: bool,
-    blackout_s_max: float,
+    blackout_s_max: float | None,
     as_json: bool,
 ) -> int:
     """Make container NAME from SOURCE, running or stopped: its files, and with --live its memory.
@@ -63,6 +64,7 @@ def clone(
     from migrator.executor.clone import clone as make
     from migrator.executor.surroundings import Surroundings
     from migrator.executor.wanted import check_container_name, parse_addresses
+    from migrator.model.policy import Policy
 
     check_container_name(source)
     check_container_name(name)
@@ -72,6 +74,7 @@ def clone(
         raise BadInput("ct clone: --live makes a twin that runs; leave out --no-start")
     if node is not None and no_start:
         raise BadInput("ct clone: with --no-start it stays on its source's node; leave out --node, or --no-start")
+    given = {} if blackout_s_max is None else {"blackout_s_max": blackout_s_max}
     asked = Asked(
         source=source,
         name=name,
@@ -79,7 +82,6 @@ def clone(
         hostname=Surroundings.parse(hostname=hostname).hostname,
         live=live,
         start=not no_start,
-        pause_s_max=math.ceil(blackout_s_max),
         volumes_shared=volumes_shared,
     )
 
@@ -87,26 +89,24 @@ def clone(
         async with open_fleet(ctx) as fleet:
             if node is not None:
                 fleet.file.entry(node)
-            made = await make(fleet, asked)
-            return made if node in (None, made.node) else await _moved(ctx, fleet, made, str(node), blackout_s_max)
+            policy = Policy(**bounds_under(fleet.file.policy.value(), given))
+            made = await make(fleet, replace(asked, pause_s_max=math.ceil(policy.blackout_s_max)))
+            return made if node in (None, made.node) else await _moved(ctx, fleet, made, str(node), policy)
 
     return _report(asked, run_async(work()), as_json)
 
 
-async def _moved(ctx: click.Context, fleet: Fleet, made: Cloned, target: str, blackout_s_max: float) -> Cloned:
+async def _moved(ctx: click.Context, fleet: Fleet, made: Cloned, target: str, policy: Policy) -> Cloned:
     """The clone on another node, moved there as any container; where that fails it is taken away again."""
     import asyncio
-    from dataclasses import replace
 
     from migrator.errors import MigratorError, NeedsOperator
     from migrator.executor.cancel import finish_anyway
     from migrator.executor.runs import plan_single, start_run
-    from migrator.model.policy import Policy
 
     journal = open_journal(ctx)
     try:
         plan = plan_single(fleet, await fleet.probe(), made.name, target)
-        policy = Policy(blackout_s_max=blackout_s_max)
         run, result = await start_run(fleet, journal, plan, policy, str(cluster_path(ctx)), lambda *_: None)
         if result.exit_code:
             raise next(iter(result.failed.values()), MigratorError(f"it did not end well; see: migrator show {run}"))
