@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 from migrator.cli import ct_look
+from migrator.cli.ct_adopt import adopt
+from migrator.cli.ct_clone import clone
 from migrator.cli.ct_set import more_limits, set_
+from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
@@ -17,10 +20,10 @@ from migrator.cli.surroundings import surroundings_options
 
 @click.group()
 def ct() -> None:
-    """Containers: create, list, change limits, run commands in, stop, start, destroy."""
+    """Containers: create, clone, list, change limits, run commands in, stop, start, destroy."""
 
 
-for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
+for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     ct.add_command(one)
 
 
@@ -37,6 +40,7 @@ for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
     help="Its address, as 10.0.0.7/24 or fd00::7/64 (a bare one means /24 or /64); may be repeated.",
 )
 @click.option("--gateway", "gateways", multiple=True, help="Its default route; one for IPv4 and one for IPv6.")
+@more_network
 @click.option("--memory", default="256M", show_default=True, help="Memory limit.")
 @click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
 @more_limits
@@ -55,8 +59,9 @@ for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
     "--volume",
     "volumes",
     multiple=True,
-    metavar="NAME:/PATH[:ro]",
-    help="A volume of the cluster file, on storage that nodes share, and where it is inside; may be repeated.",
+    metavar="NAME:/PATH[:ro|:SIZE]",
+    help="A volume, and where it is inside: of the cluster file, on storage that nodes share; or, with a SIZE, one of "
+    "its own, which moves with it. May be repeated.",
 )
 @click.option(
     "--runtime",
@@ -74,12 +79,26 @@ for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
 )
 @click.option("--stop-signal", metavar="NAME", help="What asks it to end (default: TERM; of systemd RTMIN+3).")
 @surroundings_options
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="So many alike: NAME-1 to NAME-N, with the addresses from --ip on.",
+)
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @click.pass_context
 def create(
-    ctx: click.Context, /, name: str, node: str | None, place: bool, no_start: bool, as_json: bool, **given: Any
+    ctx: click.Context,
+    /,
+    name: str,
+    node: str | None,
+    place: bool,
+    no_start: bool,
+    as_json: bool,
+    count: int | None,
+    **given: Any,
 ) -> int:
     """Make a container and start it: ct create NAME --node N|--place --template T --ip A -- CMD..."""
     from migrator.cli.ct_place import Nowhere, best_place
@@ -90,6 +109,8 @@ def create(
 
     if (node is None) != place:
         raise BadInput("ct create: give the node with --node, or let one be found with --place")
+    if count is not None:
+        return _create_many(ctx, name, node, count, not no_start, as_json, given)
     wanted = Wanted.parse(name=name, **given)
 
     async def work() -> dict[str, object]:
@@ -115,6 +136,30 @@ def create(
     return 0
 
 
+def _create_many(
+    ctx: click.Context, name: str, node: str | None, count: int, start: bool, as_json: bool, given: dict[str, Any]
+) -> int:
+    from migrator.errors import BadInput
+    from migrator.executor.creation import create_containers
+    from migrator.executor.many import numbered
+
+    if node is None:
+        raise BadInput("ct create --count: give the node with --node; the planner places one at a time")
+    wanted = list(numbered(name, count=count, **given))
+
+    async def work() -> list[dict[str, object]]:
+        async with open_fleet(ctx) as fleet:
+            return await create_containers(fleet, node, wanted, start)
+
+    made = run_async(work())
+    if as_json:
+        print_json({"containers": made})
+    else:
+        how = "run" if start else "are made"
+        click.echo(f"{count} containers {how} on {node}, {name}-1 to {name}-{count}")
+    return 0
+
+
 @ct.command("list")
 @json_option
 @click.pass_context
@@ -125,7 +170,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 
     async def work() -> Any:
         async with open_fleet(ctx) as fleet:
-            return await fleet.probe()
+            return await fleet.survey()
 
     cluster = run_async(work(), only_looks=True)
     rows = rows_of(cluster)
@@ -134,7 +179,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
         print_json({"containers": rows, "no_answer": silent})
         return
     print_table(
-        ("NAME", "NODE", "STATE", "ADDRESS", "MEMORY", "LIMIT", "CPUS", "NOT ENFORCED", "LABELS"),
+        ("NAME", "NODE", "STATE", "ADDRESS", "MEMORY", "LIMIT", "CPUS", "PRESSURE", "NOT ENFORCED", "LABELS"),
         [
             (
                 row["name"],
@@ -144,6 +189,7 @@ def list_(ctx: click.Context, as_json: bool) -> None:
                 format_bytes(row["rss_bytes"]),
                 format_bytes(row["memory_bytes"]),
                 f"{row['cpu_milli'] / 1000:g}",
+                row["waits"],
                 ",".join(row["not_enforced"]) or "-",
                 ",".join(f"{k}={v}" for k, v in row["labels"].items()) or "-",
             )
@@ -185,7 +231,7 @@ def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
 
     async def work() -> str:
         async with open_fleet(ctx) as fleet:
-            node, _ = find_container(await fleet.probe(), name)
+            node, _ = find_container(await fleet.survey(), name)
             return (await fleet.node(node.name).call("ct-log", name, lines)).text
 
     text = run_async(work(), only_looks=True)
@@ -207,7 +253,7 @@ def stop(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
 
     async def work() -> str:
         async with open_fleet(ctx) as fleet:
-            node, _ = find_container(await fleet.probe(), name)
+            node, _ = find_container(await fleet.survey(), name)
             await fleet.node(node.name).call("ct-stop", name, grace, timeout_s=grace + 30)
             return node.name
 
@@ -234,7 +280,7 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
             if node is not None:
                 return await start_all(fleet, node)
             wanted = str(name)
-            found, _ = find_container(await fleet.probe(), wanted)
+            found, _ = find_container(await fleet.survey(), wanted)
             await fleet.node(found.name).call("ct-start", wanted, timeout_s=60)
             return {wanted: "runs"}
 
@@ -260,7 +306,7 @@ def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool
 
     async def look() -> Any:
         async with open_fleet(ctx) as fleet:
-            return find_container(await fleet.probe(), name)
+            return find_container(await fleet.survey(), name)
 
     async def remove() -> None:
         async with open_fleet(ctx) as fleet:

@@ -11,9 +11,12 @@ import click
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.surroundings import changing_options
 
 if TYPE_CHECKING:
     from migrator.executor.limits import NoRoom, Set
+    from migrator.model.around import Around
+    from migrator.model.container import Descriptor
     from migrator.model.limits import Limits
     from migrator.model.plan import Plan, Refusal
     from migrator.model.policy import Policy
@@ -24,14 +27,22 @@ _swap_option = click.option(
     "--swap", metavar="SIZE|none", help="Swap beside the memory; 0 is no swap, none as much as there is."
 )
 _pids_option = click.option("--pids", metavar="N|none", help="Processes and threads at most.")
-_io_option = click.option(
+_weight_option = click.option(
     "--io-weight", metavar="N|none", help="Its share of the disks beside others', 10 to 1000; 100 is everybody's."
+)
+
+
+_io_option = click.option(
+    "--io",
+    multiple=True,
+    metavar="KEY=VALUE,...|none",
+    help="What its disk is read and written at most: read=20M,write=10M a second, read-iops=300,write-iops=100.",
 )
 
 
 def more_limits(command: F) -> F:
     """The limits that a container need not have, for every command that sets them."""
-    return _swap_option(_pids_option(_io_option(command)))
+    return _swap_option(_pids_option(_weight_option(_io_option(command))))
 
 
 @click.command("set")
@@ -39,6 +50,7 @@ def more_limits(command: F) -> F:
 @click.option("--memory", metavar="SIZE", help="Memory limit.")
 @click.option("--cpus", type=FiniteRange(min=0.01), help="CPU limit.")
 @more_limits
+@changing_options
 @click.option("--move", is_flag=True, help="If its node has not enough: move it, live, to one that has.")
 @click.option(
     "--wait",
@@ -55,9 +67,9 @@ def more_limits(command: F) -> F:
 def set_(
     ctx: click.Context, /, name: str, move: bool, wait_s: float, no_wait: bool, as_json: bool, **words: Any
 ) -> int:
-    """Change a container's limits, at once and for good: ct set NAME --memory 2G --cpus 1.5
+    """Change a container's limits, names and network, at once and for good: ct set NAME --memory 2G --cpus 1.5
 
-    A run that moves the container is waited for, and the limits are set where it ends up. Nothing is changed before.
+    A run that moves the container is waited for, and the change is made where it ends up. Nothing is changed before.
     """
     from migrator.errors import BadInput, Refused
     from migrator.executor.limit_words import parse_change
@@ -67,7 +79,9 @@ def set_(
     check_container_name(name)
     change = parse_change(**words)
     if change.empty:
-        raise BadInput("ct set: which limit? give --memory, --swap, --cpus, --pids or --io-weight")
+        raise BadInput(
+            "ct set: which limit? give --memory, --swap, --cpus, --pids, --io, ...; all of them: ct set --help"
+        )
 
     async def work() -> Set:
         async with open_fleet(ctx) as fleet:
@@ -88,8 +102,8 @@ def set_(
             done = run_async(work())
         except NoRoom as again:
             raise Refused(f"moved from {short.node} to {again.node}, and its limits are as before: {again}") from again
-        return _report(done, as_json, short.node)
-    return _report(done, as_json, None)
+        return _report(done, as_json, short.node, change.around)
+    return _report(done, as_json, None, change.around)
 
 
 def _move_away(ctx: click.Context, short: NoRoom, as_json: bool) -> int:
@@ -145,7 +159,7 @@ def _policy(plan: Plan) -> Policy:
     )
 
 
-def _report(done: Set, as_json: bool, moved_from: str | None) -> int:
+def _report(done: Set, as_json: bool, moved_from: str | None, around: Around) -> int:
     from migrator.model.limits import asked
 
     if as_json:
@@ -158,16 +172,42 @@ def _report(done: Set, as_json: bool, moved_from: str | None) -> int:
                 "before": asdict(done.before),
                 "limits": asdict(done.after),
                 "not_enforced": done.not_enforced,
+                "around": around_of(done.container),
+                "took_ms": done.took_ms,
             }
         )
         return 0
     enforced = len(done.not_enforced) < len(asked(done.after))
     when = f"; in force {'at once' if done.running else 'when it is started'}" if enforced else ""
-    click.echo(f"container {done.name} on {done.node}: {said(done.after)}{when}")
+    click.echo(clean(f"container {done.name} on {done.node}: {said(done.after)}{when}"))
+    if words := _around_said(done.container, around):
+        click.echo(clean(f"{words}; {'in force at once' if done.running else 'when it is started'}"))
     if done.not_enforced:
         lacking = ", ".join(done.not_enforced).replace("_", "-")
         click.echo(f"kept, and not enforced on {done.node}, whose cgroups have no controller for it: {lacking}")
     return 0
+
+
+def around_of(ct: Descriptor) -> dict[str, Any]:
+    """What surrounds it, by the names of its description; of its rules how many bytes."""
+    names = ("nameservers", "search", "routes", "sysctls", "devices")
+    return {"hostname": ct.hostname, **{name: list(getattr(ct, name)) for name in names}} | {
+        "firewall_bytes": len(ct.firewall.encode())
+    }
+
+
+def _around_said(ct: Descriptor, change: Around) -> str:
+    """What has changed of it, in words."""
+    asked = asdict(change)
+    told = around_of(ct)
+    words = [
+        f"{name} {' '.join(told[name]) or 'none' if isinstance(told[name], list) else told[name] or ct.name}"
+        for name in ("hostname", "nameservers", "search", "routes", "sysctls", "devices")
+        if asked[name] not in (None, {})
+    ]
+    if change.firewall is not None:
+        words.append(f"{told['firewall_bytes']} bytes of rules" if ct.firewall else "no rules")
+    return ", ".join(words)
 
 
 def said(limits: Limits) -> str:
@@ -182,4 +222,10 @@ def said(limits: Limits) -> str:
         words.append(f"{limits.pids} processes and threads")
     if limits.io_weight:
         words.append(f"weight {limits.io_weight} at disks")
+    for what, per_s in (("read", limits.io.read_bytes_per_s), ("written", limits.io.write_bytes_per_s)):
+        if per_s:
+            words.append(f"{format_bytes(per_s)}/s {what}")
+    for what, iops in (("reads", limits.io.read_iops), ("writes", limits.io.write_iops)):
+        if iops:
+            words.append(f"{iops} {what} a second")
     return ", ".join(words)

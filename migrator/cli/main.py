@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("migrator.cli.lab", "lab", "Make and end labs: nodes made of namespaces or virtual machines."),
     "nodes": ("migrator.cli.nodes", "nodes", "Show the nodes of the cluster, their room and state."),
     "probe": ("migrator.cli.nodes", "probe", "Ask every node for its facts; print or save a snapshot."),
+    "guard": ("migrator.cli.guard", "guard", "Show who is under pressure, and plan who should move."),
     "compat": ("migrator.cli.compat", "compat", "Show which nodes are alike enough, check by check."),
     "cordon": ("migrator.cli.nodes", "cordon", "Mark a node: nothing new is placed there."),
     "uncordon": ("migrator.cli.nodes", "uncordon", "Take the mark off a node."),

@@ -56,6 +56,7 @@ def nodes(ctx: click.Context, as_json: bool) -> None:
         "CPUS FREE",
         "MEMORY FREE",
         "DISK FREE",
+        "PRESSURE",
         "KERNEL",
         "CRIU",
         "RUNC",
@@ -63,7 +64,7 @@ def nodes(ctx: click.Context, as_json: bool) -> None:
     rows = []
     for node in cluster.nodes:
         if not node.answered:
-            rows.append((node.name, "no answer", *("-" * 7)))
+            rows.append((node.name, "no answer", *("-" * 8)))
             continue
         room, whole = node.room, node.capacity
         rows.append(
@@ -74,6 +75,7 @@ def nodes(ctx: click.Context, as_json: bool) -> None:
                 f"{room.cpu_milli / 1000:g} of {whole.cpu_milli / 1000:g}",
                 f"{format_bytes(room.memory_bytes)} of {format_bytes(whole.memory_bytes)}",
                 f"{format_bytes(room.disk_bytes)} of {format_bytes(whole.disk_bytes)}",
+                node.pressure.said(),
                 node.kernel,
                 node.criu,
                 node.runc,

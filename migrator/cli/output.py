@@ -12,6 +12,7 @@ import click
 from migrator.cli.hints import pasteable
 
 F = TypeVar("F", bound=Callable[..., Any])
+GAP, WIDTH_MAX = 2, 500  # between columns, and of a line that is for no terminal
 
 
 def json_option(command: F) -> F:
@@ -40,16 +41,28 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], whole: bo
 
     What a terminal has no room for is cut, or, of a `whole` table, goes on in its next line.
     """
+    cells = [list(columns), *([pasteable(clean(cell)) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    plain = all(cell.isascii() for row in cells for cell in row)  # of others a character may be two columns wide
+    if plain and not sys.stdout.isatty() and sum(widths) + GAP * (len(widths) - 1) <= WIDTH_MAX:
+        for row in cells:
+            line = (" " * GAP).join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            click.echo(line)
+        return
+    _print_rich(cells, None if sys.stdout.isatty() and not whole else WIDTH_MAX)
+
+
+def _print_rich(cells: Sequence[Sequence[str]], width: int | None) -> None:
+    """For a terminal, and for text that is wider than its characters; much to load."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for column in cells[0]:
         table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(pasteable(clean(cell))) for cell in row))
-    width = None if sys.stdout.isatty() and not whole else 500
+    for row in cells[1:]:
+        table.add_row(*(Text(cell) for cell in row))
     Console(file=sys.stdout, width=width, highlight=False).print(table)
 
 

@@ -36,6 +36,26 @@ _OPTIONS = (
 )
 
 
+_CHANGES = (
+    click.option("--hostname", metavar="NAME|none", help="What it calls itself; none for its own name."),
+    click.option("--nameserver", "nameservers", multiple=True, metavar="IP|none", help="All that it asks for names."),
+    click.option("--search", multiple=True, metavar="DOMAIN|none", help="All where it looks for short names."),
+    click.option(
+        "--route", "routes", multiple=True, metavar="NETWORK=GATEWAY|none", help="A further route; others stay."
+    ),
+    click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE|none", help="One of its own network."),
+    click.option("--firewall", metavar="FILE|none", help="Rules for nft in its network, in place of all there are."),
+    click.option("--device", "devices", multiple=True, metavar="NAME|none", help="All its devices by request."),
+)
+
+
+def changing_options(command: Command) -> Command:
+    """Of those the ones that a container can be given later."""
+    for option in reversed(_CHANGES):
+        command = option(command)
+    return command
+
+
 def surroundings_options(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         command = option(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import IO, Any
 
 from migrator.errors import MigratorError, Refused
@@ -54,7 +55,7 @@ async def exec_in(
 ) -> int:
     """Runs a command in a container with the given streams; returns its exit code."""
     check_text("COMMAND", command)
-    node, found = find_container(await fleet.probe(), name)
+    node, found = find_container(await fleet.survey(), name)
     if not found.alive:
         raise Refused(f"container {name} on {node.name} is not running; start it with: migrator ct start {name}")
     return await fleet.node(node.name).attach(
@@ -89,16 +90,21 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "swap_bytes": limits.swap_bytes,
                     "pids": limits.pids,
                     "io_weight": limits.io_weight,
+                    "io": asdict(limits.io),
                     "not_enforced": not_enforced(limits, node.controllers),
                     "labels": ct.labels if ct else {},
-                    "volumes": [str(volume) for volume in ct.volumes] if ct else [],
+                    "volumes": [str(of) for of in (*ct.volumes, *ct.disks)] if ct else [],
                     "devices": list(ct.devices) if ct else [],
+                    "published": [str(port) for port in ct.published] if ct else [],
+                    "nics": [str(nic) for nic in ct.nics] if ct else [],
                     "generation": found.generation,
                     "run": found.run,
                     "restart": ct.restart if ct else "no",
                     "keeper": found.keeper,
                     "keeper_starts": found.keeper_starts,
                     "gate": found.gate,
+                    "pressure": asdict(found.pressure),
+                    "waits": found.pressure.said(),
                 }
             )
     return sorted(rows, key=lambda row: (row["name"], row["node"]))

@@ -1,69 +1,163 @@
-"""A container made on a node, whole or not at all."""
+"""Containers made on a node, whole or not at all."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.executor.asked_nics import refuse_bridges, refuse_macs
+from migrator.executor.asked_ports import refuse_ports
 from migrator.executor.fleet import Fleet
+from migrator.executor.ranges import free_ranges
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
-from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
+from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.init import lacks_group
+from migrator.model.io_limits import IO_FEATURE, NO_IO
+from migrator.model.ports import taken_by
 from migrator.runtime import bundle
 from migrator.transport import kit
-from migrator.transport.base import Node, NodeRefused
+from migrator.transport.base import Answer, Node, NodeRefused
+
+T = TypeVar("T")
+AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """One that is being made. By `creator` a second try, and the clean-up, know it from another of its name."""
+
+    wanted: Wanted
+    ct: Descriptor
+    creator: str
+
+    def told(self, node: str, started: bool) -> dict[str, object]:
+        return {
+            "name": self.ct.name,
+            "node": node,
+            "address": self.ct.address,
+            "addresses": list(self.ct.addresses),
+            "started": started,
+            "id_base": self.ct.id_base,
+            "volumes": [str(of) for of in (*self.ct.volumes, *self.ct.disks)],
+        }
 
 
 async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool) -> dict[str, object]:
     """Makes a container on a node; on any failure nothing of it is left."""
-    check_length(wanted)
-    fleet.file.entry(node)
-    cluster = await fleet.probe()
-    facts = cluster.node(node)
-    if not facts.answered:
-        raise Refused(facts.error)
-    _refuse_clashes(cluster, facts, wanted)
-    ct = descriptor_of(cluster, wanted, facts.templates[wanted.template])
-    if ct.runtime not in ("runc", *facts.features):
-        raise Refused(f"node {node}: {ct.runtime} is not there, or not built with CRIU; install it")
-    if why := lacks_group(ct, facts.cgroup_version):
-        raise Refused(f"--init systemd: node {node}: {why}; boot it with version 2, or choose another node")
-    there = fleet.node(node)
-    asked = await asyncio.gather(*(there.call("arp-owner", facts.bridge, ip) for ip in ct.ips))
-    for ip, answer in zip(ct.ips, asked, strict=True):
-        if list(answer.lines("owner")):
-            raise Refused(f"--ip {ip}: something on the network answers for this address already")
-        if blind := answer.get("blind"):
-            raise Refused(f"--ip {ip}: nobody can be asked who has this address: {blind} of {node}; turn it on")
-    await refuse_rules(there, ct.firewall)
+    return (await create_containers(fleet, node, (wanted,), start))[0]
+
+
+async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool) -> list[dict[str, object]]:
+    """Makes containers on a node, all or none. Of those that do not start nothing is left; others run on by then."""
+    for each in wanted:
+        check_length(each)
+    bridge, there = fleet.file.bridge(fleet.file.entry(node)), fleet.node(node)
+    # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
+    whole = any(each.runtime != "runc" for each in wanted)
+    ips = [asked for each in wanted for asked in _asked_for(each, bridge)]
+    asking = asyncio.gather(*(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips), return_exceptions=True)
+    try:
+        cluster = await (fleet.probe() if whole else fleet.survey())
+        facts = cluster.node(node)
+        if not facts.answered:
+            raise Refused(facts.error)
+        asked = await asking
+    finally:
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+    new = _described(cluster, facts, wanted)
+    for (option, ip, _), answer in zip(ips, asked, strict=True):
+        _refuse_owned(node, f"{option} {ip}", answer)
+    for rules in {each.ct.firewall for each in new}:
+        await refuse_rules(there, rules)
+    for one in new:
+        await refuse_ports(there, facts, one.ct)
+    try:
+        await _all(_make(there, facts, each) for each in new)
+        refuse_twins(await fleet.survey(), node, [each.ct for each in new])
+    except (MigratorError, asyncio.CancelledError) as error:
+        await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
+        raise
+    if start:
+        await _all(_start(there, each) for each in new)
+    return [each.told(node, start) for each in new]
+
+
+def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted]) -> list[_New]:
+    """Each as it will be, with a range of user ids of its own; refused what its node cannot give it."""
+    found = []
+    for each, id_index in zip(wanted, free_ranges(cluster, len(wanted)), strict=True):
+        _refuse_clashes(cluster, facts, each)
+        ct = descriptor_of(each, facts.templates[each.template], id_index)
+        if ct.runtime not in ("runc", *facts.features):
+            raise Refused(f"node {facts.name}: {ct.runtime} is not there, or not built with CRIU; install it")
+        if why := lacks_group(ct, facts.cgroup_version):
+            raise Refused(f"--init systemd: node {facts.name}: {why}; boot it with version 2, or choose another node")
+        if ct.io and IO_FEATURE not in facts.controllers:
+            raise Refused(f"--io: node {facts.name} {NO_IO}; leave it out, or choose another node")
+        found.append(_New(each, ct, secrets.token_hex(8)))
+    return found
+
+
+def _asked_for(wanted: Wanted, bridge: str) -> Iterator[tuple[str, str, str]]:
+    """Each address: the option that gave it, without its prefix, and the bridge on which others may have it."""
+    for address in (wanted.address, *wanted.more_addresses):
+        yield "--ip", bare(address), bridge
+    for nic in wanted.nics:
+        for address in nic.addresses:
+            yield "--nic", bare(address), nic.bridge
+
+
+def _refuse_owned(node: str, asked: str, answer: Answer | BaseException) -> None:
+    """Refuses an address that somebody on the network answers for, and one that nobody can be asked about."""
+    if isinstance(answer, BaseException):
+        raise answer
+    if list(answer.lines("owner")):
+        raise Refused(f"{asked}: something on the network answers for this address already")
+    if blind := answer.get("blind"):
+        raise Refused(f"{asked}: nobody can be asked who has this address: {blind} of {node}; turn it on")
+
+
+async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
+    """Its record, then its descriptor, by which others see it, then the rest of its files."""
+    ct = new.ct
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    creator = secrets.token_hex(8)  # by which a second try, and the clean-up, know this container from another's
+    made = await there.call("ct-create", *words, new.creator, *ct.mount_points)
+    token = made.number("token")
+    files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
+    await _all(there.call("ct-put", ct.name, token, name, len(data), stdin=data) for name, data in files.items())
+
+
+async def _start(there: Node, new: _New) -> None:
     try:
-        made = await there.call("ct-create", *words, creator, *(volume.path for volume in ct.volumes))
-        files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
-        for name, data in files.items():
-            await there.call("ct-put", ct.name, made.number("token"), name, len(data), stdin=data)
-        _refuse_twins(await fleet.probe(), node, ct)
-        if start:
-            await there.call("ct-start", ct.name, timeout_s=60)
+        await there.call("ct-start", new.ct.name, timeout_s=60)
     except (MigratorError, asyncio.CancelledError) as error:
-        await _take_back(there, ct.name, creator, error)
+        await _take_back(there, new.ct.name, new.creator, error)
         raise
-    return {
-        "name": ct.name,
-        "node": node,
-        "address": ct.address,
-        "addresses": list(ct.addresses),
-        "started": start,
-        "id_base": ct.id_base,
-        "volumes": [str(volume) for volume in ct.volumes],
-    }
+
+
+async def _all(acts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All of them to their ends, a few at a time, and then the first failure: who cleans up meets nobody at work."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(act: Coroutine[Any, Any, T]) -> T:
+        async with turns:
+            return await act
+
+    done = await asyncio.gather(*map(in_turn, acts), return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in done if not isinstance(each, BaseException)]
 
 
 async def refuse_rules(node: Node, firewall: str) -> None:
@@ -75,8 +169,8 @@ async def refuse_rules(node: Node, firewall: str) -> None:
         raise BadInput(f"--firewall: {node.name} says of it: {wrong}")
 
 
-def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Descriptor:
-    """What a person asked for, as a container with a range of user ids that none of the cluster has."""
+def descriptor_of(wanted: Wanted, template_digest: str, id_index: int) -> Descriptor:
+    """What a person asked for, as a container with this range of user ids."""
     return Descriptor(
         name=wanted.name,
         template=wanted.template,
@@ -86,7 +180,7 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         more_addresses=wanted.more_addresses,
         gateway=wanted.gateway,
         gateway6=wanted.gateway6,
-        id_index=_free_id_index(cluster),
+        id_index=id_index,
         memory_bytes=wanted.memory_bytes,
         cpu_milli=wanted.cpu_milli,
         disk_bytes=wanted.disk_bytes,
@@ -98,7 +192,11 @@ def descriptor_of(cluster: Cluster, wanted: Wanted, template_digest: str) -> Des
         swap_bytes=wanted.swap_bytes,
         pids=wanted.pids,
         io_weight=wanted.io_weight,
+        io=wanted.io,
         runtime=wanted.runtime,
+        nics=wanted.nics,
+        disks=wanted.disks,
+        published=wanted.published,
         init=wanted.init,
         stop_signal=wanted.stop_signal,
         **wanted.surroundings.fields(),
@@ -120,6 +218,8 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
         there = ", ".join(facts.templates) or "none"
         raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
     _refuse_absent(facts, wanted)
+    refuse_bridges(facts, wanted.nics)
+    refuse_macs(cluster, wanted.nics)
     for why in devices_lacking(wanted.devices, facts.devices):
         raise Refused(f"--device: on node {facts.name} {why}")
     if facts.cordon is not None:
@@ -130,7 +230,7 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
                 raise BadInput(f"container {wanted.name} exists already on {node.name} ({other.state})")
             for ip in other.descriptor.ips if other.descriptor else ():
                 if ip in map(bare, wanted.addresses):
-                    raise Refused(f"--ip {ip}: container {other.name} on {node.name} has this address")
+                    raise Refused(f"address {ip}: container {other.name} on {node.name} has this address")
 
 
 def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
@@ -138,26 +238,26 @@ def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
     for volume in wanted.volumes:
         if volume.name not in facts.volumes:
             named = ", ".join(facts.volumes) or "none"
-            raise BadInput(f"--volume {volume}: the cluster file names no volume {volume.name}; it names: {named}")
+            own = f"for one of its own give it a size, as {volume.name}:{volume.path}:1G"
+            raise BadInput(
+                f"--volume {volume}: the cluster file names no volume {volume.name}; it names: {named}; {own}"
+            )
         if why := facts.volumes[volume.name].fault:
             raise Refused(f"--volume {volume}: on node {facts.name} it is not there: {why}")
 
 
-def _refuse_twins(cluster: Cluster, node: str, ct: Descriptor) -> None:
-    """Refuses what somebody else has made meanwhile: looked for after our own record can be seen by others."""
+def refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> None:
+    """Refuses what somebody else has made meanwhile: looked for after our own records can be seen by others."""
+    ours = {ct.name for ct in made}
+    names, indices = {ct.name for ct in made}, {ct.id_index for ct in made}
+    ips = {ip for ct in made for ip in ct.ips}
     for other_node in cluster.nodes:
         for other in other_node.containers:
-            if other.descriptor is None or (other_node.name, other.name) == (node, ct.name):
+            if other.descriptor is None or (other_node.name == node and other.name in ours):
                 continue
-            same_address = not set(ct.ips).isdisjoint(other.descriptor.ips)
-            if ct.name == other.name or same_address or ct.id_index == other.descriptor.id_index:
+            theirs = other.descriptor.published if other_node.name == node else ()
+            if port := next(filter(None, (taken_by(ct.published, theirs) for ct in made)), None):
+                raise Refused(f"container {other.name} has published {port} at the same moment; choose another port")
+            same_address = not ips.isdisjoint(other.descriptor.ips)
+            if other.name in names or same_address or other.descriptor.id_index in indices:
                 raise Refused(f"container {other.name} was made on {other_node.name} at the same moment; try again")
-
-
-def _free_id_index(cluster: Cluster) -> int:
-    """The lowest number that no container of the cluster has: ranges never overlap, wherever one moves."""
-    taken = {c.descriptor.id_index for node in cluster.nodes for c in node.containers if c.descriptor}
-    for index in range(ID_INDEX_MIN, ID_INDEX_MAX):
-        if index not in taken:
-            return index
-    raise Refused("no range of user ids is free")

@@ -1,4 +1,4 @@
-"""Limits changed while a container runs: where it is now, or where a move that is under way leaves it.
+"""A container's limits and surroundings changed: where it is now, or where a move that is under way leaves it.
 
 Theory. What is needed for the change is little, so nodes are not probed: each says what it knows of the container, and
 its owner what it has promised to others. The change itself is one verb, which is told the token that was seen. If
@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.executor.creation import refuse_rules
 from migrator.executor.fleet import Fleet
+from migrator.executor.wanted import DESCRIPTION_BYTES_MAX
 from migrator.inventory.overcommit import promised
 from migrator.inventory.probe import capacity_of
+from migrator.model.around import only_stopped
+from migrator.model.confinement import DEVICES, devices_lacking
 from migrator.model.container import Descriptor, fault
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.io_limits import IO_FEATURE, NO_IO
 from migrator.model.limits import Change, Limits, limits_of, not_enforced
 from migrator.model.observation import COUNTER_MAX
 from migrator.model.units import format_bytes, format_seconds
@@ -63,7 +68,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """What was done: the limits before and after, and those of them that the node cannot enforce."""
+    """What was done: the limits before and after, and those of them that the node cannot enforce.
+
+    `took_ms` is from when all nodes were connected to, until the node said that it was in force.
+    """
 
     name: str
     node: str
@@ -71,6 +79,8 @@ class Set:
     after: Limits
     not_enforced: list[str]
     running: bool
+    container: Descriptor
+    took_ms: int | None = None
 
 
 async def set_limits(
@@ -84,7 +94,8 @@ async def set_limits(
     while True:
         seen = await _at_rest(fleet, name, until_s, wait_s, tell)
         try:
-            return await _set(fleet, name, seen, change)
+            done = await _set(fleet, name, seen, change)
+            return replace(done, took_ms=_since_connected_ms(fleet))
         except (NodeRefused, NodeMissing):
             again = await _see(fleet, seen.node, name)
             changed += 1
@@ -92,6 +103,11 @@ async def set_limits(
                 raise
             if changed > CHANGED_MEANWHILE_MAX:
                 raise
+
+
+def _since_connected_ms(fleet: Fleet) -> int | None:
+    times = [node.connected_at_s for node in fleet.nodes.values() if node.connected_at_s is not None]
+    return round((asyncio.get_running_loop().time() - max(times)) * 1000) if times else None
 
 
 async def _at_rest(fleet: Fleet, name: str, until_s: float, wait_s: float, tell: Callable[[str], None]) -> Seen:
@@ -149,6 +165,7 @@ def seen_by(fleet: Fleet, node: str, name: str, answer: Answer) -> Seen:
         ),
         memory_available_bytes=answer.number("memory_available_bytes"),
         controllers=tuple(sorted(cgroup[1:])),
+        devices=tuple(sorted(set(answer.lines("device")) & set(DEVICES))),
         volumes={volume: Mounted(path) for volume, path in fleet.file.volume_paths(entry).items()},
         containers=(ContainerFacts("others", "serving", 0, 0, False, "-", reserved=others),),
     )
@@ -190,9 +207,13 @@ async def _set(fleet: Fleet, name: str, seen: Seen, change: Change) -> Set:
         raise FailedSafe(f"node {seen.node}: container {name} has no descriptor; recreate it")
     ct = change.of(seen.descriptor)
     refuse_beyond(seen, ct)
+    refuse_impossible(seen, seen.descriptor, ct)
+    if ct.firewall != seen.descriptor.firewall:
+        await refuse_rules(fleet.node(seen.node), ct.firewall)
     facts = seen.facts
     files = bundle.files(ct, seen.kit_dir, facts.bridge, facts.controllers, facts.volumes)
     descriptor, config = files["descriptor.json"], files["config.json"]
+    words, more = _around_in_words(change, seen.descriptor, ct, files)
     answer = await fleet.node(seen.node).call(
         "ct-set",
         ct.name,
@@ -206,11 +227,41 @@ async def _set(fleet: Fleet, name: str, seen: Seen, change: Change) -> Set:
         facts.capacity.cpu_milli,
         len(descriptor),
         len(config),
-        stdin=descriptor + config,
+        *words,
+        stdin=descriptor + config + more,
     )
     after = limits_of(ct)
     lacking = not_enforced(after, facts.controllers)
-    return Set(ct.name, seen.node, limits_of(seen.descriptor), after, lacking, answer.get("in_force") == "now")
+    running = answer.get("in_force") == "now"
+    return Set(ct.name, seen.node, limits_of(seen.descriptor), after, lacking, running, ct)
+
+
+def _around_in_words(
+    change: Change, before: Descriptor, ct: Descriptor, files: Mapping[str, bytes]
+) -> tuple[tuple[str | int, ...], bytes]:
+    """What `ct-set` is told beside limits, and what comes behind them on stdin; nothing where none of it changes."""
+    if change.around.empty and not change.io:
+        return (), b""
+    network = bundle.network_files(ct)
+    net, resolver, firewall = files["net"], network["resolv.conf"], network["firewall"]
+    hostname = "-" if change.around.hostname is None else bundle.hostname_of(ct)
+    still = ",".join(only_stopped(before, ct)) or "-"
+    return (ct.io.word, len(net), len(resolver), len(firewall), hostname, still), net + resolver + firewall
+
+
+def refuse_impossible(seen: Seen, before: Descriptor, ct: Descriptor) -> None:
+    """Refuses what no container is, and what its node cannot give it."""
+    if wrong := fault(ct):
+        raise BadInput(f"container {ct.name}: {wrong} would be more than a container has, or something none can have")
+    if len(bundle.descriptor_json(ct)) > DESCRIPTION_BYTES_MAX:
+        raise BadInput(f"container {ct.name}: --firewall and all else that describes it: together too long")
+    if ct.io != before.io and ct.io and IO_FEATURE not in seen.facts.controllers:
+        raise Refused(f"--io: node {seen.node} {NO_IO}; leave it out, or move {ct.name} to another node first")
+    new = [name for name in ct.devices if name not in before.devices]
+    if new and ct.runtime == "crun":
+        raise Refused(f"--device {new[0]}: container {ct.name} is crun's, and could not be moved with it")
+    for why in devices_lacking(new, seen.facts.devices):
+        raise Refused(f"--device: on node {seen.node} {why}")
 
 
 def refuse_beyond(seen: Seen, ct: Descriptor) -> None:

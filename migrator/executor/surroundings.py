@@ -13,6 +13,7 @@ from typing import Any, Literal
 from migrator.errors import BadInput, quoted
 from migrator.model import confinement, network
 from migrator.model.address import bare, canonical, is_written_bare
+from migrator.model.around import Around, wide_first
 
 Words = tuple[str, ...]
 
@@ -93,7 +94,7 @@ def asked_routes(words: Words) -> Words:
 
 def asked_sysctls(words: Words) -> Words:
     """Sorted, but for forwarding as a whole, which sets others, and so comes first."""
-    return _held("--sysctl", tuple(sorted(words, key=_wide_first)), network.sysctls_fault)
+    return _held("--sysctl", tuple(sorted(words, key=wide_first)), network.sysctls_fault)
 
 
 def rules_in(path: Path) -> str:
@@ -114,15 +115,52 @@ def rules_in(path: Path) -> str:
     return text
 
 
+NONE = ("none",)  # takes away what there was
+
+
+def parse_around(
+    *,
+    hostname: str | None = None,
+    nameservers: Words = (),
+    search: Words = (),
+    routes: Words = (),
+    sysctls: Words = (),
+    devices: Words = (),
+    firewall: str | None = None,
+) -> Around:
+    """What of these is to change, from the words of `ct set`; BadInput names the option.
+
+    "none" takes all of an option away, and for its rules and its name what it was made with; KEY=none one route or
+    sysctl.
+    """
+    return Around(
+        hostname=None if hostname is None else "" if (hostname,) == NONE else named(hostname),
+        nameservers=_listed(nameservers, asked_nameservers),
+        search=_listed(search, lambda words: _held("--search", words, network.search_fault)),
+        devices=_listed(devices, lambda words: _held("--device", words, confinement.devices_fault)),
+        firewall=None if firewall is None else "" if (firewall,) == NONE else rules_in(Path(firewall)),
+        routes=_changes(routes, asked_routes, lambda word: _network(word.partition("=")[0])),
+        sysctls=_changes(sysctls, asked_sysctls, lambda word: word.partition("=")[0]),
+    )
+
+
+def _listed(words: Words, parse: Callable[[Words], Words]) -> Words | None:
+    if not words:
+        return None
+    return () if words == NONE else parse(words)
+
+
+def _changes(words: Words, parse: Callable[[Words], Words], key: Callable[[str], str]) -> dict[str, str]:
+    """Pairs by their keys, with "" for those that are taken away."""
+    gone = tuple(word for word in words if word.endswith("=none"))
+    pairs = (pair.partition("=") for pair in parse(tuple(word for word in words if word not in gone)))
+    return {name: value for name, _, value in pairs} | {key(word): "" for word in gone}
+
+
 def _held(option: str, words: Words, fault: Callable[[Words], str]) -> Words:
     if wrong := fault(words):
         raise BadInput(f"{option} {wrong}")
     return words
-
-
-def _wide_first(pair: str) -> tuple[bool, bool, str]:
-    name = pair.partition("=")[0]
-    return name != "net.ipv4.ip_forward", ".all." not in name, name
 
 
 def _plain(text: str) -> str:

@@ -19,6 +19,7 @@ from migrator.inventory.policy_file import PolicySection
 from migrator.model.address import is_within
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
+from migrator.model.pressure import Guard
 from migrator.model.rules import selected, selects
 from migrator.model.site import Hook, Site, When
 from migrator.model.units import parse_bytes, parse_bytes_per_s
@@ -105,6 +106,21 @@ class Overcommit(_Strict):
     disk: Ratio | Literal["measured"] | None = None
 
 
+Percent = Annotated[float | int, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class GuardTerms(_Strict):
+    """From where on a node is under pressure (model/pressure.py): percent, bytes a second, and a count; 0 never is."""
+
+    memory_some: Percent | None = None
+    memory_full: Percent | None = None
+    cpu_some: Percent | None = None
+    io_full: Percent | None = None
+    memory_free: Percent | None = None
+    swap_in: Size | None = None
+    oom_kills: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+
+
 class NodeEntry(_Strict):
     name: Annotated[str, Field(pattern=NODE_NAME)]
     address: Host | None = None
@@ -114,6 +130,7 @@ class NodeEntry(_Strict):
     labels: dict[Line, Line] = {}
     capacity: Capacity = Capacity()
     overcommit: Overcommit = Overcommit()
+    guard: GuardTerms = GuardTerms()
     link: LinkSpeed = LinkSpeed()
     volumes: dict[VolumeName, VolumePath] = {}
 
@@ -141,6 +158,7 @@ class Defaults(_Strict):
     ssh: Ssh = Ssh()
     bridge: Interface = "br0"
     overcommit: Overcommit = Overcommit()
+    guard: GuardTerms = GuardTerms()
 
 
 def _is_a_path(argv: list[str]) -> list[str]:
@@ -229,6 +247,13 @@ class ClusterFile(_Strict):
         """The node's own terms, and the defaults where it has none."""
         own = node.overcommit.model_dump(exclude_none=True)
         return Overcommit(**self.defaults.overcommit.model_dump(exclude_none=True) | own)
+
+    def guard(self, node: NodeEntry) -> Guard:
+        """From where on the node is under pressure: by its own terms, the defaults, and what is usual."""
+        said = self.defaults.guard.model_dump(exclude_none=True) | node.guard.model_dump(exclude_none=True)
+        if (rate := said.pop("swap_in", None)) is not None:
+            said["swap_in_bytes_per_s"] = parse_bytes(rate)
+        return Guard(**said)
 
     @staticmethod
     def link(node: NodeEntry) -> Link:

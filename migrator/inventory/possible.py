@@ -11,6 +11,7 @@ from migrator.errors import quoted
 from migrator.inventory.documents import NODE_NAME
 from migrator.model.container import AMOUNT_MAX, BOUNDS, NAME, fault
 from migrator.model.facts import Cluster, ContainerFacts, Link, NodeFacts, Resources, SharedLink
+from migrator.model.pressure import RESOURCES, Guard, Pressure, Stall
 from migrator.model.units import BYTES_PER_S_MAX
 
 _NODE = re.compile(NODE_NAME)
@@ -50,6 +51,8 @@ def _of_node(node: NodeFacts) -> Iterator[str]:
     yield from _below_nothing(node.capacity, "capacity.", CAPACITY_MAX)
     yield from _below_nothing(node)
     yield from (f"link.{wrong}" for wrong in _of_link(node.link))
+    yield from _of_pressure(node.pressure)
+    yield from (f"guard.{wrong}" for wrong in _none_below(node.guard))
     for name, count in Counter(found.name for found in node.containers).items():
         if count > 1:
             yield f"containers: {name!r} is the name of {count} containers on {node.name!r}"
@@ -62,6 +65,7 @@ def _of_container(found: ContainerFacts) -> Iterator[str]:
         yield f"name: {found.name!r} cannot be the name of a container"
     yield from _below_nothing(found.reserved, "reserved.")
     yield from _below_nothing(found)
+    yield from _of_pressure(found.pressure)
     if found.descriptor is not None:
         if wrong := fault(found.descriptor):
             value = getattr(found.descriptor, wrong)
@@ -71,6 +75,21 @@ def _of_container(found: ContainerFacts) -> Iterator[str]:
                 yield f"descriptor.{wrong}: is not possible: {quoted(str(value))}"
         if found.descriptor.name != found.name:
             yield f"descriptor.name: is {found.descriptor.name!r}, of {found.name!r}"
+
+
+def _of_pressure(pressure: Pressure) -> Iterator[str]:
+    yield from (f"pressure.{wrong}" for wrong in _none_below(pressure))
+    for name in RESOURCES:
+        if (stall := pressure.of(name)) is not None:
+            yield from (f"pressure.{name}.{wrong}" for wrong in _none_below(stall))
+
+
+def _none_below(values: Pressure | Stall | Guard) -> Iterator[str]:
+    """Every number of these that is none, or less than nothing."""
+    for one in fields(values):
+        value = getattr(values, one.name)
+        if isinstance(value, int | float) and not 0 <= value <= CAPACITY_MAX:
+            yield f"{one.name}: is to be 0 or more"
 
 
 def _of_link(link: Link | SharedLink) -> Iterator[str]:

@@ -6,17 +6,21 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
 from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.overcommit import promised
+from migrator.inventory.pressure import pressure_of, pressures_in
 from migrator.model.confinement import DEVICES
 from migrator.model.container import NAME, Descriptor, fault
 from migrator.model.cpu_flags import usable
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
+from migrator.model.io_limits import IO_FEATURE
 from migrator.model.observation import COUNTER_MAX, GATES, STATES
+from migrator.model.pressure import Pressure
 from migrator.model.units import parse_bytes
 from migrator.model.volume import Mounted
 from migrator.transport.base import Answer, Node, NodeFailed
@@ -37,6 +41,7 @@ REPEATED = (
     "needs",
     "volume",
     "device",
+    "pressure",
 )
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
@@ -50,7 +55,15 @@ async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
     )
 
 
-async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts:
+async def survey_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
+    """The same, sooner, without what only a move asks of machines: versions, CPU features, sizes of files."""
+    facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name], "survey") for entry in cluster.nodes))
+    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), policy=cluster.policy.value())
+
+
+async def probe(
+    cluster: ClusterFile, entry: NodeEntry, node: Node, verb: Literal["probe", "survey"] = "probe"
+) -> NodeFacts:
     """One node's facts; if it cannot be asked, facts that carry the error."""
     declared = NodeFacts(
         name=entry.name,
@@ -58,11 +71,12 @@ async def probe(cluster: ClusterFile, entry: NodeEntry, node: Node) -> NodeFacts
         link=cluster.link(entry),
         bridge=cluster.bridge(entry),
         trusted=cluster.trusted_around(entry),
+        guard=cluster.guard(entry),
         volumes={name: Mounted(path, "it was not asked") for name, path in cluster.volume_paths(entry).items()},
     )
     asked = [f"{name}={volume.path}" for name, volume in declared.volumes.items()]
     try:
-        facts = parse(await node.call("probe", *asked, timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
+        facts = parse(await node.call(verb, *asked, timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
         return promised(facts, cluster.overcommit(entry))
     except MigratorError as error:
         return replace(declared, error=str(error))
@@ -93,7 +107,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         criu=answer.get("criu"),
         runc=answer.get("runc"),
         rsync=answer.get("rsync"),
-        features=tuple(sorted(answer.lines("feature"))),
+        features=tuple(sorted({*answer.lines("feature"), *({IO_FEATURE} & set(cgroup[1:]))})),
         cpu_state=answer.get("cpu_state"),
         lsm=tuple(word for word in answer.get("lsm").split(",") if word),
         filesystem=tuple(answer.get("filesystem").split()),
@@ -111,6 +125,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         containers=_containers(answer),
         volumes=_volumes(answer, declared),
         devices=tuple(sorted(set(answer.lines("device")) & set(DEVICES))),
+        pressure=pressure_of(answer),
     )
 
 
@@ -161,6 +176,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
     needs = dict(_pairs(answer, "needs"))
+    pressures = pressures_in(answer)
     found = []
     for line in answer.lines("container"):
         fields = line.split()
@@ -174,6 +190,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
             )
         if (gate := gates.get(name, "none")) not in GATES:
             raise NodeFailed(answer.node, "probe", f"it tells of a gate that nobody knows: {gate[:40]!r}")
+        described = _descriptor(answer, name, descriptors.get(name))
         memory_bytes, cpu_milli, disk_bytes = holds.get(name, [0, 0, 0])
         rss_bytes, anon_bytes = memory.get(name, [0, 0])
         found.append(
@@ -188,14 +205,20 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 rss_bytes=rss_bytes,
                 anon_bytes=anon_bytes,
                 files_bytes=files.get(name, [0])[0],
-                descriptor=_descriptor(answer, name, descriptors.get(name)),
+                descriptor=described,
                 keeper=keeper,
                 keeper_starts=keeper_starts,
                 gate=gate,
-                needs=(needs[name],) if name in needs else (),
+                needs=_needs(needs.get(name), described),
+                pressure=pressures.get(name, Pressure()),
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))
+
+
+def _needs(told: str | None, ct: Descriptor | None) -> tuple[str, ...]:
+    """What its node says that its processes use, and what its description asks of any node."""
+    return (*([told] if told else []), *([IO_FEATURE] if ct and ct.io else []))
 
 
 def _by_name(answer: Answer, key: str, count: int) -> dict[str, list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,19 @@ from migrator.inventory.possible import impossible
 from migrator.model.facts import Cluster
 from migrator.model.links import tangled
 from migrator.model.plan_policy import Standing
+from migrator.model.pressure import Guard, Pressure
 
 VERSION = 1
 _CLUSTER = TypeAdapter(Cluster)
 # Fields of a descriptor that came later, and what an older snapshot means by being without.
 _LATER: dict[str, Any] = {
     **{key: [] for key in ("more_addresses", "volumes", "cap_add", "cap_drop", "devices")},
-    **{key: [] for key in ("nameservers", "search", "routes", "sysctls")},
+    **{key: [] for key in ("nameservers", "search", "routes", "sysctls", "nics", "disks", "published")},
     **{"gateway6": None, "runtime": "runc", "seccomp": "default", "new_privileges": False},
     **{"hostname": None, "firewall": "", "init": "plain", "stop_signal": ""},
+    "io": {"read_bytes_per_s": 0, "write_bytes_per_s": 0, "read_iops": 0, "write_iops": 0},
 }
+NO_PRESSURE, USUAL_GUARD = asdict(Pressure()), asdict(Guard())
 
 
 def digest(cluster: Cluster) -> str:
@@ -57,20 +60,33 @@ def _dumped(cluster: Cluster) -> dict[str, Any]:
     if not cluster.links:
         del dumped["links"]
     del dumped["policy"]
-    for container in (container for node in dumped["nodes"] for container in node["containers"]):
-        _drop_later(container["descriptor"] or {})
-        _drop_unset_limits(container["descriptor"] or {})
-        if not container["needs"]:
-            del container["needs"]
     for node in dumped["nodes"]:
-        for later in ("stream_out", "stream_in", "trusted", "volumes", "devices", "cpu_state", "lsm", "filesystem"):
-            if not node[later]:
-                del node[later]
+        _drop_from_node(node)
+        for container in node["containers"]:
+            _drop_from_container(container)
     if cluster.policy == Standing():
         return dumped
     from migrator.inventory import policy_file  # noqa: PLC0415   (many snapshots have none, and it is much to load)
 
     return dumped | {"policy": policy_file.to_document(cluster.policy)}
+
+
+def _drop_from_node(node: dict[str, Any]) -> None:
+    for later in ("stream_out", "stream_in", "trusted", "volumes", "devices", "cpu_state", "lsm", "filesystem"):
+        if not node[later]:
+            del node[later]
+    for later, usual in (("pressure", NO_PRESSURE), ("guard", USUAL_GUARD)):
+        if node[later] == usual:
+            del node[later]
+
+
+def _drop_from_container(container: dict[str, Any]) -> None:
+    _drop_later(container["descriptor"] or {})
+    _drop_unset_limits(container["descriptor"] or {})
+    if not container["needs"]:
+        del container["needs"]
+    if container["pressure"] == NO_PRESSURE:
+        del container["pressure"]
 
 
 def _drop_later(ct: dict[str, Any]) -> None:

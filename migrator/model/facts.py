@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from migrator.model.container import Descriptor
 from migrator.model.plan_policy import Standing
+from migrator.model.pressure import Guard, Pressure
 from migrator.model.volume import Mounted
 
 
@@ -74,7 +75,7 @@ class ContainerFacts:
     would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
     `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
-    without which no node can restore them.
+    without which no node can restore them. `pressure` is that of its group.
     """
 
     name: str
@@ -92,6 +93,7 @@ class ContainerFacts:
     keeper_starts: int = 0
     gate: str = "none"
     needs: tuple[str, ...] = ()
+    pressure: Pressure = field(default_factory=Pressure)
 
     @property
     def runtime(self) -> str:
@@ -109,6 +111,7 @@ class NodeFacts:
     name with its path on this node, and why it is not there. `devices` are those by request that it has. `cpu_state` is
     what CRIU's cpuinfo tells of its registers, `lsm` its kernel's security modules, `filesystem` the type of its disk
     for containers and what that can ("overlay") and cannot ("no-reflink"); each is empty where it does not tell.
+    `pressure` is what its kernel tells of waiting, `guard` from where on the cluster file calls that too much.
     """
 
     name: str
@@ -147,6 +150,8 @@ class NodeFacts:
     disk_available_bytes: int = 0
     inodes_available: int = 0
     containers: tuple[ContainerFacts, ...] = ()
+    pressure: Pressure = field(default_factory=Pressure)
+    guard: Guard = field(default_factory=Guard)
 
     @property
     def answered(self) -> bool:

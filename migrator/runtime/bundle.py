@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from migrator.errors import BadInput
+from migrator.model import nics, ports
 from migrator.model.confinement import DEVICES, NUMBERS, capabilities
 from migrator.model.container import ID_RANGE, Descriptor
 from migrator.model.init import stop_number
@@ -55,6 +56,8 @@ def files(
         "config.json": config_json(ct, kit_dir, controllers, volumes),
         "restart": f"{ct.restart}\n".encode(),
     }
+    if ct.io:
+        described["io"] = f"{ct.io.word}\n".encode()
     if ct.runtime != "runc":
         described["runtime"] = f"{ct.runtime}\n".encode()
     if ct.init != "plain":
@@ -62,6 +65,8 @@ def files(
     if ct.stop_signal or ct.init != "plain":
         described["stop-signal"] = f"{stop_number(ct)}\n".encode()
     described |= {name: data for name, data in network_files(ct).items() if data}
+    if ct.disks:
+        described["disk-list"] = "".join(f"{disk.name} {disk.path}\n" for disk in ct.disks).encode()
     return described | ({"volumes": volumes_file(ct, volumes)} if ct.volumes else {})
 
 
@@ -80,7 +85,7 @@ def config_json(
     as_user = ["setpriv", "--reuid", ct.user, "--regid", ct.user, "--init-groups", "--"] if ct.user else []
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "hostname": ct.hostname or ct.name.replace("_", "-"),
+        "hostname": hostname_of(ct),
         "root": {"path": f"{directory}/rootfs"},
         "process": {
             "terminal": False,
@@ -96,6 +101,7 @@ def config_json(
             *_init_mounts(ct),
             *_names(ct, directory),
             *_binds(ct, volumes),
+            *_disks(ct, directory),
         ],
         "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
         "annotations": {"org.criu.config": f"{directory}/criu.conf"},
@@ -114,6 +120,11 @@ def config_json(
     return json.dumps(config).encode()
 
 
+def hostname_of(ct: Descriptor) -> str:
+    """What it calls itself at its start."""
+    return ct.hostname or ct.name.replace("_", "-")
+
+
 def descriptor_json(ct: Descriptor) -> bytes:
     """The descriptor as its node keeps it: one line."""
     return json.dumps(asdict(ct), sort_keys=True).encode()
@@ -122,9 +133,11 @@ def descriptor_json(ct: Descriptor) -> bytes:
 def net_file(ct: Descriptor, bridge: str) -> bytes:
     """What the network hook reads: one `key value` a line, with a line for each address and each gateway."""
     lines = [f"veth {ct.veth}", f"bridge {bridge}", f"mac {ct.mac}"]
-    lines += [f"address {address}" for address in ct.addresses]
+    lines += [f"address {address}" for address in ct.cards[0].addresses]
     lines += [f"gateway {gateway}" for gateway in ct.gateways]
     lines += net_lines(ct)
+    lines += nics.net_lines(ct.cards, [*ct.gateways, *(route.partition("=")[2] for route in ct.routes)])
+    lines += ports.net_lines(ct.published, ct.cards[0].addresses)
     if not all(_NET_LINE.fullmatch(line) for line in lines):
         raise BadInput(f"container {ct.name!r}: its network cannot be written down: {'; '.join(lines)!r}")
     return ("\n".join(lines) + "\n").encode()
@@ -166,6 +179,13 @@ def _binds(ct: Descriptor, volumes: Mapping[str, Mounted]) -> Iterator[dict[str,
         options = ["bind", "private", "nosuid", "nodev", *(["ro"] if volume.read_only else [])]
         source = _path_on_node(ct, volume.name, volumes)
         yield {"destination": volume.path, "type": "bind", "source": source, "options": options}
+
+
+def _disks(ct: Descriptor, directory: str) -> Iterator[dict[str, Any]]:
+    for disk in ct.disks:
+        options = ["bind", "private", "nosuid", "nodev"]
+        source = f"{directory}/disks/{disk.name}"
+        yield {"destination": disk.path, "type": "bind", "source": source, "options": options}
 
 
 def _path_on_node(ct: Descriptor, name: str, volumes: Mapping[str, Mounted]) -> str:

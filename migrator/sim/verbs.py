@@ -18,6 +18,7 @@ Verb = Callable[..., Awaitable[str]]
 
 VERBS: dict[str, Verb] = {
     "probe": lease.probe,
+    "survey": lease.probe,
     "boot": restart.boot,
     "inspect": lease.inspect,
     "lease": lease.lease,

@@ -247,7 +247,7 @@ def _probe_container(m: Machine, ct: str, record: Record) -> list[str]:
     return lines
 
 
-async def arp_owner(m: Machine, bridge: str, ip: str) -> str:
+async def arp_owner(m: Machine, bridge: str, ip: str, soon: str = "") -> str:
     await m.step("arp")
     for other in m.world.machines.values():
         if other.ram is None or (other is not m and not m.world.joined(m.name, other.name)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from migrator.sim.machine import Exit, Machine, Record, refuse
 from migrator.sim.verbs_ct import check_at_rest, check_not_leased
 
@@ -44,20 +46,26 @@ async def ct_set(
     cap_cpu: str,
     descriptor_bytes: str,
     config_bytes: str,
+    *more: str,
     stdin: bytes = b"",
 ) -> str:
     """Changes a container's limits: the record with the higher, the files, the record as it is to be."""
     if ct not in m.disk.trees:
         raise Exit(11, f"container {ct} is not on this node")
-    if len(stdin) != int(descriptor_bytes) + int(config_bytes):
+    around = [int(size) for size in more[1:4]]
+    if len(stdin) != int(descriptor_bytes) + int(config_bytes) + sum(around):
         raise Exit(1, f"the limits of {ct} came cut short")
-    descriptor, config = stdin[: int(descriptor_bytes)], stdin[int(descriptor_bytes) :]
+    names = ("descriptor.json", "config.json", "net", "resolv.conf", "firewall")[: 2 + len(around)]
+    ends = list(accumulate((int(descriptor_bytes), int(config_bytes), *around), initial=0))
+    files = {name: stdin[start:end] for name, start, end in zip(names, ends, ends[1:], strict=False)}
+    if more:
+        files["io"] = b"" if more[0] == "0,0,0,0" else f"{more[0]}\n".encode()
     async with m.locked():
         record = m.record(ct)
         check_at_rest(ct, record)
         check_not_leased(ct, record)
         bundle = m.disk.trees[ct].bundle
-        same = bundle.get("descriptor.json") == descriptor
+        same = bundle.get("descriptor.json") == files["descriptor.json"]
         if record.token != int(expect) and not same:
             raise refuse(f"container {ct} was changed meanwhile (its token is {record.token}, not {expect})")
         _check_room(m, ct, record, int(memory), int(cpu), int(cap_memory), int(cap_cpu))
@@ -69,7 +77,11 @@ async def ct_set(
         )
         if promised != record:
             await m.write_record(ct, promised)
-        for name, data in (("descriptor.json", descriptor), ("config.json", config)):
+        if more and more[-1] != "-" and m.copy(ct):
+            raise refuse(f"container {ct} runs, and {more[-1]} is changed only while it is stopped")
+        for name, data in files.items():
+            if bundle.get(name, b"") == data and name not in ("descriptor.json", "config.json"):
+                continue
             await m.step(f"replace {name}")
             bundle[name] = data
         wanted = m.edit(promised, memory_bytes=int(memory), cpu_milli=int(cpu))

@@ -16,6 +16,7 @@ class RetryingNode(ABC):
     """A node whose one call may be lost: `call_once` says how it is made, `call` how often."""
 
     name: str
+    connected_at_s: float | None = None  # of the event loop, where there is a connection to speak of
 
     async def call(
         self, verb: str, *args: str | int, stdin: bytes = b"", timeout_s: float = 30, tries: int = 3

@@ -200,6 +200,7 @@ class SshNode(RetryingNode):
         async with self._connecting:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect(verb)
+                self.connected_at_s = asyncio.get_running_loop().time()
                 await self._install_kit(self._connection)
             return self._connection
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import asyncssh
 import pytest
 
-from migrator.lab import machine
+from migrator.lab.machine import COMMAND, MACHINE
 from tests.lab.stage import Stage
 
 PATIENCE_S = 120
@@ -19,12 +19,12 @@ SERVICES = ["cron", "redis-server", "runsv", "runsvdir", "sshd"]
 @pytest.fixture(scope="module")
 def stocked(stage: Stage) -> Iterator[None]:
     """The template of machines on the first node; a move brings it to others."""
-    machine.build(print)
-    machine.offer(stage.paths, "n1")
+    MACHINE.build(print)
+    MACHINE.offer(stage.paths, "n1")
     yield
     for node in stage.spec.nodes:
         stage.on_node(node, "sh", "-c", "umount /var/lib/migrator/containers/*/* 2>/dev/null; true")
-        machine.take_back(stage.paths, node)
+        MACHINE.take_back(stage.paths, node)
 
 
 class Login:
@@ -71,8 +71,8 @@ def processes(stage: Stage) -> list[str]:
 
 def make_box(stage: Stage, number: int) -> str:
     ip = stage.ip(number)
-    words = ("ct", "create", "box", "--node", "n1", "--template", machine.NAME, "--ip", ip, "--hostname", "box.example")
-    stage.ok(*words, "--", *machine.COMMAND)
+    words = ("ct", "create", "box", "--node", "n1", "--template", MACHINE.name, "--ip", ip, "--hostname", "box.example")
+    stage.ok(*words, "--", *COMMAND)
     return ip
 
 

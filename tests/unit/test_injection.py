@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -237,4 +237,4 @@ def test_a_snapshot_that_is_none_is_one_line(text: str, tmp_path: Path) -> None:
 
 def test_the_description_of_an_honest_container_has_no_fault() -> None:
     assert fault(WEB) == ""
-    assert fault(Descriptor(**{**asdict(WEB), "gateway": "10.0.0.1", "user": "www-data", "env": ("A=\n$(x)",)})) == ""
+    assert fault(replace(WEB, gateway="10.0.0.1", user="www-data", env=("A=\n$(x)",))) == ""

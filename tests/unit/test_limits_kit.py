@@ -88,6 +88,7 @@ class Node:
         """A verb of the kit on this node; `before` is a script that may spoil something first."""
         script = f"""
             KIT={kit.SCRIPTS}; . "$KIT/lib.sh"; . "$KIT/container.sh"; . "$KIT/limits.sh"; . "$KIT/lease.sh"
+            . "$KIT/io.sh"; . "$KIT/around.sh"; . "$KIT/network.sh"
             DISK={self.root}/disk RUN={self.root}/run CGROUP={self.root}/cgroup
             CONTAINERS=$DISK/containers RECORDS=$DISK/records
             {before}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import asyncssh
@@ -20,7 +20,6 @@ from migrator.executor.look import observe
 from migrator.inventory import snapshot
 from migrator.inventory.cluster_file import NodeEntry
 from migrator.inventory.probe import parse
-from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.runtime import bundle
 from migrator.steps import seed
@@ -346,7 +345,7 @@ def test_a_log_is_shown_line_by_line_and_an_empty_one_not_at_all(
 
 def test_a_snapshot_with_an_impossible_container_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.json"
-    bad = Descriptor(**{**asdict(WEB), "id_index": 0})
+    bad = replace(WEB, id_index=0)
     facts = ContainerFacts("web", "serving", 1, 1, True, "-", Resources(), descriptor=bad)
     snapshot.save(Cluster("c", (NodeFacts("n1", containers=(facts,)),)), path)
     with pytest.raises(MigratorError, match="id_index \\(container web, node n1\\): is to be from 16 to 64999, not 0"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import NodeEntry
 from migrator.inventory.probe import parse
 from migrator.model.facts import NodeFacts
+from migrator.model.io_limits import IO_FEATURE, IoLimits
 from migrator.runtime import bundle
 from migrator.transport.base import Answer, NodeFailed
 from tests.unit.test_bundle import WEB
@@ -130,3 +133,12 @@ def test_noise_is_an_error_and_never_a_crash(noise: str) -> None:
             parsed(text)
         except MigratorError as error:
             assert "\n" not in str(error)
+
+
+def test_a_container_with_a_limited_disk_needs_a_node_that_can_limit_it() -> None:
+    limited = bundle.descriptor_json(replace(WEB, io=IoLimits(write_iops=5))).decode()
+    told = GOOD.replace(bundle.descriptor_json(WEB).decode(), limited)
+    facts = parsed(told.replace("cgroup 2 cpu memory", "cgroup 2 cpu memory io.max"))
+    assert (facts.containers[0].needs, IO_FEATURE in facts.features) == ((IO_FEATURE,), True)
+    assert IO_FEATURE not in parsed(told).features
+    assert parsed(GOOD).containers[0].needs == ()

@@ -54,3 +54,28 @@ def test_what_is_set_is_in_force_while_it_runs_and_where_it_moves(vms: Stage) ->
     migrator(vms, "ct", "stop", "web", "--grace", "0")
     migrator(vms, "ct", "start", "web")
     assert kernel(vms, "n2") == [str(200 * MIB), "max", "50000 100000", "max"]
+
+
+def test_one_that_its_own_limit_kills_is_told_by_the_guard_and_what_it_writes_is_held_back(vms: Stage) -> None:
+    options = ("--node", "n1", "--template", "debian", "--ip", vms.ip(5), "--memory", "128M", "--swap", "0")
+    migrator(vms, "ct", "create", "web", *options, "--", "python3", "-c", HOLDER)
+    assert vms.says("web", "holds\n")
+    before, after = (str(vms.journal.with_name(name)) for name in ("before.json", "after.json"))
+    migrator(vms, "probe", "-o", before)
+    assert vms.migrator("ct", "exec", "web", "--", *TAKES).out == ""  # the kernel ends it
+    migrator(vms, "probe", "-o", after)
+    found = vms.migrator("guard", "--snapshot", before, "--snapshot", after)
+    assert (found.code, "too little memory: web" in found.err) == (3, True), found.err
+    assert "container web on n1: 1 OOM kill by its own limit (128.0 MiB)" in found.out
+    assert "migrator ct set web --memory 160M --move" in found.out
+
+    limited = vms.migrator("ct", "set", "web", "--io", "write=4M,read-iops=500")
+    if limited.code == 3:
+        assert "--io: node n1 cannot limit it" in limited.err  # its containers are on no disk that the kernel can limit
+        return
+    assert limited.code == 0, limited.err
+    held = vms.on_node("n1", "cat", "/sys/fs/cgroup/ct/web/io.max").out
+    assert ("wbps=4194304" in held, "riops=500" in held) == (True, True), held
+    migrator(vms, "migrate", "web", "--to", "n2", *BLACKOUT)
+    moved = vms.on_node("n2", "cat", "/sys/fs/cgroup/ct/web/io.max").out
+    assert ("wbps=4194304" in moved, "riops=500" in moved) == (True, True), moved

@@ -2,15 +2,17 @@
 
 # One rsync pass of the container's own files (the overlay's upper layer) while it runs, or, frozen, the last one.
 # Whatever the times say, files that were mapped shared and writable at any pass are compared by content, since a second
-# write through a mapping changes no time at all; and so are those that were open for writing, and changed since the
-# move began: a second write within one tick of the kernel's clock does not change it either.
+# write through a mapping changes no time at all; so are those that were open for writing, and changed since the
+# move began: a second write within one tick of the kernel's clock does not change it either; and so are those that have
+# changed since the pass before, and had their times put back.
 verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     ct=$1 token=$2
     read_record "$ct"
     check_run "$ct" "$token"
     move=$RUN/move/$ct.$token
     upper=$CONTAINERS/$ct/upper
-    code=0 how='' fsync='' via='' flush=''
+    code=0 how='' fsync='' via='' flush='' module=files disks='' disk_code=0
+    rm -f "$move/disk-stats"
     [ -e "$move/files-began" ] || touch -d '-2 seconds' "$move/files-began"
     tracked=
     if [ "$3" = final ]; then
@@ -18,12 +20,14 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     else
         [ "$3" != 1 ] || track_many "$upper"
         [ ! -e "$move/tracking" ] || tracked=$move/tracked
+        touch -d '-2 seconds' "$move/pass-begins"
     fi
     before=$(now_ms)
     mapped_files "$ct" >> "$move/mapped-files"
     written_files "$ct" >> "$move/written-files"
     if [ "$3" = final ]; then
         flushing=
+        [ -e "$move/bandwidth" ] || begin_last_disks
         [ ! -e "$CONTAINERS/$ct/volumes" ] || { flush_volumes "$ct" 6>&- 7>&- & flushing=$!; }
         find_open_files # beside it
         wait "$pass" || code=$?
@@ -33,12 +37,17 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
             code=0 via=''
             send_upper "$upper/" "$RUN/links" > "$move/stats" || code=$?
         fi
+        await_last_disks
+        [ "$how" != send_changed ] || add_put_back
     else
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
+        [ "$code" != 0 ] || send_put_back || code=$?
+        pass_disks
         flush_volumes "$ct" || : # so that little is left for the pause
     fi
     # While the container runs, files vanish (24) or become something else (23); the next pass sees it. Frozen, they stay.
+    [ "$code" != 0 ] || code=$disk_code
     case $code:$3 in
         0:*) ;;
         *:final) fail 1 "rsync ended with $code" ;;
@@ -46,16 +55,18 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
         *) fail 1 "rsync ended with $code" ;;
     esac
     if [ "$3" = final ]; then
-        [ ! -s "$move/open-list" ] || send_open_files
+        [ ! -s "$move/open-list" ] || send_open_files files "$upper" "$move/open-list"
+        [ ! -s "$move/disk-open-list" ] || send_open_files disks "$CONTAINERS/$ct/disks" "$move/disk-open-list"
         flush_last
     else
+        [ "$code" != 0 ] || mv "$move/pass-begins" "$move/pass-began"
         on_link "$ct" "$token" flush
         # All that was there has come, and what changed since then will be told.
         [ -z "$tracked" ] || [ "$code" = 23 ] || : > "$tracked"
     fi
     [ "$how" != send_changed ] || [ -e "$move/walk" ] || echo "listed $(tr -cd '\0' < "$move/changed" | wc -c)"
     sed -n 's/^Total transferred file size: \([0-9,]*\).*/bytes \1/p; s/^Total bytes sent: \([0-9,]*\).*/sent \1/p' \
-        "$move/stats" | tr -d ,
+        "$move"/*stats | tr -d , | awk '{ sum[$1] += $2 } END { for (key in sum) printf "%s %.0f\n", key, sum[key] }'
     echo "ms $(($(now_ms) - before))"
 }
 
@@ -74,7 +85,7 @@ send() { # LINKS RSYNC_ARGS...
     shift
     # shellcheck disable=SC2046,SC2086
     $jailed rsync -aHAXS --numeric-ids --modify-window=-1 --stats $fsync $(bandwidth) --filter='-x trusted.overlay.origin' \
-        -e "$via$(link_shell "$links")" "$@" peer::files
+        -e "$via$(link_shell "$links")" "$@" "peer::$module"
 }
 
 # Of a container with many files somebody notes what changes, from before the first pass on, so that the last one walks
@@ -164,28 +175,80 @@ in_jail() { # DIR TREE FUNCTION ARGS...
 find_open_files() {
     # By the time of the inode's change, which no program can set. A program's log is nearly always open, and most are at
     # rest: then nothing more is started, for this is in the pause.
-    sort -zu "$move/written-files" | sed -z "s|^|$upper/|" |
+    sort -zu "$move/written-files" | in_place "$ct" |
         xargs -0r sh -c 'exec find -L "$@" -maxdepth 0 -cnewer "$0" -print0' "$move/files-began" 2> /dev/null \
             > "$move/changed-files" || : # of those that are there
-    [ ! -s "$move/mapped-files" ] || sort -zu "$move/mapped-files" | sed -z "s|^|$upper/|" >> "$move/changed-files"
-    : > "$move/open-list"
-    [ -s "$move/changed-files" ] || return 0
-    below=$(realpath "$upper")
-    { xargs -0r realpath -ez -- < "$move/changed-files" 2> /dev/null || :; } |
-        sed -zn "s|^$below/|./|p" | sort -zu > "$move/open-list" # with the dot, no name is taken for a comment
+    [ ! -s "$move/mapped-files" ] || sort -zu "$move/mapped-files" | in_place "$ct" >> "$move/changed-files"
+    [ "$how" = send_changed ] || put_back >> "$move/changed-files"
+    ! has_disks "$ct" || put_back_in "$CONTAINERS/$ct/disks" "$move/files-began" >> "$move/changed-files"
+    list_open_files
 }
 
-send_open_files() {
+list_open_files() {
+    : > "$move/open-list"
+    : > "$move/disk-open-list"
+    [ -s "$move/changed-files" ] || return 0
+    { xargs -0r realpath -ez -- < "$move/changed-files" 2> /dev/null || :; } | sort -zu > "$move/real-files"
+    # With the dot, no name is taken for a comment.
+    sed -zn "s|^$(realpath "$upper")/|./|p" "$move/real-files" > "$move/open-list"
+    ! has_disks "$ct" ||
+        sed -zn "s|^$(realpath "$CONTAINERS/$ct/disks")/|./|p" "$move/real-files" > "$move/disk-open-list"
+}
+
+# Files that have changed since the pass before began, and do not say so: who rewrites one and puts its times back, as
+# archivers do, has rsync take it for what it has sent. A new mode or name looks the same, and costs a comparison.
+put_back() { # [named]   (with it, of the names on stdin alone)
+    mark=$move/pass-began
+    [ -e "$mark" ] || mark=$move/files-began
+    if [ "${1:-}" = named ]; then
+        sed -z "s|^|$upper/|" | xargs -0r sh -c 'exec find "$@" -maxdepth 0 -type f -cnewer "$0" -printf "%C@ %T@ %p\0"' "$mark" \
+            2> /dev/null | not_as_they_say # of those that are there
+    else
+        put_back_in "$upper" "$mark"
+    fi
+}
+
+put_back_in() { # TREE MARK
+    find "$1" -type f -cnewer "$2" -printf '%C@ %T@ %p\0' 2> /dev/null | not_as_they_say
+}
+
+not_as_they_say() {
+    sed -zn '/^\([^ ]*\) \1 /!s/^[^ ]* [^ ]* //p'
+}
+
+# Of a container with many files only those are looked at that have changed, where names tell all.
+add_put_back() {
+    if [ -e "$move/walk" ]; then put_back; else put_back named < "$move/changed"; fi > "$move/put-back"
+    [ -s "$move/put-back" ] || return 0
+    cat "$move/put-back" >> "$move/changed-files"
+    list_open_files
+}
+
+# While the container runs, from within the same jail as a pass.
+send_put_back() {
+    [ -e "$move/pass-began" ] || return 0 # the first pass has sent all there was
+    put_back | sed -z "s|^$upper/|./|" > "$move/put-back"
+    [ ! -s "$move/put-back" ] || in_jail "$move/jail" "$upper" send_named /tree/ /links > /dev/null
+}
+
+send_named() { # TREE LINKS
+    send "$2" --ignore-times --from0 --files-from=- "$1" < "$move/put-back"
+}
+
+send_open_files() { # MODULE TREE LIST
     # shellcheck disable=SC2046
-    rsync $(bandwidth) -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$move/open-list" \
-        --filter='-x trusted.overlay.origin' -e "$(link_shell "$RUN/links")" "$upper/" peer::files
+    rsync $(bandwidth) -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$3" \
+        --filter='-x trusted.overlay.origin' -e "$(link_shell "$RUN/links")" "$2/" "peer::$1"
 }
 
 # One digest of all that the container's own files are. Asked for while nothing runs on them.
 verb_manifest() { # CT TOKEN
     read_record "$1"
     check_run "$1" "$2"
-    python3 -ESsB "$KIT/manifest.py" "$CONTAINERS/$1/upper"
+    set -- "$1" "$2" "$(receiving "$1" "$2" upper)"
+    ! has_disks "$1" || set -- "$@" "$(receiving "$1" "$2" disks)" # as they are at the source, whatever the ids are here
+    shift 2
+    python3 -ESsB "$KIT/manifest.py" "$@"
 }
 
 verb_send_template() { # CT TOKEN TEMPLATE

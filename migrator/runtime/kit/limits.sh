@@ -24,6 +24,7 @@ verb_ct_see() { # CT
     awk '$1 == "MemTotal:" { printf "node_memory_bytes %.0f\n", $2 * 1024 }
         $1 == "MemAvailable:" { printf "memory_available_bytes %.0f\n", $2 * 1024 }' /proc/meminfo
     tell_cgroup
+    tell_devices
     if [ -e "$CONTAINERS/$ct/descriptor.json" ]; then
         echo "kit $(sed -n 's|.*"\(/[^"]*\)/net-hook".*|\1|p' "$CONTAINERS/$ct/config.json" 2> /dev/null)"
         printf 'descriptor '
@@ -48,7 +49,13 @@ tell_cgroup() {
         ! any_is_there "$CGROUP"/blkio/blkio.weight "$CGROUP"/blkio/*/blkio.weight "$CGROUP"/blkio/*/blkio.bfq.weight ||
             set -- "$@" io.weight
     fi
+    ! can_limit_io || set -- "$@" io.max
     echo "cgroup $*"
+}
+
+tell_devices() {
+    [ ! -c /dev/fuse ] || echo 'device fuse'
+    [ ! -c /dev/net/tun ] || echo 'device tun'
 }
 
 any_is_there() { # FILE...
@@ -60,7 +67,7 @@ any_is_there() { # FILE...
 
 # Changes a container's limits at once and for good. EXPECT is the token that the caller has seen: a change that somebody
 # else made meanwhile is not undone by one that does not know of it. The descriptor and the configuration come on stdin.
-verb_ct_set() { # CT EXPECT MEMORY_BYTES CPU_MILLI SWAP_BYTES|max PIDS|0 IO_WEIGHT|0 CAP_MEMORY CAP_CPU DESCRIPTOR_BYTES CONFIG_BYTES
+verb_ct_set() { # CT EXPECT MEMORY_BYTES CPU_MILLI SWAP_BYTES|max PIDS|0 IO_WEIGHT|0 CAP_MEMORY CAP_CPU DESCRIPTOR_BYTES CONFIG_BYTES [WORDS of read_around]
     ct=$1 expect=$2 memory=$3 cpu=$4 swap=$5 pids=$6 weight=$7 cap_memory=$8 cap_cpu=$9
     shift 9
     for number in "$expect" "$memory" "$cpu" "$pids" "$weight" "$cap_memory" "$cap_cpu" "$1" "$2"; do
@@ -68,12 +75,15 @@ verb_ct_set() { # CT EXPECT MEMORY_BYTES CPU_MILLI SWAP_BYTES|max PIDS|0 IO_WEIG
     done
     [ "$swap" = max ] || check_number "$swap"
     [ -d "$CONTAINERS/$ct" ] || fail 11 "container $ct is not on this node"
-    receive_set "$1" "$2" # before the lock: a slow sender must hold up nobody
+    sizes_set=$1,$2
+    shift 2
+    read_around "$@"
+    receive_set "${sizes_set%,*}" "${sizes_set#*,}" "$@" # before the lock: a slow sender must hold up nobody
     lock
     code=0
     (may_be_set) || code=$?
     [ "$code" != 0 ] || set_limits || code=$?
-    [ ! -e "$part" ] || rm -f "$part" "$part.config"
+    [ ! -e "$part" ] || rm -f "$part" "$part".*
     [ "$code" = 0 ] || exit "$code"
     echo "token $r_token"
     runs_here && echo "in_force now" || echo "in_force started"
@@ -81,17 +91,19 @@ verb_ct_set() { # CT EXPECT MEMORY_BYTES CPU_MILLI SWAP_BYTES|max PIDS|0 IO_WEIG
 
 runs_here() { has_processes "$ct"; }
 
-receive_set() { # DESCRIPTOR_BYTES CONFIG_BYTES
+receive_set() { # DESCRIPTOR_BYTES CONFIG_BYTES [WORDS of read_around]
     for part in "$CONTAINERS/$ct"/.set.*; do # of one that was killed
         whose=${part##*/.set.}
-        [ ! -e "$part" ] || [ -e "/proc/${whose%.config}" ] || rm -f "$part"
+        [ ! -e "$part" ] || [ -e "/proc/${whose%%.*}" ] || rm -f "$part"
     done
     part=$CONTAINERS/$ct/.set.$$
     head -c "$1" > "$part"
     head -c "$2" > "$part.config"
     sizes=$(stat -c %s "$part" "$part.config")
-    [ "${sizes%%[!0-9]*} ${sizes##*[!0-9]}" = "$1 $2" ] || {
-        rm -f "$part" "$part.config"
+    sizes="${sizes%%[!0-9]*} ${sizes##*[!0-9]}" wanted="$1 $2"
+    shift 2
+    [ "$sizes" = "$wanted" ] && receive_around "$@" || {
+        rm -f "$part" "$part".*
         fail 1 "the limits of $ct came cut short"
     }
 }
@@ -105,6 +117,7 @@ may_be_set() {
     [ "$r_token" = "$expect" ] || cmp -s "$part" "$CONTAINERS/$ct/descriptor.json" ||
         refuse "container $ct was changed meanwhile (its token is $r_token, not $expect); look again"
     ! runs_here || check_in_use
+    check_around
     # What is not raised is not asked for room: a node that is promised over what it has may be relieved.
     [ "$memory" -gt "$r_memory_bytes" ] && more_memory=$memory || more_memory=0
     [ "$cpu" -gt "$r_cpu_milli" ] && more_cpu=$cpu || more_cpu=0
@@ -192,9 +205,9 @@ set_limits() {
 
 # The descriptor goes first: one that is new beside an older configuration is found so by the second call.
 keep_described() {
-    [ "$same" = no ] || ! cmp -s "$part.config" "$CONTAINERS/$ct/config.json" || return 0
+    [ "$same" = no ] || ! cmp -s "$part.config" "$CONTAINERS/$ct/config.json" || ! around_is_kept || return 0
     sync "$part" "$part.config" && mv "$part" "$CONTAINERS/$ct/descriptor.json" &&
-        mv "$part.config" "$CONTAINERS/$ct/config.json" && sync "$CONTAINERS/$ct"
+        mv "$part.config" "$CONTAINERS/$ct/config.json" && keep_around && sync "$CONTAINERS/$ct"
 }
 
 # Writes the kernel's files, of the group that the container has if it runs; what the kernel refuses is put back.
@@ -207,7 +220,7 @@ enforce() {
             put_limit "$group/memory.swap.max" "$swap" &&
             put_limit "$group/cpu.max" "$quota 100000" &&
             put_limit "$group/pids.max" "$(or_max "$pids")" &&
-            put_weight "$group/io.weight" "$group/io.bfq.weight" && hold_back_no_more_than && return 0
+            put_weight "$group/io.weight" "$group/io.bfq.weight" && hold_back_no_more_than && enforce_around && return 0
     else
         [ "$swap" = max ] && both=-1 || both=$((memory + swap))
         # Memory may not be above both together at any moment, so those are let go first.
@@ -217,7 +230,7 @@ enforce() {
             put_limit "$CGROUP/cpu/ct/$ct/cpu.cfs_period_us" 100000 &&
             put_limit "$CGROUP/cpu/ct/$ct/cpu.cfs_quota_us" "$quota" &&
             put_limit "$CGROUP/pids/ct/$ct/pids.max" "$(or_max "$pids")" &&
-            put_weight "$CGROUP/blkio/ct/$ct/blkio.weight" "$CGROUP/blkio/ct/$ct/blkio.bfq.weight" && return 0
+            put_weight "$CGROUP/blkio/ct/$ct/blkio.weight" "$CGROUP/blkio/ct/$ct/blkio.bfq.weight" && enforce_around && return 0
     fi
     put_back
     return 1

@@ -1,14 +1,16 @@
-"""manifest.py TREE: what a container's own files are, as one digest, and one for each part of the tree.
+"""manifest.py TREE [DISKS]: what a container's own files are, as one digest, and one for each part of the trees.
 
 Names, kinds, modes, owners, contents, links (which names are one file), devices, extended attributes, ACLs among them,
 and times to the nanosecond. Not the times of directories and sockets: a restore makes files anew that were deleted and
-are open, and sockets. Nor where the lower layer's file is that one was copied from, which means nothing elsewhere.
+are open, and sockets. While a copy is held such files have names of CRIU's (NAME.cr.N.ghost), and those are left out.
+Nor where the lower layer's file is that one was copied from, which means nothing elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from pathlib import Path
 PARTS_MAX = 150  # of the answer: enough to say where a difference is
 READ_BYTES = 1 << 20
 NOT_COMPARED = "trusted.overlay.origin"
+GHOST = re.compile(r".*\.cr\.[0-9a-f]+\.ghost", re.DOTALL)  # criu/files-reg.c
 
 
 def entries(tree: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
@@ -28,6 +31,8 @@ def entries(tree: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
         name = str(path.relative_to(tree))
         found = path.lstat()
         kind = stat.S_IFMT(found.st_mode)
+        if kind == stat.S_IFREG and GHOST.fullmatch(name):
+            continue
         told: list[object] = [kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid]
         keys = sorted(key for key in os.listxattr(path, follow_symlinks=False) if key != NOT_COMPARED)
         told += [(key, os.getxattr(path, key, follow_symlinks=False)) for key in keys]
@@ -54,10 +59,11 @@ def content(path: Path) -> str:
     return digest.hexdigest()
 
 
-def main(tree: Path) -> None:
+def main(trees: list[Path]) -> None:
     whole = hashlib.sha256()
     parts: dict[str, hashlib._Hash] = {}
-    for name, told in entries(tree):
+    of_disks = [(f"disks/{name}", told) for tree in trees[1:] for name, told in entries(tree)]
+    for name, told in (*entries(trees[0]), *of_disks):
         line = repr((name, told)).encode()
         whole.update(line)
         parts.setdefault("/".join(name.split("/")[:2]), hashlib.sha256()).update(line)
@@ -68,7 +74,7 @@ def main(tree: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main([Path(tree) for tree in sys.argv[1:]])
     except OSError as error:
         sys.stderr.write(f"the files cannot be read whole: {error}\n")
         sys.exit(1)

@@ -6,11 +6,7 @@ verb_probe() { # [NAME=PATH...]
     echo "hostname $(hostname)"
     echo "kernel $(uname -r)"
     echo "arch $(uname -m)"
-    echo "cpus $(nproc)"
-    awk '$1 == "MemTotal:" { printf "memory_bytes %.0f\n", $2 * 1024 }
-        $1 == "MemAvailable:" { printf "memory_available_bytes %.0f\n", $2 * 1024 }' /proc/meminfo
-    df -Pk "$DISK" | awk 'NR == 2 { printf "disk_bytes %.0f\ndisk_available_bytes %.0f\n", $2 * 1024, $4 * 1024 }'
-    df -Pi "$DISK" | awk 'NR == 2 { print "inodes_available", $4 }'
+    tell_room
     awk -F': ' '$1 ~ /^(flags|Features)/ { print "cpu_flags", $2; exit }' /proc/cpuinfo
     (tell_cgroup)
     for tool in criu runc rsync; do
@@ -20,23 +16,11 @@ verb_probe() { # [NAME=PATH...]
     machine
     echo "stream_out $(streams_out)"
     echo "stream_in $(streams_in)"
-    for bridge in /sys/class/net/*/bridge; do
-        [ ! -d "$bridge" ] || { bridge=${bridge%/bridge}; echo "bridge ${bridge##*/}"; }
-    done
-    [ ! -e "$DISK/cordon" ] || echo "cordon $(head -n 1 "$DISK/cordon")"
-    for template in "$DISK"/templates/*/digest; do
-        [ ! -e "$template" ] || { name=${template%/digest}; echo "template ${name##*/} $(head -n 1 "$template")"; }
-    done
-    for volume in "$@"; do
-        check_name "${volume%%=*}"
-        { fault=$(volume_fault "${volume#*=}") && echo "volume ${volume%%=*} ${fault:-yes}"; } & # one may take its time
-    done
-    wait
-    [ ! -c /dev/fuse ] || echo 'device fuse'
-    [ ! -c /dev/net/tun ] || echo 'device tun'
-    for record in "$RECORDS"/*; do
-        [ ! -e "$record" ] || probe_container "${record##*/}"
-    done
+    tell_places "$@"
+    tell_containers
+    tell_needs
+    tell_files
+    tell_pressure
     echo "time_ms $(now_ms)"
     echo 'end probe'
 }
@@ -66,16 +50,6 @@ kernel_is() { # MAJOR MINOR   or newer
     major=${release%%.*} minor=${release#*.}
     minor=${minor%%[!0-9]*}
     [ "$major" -gt "$1" ] || { [ "$major" -eq "$1" ] && [ "$minor" -ge "$2" ]; }
-}
-
-# Pages that the kernel may drop (MAP_DROPPABLE, since Linux 6.11), in which glibc 2.41 and later keep the state of their
-# random numbers. CRIU maps them as they were, and a kernel before that refuses.
-needs_droppable() { # CT
-    kernel_is 6 11 || return 1
-    for pid in $(pids_of "$1"); do
-        ! grep -q '^VmFlags:.* dp' "/proc/$pid/smaps" 2> /dev/null || return 0
-    done
-    return 1
 }
 
 # Whether memory can be streamed from this node: CRIU keeps it in pipes of 8 MiB.
@@ -120,39 +94,4 @@ tool_version() {
         runc) runc --version 2> /dev/null | sed -n '1s/^runc version //p' ;;
         rsync) rsync --version 2> /dev/null | sed -n '1s/^rsync *version \([^ ]*\).*/\1/p' ;;
     esac
-}
-
-probe_container() { # CT
-    ct=$1
-    read_record "$ct"
-    has_processes "$ct" && alive=yes || alive=no
-    echo "container $ct $r_state $r_token $r_generation $alive $r_run"
-    keeper=$RUN/keepers/$ct
-    if job_alive "$keeper" && [ -s "$keeper/said" ]; then
-        echo "keeper $ct $(tr -cd '[:print:]' < "$keeper/said")"
-    elif [ "$r_armed" = yes ]; then
-        echo "keeper $ct 0 gone; make it anew: migrator ct start $ct"
-    fi
-    echo "holds $ct $r_memory_bytes $r_cpu_milli $r_disk_bytes"
-    if [ "$alive" = yes ]; then
-        if read_net "$ct" 2> /dev/null; then
-            gate_is_open && echo "gate $ct open" || echo "gate $ct closed"
-        fi
-        ! needs_droppable "$ct" || echo "needs $ct map_droppable"
-        # Used: pages that processes share count once (Pss). Dumped: CRIU writes private pages of every process, also
-        # those that a fork still shares, and shared memory once.
-        pids_of "$ct" | while read -r pid; do
-            cat "/proc/$pid/status" "/proc/$pid/smaps_rollup" 2> /dev/null || :
-        done | awk -v ct="$ct" '
-            $1 == "Pss:" { used += $2 }
-            $1 == "RssAnon:" || $1 == "Pss_Shmem:" { dumped += $2 }
-            END { printf "memory %s %.0f %.0f\n", ct, used * 1024, dumped * 1024 }'
-    fi
-    used=$(timeout 5 du -sxk "$CONTAINERS/$ct/upper" 2> /dev/null | cut -f1) || used=
-    [ -z "$used" ] || echo "files $ct $((used * 1024))"
-    if [ -e "$CONTAINERS/$ct/descriptor.json" ]; then
-        printf 'descriptor %s ' "$ct"
-        head -c 100000 "$CONTAINERS/$ct/descriptor.json" | tr -d '\n'
-        echo
-    fi
 }

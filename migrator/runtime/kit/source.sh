@@ -79,7 +79,7 @@ begin_dump() { # MOVE
 
 # The record alone is no fence: frozen and closed is.
 check_fenced() { # CT   (read_net before)
-    is_frozen "$(cgroup_of "$1")" 1 && ! gate_is_open || fail 12 "container $1 is not frozen behind a closed gate"
+    is_frozen "$(cgroup_of "$1")" 1 && gate_is_closed || fail 12 "container $1 is not frozen behind a closed gate"
 }
 
 # Runs on the node alone: at the deadline it gives the container back to itself, unless someone sealed the fence.
@@ -184,19 +184,24 @@ dump_images() { # CT TOKEN
         --image-path "$move/images" --work-path "$move/work" "$1" > /dev/null 2> "$move/runc" ||
         fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
     dumped=$(now_ms)
-    if [ -e "$move/bandwidth" ]; then
-        { held_back < "$pages" || : > "$move/cut-short"; } | on_link "$1" "$2" pages > "$move/received" &
+    if [ -e "$move/bandwidth" ]; then # one after the other, or they would take it twice
+        { images_but_pages | held_back || : > "$move/cut-short"; } | on_link "$1" "$2" images
+        { held_back < "$pages" || : > "$move/cut-short"; } | on_link "$1" "$2" pages > "$move/received"
     else
         on_link "$1" "$2" pages < "$pages" > "$move/received" &
+        images_but_pages | on_link "$1" "$2" images
+        wait "$!"
     fi
-    { tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . || : > "$move/cut-short"; } | on_link "$1" "$2" images
-    wait "$!"
     [ ! -e "$move/cut-short" ] || fail 1 'the images could not be read whole'
     check_fenced "$1"
     [ "received $(stat -c %s "$pages")" = "$(cat "$move/received")" ] || fail 1 'the pages did not arrive whole'
     echo "dump_ms $((dumped - before))"
     du -sk "$move/images" | sed 's/\([0-9]*\).*/image_kib \1/'
     echo "send_ms $(($(now_ms) - dumped))"
+}
+
+images_but_pages() {
+    tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . || : > "$move/cut-short"
 }
 
 held_back() {

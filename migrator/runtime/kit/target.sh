@@ -1,7 +1,7 @@
 # Verbs of a migration's target.
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none [BYTES_PER_S]
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none [BYTES_PER_S [ID_BASE_AT_SOURCE]]
     ct=$1
     lock
     read_record "$ct"
@@ -10,6 +10,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     check_number "$5"
     check_number "$6"
     check_number "${8:-0}"
+    check_number "${9:-0}"
     case $7 in
         stream | follow | none) ;;
         *) check_number "$7" ;;
@@ -45,6 +46,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
         stream | follow) [ -p "$move/images/inventory.img" ] || mkfifo -m 640 "$move/images/inventory.img" ;;
         *) [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img" ;;
     esac
+    [ "${9:-0}" = 0 ] || echo "$9" > "$move/shifted-from"
     make_container_dir "$ct" "$4" "$5"
 }
 
@@ -297,7 +299,7 @@ call_off() { # CT MOVE
 
 # The MAC address that answers for an address on this node's own network, if any does; or "blind" and why nobody can be
 # asked here. The node itself would not answer.
-verb_arp_owner() { # BRIDGE ADDRESS
+verb_arp_owner() { # BRIDGE ADDRESS [soon]
     check_interface "$1"
     case $2 in
         '' | *[!0-9a-f.:]*) refuse "not an address: $2" ;;
@@ -308,8 +310,17 @@ verb_arp_owner() { # BRIDGE ADDRESS
     fi
     case $2 in
         *:*) neighbour_owner "$1" "$2" ;;
-        *) arping -f -w 1 -I "$1" "$2" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u ;;
+        *) ask_for_owner "$@" 2> /dev/null | sed -n 's/.*\[\([0-9A-Fa-f:]*\)\].*/owner \1/p' | sort -u ;;
     esac
+}
+
+# Twice, for one packet may be lost. A neighbour answers within some milliseconds; where there is time it is given a second.
+ask_for_owner() { # BRIDGE ADDRESS [soon]
+    if [ "${3:-}" = soon ]; then
+        timeout 0.1 arping -f -c 1 -I "$1" "$2" || timeout 0.1 arping -f -c 1 -I "$1" "$2" || :
+    else
+        arping -f -w 1 -I "$1" "$2" || :
+    fi
 }
 
 # By the kernel's own neighbour solicitation, whatever routes there are; what it has learnt before is not asked for.

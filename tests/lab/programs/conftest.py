@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from migrator.lab import programs
+from migrator.lab.programs import PROGRAMS
 from tests.lab.programs.load import Load
 from tests.lab.stage import Stage
 from tests.lab.test_site import with_hook
@@ -113,9 +113,9 @@ class Clients:
 @pytest.fixture(scope="session")
 def clients(stage: Stage) -> Iterator[Clients]:
     """The template of programs on the two nodes that its containers are on."""
-    template = programs.build(print)
+    template = PROGRAMS.build(print)
     for node in ("n1", "n2"):
-        programs.offer(stage.paths, node)
+        PROGRAMS.offer(stage.paths, node)
     yield Clients(str(template / "rootfs"))
     for node in ("n1", "n2"):
-        programs.take_back(stage.paths, node)
+        PROGRAMS.take_back(stage.paths, node)

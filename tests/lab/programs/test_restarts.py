@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from migrator.lab import programs
+from migrator.lab.programs import PROGRAMS
 from tests.lab.programs.conftest import Actor, Clients
 from tests.lab.programs.inside import STORE, STORED
 from tests.lab.programs.load import Load, connect
@@ -161,7 +161,7 @@ async def test_what_was_acknowledged_before_a_restart_is_there_after_it(
 ) -> None:
     of = KINDS[kind]
     actor = Actor(tidy, kind, (tidy.ip(1),), RESTART)
-    words = ("--node", "n1", "--template", programs.NAME, "--ip", actor.ip, "--memory", "512M")
+    words = ("--node", "n1", "--template", PROGRAMS.name, "--ip", actor.ip, "--memory", "512M")
     tidy.ok("ct", "create", kind, *words, "--", *of.command)
     acknowledged: set[str] = set()
 

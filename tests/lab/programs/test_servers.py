@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from migrator.lab import programs
+from migrator.lab.programs import PROGRAMS
 from tests.lab.programs.conftest import Clients, Make
 from tests.lab.programs.inside import ECHO, MANY, TREE, WORDS
 from tests.lab.programs.load import Load, connect
@@ -23,7 +23,7 @@ CONNECTIONS = 500
 
 
 async def test_nginx_sends_a_large_file_to_a_slow_reader(make: Make, clients: Clients) -> None:
-    server = make("nginx", "sh", "-c", NGINX, template=programs.NAME)
+    server = make("nginx", "sh", "-c", NGINX, template=PROGRAMS.name)
     digest = hashlib.sha256()
 
     async def read(who: int, load: Load) -> None:
@@ -57,7 +57,7 @@ async def test_nginx_sends_a_large_file_to_a_slow_reader(make: Make, clients: Cl
 async def test_a_server_in_go_keeps_500_connections_and_what_it_acknowledged(make: Make, clients: Clients) -> None:
     listens = "http://[::]:2379"
     words = ("etcd", "--data-dir", "/srv/etcd", "--listen-client-urls", listens, "--advertise-client-urls", listens)
-    server = make("etcd", *words, "--log-level", "error", template=programs.NAME)
+    server = make("etcd", *words, "--log-level", "error", template=PROGRAMS.name)
 
     async def put(who: int, load: Load) -> None:
         reader, writer = await connect(server.ips[who % 2], 2379)

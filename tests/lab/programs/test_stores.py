@@ -9,7 +9,7 @@ from itertools import count
 
 import pytest
 
-from migrator.lab import programs
+from migrator.lab.programs import PROGRAMS
 from tests.lab.programs.conftest import Clients, Make
 from tests.lab.programs.inside import STORE, STORED
 from tests.lab.programs.load import Load, connect
@@ -27,7 +27,7 @@ exec $as $bin/postgres -D /srv/pg -c listen_addresses='*' -c shared_buffers=32MB
 
 async def test_redis_has_every_write_that_it_acknowledged_over_ipv4_and_ipv6(make: Make, clients: Clients) -> None:
     serve = ("redis-server", "--bind", "*", "-::*", "--protected-mode", "no", "--save", "", "--appendonly", "yes")
-    redis = make("redis", *serve, "--dir", "/srv", template=programs.NAME)
+    redis = make("redis", *serve, "--dir", "/srv", template=PROGRAMS.name)
     acknowledged: list[str] = []
 
     async def write(who: int, load: Load) -> None:
@@ -55,7 +55,7 @@ async def test_redis_has_every_write_that_it_acknowledged_over_ipv4_and_ipv6(mak
 
 
 async def test_postgresql_moves_inside_open_transactions_under_pgbench(make: Make, clients: Clients) -> None:
-    server = make("pg", "sh", "-c", POSTGRES, template=programs.NAME)
+    server = make("pg", "sh", "-c", POSTGRES, template=PROGRAMS.name)
     at = ("-h", server.ip, "-U", "postgres")
     _, writer = await connect(server.ip, 5432)
     writer.close()
@@ -100,7 +100,7 @@ async def test_postgresql_moves_inside_open_transactions_under_pgbench(make: Mak
 
 @pytest.mark.parametrize("kind", ["sqlite", "lmdb"])
 async def test_a_store_in_shared_mappings_has_every_committed_row(make: Make, clients: Clients, kind: str) -> None:
-    store = make("store", "python3", "-c", STORE, kind, template=programs.NAME)
+    store = make("store", "python3", "-c", STORE, kind, template=PROGRAMS.name)
     committed: set[str] = set()
 
     async def put(who: int, load: Load) -> None:

@@ -1,0 +1,164 @@
+# What containers a node has, and what they hold: one program looks at all of them, for there may be hundreds.
+
+# What making, listing and finding containers asks for: as the probe, without what a migration would ask of a machine.
+verb_survey() { # [NAME=PATH...]
+    tell_room
+    echo "boot_id $(cat /proc/sys/kernel/random/boot_id)"
+    (tell_cgroup)
+    tell_places "$@"
+    tell_containers
+    tell_pressure
+    echo "time_ms $(now_ms)"
+    echo 'end probe'
+}
+
+tell_room() {
+    echo "cpus $(nproc)"
+    awk '$1 == "MemTotal:" { printf "memory_bytes %.0f\n", $2 * 1024 }
+        $1 == "MemAvailable:" { printf "memory_available_bytes %.0f\n", $2 * 1024 }' /proc/meminfo
+    df -Pk "$DISK" | awk 'NR == 2 { printf "disk_bytes %.0f\ndisk_available_bytes %.0f\n", $2 * 1024, $4 * 1024 }'
+    df -Pi "$DISK" | awk 'NR == 2 { print "inodes_available", $4 }'
+}
+
+# Bridges, templates, volumes, devices, and whether anything may come here at all.
+tell_places() { # [NAME=PATH...]
+    for bridge in /sys/class/net/*/bridge; do
+        [ ! -d "$bridge" ] || { bridge=${bridge%/bridge}; echo "bridge ${bridge##*/}"; }
+    done
+    [ ! -e "$DISK/cordon" ] || echo "cordon $(head -n 1 "$DISK/cordon")"
+    for template in "$DISK"/templates/*/digest; do
+        [ -e "$template" ] || continue
+        digest=
+        read -r digest < "$template" || :
+        name=${template%/digest}
+        echo "template ${name##*/} $digest"
+    done
+    for volume in "$@"; do
+        check_name "${volume%%=*}"
+        { fault=$(volume_fault "${volume#*=}") && echo "volume ${volume%%=*} ${fault:-yes}"; } & # one may take its time
+    done
+    wait
+    tell_devices
+}
+
+# Used memory: pages that processes share count once (Pss). Dumped: CRIU writes private pages of every process, also those
+# that a fork still shares, and shared memory once.
+tell_containers() {
+    any_is_there "$RECORDS"/* || return 0
+    deep_pids | awk -v containers="$CONTAINERS" -v cgroup="$CGROUP" '
+        # A record may go while this looks: then it is as if it had never been.
+        function look(record,  line, at) {
+            ct = record
+            sub(/.*\//, "", ct)
+            split("", r)
+            r["state"] = "absent"
+            r["token"] = r["generation"] = r["memory_bytes"] = r["cpu_milli"] = r["disk_bytes"] = 0
+            r["run"] = "-"
+            for (there = getline line < record; there > 0; there = getline line < record)
+                if ((at = index(line, "=")) > 1) r[substr(line, 1, at - 1)] = substr(line, at + 1)
+            close(record)
+            if (there == 0) tell()
+        }
+        function tell(  group, pid, pids, own, all, at, count, path, line, f, used, dumped, alive, end, ends, gate) {
+            group = cgroup "/ct/" ct "/cgroup.procs"
+            used = dumped = 0
+            pids = deep[ct]
+            while (pids == "" && (getline pid < group) > 0) own = own " " pid
+            close(group)
+            alive = (pids own) == "" ? "no" : "yes"
+            count = split(pids own, all)
+            for (at = 1; at <= count; at++) {
+                path = "/proc/" all[at] "/status"
+                while ((getline line < path) > 0)
+                    if (line ~ /^RssAnon:/) { split(line, f); dumped += f[2] }
+                close(path)
+                path = "/proc/" all[at] "/smaps_rollup"
+                while ((getline line < path) > 0)
+                    if (line ~ /^Pss:/) { split(line, f); used += f[2] }
+                    else if (line ~ /^Pss_Shmem:/) { split(line, f); dumped += f[2] }
+                close(path)
+            }
+            print "container", ct, r["state"], r["token"], r["generation"], alive, r["run"]
+            print "holds", ct, r["memory_bytes"], r["cpu_milli"], r["disk_bytes"]
+            if (alive == "yes") {
+                path = containers "/" ct "/net"
+                ends = 0
+                while ((getline line < path) > 0)
+                    if (line ~ /^veth /) end[++ends] = substr(line, 6)
+                    else if (line ~ /^nic /) { split(line, f, ","); end[++ends] = f[2] }
+                close(path)
+                gate = ends ? "open" : ""
+                for (; ends; ends--) {
+                    path = "/sys/class/net/" end[ends] "/brport/state"
+                    if ((getline line < path) <= 0) gate = "closed"
+                    close(path)
+                }
+                if (gate != "") print "gate", ct, gate
+                printf "memory %s %.0f %.0f\n", ct, used * 1024, dumped * 1024
+            }
+            path = containers "/" ct "/descriptor.json"
+            if ((getline line < path) > 0) print "descriptor", ct, substr(line, 1, 100000)
+            close(path)
+        }
+        BEGIN {
+            while ((getline line < "-") > 0) { split(line, of); deep[of[1]] = deep[of[1]] " " of[2] }
+            for (i = 1; i < ARGC; i++) look(ARGV[i])
+        }' "$RECORDS"/*
+    tell_keepers
+}
+
+# "CT PID" for those whose processes are in groups below their own.
+deep_pids() {
+    for init in "$CONTAINERS"/*/init; do
+        [ -e "$init" ] || continue
+        ct=${init%/init} ct=${ct##*/}
+        pids_of "$ct" | sed "s/^/$ct /"
+    done
+}
+
+tell_keepers() {
+    for record in $(grep -l '^armed=yes$' "$RECORDS"/* 2> /dev/null); do
+        ct=${record##*/} keeper=$RUN/keepers/${record##*/}
+        if job_alive "$keeper" && [ -s "$keeper/said" ]; then
+            echo "keeper $ct $(tr -cd '[:print:]' < "$keeper/said")"
+        else
+            echo "keeper $ct 0 gone; make it anew: migrator ct start $ct"
+        fi
+    done
+    for keeper in "$RUN"/keepers/*; do
+        ct=${keeper##*/}
+        [ -d "$keeper" ] && [ -e "$RECORDS/$ct" ] && ! grep -q '^armed=yes$' "$RECORDS/$ct" || continue
+        ! job_alive "$keeper" || [ ! -s "$keeper/said" ] || echo "keeper $ct $(tr -cd '[:print:]' < "$keeper/said")"
+    done
+}
+
+tell_files() {
+    any_is_there "$CONTAINERS"/*/upper || return 0
+    timeout 15 du -sxk "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks 2> /dev/null | awk '{
+        size = $1
+        sub(/\/[a-z]*$/, "")
+        sub(/.*\//, "")
+        files[$0] += size
+    }
+    END { for (ct in files) printf "files %s %.0f\n", ct, files[ct] * 1024 }'
+}
+
+# Pages that the kernel may drop (MAP_DROPPABLE, since Linux 6.11), in which glibc 2.41 and later keep the state of their
+# random numbers. CRIU maps them as they were, and a kernel before that refuses.
+tell_needs() {
+    kernel_is 6 11 || return 0
+    for group in "$CGROUP"/ct/*/cgroup.procs; do
+        ct=${group%/cgroup.procs}
+        ct=${ct##*/}
+        [ -e "$RECORDS/$ct" ] || continue
+        pids=
+        if is_delegated "$ct"; then
+            pids=$(pids_of "$ct" | sed 's|.*|/proc/&/smaps|')
+        else
+            while read -r pid; do
+                pids="$pids /proc/$pid/smaps"
+            done 2> /dev/null < "$group" || :
+        fi
+        [ -z "$pids" ] || ! grep -qs '^VmFlags:.* dp' $pids || echo "needs $ct map_droppable"
+    done
+}
