@@ -137,6 +137,8 @@ class Wanted:
             init=init,
             stop_signal=_signal(stop_signal),
         )
+        if init == "systemd" and runtime == "crun":  # which restores no groups below a container's own
+            raise BadInput("--init systemd: a container that crun makes could not be moved; leave out --runtime crun")
         if user is not None and init == "systemd":
             raise BadInput(f"--user {user}: systemd is started as the container's root; leave out one of the two")
         if wrong := confinement.user_fault(wanted):

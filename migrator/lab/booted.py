@@ -15,12 +15,13 @@ from migrator.lab.shell import run
 
 NAME = "booted"
 PACKAGES = ["systemd-sysv", "dbus", "libpam-systemd", "cron", "openssh-server"]
+MASKED = ["user@.service"]  # a systemd of each user's own, which CRIU does not restore
 SPACE_BYTES_MIN = 1_000_000_000
 
 
 def template_path() -> Path:
     """Where the template for this recipe lies, built or not."""
-    recipe = repr((image.image_path().name, PACKAGES))
+    recipe = repr((image.image_path().name, PACKAGES, MASKED))
     return cache.CACHE / f"{NAME}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
 
@@ -44,6 +45,8 @@ def _build(path: Path, base: Path, say: Callable[[str], None]) -> None:
     debian.configure_apt(rootfs, debian.find_mirror())
     debian.install(rootfs, PACKAGES, partial / "log")
     (rootfs / "etc/machine-id").write_text("")  # each container makes its own
+    for unit in MASKED:
+        (rootfs / "etc/systemd/system" / unit).symlink_to("/dev/null")
     image.finish_template(partial)
     partial.rename(path)
 

@@ -23,6 +23,10 @@ _KINDS = {
     "huge": ("has memory in huge pages", "have it run without"),
     "locked": ("locks a file on the volume at {0}, and its source would still hold the lock", "have it let go"),
     "locks": ("locks {0}, which it has mapped, and would lose the lock", "install python3 on the target"),
+    "manager": (
+        "is of a user's own systemd, which CRIU does not restore",
+        "have none started: systemctl mask user@.service, and systemctl stop 'user@*'",
+    ),
     "mount": ("or another has mounted {0} by fuse, which CRIU cannot dump", "have it unmounted"),
     "multicast": ("or another listens to multicast group {0}, and would hear no more", "have it leave the group"),
     "nested": ("has a {0} namespace of its own", "end it, or run what it runs beside it"),

@@ -70,6 +70,19 @@ async def test_a_user_who_is_logged_in_and_all_services_go_on_after_a_move(tidy:
     await until(tidy, "who has ended is started anew", "pgrep", "-x", "cron")
 
 
+@pytest.mark.full
+async def test_what_criu_does_not_restore_is_told_before_anything_is_touched(tidy: Stage, stocked: None) -> None:
+    await asyncio.to_thread(make_box, tidy, 3)
+    pretends = ("python3", "-c", "import time; open('/proc/self/comm', 'w').write('(sd-pam)'); time.sleep(1000)")
+    await asyncio.to_thread(tidy.ok, "ct", "exec", "box", "--", "systemd-run", "--quiet", "--no-block", *pretends)
+    await until(tidy, "it runs", "pgrep", "-f", "sd-pam")
+    refused = await asyncio.to_thread(tidy.migrator, "migrate", "box", "--to", "n2")
+    assert refused.code == 3
+    assert "user@.service" in refused.err + refused.out
+    assert tidy.places("box") == [("n1", "running")]
+
+
+@pytest.mark.full
 async def test_it_ends_cleanly_and_a_restart_elsewhere_boots_it(tidy: Stage, stocked: None) -> None:
     await asyncio.to_thread(make_box, tidy, 2)
     await until(tidy, "it has booted", "systemctl", "is-active", "multi-user.target")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import importlib
 import signal
 import subprocess
 import sys
@@ -72,6 +74,11 @@ def test_systemd_is_the_command_unless_another_is_given() -> None:
     assert Wanted.parse(**WORDS, command=("/lib/systemd/systemd",), init="systemd").command == ("/lib/systemd/systemd",)
     with pytest.raises(BadInput, match="COMMAND"):
         Wanted.parse(**WORDS, command=())
+
+
+def test_systemd_is_not_made_by_crun() -> None:
+    with pytest.raises(BadInput, match="crun"):
+        Wanted.parse(**WORDS, command=(), init="systemd", runtime="crun")
 
 
 def test_systemd_is_not_started_as_another_user() -> None:
@@ -149,3 +156,40 @@ def test_a_signal_that_is_blocked_for_a_signalfd_is_heard(tmp_path: Path, number
         assert sh(tmp_path, asked.format(number)).strip() == "yes"
         assert sh(tmp_path, asked.format(signal.SIGRTMIN + 4)).strip() == "no"
         process.kill()
+
+
+HOSTILE = """1048576 1048576 system.slice
+1048576 1048576 system.slice/a b\\x2d.service
+1048576 1048576 ../../escaped
+1048576 1048576 system.slice/../../../escaped
+1048576 1048576 /escaped
+1048576 1048576 ..
+0 0 of-the-nodes-root
+x y escaped
+"""
+
+
+def test_a_source_that_lies_makes_groups_nowhere_else(tmp_path: Path) -> None:
+    tree(tmp_path, {"": ""}, delegated=True)
+    images = tmp_path / "run/move/box.7/images"
+    images.mkdir(parents=True)
+    (images / "groups.img").write_text(HOSTILE)
+    before = {path for path in tmp_path.rglob("*") if path.is_dir()}
+    find = 'find() { case $* in *chown*) ;; *) command find "$@" ;; esac; }'  # only root gives files away
+    sh(tmp_path, f"RUN={tmp_path}/run; {find}; groups_in box {tmp_path}/cgroup/ct/box 1048576")
+    made = {path for path in tmp_path.rglob("*") if path.is_dir()} - before
+    group = tmp_path / "cgroup/ct/box"
+    assert made == {group / "system.slice", group / "system.slice/a b\\x2d.service", group / "of-the-nodes-root"}
+    assert not (images / "groups.img.ours").exists()
+
+
+def test_what_a_service_was_told_to_write_is_written_again() -> None:
+    sys.path.insert(0, str(kit.SCRIPTS))
+    try:
+        rearm = importlib.import_module("rearm")
+    finally:
+        sys.path.remove(str(kit.SCRIPTS))
+    told = base64.b64encode(b"full 1 2000000\0")
+    assert rearm.wanted(b"A=b\0MEMORY_PRESSURE_WRITE=" + told + b"\0C=d\0") == b"full 1 2000000\0"
+    for silent in (b"", b"A=b\0", b"MEMORY_PRESSURE_WRITE=?\0", b"MEMORY_PRESSURE_WRITE=\0"):
+        assert rearm.wanted(silent) == rearm.DEFAULT

@@ -60,6 +60,7 @@ descriptors() {
 unlike_init() { # INIT FILE
     sed 's|$|/status|' "$2.dirs" | xargs awk -v init="$1" '
         FNR == 1 { split(FILENAME, at, "/"); pid = at[3]; here[pid] = 1 }
+        $1 == "Name:" && $2 == "(sd-pam)" { print "manager", pid }
         $1 == "State:" { state = $2 }
         $1 == "PPid:" { parent[pid] = $2 }
         $1 == "TracerPid:" && $2 != 0 { print "traced", pid }
