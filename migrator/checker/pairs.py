@@ -65,6 +65,9 @@ def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
     there = target.templates.get(descriptor.template, descriptor.template_digest)
     if there != descriptor.template_digest:
         yield f"its template {descriptor.template} is another"
+    for nic in descriptor.nics:
+        if not any(bridge == nic.bridge for bridge in target.bridges):
+            yield f"it has no bridge {nic.bridge} for {nic.name}"
 
 
 def _volumes(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:

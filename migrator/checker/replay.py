@@ -185,6 +185,14 @@ def _company(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
             if key in mine.labels and mine.labels[key] == theirs.labels.get(key):
                 text = f"container {name}: {other.name} of the same group {key}={mine.labels[key]} is on {node.name}"
                 yield Finding(Code.ANTI_AFFINITY, text, name, node.name)
+        for port in mine.published:
+            if any(
+                (port.port, port.protocol) == (other_port.port, other_port.protocol) for other_port in theirs.published
+            ):
+                text = (
+                    f"container {name}: {other.name}, with the same published port {port.port}, may be on {node.name}"
+                )
+                yield Finding(Code.INCOMPATIBLE, text, name, node.name)
         if theirs.id_index == mine.id_index:
             text = f"container {name}: {other.name}, with the same range of user ids, may be on {node.name}"
             yield Finding(Code.INCOMPATIBLE, text, name, node.name)

@@ -8,7 +8,10 @@ from typing import Any
 import click
 
 from migrator.cli import ct_look
+from migrator.cli.ct_adopt import adopt
+from migrator.cli.ct_clone import clone
 from migrator.cli.ct_set import more_limits, set_
+from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json, print_table
 from migrator.cli.shared import open_fleet, run_async
@@ -17,10 +20,10 @@ from migrator.cli.surroundings import surroundings_options
 
 @click.group()
 def ct() -> None:
-    """Containers: create, list, change limits, run commands in, stop, start, destroy."""
+    """Containers: create, clone, list, change limits, run commands in, stop, start, destroy."""
 
 
-for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
+for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     ct.add_command(one)
 
 
@@ -37,6 +40,7 @@ for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
     help="Its address, as 10.0.0.7/24 or fd00::7/64 (a bare one means /24 or /64); may be repeated.",
 )
 @click.option("--gateway", "gateways", multiple=True, help="Its default route; one for IPv4 and one for IPv6.")
+@more_network
 @click.option("--memory", default="256M", show_default=True, help="Memory limit.")
 @click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
 @more_limits
@@ -55,8 +59,9 @@ for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
     "--volume",
     "volumes",
     multiple=True,
-    metavar="NAME:/PATH[:ro]",
-    help="A volume of the cluster file, on storage that nodes share, and where it is inside; may be repeated.",
+    metavar="NAME:/PATH[:ro|:SIZE]",
+    help="A volume, and where it is inside: of the cluster file, on storage that nodes share; or, with a SIZE, one of "
+    "its own, which moves with it. May be repeated.",
 )
 @click.option(
     "--runtime",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from migrator.cli.plan import policy_of
 from migrator.errors import Refused
-from migrator.executor.creation import descriptor_of, free_id_indices
+from migrator.executor.creation import descriptor_of
+from migrator.executor.ranges import free_ranges
 from migrator.model.plan import Refusal
 from migrator.planner.newcomer import place_new
 
@@ -26,7 +27,7 @@ class Nowhere(Refused):
 async def best_place(fleet: Fleet, wanted: Wanted) -> tuple[str, str]:
     """The node, and why that one."""
     cluster = await fleet.probe()
-    (id_index,) = free_id_indices(cluster, 1)
+    (id_index,) = free_ranges(cluster, 1)
     chosen = place_new(cluster, descriptor_of(wanted, "-", id_index), policy_of({}, cluster))
     if isinstance(chosen, Refusal):
         raise Nowhere(chosen)

@@ -11,6 +11,7 @@ from migrator.cli.output import fail, print_json
 from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
+from migrator.model import ports as published
 from migrator.model.estimate import estimate_move, expected_rounds
 from migrator.model.memory_way import CHANNELS, WAYS
 from migrator.model.modes import ANEW, GIVE_UP, Mode
@@ -73,6 +74,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     elif move.mode is Mode.PRE_COPY and (why := expected_rounds(facts, *ways, move.manner).why_not):
         end = "it would be given up" if move.way_out == GIVE_UP else "what is left goes in the pause"
         caution = f"{why}, as fast as it was seen to write: {end} (--not-convergent)"
+    lost = published.lost(move.descriptor.published, planned.target)
     return Forecast(
         container=planned.container,
         source=planned.source,
@@ -91,7 +93,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         duration_s=estimate.duration_s,
         learnt_from=learnt_from,
         written_bytes_per_s=move.written_bytes_per_s,
-        caution=caution,
+        caution="; ".join(filter(None, (caution, lost))),
         findings=found,
         refusal=check.refusal(move, found) if found else "",
     )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeVar
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.executor.asked_nics import refuse_bridges, refuse_macs
+from migrator.executor.asked_ports import refuse_ports
 from migrator.executor.fleet import Fleet
+from migrator.executor.ranges import free_ranges
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
-from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
+from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.io_limits import IO_FEATURE, NO_IO
+from migrator.model.ports import taken_by
 from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Answer, Node, NodeRefused
@@ -41,7 +44,7 @@ class _New:
             "addresses": list(self.ct.addresses),
             "started": started,
             "id_base": self.ct.id_base,
-            "volumes": [str(volume) for volume in self.ct.volumes],
+            "volumes": [str(of) for of in (*self.ct.volumes, *self.ct.disks)],
         }
 
 
@@ -57,8 +60,8 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     bridge, there = fleet.file.bridge(fleet.file.entry(node)), fleet.node(node)
     # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
     whole = any(each.runtime != "runc" for each in wanted)
-    ips = [bare(address) for each in wanted for address in each.addresses]
-    asking = asyncio.ensure_future(_all(there.call("arp-owner", bridge, ip, "soon") for ip in ips))
+    ips = [asked for each in wanted for asked in _asked_for(each, bridge)]
+    asking = asyncio.ensure_future(_all(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips))
     try:
         cluster = await (fleet.probe() if whole else fleet.survey())
         facts = cluster.node(node)
@@ -69,13 +72,15 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     new = _described(cluster, facts, wanted)
-    for ip, answer in zip(ips, asked, strict=True):
-        _refuse_owned(node, ip, answer)
+    for (option, ip, _), answer in zip(ips, asked, strict=True):
+        _refuse_owned(node, f"{option} {ip}", answer)
     for rules in {each.ct.firewall for each in new}:
         await refuse_rules(there, rules)
+    for one in new:
+        await refuse_ports(there, facts, one.ct)
     try:
         await _all(_make(there, facts, each) for each in new)
-        _refuse_twins(await fleet.survey(), node, [each.ct for each in new])
+        refuse_twins(await fleet.survey(), node, [each.ct for each in new])
     except (MigratorError, asyncio.CancelledError) as error:
         await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
         raise
@@ -87,7 +92,7 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
 def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted]) -> list[_New]:
     """Each as it will be, with a range of user ids of its own; refused what its node cannot give it."""
     found = []
-    for each, id_index in zip(wanted, free_id_indices(cluster, len(wanted)), strict=True):
+    for each, id_index in zip(wanted, free_ranges(cluster, len(wanted)), strict=True):
         _refuse_clashes(cluster, facts, each)
         ct = descriptor_of(each, facts.templates[each.template], id_index)
         if ct.runtime not in ("runc", *facts.features):
@@ -98,12 +103,21 @@ def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted]) -> 
     return found
 
 
-def _refuse_owned(node: str, ip: str, answer: Answer) -> None:
+def _asked_for(wanted: Wanted, bridge: str) -> Iterator[tuple[str, str, str]]:
+    """Each address: the option that gave it, without its prefix, and the bridge on which others may have it."""
+    for address in (wanted.address, *wanted.more_addresses):
+        yield "--ip", bare(address), bridge
+    for nic in wanted.nics:
+        for address in nic.addresses:
+            yield "--nic", bare(address), nic.bridge
+
+
+def _refuse_owned(node: str, asked: str, answer: Answer) -> None:
     """Refuses an address that somebody on the network answers for, and one that nobody can be asked about."""
     if list(answer.lines("owner")):
-        raise Refused(f"--ip {ip}: something on the network answers for this address already")
+        raise Refused(f"{asked}: something on the network answers for this address already")
     if blind := answer.get("blind"):
-        raise Refused(f"--ip {ip}: nobody can be asked who has this address: {blind} of {node}; turn it on")
+        raise Refused(f"{asked}: nobody can be asked who has this address: {blind} of {node}; turn it on")
 
 
 async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
@@ -112,7 +126,7 @@ async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    made = await there.call("ct-create", *words, new.creator, *(volume.path for volume in ct.volumes))
+    made = await there.call("ct-create", *words, new.creator, *ct.mount_points)
     token = made.number("token")
     files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
     await _all(there.call("ct-put", ct.name, token, name, len(data), stdin=data) for name, data in files.items())
@@ -175,6 +189,9 @@ def descriptor_of(wanted: Wanted, template_digest: str, id_index: int) -> Descri
         io_weight=wanted.io_weight,
         io=wanted.io,
         runtime=wanted.runtime,
+        nics=wanted.nics,
+        disks=wanted.disks,
+        published=wanted.published,
         **wanted.surroundings.fields(),
     )
 
@@ -194,6 +211,8 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
         there = ", ".join(facts.templates) or "none"
         raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
     _refuse_absent(facts, wanted)
+    refuse_bridges(facts, wanted.nics)
+    refuse_macs(cluster, wanted.nics)
     for why in devices_lacking(wanted.devices, facts.devices):
         raise Refused(f"--device: on node {facts.name} {why}")
     if facts.cordon is not None:
@@ -204,7 +223,7 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
                 raise BadInput(f"container {wanted.name} exists already on {node.name} ({other.state})")
             for ip in other.descriptor.ips if other.descriptor else ():
                 if ip in map(bare, wanted.addresses):
-                    raise Refused(f"--ip {ip}: container {other.name} on {node.name} has this address")
+                    raise Refused(f"address {ip}: container {other.name} on {node.name} has this address")
 
 
 def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
@@ -212,12 +231,15 @@ def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
     for volume in wanted.volumes:
         if volume.name not in facts.volumes:
             named = ", ".join(facts.volumes) or "none"
-            raise BadInput(f"--volume {volume}: the cluster file names no volume {volume.name}; it names: {named}")
+            own = f"for one of its own give it a size, as {volume.name}:{volume.path}:1G"
+            raise BadInput(
+                f"--volume {volume}: the cluster file names no volume {volume.name}; it names: {named}; {own}"
+            )
         if why := facts.volumes[volume.name].fault:
             raise Refused(f"--volume {volume}: on node {facts.name} it is not there: {why}")
 
 
-def _refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> None:
+def refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> None:
     """Refuses what somebody else has made meanwhile: looked for after our own records can be seen by others."""
     ours = {ct.name for ct in made}
     names, indices = {ct.name for ct in made}, {ct.id_index for ct in made}
@@ -226,15 +248,9 @@ def _refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> No
         for other in other_node.containers:
             if other.descriptor is None or (other_node.name == node and other.name in ours):
                 continue
+            theirs = other.descriptor.published if other_node.name == node else ()
+            if port := next(filter(None, (taken_by(ct.published, theirs) for ct in made)), None):
+                raise Refused(f"container {other.name} has published {port} at the same moment; choose another port")
             same_address = not ips.isdisjoint(other.descriptor.ips)
             if other.name in names or same_address or other.descriptor.id_index in indices:
                 raise Refused(f"container {other.name} was made on {other_node.name} at the same moment; try again")
-
-
-def free_id_indices(cluster: Cluster, count: int) -> list[int]:
-    """The lowest numbers that no container of the cluster has: ranges never overlap, wherever one moves."""
-    taken = {c.descriptor.id_index for node in cluster.nodes for c in node.containers if c.descriptor}
-    free = list(islice((index for index in range(ID_INDEX_MIN, ID_INDEX_MAX) if index not in taken), count))
-    if len(free) < count:
-        raise Refused("no range of user ids is free")
-    return free

@@ -13,6 +13,9 @@ from migrator.model.address import canonical
 
 def numbered(name: str, ips: tuple[str, ...], count: int, **given: Any) -> Iterator[Wanted]:
     """NAME-1 to NAME-count, each of whose addresses is the next one in its network after that of the one before."""
+    for option, words in (("--nic", given.get("nics")), ("--publish", given.get("published"))):
+        if words:
+            raise BadInput(f"{option}: its addresses and ports are for one container alone; leave out --count")
     for number in range(count):
         yield Wanted.parse(name=f"{name}-{number + 1}", ips=tuple(_after(ip, number) for ip in ips), **given)
 

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from migrator.errors import NotYet, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.look import look
+from migrator.executor.ranges import range_there
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move, manner_of
@@ -37,6 +38,8 @@ async def prepare(
     """Looks at both nodes again, and enters the migration into the journal. Refused as `examine` refuses it."""
     move = await examine(fleet, journal, run, planned, policy, under)
     document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode(), "mode": move.mode}
+    if move.shifts:
+        document["id_index_there"] = move.id_index_there
     journal.add_migration(
         Migration(
             id=move.id,
@@ -113,6 +116,7 @@ async def examine(
         site=fleet.file.site(),
         hooks=fleet.hooks,
     )
+    move.id_index_there = await range_there(fleet, move.descriptor, target)
     if Mode.RESTART in allowed:
         choice = instead(choice, policy.mode, allowed, await check.undumpable(move))
         move.mode, move.mode_why = choice.mode, choice.why
@@ -178,6 +182,7 @@ def from_journal(fleet: Fleet, migration: Migration, policy: Policy) -> Move:
         policy=policy,
         leg=migration.leg,
         mode=migration.mode,
+        id_index_there=migration.document.get("id_index_there"),
         holder=fleet.holder,
         site=fleet.file.site(),
         hooks=fleet.hooks,

@@ -7,12 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from migrator.errors import QUOTED_CHARS_MAX, BadInput, quoted
+from migrator.executor.asked_nics import asked_nics
+from migrator.executor.asked_ports import asked_ports
 from migrator.executor.limit_words import parse_change, parse_size
 from migrator.executor.surroundings import Surroundings
 from migrator.model import confinement
 from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, NAME, USER
+from migrator.model.disk import Disk
+from migrator.model.disk import fault as disks_fault
+from migrator.model.disk import is_asked_for as is_disk
+from migrator.model.disk import parse as parse_disk
 from migrator.model.io_limits import IoLimits
+from migrator.model.nics import Nic
+from migrator.model.ports import Port
 from migrator.model.volume import Volume
 from migrator.model.volume import fault as volumes_fault
 from migrator.model.volume import parse as parse_volume
@@ -45,10 +53,14 @@ class Wanted:
     io_weight: int = 0
     io: IoLimits = field(default_factory=IoLimits)
     runtime: Literal["runc", "crun"] = "runc"
+    nics: tuple[Nic, ...] = ()
+    disks: tuple[Disk, ...] = ()
+    published: tuple[Port, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        return (self.address, *self.more_addresses)
+        """Those of all its cards."""
+        return (self.address, *self.more_addresses, *(address for nic in self.nics for address in nic.addresses))
 
     @classmethod
     def parse(
@@ -72,6 +84,8 @@ class Wanted:
         io_weight: str | None = None,
         io: tuple[str, ...] = (),
         runtime: Literal["runc", "crun"] = "runc",
+        nics: tuple[str, ...] = (),
+        published: tuple[str, ...] = (),
         **surroundings: Any,
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument. `surroundings` are those of its module."""
@@ -79,13 +93,15 @@ class Wanted:
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
         check_text("COMMAND", command)
+        shared, disks = _volumes(volumes)
         limits = parse_change(memory=memory, cpus=cpus, swap=swap, pids=pids, io_weight=io_weight, io=io)
         if not NAME.fullmatch(template):
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
             raise BadInput(f"--user {quoted(user)}: not a user's name")
-        address, *more_addresses = _addresses(ips)
+        address, *more_addresses = parse_addresses(ips)
         gateway, gateway6 = _gateways(gateways)
+        around = Surroundings.parse(**surroundings)
         wanted = cls(
             name=name,
             template=template,
@@ -96,18 +112,21 @@ class Wanted:
             command=command,
             memory_bytes=limits.memory_bytes or 0,
             cpu_milli=limits.cpu_milli or 0,
-            disk_bytes=parse_size("--disk", disk, 1),
+            disk_bytes=parse_size("--disk", disk, 1) + sum(of.size_bytes for of in disks),
             user=user,
             env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
             labels=_pairs("--label", labels),
             restart=restart,
-            volumes=_volumes(volumes),
-            surroundings=Surroundings.parse(**surroundings),
+            volumes=shared,
+            disks=disks,
+            surroundings=around,
             swap_bytes=None if limits.swap_bytes is None or limits.swap_bytes < 0 else limits.swap_bytes,
             pids=limits.pids or 0,
             io_weight=limits.io_weight or 0,
             io=IoLimits(**limits.io),
             runtime=runtime,
+            nics=asked_nics(nics, (address, *more_addresses), around.sysctls),
+            published=asked_ports(published, (address, *more_addresses)),
         )
         if wrong := confinement.user_fault(wanted):
             raise BadInput(f"--cap-drop: {wrong}")
@@ -156,19 +175,23 @@ def check_length(wanted: Wanted) -> None:
         )
 
 
-def _volumes(given: tuple[str, ...]) -> tuple[Volume, ...]:
-    found = []
+def _volumes(given: tuple[str, ...]) -> tuple[tuple[Volume, ...], tuple[Disk, ...]]:
+    """Those on storage that nodes share, and those of the container's own."""
+    shared, own = [], []
     for text in given:
         try:
-            found.append(parse_volume(text))
+            if is_disk(text):
+                own.append(parse_disk(text))
+            else:
+                shared.append(parse_volume(text))
         except ValueError as error:
             raise BadInput(f"--volume {quoted(text)}: {error}") from error
-    if wrong := volumes_fault(tuple(found)):
+    if wrong := volumes_fault(tuple(shared)) or disks_fault(tuple(own), tuple(shared)):
         raise BadInput(f"--volume: {wrong}")
-    return tuple(found)
+    return tuple(shared), tuple(own)
 
 
-def _addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
+def parse_addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
     if not 1 <= len(ips) <= ADDRESSES_MAX:
         raise BadInput(f"--ip: a container has 1 to {ADDRESSES_MAX} addresses")
     addresses = tuple(_address("--ip", text) for text in ips)

@@ -28,7 +28,7 @@ _CLUSTER = TypeAdapter(Cluster)
 # Fields of a descriptor that came later, and what an older snapshot means by being without.
 _LATER: dict[str, Any] = {
     **{key: [] for key in ("more_addresses", "volumes", "cap_add", "cap_drop", "devices")},
-    **{key: [] for key in ("nameservers", "search", "routes", "sysctls")},
+    **{key: [] for key in ("nameservers", "search", "routes", "sysctls", "nics", "disks", "published")},
     **{"gateway6": None, "runtime": "runc", "seccomp": "default", "new_privileges": False},
     **{"hostname": None, "firewall": ""},
     "io": {"read_bytes_per_s": 0, "write_bytes_per_s": 0, "read_iops": 0, "write_iops": 0},

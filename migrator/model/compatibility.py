@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from migrator.model import nics, ports
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
@@ -58,9 +59,12 @@ def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
         yield f"there is a container of that name already ({there.state})"
     for other in target.containers:
         if other.name != ct.name and other.descriptor and other.descriptor.id_index == ct.id_index:
-            yield f"container {other.name} has the same range of user ids ({ct.id_base}); recreate one of them"
+            way = "recreate one of them" if ct.volumes else "moved there by its name it gets another (migrator migrate)"
+            yield f"container {other.name} has the same range of user ids ({ct.id_base}); {way}"
     digest = target.templates.get(ct.template)
     if digest is not None and digest != ct.template_digest:
         yield f"template {ct.template} is another one there; make them the same"
     yield from lacking(ct.volumes, target.volumes)
     yield from devices_lacking(ct.devices, target.devices)
+    yield from nics.lacking(ct.nics, target.bridges)
+    yield from ports.lacking(ct.name, ct.published, target.containers)

@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from migrator.model import confinement, network, volume
+from migrator.model import confinement, disk, network, ports, volume
+from migrator.model import nics as cards
 from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
 from migrator.model.io_limits import IoLimits, io_fault
+from migrator.model.nics import Card, Nic
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what nodes call jobs and keys
 ID_RANGE = 65_536
@@ -36,7 +38,9 @@ class Descriptor:
 
     `cap_add` and `cap_drop` change the capabilities that containers have, `devices` are those by request, `seccomp`
     whether it runs under our filter of system calls, `new_privileges` whether its programs may gain what they were not
-    started with, as by sudo. `routes` are "NETWORK=GATEWAY", `sysctls` "NAME=VALUE", `firewall` rules for nft.
+    started with, as by sudo. `routes` are "NETWORK=GATEWAY", `sysctls` "NAME=VALUE", `firewall` rules for nft. `nics`
+    are network cards beside the first, which has `address` and `more_addresses`. `disks` are volumes of its own, whose
+    sizes are a part of `disk_bytes`. `published` are ports of its node that lead to ones of it.
     """
 
     name: str
@@ -72,6 +76,9 @@ class Descriptor:
     pids: int = 0
     io_weight: int = 0
     runtime: Literal["runc", "crun"] = "runc"
+    nics: tuple[Nic, ...] = ()
+    disks: tuple[disk.Disk, ...] = ()
+    published: tuple[ports.Port, ...] = ()
     io: IoLimits = field(default_factory=IoLimits)
 
     @property
@@ -80,14 +87,33 @@ class Descriptor:
         return self.id_index * ID_RANGE
 
     @property
+    def mount_points(self) -> tuple[str, ...]:
+        """Paths inside at which something that is not its own layer is bound."""
+        return (*(volume.path for volume in self.volumes), *(own.path for own in self.disks))
+
+    @property
     def veth(self) -> str:
         """Name of the host end of the container's cable: at most 15 characters, so by number, not by name."""
         return f"ct{self.id_index}"
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """All of them, each with its prefix."""
-        return (self.address, *self.more_addresses)
+        """Those of all its cards, each with its prefix."""
+        return tuple(address for card in self.cards for address in card.addresses)
+
+    @property
+    def cards(self) -> tuple[Card, ...]:
+        """All its network cards, eth0 first."""
+        first = Card(cards.FIRST, self.veth, "", self.mac, (self.address, *self.more_addresses))
+        return (first, *(self._card(nic) for nic in self.nics))
+
+    def _card(self, nic: Nic) -> Card:
+        mac = nic.mac or _mac_of(" ".join((self.name, nic.name, *nic.addresses[:1])))
+        return Card(nic.name, f"{self.veth}-{nic.name[3:]}", nic.bridge, mac, nic.addresses)
+
+    def card_of(self, ip: str) -> Card:
+        """The card that has this address; StopIteration where none has."""
+        return next(card for card in self.cards if ip in map(bare, card.addresses))
 
     @property
     def ips(self) -> tuple[str, ...]:
@@ -101,8 +127,12 @@ class Descriptor:
     @property
     def mac(self) -> str:
         """A locally administered address that follows from name and first address, so it is the same on every node."""
-        digest = hashlib.sha256(f"{self.name} {self.address}".encode()).digest()
-        return "02:" + ":".join(f"{byte:02x}" for byte in digest[:5])
+        return _mac_of(f"{self.name} {self.address}")
+
+
+def _mac_of(words: str) -> str:
+    digest = hashlib.sha256(words.encode()).digest()
+    return "02:" + ":".join(f"{byte:02x}" for byte in digest[:5])
 
 
 BOUNDS = {
@@ -123,6 +153,7 @@ def fault(ct: Descriptor) -> str:
         "name": bool(NAME.fullmatch(ct.name)),
         "template": bool(NAME.fullmatch(ct.template)),
         "template_digest": bool(_DIGEST.fullmatch(ct.template_digest)),
+        "nics": not cards.fault(ct.nics) and cards.has_all(ct.cards, ct.sysctls),
         "address": _is_an_address(ct.address),
         "more_addresses": all(_is_an_address(address) for address in ct.more_addresses)
         and len(set(ct.ips)) == len(ct.ips) <= ADDRESSES_MAX,
@@ -131,11 +162,17 @@ def fault(ct: Descriptor) -> str:
         **{name: least <= getattr(ct, name) <= most for name, (least, most) in BOUNDS.items()},
         "user": ct.user is None or bool(USER.fullmatch(ct.user)),
         "command": bool(ct.command) and bool(ct.command[0]) and not any("\0" in word for word in ct.command),
+        "published": not ports.fault(ct.published, ct.cards[0].addresses),
         "volumes": not volume.fault(ct.volumes),
+        "disks": not disk.fault(ct.disks, ct.volumes),
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
         **_limits(ct),
     }
-    return next((name for name, holds in checks.items() if not holds), "") or confinement.fault(ct) or network.fault(ct)
+    return next((name for name, holds in checks.items() if not holds), "") or _of_modules(ct)
+
+
+def _of_modules(ct: Descriptor) -> str:
+    return confinement.fault(ct) or network.fault(ct)
 
 
 def _limits(ct: Descriptor) -> dict[str, bool]:

@@ -23,6 +23,7 @@ _NAME_CHARS_MAX = 253
 _VALUE = re.compile(r"-?[0-9]{1,18}(?: [0-9]{1,18}){0,2}")
 _CONGESTION = re.compile(r"[a-z0-9_]{1,15}")
 
+_CONFIGURED = ("all", "default", *(f"eth{number}" for number in range(8)))
 # Those of a network namespace: whatever a container sets by them, the node has its own.
 _SYSCTLS = (
     *("net.core.somaxconn",),
@@ -40,7 +41,7 @@ _SYSCTLS = (
     ),
     *(
         f"net.ipv4.conf.{of}.{name}"
-        for of in ("all", "default", "eth0")
+        for of in _CONFIGURED
         for name in (
             *("accept_redirects", "accept_source_route", "arp_announce", "arp_filter", "arp_ignore", "forwarding"),
             *("log_martians", "rp_filter", "secure_redirects", "send_redirects", "src_valid_mark"),
@@ -49,7 +50,7 @@ _SYSCTLS = (
     *("net.ipv6.bindv6only", "net.ipv6.ip_nonlocal_bind", "net.ipv6.auto_flowlabels"),
     *(
         f"net.ipv6.conf.{of}.{name}"
-        for of in ("all", "default", "eth0")
+        for of in _CONFIGURED
         for name in ("accept_redirects", "accept_source_route", "forwarding", "hop_limit")
     ),
 )

@@ -52,11 +52,11 @@ def parse(text: str) -> Volume:
     path, colon, option = rest.partition(":")
     if not NAME.fullmatch(name):
         raise ValueError(
-            "write NAME:/PATH, NAME being one of the cluster file's volumes; a directory of one node is none, for it "
-            "would not be there after a move"
+            "write NAME:/PATH, NAME being one of the cluster file's volumes, or NAME:/PATH:SIZE for one of its own; a "
+            "directory of one node is none, for it would not be there after a move"
         )
     if colon and option != "ro":
-        raise ValueError("after the path there may be :ro, and nothing else")
+        raise ValueError("after the path there may be :ro, or the size of one of its own, and nothing else")
     if wrong := inside_fault(path):
         raise ValueError(wrong)
     return Volume(name, path, bool(colon))

@@ -92,7 +92,8 @@ class Targets:
         self._groups: dict[tuple[str, str], Counter[int]] = {}
         self._ids: dict[int, Counter[int]] = {}
         self._names: dict[str, Counter[int]] = {}
-        self._equipments: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], Mask] = {}
+        self._ports: dict[str, Counter[int]] = {}
+        self._equipments: dict[tuple[object, ...], Mask] = {}
         self._terms_from: dict[object, _Terms] = {}
         self._signs: dict[str, object] = {}
         self._capable: dict[tuple[str, ...], Mask] = {}
@@ -106,7 +107,7 @@ class Targets:
         other = copy(self)
         for name in ("room", "used", "transit", "inflow_s", "open"):
             setattr(other, name, getattr(self, name).copy())
-        for name in ("_groups", "_ids", "_names"):
+        for name in ("_groups", "_ids", "_names", "_ports"):
             setattr(other, name, dict(getattr(self, name)))
         other.rules = self.rules.copy()
         other.open[list(indices)] = False
@@ -236,6 +237,8 @@ class Targets:
         if container.descriptor is not None:
             labels = container.descriptor.labels
             _count(self._ids, container.descriptor.id_index, index, sign)
+            for port in {port.taken for port in container.descriptor.published}:
+                _count(self._ports, port, index, sign)
             for key in self.policy.anti_affinity:
                 if key in labels:
                     _count(self._groups, (key, labels[key]), index, sign)
@@ -244,19 +247,24 @@ class Targets:
         """Nodes where something is that must not be beside it."""
         yield self._names.get(mover.name, ())
         yield self._ids.get(mover.descriptor.id_index, ())
+        for port in mover.descriptor.published:
+            yield self._ports.get(port.taken, ())
         for key in self.policy.anti_affinity:
             if key in mover.descriptor.labels:
                 yield self._groups.get((key, mover.descriptor.labels[key]), ())
 
     def _equipped(self, mover: Mover) -> Mask:
-        """The nodes on which its template is no other one, and which have its volumes and devices."""
-        template, digest = mover.descriptor.template, mover.descriptor.template_digest
-        key = (template, digest, tuple(volume.name for volume in mover.descriptor.volumes), mover.descriptor.devices)
+        """The nodes on which its template is no other one, and which have its volumes, devices and bridges."""
+        ct = mover.descriptor
+        template, digest = ct.template, ct.template_digest
+        bridges = tuple(nic.bridge for nic in ct.nics)
+        key = (template, digest, tuple(volume.name for volume in ct.volumes), ct.devices, bridges)
         if key not in self._equipments:
             has = [
                 node.templates.get(template, digest) == digest
-                and next(lacking(mover.descriptor.volumes, node.volumes), None) is None
-                and next(devices_lacking(mover.descriptor.devices, node.devices), None) is None
+                and next(lacking(ct.volumes, node.volumes), None) is None
+                and next(devices_lacking(ct.devices, node.devices), None) is None
+                and set(bridges) <= set(node.bridges)
                 for node in self.nodes
             ]
             self._equipments[key] = np.array(has, bool)

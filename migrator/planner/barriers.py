@@ -87,13 +87,17 @@ class _There:
         self.node, self.kind = node, kind  # the node is kept, so that its id stays its own
         self.names = {container.name for container in node.containers}
         self.ranges: dict[int, set[str]] = defaultdict(set)
+        self.publishes = False
         for container in node.containers:
             if container.descriptor is not None:
                 self.ranges[container.descriptor.id_index].add(container.name)
+                self.publishes = self.publishes or bool(container.descriptor.published)
 
     def concerns(self, mover: Mover) -> bool:
-        """Whether a name, a range of user ids, a template, volumes or devices there are to be looked at for it."""
+        """Whether a name, a range of user ids, a template, volumes, devices, bridges or ports are to be looked at."""
         ct = mover.descriptor
+        if ct.nics or (ct.published and self.publishes):
+            return True
         if mover.name in self.names or ct.template in self.node.templates or ct.volumes or ct.devices:
             return True
         return ct.id_index in self.ranges and bool(self.ranges[ct.id_index] - {mover.name})

@@ -1,4 +1,4 @@
-"""Containers that stay where they are because of a device, in words."""
+"""Containers that stay where they are because of a device or a bridge, in words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from migrator.model.confinement import devices_lacking
 from migrator.model.facts import NodeFacts
+from migrator.model.nics import lacking
 
 LISTED_MAX = 8
 
 
 def device_notes(nodes: Sequence[NodeFacts]) -> Iterator[str]:
-    """A note for each container whose devices no node has but its own; nodes that do not answer are not counted."""
+    """A note for each container whose devices, or bridges, no node has but its own; silent nodes are not counted."""
     told = list(_pinned(nodes))
     yield from told[:LISTED_MAX]
     if len(told) > LISTED_MAX:
@@ -21,10 +22,13 @@ def device_notes(nodes: Sequence[NodeFacts]) -> Iterator[str]:
 def _pinned(nodes: Sequence[NodeFacts]) -> Iterator[str]:
     for node in nodes:
         for container in node.containers:
-            wanted = container.descriptor.devices if container.descriptor else ()
-            if not wanted:
+            ct = container.descriptor
+            if ct is None or not (ct.devices or ct.nics):
                 continue
             others = [other for other in nodes if other is not node and not other.error]
-            if all(any(devices_lacking(wanted, other.devices)) for other in others):
-                what = f"no other node has device {' and '.join(wanted)}"
+            if ct.devices and all(any(devices_lacking(ct.devices, other.devices)) for other in others):
+                what = f"no other node has device {' and '.join(ct.devices)}"
                 yield f"devices: container {container.name} is pinned to {node.name}: {what}"
+            if ct.nics and all(any(lacking(ct.nics, other.bridges)) for other in others):
+                what = f"no other node has bridge {' and '.join(nic.bridge for nic in ct.nics)}"
+                yield f"bridges: container {container.name} is pinned to {node.name}: {what}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.ports import taken_by
 from migrator.planner.room import Load, kept, room_of, shortfall, stay_of, transit_in, usable
 
 
@@ -64,6 +65,9 @@ class Site:
         if mover.descriptor.id_index in self.id_ranges:
             other = self.id_ranges[mover.descriptor.id_index]
             return f"container {other} with the same range of user ids comes there"
+        for comer in self.comers:
+            if taken := taken_by(mover.descriptor.published, comer.descriptor.published):
+                return f"container {comer.name} with the same published port {taken} comes there"
         coming = Load()
         for comer in self._with(mover):
             coming = coming + stay_of(comer.container)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from migrator.model.compatibility import differences, lacks, machine_of
 from migrator.model.confinement import devices_lacking
+from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Fence, Pin, selected, selects
@@ -57,7 +58,7 @@ class Refuges:
         ct = container.descriptor
         labels = ct.labels if ct else {}
         meant = tuple(i for i, r in enumerate(self._rules) if selects(r.containers, container.name, labels))
-        names = (tuple(volume.name for volume in ct.volumes), ct.devices) if ct else ()
+        names = (tuple(volume.name for volume in ct.volumes), ct.devices, _bridges(ct)) if ct else ()
         has = (ct.template, ct.template_digest, *names) if ct else ()
         return container.needs, container.runtime, meant, has
 
@@ -72,8 +73,14 @@ class Refuges:
             return False
         if ct and (any(lacking(ct.volumes, node.volumes)) or any(devices_lacking(ct.devices, node.devices))):
             return False
+        if ct and not _bridges(ct) <= set(node.bridges):
+            return False
         mine = [r for r in self._rules if selects(r.containers, container.name, ct.labels if ct else {})]
         return all(_kept(rule, node) for rule in mine)
+
+
+def _bridges(ct: Descriptor) -> frozenset[str]:
+    return frozenset(nic.bridge for nic in ct.nics)
 
 
 def _kept(rule: Ban | Fence | Pin, node: NodeFacts) -> bool:

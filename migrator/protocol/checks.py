@@ -118,24 +118,27 @@ def _network(ct: Descriptor, source: NodeFacts, target: NodeFacts, neighbour: Ne
     """The container itself, which answers on the target's bridge, is the one proof that the nodes share its network: a
     gateway, or a router that answers for others, has the same address, and often the same MAC, on several.
     """
+    own = {card.mac for card in ct.cards}  # where two are in one network, each answers for the addresses of both
     for ip in ct.ips:
         seen = neighbour.answered[ip]
-        others = [mac for mac in seen.macs if mac.lower() != ct.mac]
+        card = ct.card_of(ip)
+        here, there = card.bridge or source.bridge, card.bridge or target.bridge
+        others = [mac for mac in seen.macs if mac.lower() not in own]
         if others:
             yield f"address {ip} is also used by {others[0].lower()}; find that machine"
-        elif routed or seen.macs:
+        elif routed or seen.macs or (ct.published and not card.bridge):  # whose network need be no other node's
             continue
         elif seen.blind:
             yield f"nobody can be asked who has address {ip}: {seen.blind} of {target.name}; turn it on"
         elif seen.at_source:
             yield (
-                f"address {ip} answers on {source.name}'s bridge {source.bridge} and not on {target.name}'s bridge "
-                f"{target.bridge}: the nodes share no network for it, and connections would be lost; join the bridges, "
+                f"address {ip} answers on {source.name}'s bridge {here} and not on {target.name}'s bridge "
+                f"{there}: the nodes share no network for it, and connections would be lost; join the bridges, "
                 "or declare network: routed, with a hook that takes it there"
             )
         else:
             yield (
-                f"address {ip} does not answer on {target.name}'s bridge {target.bridge}, nor on {source.name}'s own: "
+                f"address {ip} does not answer on {target.name}'s bridge {there}, nor on {source.name}'s own: "
                 "nobody knows whether the nodes share a network for it; see whether its gate is open and it still has "
                 f"the address: migrator ct exec {ct.name} -- ip address"
             )

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from migrator.errors import BadInput
+from migrator.model import nics, ports
 from migrator.model.confinement import DEVICES, NUMBERS, capabilities
 from migrator.model.container import ID_RANGE, Descriptor
 from migrator.model.network import net_lines, resolv_conf
@@ -52,6 +53,8 @@ def files(
     if ct.runtime != "runc":
         described["runtime"] = f"{ct.runtime}\n".encode()
     described |= {name: data for name, data in network_files(ct).items() if data}
+    if ct.disks:
+        described["disk-list"] = "".join(f"{disk.name} {disk.path}\n" for disk in ct.disks).encode()
     return described | ({"volumes": volumes_file(ct, volumes)} if ct.volumes else {})
 
 
@@ -81,7 +84,7 @@ def config_json(
             "capabilities": {kind: has for kind in ("bounding", "effective", "permitted")},
             "noNewPrivileges": not ct.new_privileges,
         },
-        "mounts": [*_mounts(), *_names(ct, directory), *_binds(ct, volumes)],
+        "mounts": [*_mounts(), *_names(ct, directory), *_binds(ct, volumes), *_disks(ct, directory)],
         "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
         "annotations": {"org.criu.config": f"{directory}/criu.conf"},
         "linux": {
@@ -112,9 +115,11 @@ def descriptor_json(ct: Descriptor) -> bytes:
 def net_file(ct: Descriptor, bridge: str) -> bytes:
     """What the network hook reads: one `key value` a line, with a line for each address and each gateway."""
     lines = [f"veth {ct.veth}", f"bridge {bridge}", f"mac {ct.mac}"]
-    lines += [f"address {address}" for address in ct.addresses]
+    lines += [f"address {address}" for address in ct.cards[0].addresses]
     lines += [f"gateway {gateway}" for gateway in ct.gateways]
     lines += net_lines(ct)
+    lines += nics.net_lines(ct.cards, [*ct.gateways, *(route.partition("=")[2] for route in ct.routes)])
+    lines += ports.net_lines(ct.published, ct.cards[0].addresses)
     if not all(_NET_LINE.fullmatch(line) for line in lines):
         raise BadInput(f"container {ct.name!r}: its network cannot be written down: {'; '.join(lines)!r}")
     return ("\n".join(lines) + "\n").encode()
@@ -156,6 +161,13 @@ def _binds(ct: Descriptor, volumes: Mapping[str, Mounted]) -> Iterator[dict[str,
         options = ["bind", "private", "nosuid", "nodev", *(["ro"] if volume.read_only else [])]
         source = _path_on_node(ct, volume.name, volumes)
         yield {"destination": volume.path, "type": "bind", "source": source, "options": options}
+
+
+def _disks(ct: Descriptor, directory: str) -> Iterator[dict[str, Any]]:
+    for disk in ct.disks:
+        options = ["bind", "private", "nosuid", "nodev"]
+        source = f"{directory}/disks/{disk.name}"
+        yield {"destination": disk.path, "type": "bind", "source": source, "options": options}
 
 
 def _path_on_node(ct: Descriptor, name: str, volumes: Mapping[str, Mounted]) -> str:

@@ -35,11 +35,11 @@ async def prepare(m: Machine, ct: str, token: str, role: str, template: str, id_
         record = m.check_run(ct, int(token))
         if role != "target":
             await disarm(m, ct)
-            make_move(m, ct, int(token), role).follows = sizes[-1] == "follow"
+            make_move(m, ct, int(token), role).follows = "follow" in sizes
             return ""
         if record.state != "reserved":
             raise refuse(f"container {ct} is {record.state} here")
-        make_move(m, ct, int(token), role).follows = sizes[-1] == "follow"
+        make_move(m, ct, int(token), role).follows = "follow" in sizes
         if m.disk.full:
             raise Exit(1, "containers: No space left on device")
         await m.step("make directory")

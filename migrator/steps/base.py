@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from migrator.model.container import Descriptor
@@ -56,7 +56,8 @@ class Move:
     the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
     `last_pass` is what the last pass over the files has said, once it has ended. `turn` is awaited by a fence that has
     made all ready, right before the freeze: it returns when the move has its turn, and raises if it may not be paused
-    any more. `turn_ms` is how long that took.
+    any more. `turn_ms` is how long that took. `id_index_there` numbers its range of user ids on the target; None is the
+    one that it has.
     """
 
     id: str
@@ -85,6 +86,17 @@ class Move:
     on_progress: Callable[[State, str], None] = lambda state, text: None
     turn: Callable[[], Awaitable[object]] = at_once
     turn_ms: int = 0
+    id_index_there: int | None = None
+
+    @property
+    def descriptor_there(self) -> Descriptor:
+        """As it is on its target: with another range of user ids, where its own is another's there."""
+        there = self.id_index_there
+        return self.descriptor if there is None else replace(self.descriptor, id_index=there)
+
+    @property
+    def shifts(self) -> bool:
+        return self.descriptor_there.id_index != self.descriptor.id_index
 
     @property
     def name(self) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from migrator.errors import Refused
+from migrator.model import ports as published
 from migrator.model.modes import ANEW, Mode
 from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
 from migrator.protocol.tracking import untracked
 from migrator.protocol.undumpable import reasons
-from migrator.steps import traces, volumes
+from migrator.steps import ports, traces, volumes
 from migrator.steps.base import Move, Step
 from migrator.transport.base import Answer, NodeFailed
 
@@ -23,11 +24,15 @@ async def do(move: Move) -> dict[str, Any]:
     found = await ask(move)
     if found:
         raise Refused(refusal(move, found))
+    lost = published.lost(move.descriptor.published, move.target.node.name)
+    if lost:
+        move.on_progress(State.CHECKED, lost)
+    told = {"connections_lost": lost} if lost else {}
     way = {"memory": move.memory.name, "mode": move.mode, "mode_why": move.mode_why, **_link(move)}
     if move.mode is Mode.RESTART:
-        return {"findings": 0, "mode": move.mode, "mode_why": move.mode_why}
+        return {"findings": 0, "mode": move.mode, "mode_why": move.mode_why, **told}
     why = {"memory_why": move.memory.why} if move.memory.why else {}
-    return {"findings": 0, **way, "channel": move.channel, **why}
+    return {"findings": 0, **way, "channel": move.channel, **why, **told}
 
 
 def _link(move: Move) -> dict[str, int]:
@@ -40,7 +45,7 @@ def _link(move: Move) -> dict[str, int]:
 async def ask(move: Move) -> list[str]:
     """Every reason against the move. Both nodes are asked, and neither is changed (volumes hold a marker meanwhile)."""
     neighbour = await _neighbour(move)
-    ct, source, target = move.descriptor, move.source.facts, move.target.facts
+    ct, source, target = move.descriptor_there, move.source.facts, move.target.facts
     found = findings(ct, source, target, neighbour, move.policy, move.rates, move.site.routed, move.manner, move.shared)
     if move.mode is not Mode.RESTART:  # in which nothing of its processes is carried, nor of what they have made
         inside = await _inside(move)
@@ -50,6 +55,7 @@ async def ask(move: Move) -> list[str]:
         found += _untracked(move, inside)
         found += _with_a_hint(move, await _undumpable(move, list(inside.lines("cannot"))))
     found += await volumes.findings(move)
+    found += await ports.findings(move.target.node, ct)
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
 
 
@@ -109,11 +115,14 @@ async def _neighbour(move: Move) -> Neighbour:
 
 async def _answered(move: Move, ip: str) -> Answered:
     """Asked from the target; and where nobody answers there, from the source, which tells the reason apart."""
-    there = await move.target.node.call("arp-owner", move.target.facts.bridge, ip)
+    bridge = move.descriptor.card_of(ip).bridge
+    if bridge and bridge not in move.target.facts.bridges:
+        return Answered((), blind=f"there is no bridge {bridge}")  # which is a finding of its own
+    there = await move.target.node.call("arp-owner", bridge or move.target.facts.bridge, ip)
     macs = tuple(there.lines("owner"))
     if macs or move.site.routed:
         return Answered(macs)
-    here = await move.source.node.call("arp-owner", move.source.facts.bridge, ip)
+    here = await move.source.node.call("arp-owner", bridge or move.source.facts.bridge, ip)
     return Answered(macs, bool(here.get("owner")), there.get("blind"))
 
 

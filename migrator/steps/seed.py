@@ -48,16 +48,19 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     pages: str | int = streamed if move.memory.name == "stream" else first_pages_bytes
     if move.mode is Mode.RESTART:
         images_bytes, pages = min(IMAGE_MARGIN_BYTES, free_bytes), "none"
-    ct = move.descriptor
+    ct = move.descriptor if role == "source" else move.descriptor_there
     words = ("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
     most = move.policy.bandwidth_bytes_per_s if role == "source" else None
-    await side.node.call(*words, *(() if most is None else (most,)))
+    more: tuple[int, ...] = () if most is None else (most,)
+    if role == "target" and move.shifts:
+        more = (0, move.descriptor.id_base)
+    await side.node.call(*words, *more)
 
 
 async def put_bundle(side: Side, move: Move) -> None:
     """Puts the container's description on a node, made for what that node can do."""
     files = bundle.files(
-        move.descriptor, kit.directory(), side.facts.bridge, side.facts.controllers, side.facts.volumes
+        move.descriptor_there, kit.directory(), side.facts.bridge, side.facts.controllers, side.facts.volumes
     )
     await asyncio.gather(
         *(side.node.call("ct-put", move.name, move.token, name, len(data), stdin=data) for name, data in files.items())

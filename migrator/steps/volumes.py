@@ -35,7 +35,7 @@ async def _finding(move: Move, volume: Volume) -> str:
     try:
         # A second try writes nothing anew: the marker is there, and with its word.
         made = await source.call("mark-volume", move.name, name, word)
-        seen = await target.call("see-mark", path, move.descriptor.id_base, word)
+        seen = await target.call("see-mark", path, move.descriptor_there.id_base, word)
     finally:
         await _unmark(move, name, word)
     for answer in (made, seen):

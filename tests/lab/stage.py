@@ -113,6 +113,11 @@ class Stage:
         done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
         return Outcome(done.returncode, done.stdout, done.stderr)
 
+    def console(self, node: str, *command: str) -> subprocess.Popen[str]:
+        """A command at a node's console that goes on, with its stdout to read, until its stdin is closed."""
+        argv = labs.exec_argv(self.paths, node, command)
+        return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
     def kill_at(
         self,
         container: str,

@@ -214,6 +214,7 @@ VERBS = {
     "mark-volume": ["ghost", "data", "w"],
     "unmark-volume": ["ghost", "data", "w"],
     "see-mark": ["/tmp", "1048576", "w"],
+    "see-ports": ["10.0.0.1", "tcp,-,80"],
     "obstacles": ["ghost"],
     "carry": ["ghost", "1"],
     "cordon": ["r"],

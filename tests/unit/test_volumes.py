@@ -57,7 +57,7 @@ def test_a_volume_is_written_as_its_name_and_its_path_inside(text: str) -> None:
         ("data:/etc", "the container's system"),
         ("data:/usr", "the container's system"),
         ("data:/var/log", "the container's system"),
-        ("data:/srv/data:rw", ":ro, and nothing else"),
+        ("data:/srv/data:rw", "one of its own, and nothing else"),
         ("/mnt/nfs:/srv/data", "would not be there after a move"),
         ("../data:/srv/data", "would not be there after a move"),
     ],

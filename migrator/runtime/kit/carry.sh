@@ -5,13 +5,24 @@
 CARRIED_BYTES_MAX=200000
 
 own_network() { # PID   (read_net before)
-    in_network "$1" sh "$KIT/own" "$n_addresses" "$n_gateways" "$n_routes"
+    in_network "$1" sh "$KIT/own" "$(all_addresses)" "$n_gateways" "$n_routes" "$n_names"
+}
+
+all_addresses() {
+    printf %s "$n_addresses"
+    for at in $n_at; do
+        printf ' %s' "${at#*,}"
+    done
 }
 
 # Tells what is carried, a line each: what of it, and its bytes in base64. Nothing where there is nothing of its own.
 carry_out() { # PID
     [ -n "$(own_network "$1" | grep -v '^link ')" ] || return 0
-    carried addresses in_network "$1" ip address save dev eth0 scope global
+    # Of one card as of several: a save has no room for some of all links, and what no card has is told as the rest is.
+    case $n_names in
+        ' eth0') carried addresses in_network "$1" ip address save dev eth0 scope global ;;
+        *) carried addresses in_network "$1" ip address save scope global ;;
+    esac
     carried routes4 in_network "$1" ip -4 route save table all
     carried routes6 in_network "$1" ip -6 route save table all
     carried rules4 rules_of "$1" 4

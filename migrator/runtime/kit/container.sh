@@ -48,6 +48,7 @@ check_template() { # TEMPLATE DIGEST
 make_container_dir() { # CT TEMPLATE ID_BASE
     check_number "$3"
     [ "$3" -ge 1048576 ] || refuse "ids from $3 on belong to the node itself"
+    check_range "$1" "$3"
     mkdir -p -m 711 "$CONTAINERS/$1"
     mkdir -p -m 711 "$CONTAINERS/$1/lower" "$CONTAINERS/$1/rootfs"
     mkdir -p -m 755 "$CONTAINERS/$1/upper"
@@ -64,7 +65,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | firewall | resolv.conf | io) ;;
+        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
@@ -91,6 +92,7 @@ put_file() { # PART CT FILE
         rm -f "$1"
     else
         mv "$1" "$CONTAINERS/$2/$3"
+        [ "$3" != disk-list ] || make_disks "$2"
     fi
 }
 
@@ -132,10 +134,12 @@ verb_ct_start() { # CT
     lock
     read_record "$ct"
     check_at_rest "$ct"
+    check_whole "$ct"
     if has_processes "$ct"; then
         started_already
         return 0
     fi
+    check_not_cloned "$ct"
     end_container "$ct"
     fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
     mount_root "$ct"
@@ -143,12 +147,13 @@ verb_ct_start() { # CT
     r_state=serving r_boot=$boot_id
     arm "$ct"
     write_record "$ct"
-    if ! start_container "$ct"; then
+    if ! begin_container "$ct"; then
         end_container "$ct"
         stopped_record
         fail 1 "container $ct did not start: $(start_error "$ct")"
     fi
     rm -f "$RUN/start.$ct"
+    [ ! -e "$RUN/move/$ct.$r_token/twin" ] || clean_move "$ct" "$r_token"
     keeper_start "$ct"
     echo 'started now'
 }
@@ -158,6 +163,7 @@ started_already() {
     if [ "$r_state" = serving ] && [ "$r_run" = - ]; then
         read_net "$ct"
         gate_is_open || reopen_gate
+        publish "$ct" || fail 12 "the ports of container $ct cannot be published; see nft on its node"
         was=$r_armed
         arm "$ct"
         [ "$r_armed" = "$was" ] || write_record "$ct"
@@ -188,7 +194,7 @@ start_container() { # CT
 # packet may be lost, so it is said for two seconds, ever more seldom. A program of its own: seen from outside it is not the
 # verb that began it, and it keeps nothing of that open, the node's lock among it.
 announce() { # CT   (its network is in n_*)
-    sh "$KIT/speak-on" "$(init_pid "$1")" "$n_mac" < /dev/null > /dev/null 2>&1 3>&- 4>&- 7>&- 8>&- 9>&- &
+    sh "$KIT/speak-on" "$(init_pid "$1")" "$n_links" < /dev/null > /dev/null 2>&1 3>&- 4>&- 7>&- 8>&- 9>&- &
 }
 
 # The cable goes with the container's network, but only when the kernel comes to it, or somebody in it has ended.
@@ -240,9 +246,11 @@ verb_ct_remove() { # CT [CREATOR]
     check_at_rest "$ct"
     check_not_leased "$ct"
     ! has_processes "$ct" || refuse "container $ct is running"
+    check_not_cloned "$ct"
     keeper_end "$ct"
     end_container "$ct"
     take_cable "$ct"
+    clean_move "$ct" "$r_token"
     discard_tree "$ct"
     remove_record "$ct" "$r_token"
     unlock_and_delete

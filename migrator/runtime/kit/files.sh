@@ -10,7 +10,8 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     check_run "$ct" "$token"
     move=$RUN/move/$ct.$token
     upper=$CONTAINERS/$ct/upper
-    code=0 how='' fsync='' via='' flush=''
+    code=0 how='' fsync='' via='' flush='' module=files disks='' disk_code=0
+    rm -f "$move/disk-stats"
     [ -e "$move/files-began" ] || touch -d '-2 seconds' "$move/files-began"
     tracked=
     if [ "$3" = final ]; then
@@ -24,6 +25,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     written_files "$ct" >> "$move/written-files"
     if [ "$3" = final ]; then
         flushing=
+        [ -e "$move/bandwidth" ] || begin_last_disks
         [ ! -e "$CONTAINERS/$ct/volumes" ] || { flush_volumes "$ct" 6>&- 7>&- & flushing=$!; }
         find_open_files # beside it
         wait "$pass" || code=$?
@@ -33,12 +35,15 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
             code=0 via=''
             send_upper "$upper/" "$RUN/links" > "$move/stats" || code=$?
         fi
+        await_last_disks
     else
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
+        pass_disks
         flush_volumes "$ct" || : # so that little is left for the pause
     fi
     # While the container runs, files vanish (24) or become something else (23); the next pass sees it. Frozen, they stay.
+    [ "$code" != 0 ] || code=$disk_code
     case $code:$3 in
         0:*) ;;
         *:final) fail 1 "rsync ended with $code" ;;
@@ -46,7 +51,8 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
         *) fail 1 "rsync ended with $code" ;;
     esac
     if [ "$3" = final ]; then
-        [ ! -s "$move/open-list" ] || send_open_files
+        [ ! -s "$move/open-list" ] || send_open_files files "$upper" "$move/open-list"
+        [ ! -s "$move/disk-open-list" ] || send_open_files disks "$CONTAINERS/$ct/disks" "$move/disk-open-list"
         flush_last
     else
         on_link "$ct" "$token" flush
@@ -55,7 +61,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     fi
     [ "$how" != send_changed ] || [ -e "$move/walk" ] || echo "listed $(tr -cd '\0' < "$move/changed" | wc -c)"
     sed -n 's/^Total transferred file size: \([0-9,]*\).*/bytes \1/p; s/^Total bytes sent: \([0-9,]*\).*/sent \1/p' \
-        "$move/stats" | tr -d ,
+        "$move"/*stats | tr -d , | awk '{ sum[$1] += $2 } END { for (key in sum) printf "%s %.0f\n", key, sum[key] }'
     echo "ms $(($(now_ms) - before))"
 }
 
@@ -74,7 +80,7 @@ send() { # LINKS RSYNC_ARGS...
     shift
     # shellcheck disable=SC2046,SC2086
     $jailed rsync -aHAXS --numeric-ids --modify-window=-1 --stats $fsync $(bandwidth) --filter='-x trusted.overlay.origin' \
-        -e "$via$(link_shell "$links")" "$@" peer::files
+        -e "$via$(link_shell "$links")" "$@" "peer::$module"
 }
 
 # Of a container with many files somebody notes what changes, from before the first pass on, so that the last one walks
@@ -164,28 +170,34 @@ in_jail() { # DIR TREE FUNCTION ARGS...
 find_open_files() {
     # By the time of the inode's change, which no program can set. A program's log is nearly always open, and most are at
     # rest: then nothing more is started, for this is in the pause.
-    sort -zu "$move/written-files" | sed -z "s|^|$upper/|" |
+    sort -zu "$move/written-files" | in_place "$ct" |
         xargs -0r sh -c 'exec find -L "$@" -maxdepth 0 -cnewer "$0" -print0' "$move/files-began" 2> /dev/null \
             > "$move/changed-files" || : # of those that are there
-    [ ! -s "$move/mapped-files" ] || sort -zu "$move/mapped-files" | sed -z "s|^|$upper/|" >> "$move/changed-files"
+    [ ! -s "$move/mapped-files" ] || sort -zu "$move/mapped-files" | in_place "$ct" >> "$move/changed-files"
     : > "$move/open-list"
+    : > "$move/disk-open-list"
     [ -s "$move/changed-files" ] || return 0
-    below=$(realpath "$upper")
-    { xargs -0r realpath -ez -- < "$move/changed-files" 2> /dev/null || :; } |
-        sed -zn "s|^$below/|./|p" | sort -zu > "$move/open-list" # with the dot, no name is taken for a comment
+    { xargs -0r realpath -ez -- < "$move/changed-files" 2> /dev/null || :; } | sort -zu > "$move/real-files"
+    # With the dot, no name is taken for a comment.
+    sed -zn "s|^$(realpath "$upper")/|./|p" "$move/real-files" > "$move/open-list"
+    ! has_disks "$ct" ||
+        sed -zn "s|^$(realpath "$CONTAINERS/$ct/disks")/|./|p" "$move/real-files" > "$move/disk-open-list"
 }
 
-send_open_files() {
+send_open_files() { # MODULE TREE LIST
     # shellcheck disable=SC2046
-    rsync $(bandwidth) -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$move/open-list" \
-        --filter='-x trusted.overlay.origin' -e "$(link_shell "$RUN/links")" "$upper/" peer::files
+    rsync $(bandwidth) -aHAXS --numeric-ids --ignore-times --inplace --fsync --from0 --files-from="$3" \
+        --filter='-x trusted.overlay.origin' -e "$(link_shell "$RUN/links")" "$2/" "peer::$1"
 }
 
 # One digest of all that the container's own files are. Asked for while nothing runs on them.
 verb_manifest() { # CT TOKEN
     read_record "$1"
     check_run "$1" "$2"
-    python3 -ESsB "$KIT/manifest.py" "$CONTAINERS/$1/upper"
+    set -- "$1" "$2" "$(receiving "$1" "$2" upper)"
+    ! has_disks "$1" || set -- "$@" "$(receiving "$1" "$2" disks)" # as they are at the source, whatever the ids are here
+    shift 2
+    python3 -ESsB "$KIT/manifest.py" "$@"
 }
 
 verb_send_template() { # CT TOKEN TEMPLATE

@@ -211,38 +211,6 @@ check_run() { # CT TOKEN
 
 # --- small parts ----------------------------------------------------------------------------------------------
 
-# Reads the network file beside the bundle into n_*; addresses and gateways are lists of words.
-read_net() {
-    n_veth= n_bridge= n_mac= n_addresses= n_gateways= n_routes= n_sysctls=
-    while read -r key value; do
-        case $key in
-            veth | bridge | mac) eval "n_$key=\$value" ;;
-            address) n_addresses="$n_addresses $value" ;;
-            gateway) n_gateways="$n_gateways $value" ;;
-            route) n_routes="$n_routes $value" ;;
-            sysctl) n_sysctls="$n_sysctls $value" ;;
-        esac
-    done < "$CONTAINERS/$1/net"
-}
-
-# Runs a command in a process's network. By path: asked for by --target, a held process leaves nsenter where it was.
-in_network() { # PID COMMAND...
-    pid=$1
-    shift
-    nsenter --net="/proc/$pid/ns/net" "$@"
-}
-
-gate_close() { ip link set dev "$n_veth" nomaster 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
-gate_open() { ip link set dev "$n_veth" master "$n_bridge"; }
-# Removes the cable; it may go by itself meanwhile, when its namespace dies.
-cut_cable() { ip link del "$n_veth" 2> /dev/null || [ ! -e "/sys/class/net/$n_veth" ]; }
-# Why it does not open; a gate that could is not asked by this.
-gate_error() {
-    bridge_is_there && echo "bridge $n_bridge does not take its cable" || echo "bridge $n_bridge is not there"
-}
-bridge_is_there() { [ -d "/sys/class/net/$n_bridge/bridge" ]; }
-gate_is_open() { [ -e "/sys/class/net/$n_veth/brport" ]; }
-
 cgroup_of() { printf '%s\n' "$CGROUP/ct/$1"; }
 
 set_frozen() { # CT 0|1   waits until the kernel says so
@@ -388,4 +356,7 @@ memory_told() { # CT
     done
 }
 
+. "$KIT/ids.sh"
+. "$KIT/ports.sh"
+. "$KIT/gate.sh"
 . "$KIT/jobs.sh"

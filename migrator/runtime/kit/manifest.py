@@ -1,4 +1,4 @@
-"""manifest.py TREE: what a container's own files are, as one digest, and one for each part of the tree.
+"""manifest.py TREE [DISKS]: what a container's own files are, as one digest, and one for each part of the trees.
 
 Names, kinds, modes, owners, contents, links (which names are one file), devices, extended attributes, ACLs among them,
 and times to the nanosecond. Not the times of directories and sockets: a restore makes files anew that were deleted and
@@ -54,10 +54,11 @@ def content(path: Path) -> str:
     return digest.hexdigest()
 
 
-def main(tree: Path) -> None:
+def main(trees: list[Path]) -> None:
     whole = hashlib.sha256()
     parts: dict[str, hashlib._Hash] = {}
-    for name, told in entries(tree):
+    of_disks = [(f"disks/{name}", told) for tree in trees[1:] for name, told in entries(tree)]
+    for name, told in (*entries(trees[0]), *of_disks):
         line = repr((name, told)).encode()
         whole.update(line)
         parts.setdefault("/".join(name.split("/")[:2]), hashlib.sha256()).update(line)
@@ -68,7 +69,7 @@ def main(tree: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main([Path(tree) for tree in sys.argv[1:]])
     except OSError as error:
         sys.stderr.write(f"the files cannot be read whole: {error}\n")
         sys.exit(1)

@@ -3,14 +3,16 @@
 # runs on, no new handshake is let begin (its client tries again a second later, at the target), and those under way
 # are let end; then, frozen and with the gate still open, the last bytes are let out.
 
-# No SYN comes in. The table is the node's, made for this container's cable: nothing of it is inside, nor moves.
+# No SYN comes in. The table is the node's, made for this container's cables: nothing of it is inside, nor moves.
 hold_back() { # CT   (read_net before)
-    nft -f - << RULES
-add table netdev migrator-$1
-add chain netdev migrator-$1 hold { type filter hook egress device "$n_veth" priority 0; }
-flush chain netdev migrator-$1 hold
-add rule netdev migrator-$1 hold tcp flags & (syn|ack) == syn drop
-RULES
+    {
+        echo "add table netdev migrator-$1"
+        for cable in $n_ends; do
+            echo "add chain netdev migrator-$1 hold-$cable { type filter hook egress device \"$cable\" priority 0; }"
+            echo "flush chain netdev migrator-$1 hold-$cable"
+            echo "add rule netdev migrator-$1 hold-$cable tcp flags & (syn|ack) == syn drop"
+        done
+    } | nft -f -
 }
 let_in() { nft delete table netdev "migrator-$1"; } # CT
 

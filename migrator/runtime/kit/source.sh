@@ -78,7 +78,7 @@ begin_dump() { # MOVE
 
 # The record alone is no fence: frozen and closed is.
 check_fenced() { # CT   (read_net before)
-    is_frozen "$(cgroup_of "$1")" 1 && ! gate_is_open || fail 12 "container $1 is not frozen behind a closed gate"
+    is_frozen "$(cgroup_of "$1")" 1 && gate_is_closed || fail 12 "container $1 is not frozen behind a closed gate"
 }
 
 # Runs on the node alone: at the deadline it gives the container back to itself, unless someone sealed the fence.

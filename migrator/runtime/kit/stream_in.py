@@ -169,10 +169,10 @@ class Stream:
             raise Damaged(f"{self._placed} pages came, {frame[3]} were sent")
         return self._placed
 
-    def follow(self, answers: int, group: Path, cable: str) -> int:
+    def follow(self, answers: int, group: Path, cables: list[str]) -> int:
         """Takes the images, and then pages as they are wanted. Returns how many were placed."""
         (self._move / "listener").write_text(f"{os.getpid()}\n")
-        watcher = Watcher(group, cable)
+        watcher = Watcher(group, cables)
         self._images_come()
         follower = Follower(self._fd, answers, self._images, self._restore.connect(), watcher)
         return follower.follow()
@@ -307,13 +307,13 @@ def say_ready(move: Path, answers: int) -> None:
     os.write(answers, RECEIVER_READY)
 
 
-def main(move: Path, owner: int, group: Path, cable: str) -> None:
+def main(move: Path, owner: int, group: Path, cables: list[str]) -> None:
     with (move / "filling").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fd, answers = way_in(move)
         stream = Stream(move, owner, fd)
         say_ready(move, answers)
-        placed = stream.follow(answers, group, cable) if (move / "follows").exists() else stream.receive()
+        placed = stream.follow(answers, group, cables) if (move / "follows").exists() else stream.receive()
         stream.stay_behind()
         (move / "filled").touch()
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -322,7 +322,7 @@ def main(move: Path, owner: int, group: Path, cable: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+        main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
     except (Damaged, OSError) as error:
         sys.stderr.write(f"the memory cannot be received: {error}\n")
         sys.exit(1)

@@ -59,7 +59,7 @@ tell_containers() {
             close(record)
             if (there == 0) tell()
         }
-        function tell(  group, pid, path, line, f, used, dumped, alive, veth, gate) {
+        function tell(  group, pid, path, line, f, used, dumped, alive, end, ends, gate) {
             group = cgroup "/ct/" ct "/cgroup.procs"
             alive = "no"
             while ((getline pid < group) > 0) {
@@ -79,16 +79,18 @@ tell_containers() {
             print "holds", ct, r["memory_bytes"], r["cpu_milli"], r["disk_bytes"]
             if (alive == "yes") {
                 path = containers "/" ct "/net"
-                veth = ""
+                ends = 0
                 while ((getline line < path) > 0)
-                    if (line ~ /^veth /) veth = substr(line, 6)
+                    if (line ~ /^veth /) end[++ends] = substr(line, 6)
+                    else if (line ~ /^nic /) { split(line, f, ","); end[++ends] = f[2] }
                 close(path)
-                if (veth != "") {
-                    path = "/sys/class/net/" veth "/brport/state"
-                    gate = (getline line < path) > 0 ? "open" : "closed"
+                gate = ends ? "open" : ""
+                for (; ends; ends--) {
+                    path = "/sys/class/net/" end[ends] "/brport/state"
+                    if ((getline line < path) <= 0) gate = "closed"
                     close(path)
-                    print "gate", ct, gate
                 }
+                if (gate != "") print "gate", ct, gate
                 printf "memory %s %.0f %.0f\n", ct, used * 1024, dumped * 1024
             }
             path = containers "/" ct "/descriptor.json"
@@ -117,12 +119,13 @@ tell_keepers() {
 
 tell_files() {
     any_is_there "$CONTAINERS"/*/upper || return 0
-    timeout 15 du -sxk "$CONTAINERS"/*/upper 2> /dev/null | awk '{
+    timeout 15 du -sxk "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks 2> /dev/null | awk '{
         size = $1
-        sub(/\/upper$/, "")
+        sub(/\/[a-z]*$/, "")
         sub(/.*\//, "")
-        printf "files %s %.0f\n", $0, size * 1024
-    }'
+        files[$0] += size
+    }
+    END { for (ct in files) printf "files %s %.0f\n", ct, files[ct] * 1024 }'
 }
 
 # Pages that the kernel may drop (MAP_DROPPABLE, since Linux 6.11), in which glibc 2.41 and later keep the state of their

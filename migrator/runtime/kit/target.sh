@@ -1,7 +1,7 @@
 # Verbs of a migration's target.
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none [BYTES_PER_S]
+verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none [BYTES_PER_S [ID_BASE_AT_SOURCE]]
     ct=$1
     lock
     read_record "$ct"
@@ -10,6 +10,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
     check_number "$5"
     check_number "$6"
     check_number "${8:-0}"
+    check_number "${9:-0}"
     case $7 in
         stream | follow | none) ;;
         *) check_number "$7" ;;
@@ -45,6 +46,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
         stream | follow) [ -p "$move/images/inventory.img" ] || mkfifo -m 640 "$move/images/inventory.img" ;;
         *) [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img" ;;
     esac
+    [ "${9:-0}" = 0 ] || echo "$9" > "$move/shifted-from"
     make_container_dir "$ct" "$4" "$5"
 }
 

@@ -38,6 +38,7 @@ as_either() { # ID_BASE COMMAND...
 
 # Whether all volumes of a container are there; the first that is not is told.
 volumes_there() { # CT
+    disks_there "$1" || return 1
     [ -e "$CONTAINERS/$1/volumes" ] || return 0
     while read -r name path _; do
         fault=$(volume_fault "$path")

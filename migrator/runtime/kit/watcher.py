@@ -22,9 +22,9 @@ _KILL_PAUSE_S = 0.05
 class Watcher:
     """The receiver's end of it. A watcher that was killed is replaced, with all that it held."""
 
-    def __init__(self, group: Path, cable: str) -> None:
-        """`group` is the container's control group, `cable` the interface that its gate is made of."""
-        self._group, self._cable = group, cable
+    def __init__(self, group: Path, cables: list[str]) -> None:
+        """`group` is the container's control group, `cables` the interfaces that its gate is made of."""
+        self._group, self._cables = group, cables
         self._held: list[int] = []
         self.socket = self._start()
 
@@ -60,13 +60,13 @@ class Watcher:
             os.closerange(0, fd)
             os.closerange(fd + 1, 4096)
             with contextlib.suppress(BaseException):
-                _watch(theirs, self._group, self._cable)
+                _watch(theirs, self._group, self._cables)
             os._exit(0)
         theirs.close()
         return ours
 
 
-def _watch(receiver: socket.socket, group: Path, cable: str) -> None:
+def _watch(receiver: socket.socket, group: Path, cables: list[str]) -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("-1000")
     while True:
@@ -75,10 +75,11 @@ def _watch(receiver: socket.socket, group: Path, cable: str) -> None:
             return
         if not word:
             break
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        null = subprocess.DEVNULL
-        gate = ["ip", "link", "set", "dev", cable, "nomaster"]
-        subprocess.run(gate, stdin=null, stdout=null, stderr=null, timeout=_GATE_TIMEOUT_S, check=False)
+    null = subprocess.DEVNULL
+    for cable in cables:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            gate = ["ip", "link", "set", "dev", cable, "nomaster"]
+            subprocess.run(gate, stdin=null, stdout=null, stderr=null, timeout=_GATE_TIMEOUT_S, check=False)
     for _ in range(_KILL_TRIES):
         with contextlib.suppress(OSError):
             (group / "cgroup.kill").write_text("1")
