@@ -70,6 +70,14 @@ for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     show_default=True,
     help="The program that makes, dumps and restores it, on every node that it comes to.",
 )
+@click.option(
+    "--init",
+    type=click.Choice(("plain", "systemd")),
+    default="plain",
+    show_default=True,
+    help="What its first process is; systemd gets a control group to divide, and is the default command then.",
+)
+@click.option("--stop-signal", metavar="NAME", help="What asks it to end (default: TERM; of systemd RTMIN+3).")
 @surroundings_options
 @click.option(
     "--count",
@@ -78,7 +86,7 @@ for one in (set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     help="So many alike: NAME-1 to NAME-N, with the addresses from --ip on.",
 )
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @click.pass_context
 def create(

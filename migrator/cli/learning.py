@@ -64,14 +64,20 @@ def histories(journal: Journal, cluster: str) -> Iterator[History]:
     """The migrations of a cluster's latest runs, the latest first."""
     for run in journal.runs(RUNS_MAX):
         plan: Any = run.document.get("plan")
-        # One that was held back tells how fast it was let be.
-        if isinstance(plan, dict) and plan.get("cluster") == cluster and not _held_back(plan):
+        # One that was held back tells how fast it was let be; one that compared its files, how many it has.
+        of_us = isinstance(plan, dict) and plan.get("cluster") == cluster
+        if of_us and not _held_back(plan) and not _compared_files(run.document.get("policy")):
             for migration in reversed(journal.migrations(run.id)):
                 yield migration, journal.events(migration.id)
 
 
 def _held_back(plan: dict[str, Any]) -> bool:
     return plan.get("policy", {}).get("bandwidth_bytes_per_s") is not None
+
+
+def _compared_files(policy: Any) -> bool:
+    """Whether each pause of a run was made longer by reading all files on both sides."""
+    return isinstance(policy, dict) and bool(policy.get("verify_files"))
 
 
 def pause_range_s(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,15 +12,32 @@ from migrator.cli.output import json_option
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.cli.waiving import waive_check_option, waived_checks
 
+if TYPE_CHECKING:
+    from migrator.model.plan_policy import Standing
+
 blackout_option = click.option(
     "--max-blackout",
     "blackout_s_max",
     type=FiniteRange(min=0.1, max=600),
-    default=15.0,
-    show_default=True,
     metavar="SECONDS",
-    help="Longest pause: a move predicted over it is refused, one that reaches it is given up by the source itself.",
+    help="Longest pause: a move predicted over it is refused, one that reaches it is given up by the source itself "
+    "(default: 15, or as the cluster file's policy says).",
 )
+# What a cluster file's policy says of one move, unless an option does.
+_OF_A_MOVE = (
+    "blackout_s_max",
+    "mode",
+    "target_blackout_s",
+    "not_convergent",
+    "stop_timeout_s",
+    "bandwidth_bytes_per_s",
+)
+
+
+def bounds_under(said: Standing, given: dict[str, Any]) -> dict[str, Any]:
+    """What bounds one move: what was given, and of the rest what the cluster file's policy says."""
+    standing = said.said
+    return {name: standing[name] for name in _OF_A_MOVE if name in standing} | given
 
 
 @click.command()
@@ -44,8 +61,6 @@ def migrate(
     **bounds: Any,
 ) -> int:
     """Move CONTAINER to another node while its clients stay connected, but with --mode restart."""
-    from dataclasses import replace
-
     from migrator.cli.dry_run import foretell, print_forecast
     from migrator.cli.learning import taught
     from migrator.cli.progress import Progress
@@ -63,14 +78,13 @@ def migrate(
     async def work() -> tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
-            most = bounds["bandwidth_bytes_per_s"] or cluster.policy.bandwidth_bytes_per_s
-            policy = replace(Policy(**given), bandwidth_bytes_per_s=most)
+            policy = Policy(**bounds_under(cluster.policy, given))
             plain = PlanPolicy(
                 mode=policy.mode,
                 allow=cluster.policy.allow or (),
                 target_blackout_s=policy.target_blackout_s,
                 stop_timeout_s=policy.stop_timeout_s,
-                bandwidth_bytes_per_s=most,
+                bandwidth_bytes_per_s=policy.bandwidth_bytes_per_s,
                 checks_waived=policy.checks_waived,
             )
             under = taught(ctx, cluster, plain)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from migrator.cli.migrate import blackout_option
+from migrator.cli.migrate import blackout_option, bounds_under
 from migrator.cli.output import clean, fail, json_option, print_json
 from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
 from migrator.cli.waiving import waive_check_option, waived_checks
-from migrator.errors import BadInput, MigratorError
+from migrator.errors import BadInput, MigratorError, Refused
 
 
 @click.command()
@@ -34,7 +34,7 @@ def rehearse(
     container: str | None,
     target: str | None,
     plan_path: Path | None,
-    blackout_s_max: float,
+    blackout_s_max: float | None,
     waive: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -42,11 +42,10 @@ def rehearse(
 
     It pauses while it is dumped, for no longer than a move would pause it, and stays where it is.
     """
-    from migrator.model.policy import Policy
-
-    pairs = _asked(container, target, plan_path)
-    policy = Policy(blackout_s_max=blackout_s_max, checks_waived=waived_checks(waive))
-    rehearsed, errors = run_async(_rehearse(ctx, pairs, policy, as_json))
+    asked = _asked(container, target, plan_path)
+    given = {**asked.given, **({} if blackout_s_max is None else {"blackout_s_max": blackout_s_max})}
+    given["checks_waived"] = tuple(dict.fromkeys((*given.get("checks_waived", ()), *waived_checks(waive))))
+    rehearsed, errors = run_async(_rehearse(ctx, asked.moves, given, as_json))
     document = {"rehearsed": rehearsed, "failed": {name: str(error) for name, error in errors.items()}}
     if errors:
         worst = max(error.exit_code for error in errors.values())
@@ -56,24 +55,37 @@ def rehearse(
     return 0
 
 
-def _asked(container: str | None, target: str | None, plan_path: Path | None) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Moves as (container, node it is to be on, or "" for wherever it is, target), and what their plan allows them."""
+
+    moves: list[tuple[str, str, str]]
+    given: dict[str, Any]
+
+
+def _asked(container: str | None, target: str | None, plan_path: Path | None) -> _Asked:
     """Which containers to which nodes. BadInput for neither one nor a plan, or both."""
     from migrator.executor.wanted import check_container_name
     from migrator.inventory import plan_file
 
     if plan_path is not None and container is None and target is None:
-        moves = plan_file.load(plan_path).moves
-        if not moves:
+        plan = plan_file.load(plan_path)
+        if not plan.moves:
             raise BadInput(f"{plan_path}: the plan has no moves: there is nothing to rehearse")
-        return [(move.container, move.target) for move in moves if move.leg == 1]
+        given: dict[str, Any] = {
+            "blackout_s_max": plan.policy.blackout_s_max,
+            "checks_waived": plan.policy.checks_waived,
+            "bandwidth_bytes_per_s": plan.policy.bandwidth_bytes_per_s,
+        }
+        return _Asked([(move.container, move.source, move.target) for move in plan.moves if move.leg == 1], given)
     if plan_path is not None or container is None or target is None:
         raise BadInput("rehearse takes CONTAINER --to NODE, or --plan PLAN")
     check_container_name(container)
-    return [(container, target)]
+    return _Asked([(container, "", target)], {})
 
 
 async def _rehearse(
-    ctx: click.Context, pairs: list[tuple[str, str]], policy: Any, as_json: bool
+    ctx: click.Context, moves: list[tuple[str, str, str]], given: dict[str, Any], as_json: bool
 ) -> tuple[dict[str, str], dict[str, MigratorError]]:
     """Rehearses one after the other. Returns the run of each that went well, and what was in the way of others."""
     from migrator.cli.learning import taught
@@ -81,6 +93,7 @@ async def _rehearse(
     from migrator.executor.rehearse import rehearse as play
     from migrator.executor.runs import plan_single
     from migrator.model.plan_policy import PlanPolicy
+    from migrator.model.policy import Policy
     from migrator.model.units import format_seconds
 
     journal = open_journal(ctx)
@@ -88,13 +101,17 @@ async def _rehearse(
     errors: dict[str, MigratorError] = {}
     async with open_fleet(ctx) as fleet:
         cluster = await fleet.probe()
-        most = cluster.policy.bandwidth_bytes_per_s
-        under = taught(ctx, cluster, PlanPolicy(bandwidth_bytes_per_s=most))
-        policy = replace(policy, bandwidth_bytes_per_s=most)
-        for name, target in pairs:
+        policy = Policy(**bounds_under(cluster.policy, given))
+        under = PlanPolicy(bandwidth_bytes_per_s=policy.bandwidth_bytes_per_s, checks_waived=policy.checks_waived)
+        under = taught(ctx, cluster, under)
+        for name, source, target in moves:
             try:
                 plan = plan_single(fleet, cluster, name, target, under)
                 (planned,) = plan.moves
+                if source not in ("", planned.source):
+                    raise Refused(
+                        f"container {name} is on {planned.source}, and not on {source} as planned; plan again"
+                    )
                 pause = format_seconds(planned.estimate.blackout_s)
                 told = f"rehearsal: {name} stays on {planned.source} and pauses there for up to about {pause}"
                 click.echo(clean(told), err=True)

@@ -1,8 +1,8 @@
 """Clones: a second container made from the files of one, and from its memory as well, on the node where that one is.
 
 Theory. To the ledger a clone is a new container: it has its own record, token and range of user ids before anything of
-the source is read. What may take a while, asking the network who has the new address, goes on beside the probe; nothing
-is made before all has been asked. What a clone makes is taken back as a whole, whatever fails, and the source runs on:
+the source is read. Who has the new address is asked beside the look at all containers; nothing is made before all has
+been asked. What a clone makes is taken back as a whole, whatever fails, and the source runs on:
 its node sees to that by itself (`kit/clone.sh`).
 """
 
@@ -68,7 +68,7 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
     where = await _node_of(fleet, asked.source)
     there, bridge = fleet.node(where), fleet.file.bridge(fleet.file.entry(where))
     cluster, owned, inside = await all_of(
-        fleet.probe(), _owned(there, bridge, asked.addresses), _inside(there, asked.source, asked.live)
+        fleet.survey(), _owned(there, bridge, asked.addresses), _inside(there, asked.source, asked.live)
     )
     node, source = find_container(cluster, asked.source)
     if node.name != where:
@@ -110,7 +110,7 @@ async def _node_of(fleet: Fleet, name: str) -> str:
 async def _owned(node: Node, bridge: str, addresses: tuple[str, ...]) -> list[str]:
     """Why addresses cannot be had: somebody answers for them, or nobody can be asked."""
     ips = [bare(address) for address in addresses]
-    asked = await asyncio.gather(*(node.call("arp-owner", bridge, ip) for ip in ips))
+    asked = await asyncio.gather(*(node.call("arp-owner", bridge, ip, "soon") for ip in ips))
     found = []
     for ip, answer in zip(ips, asked, strict=True):
         if list(answer.lines("owner")):
@@ -172,16 +172,7 @@ def _refuse(cluster: Cluster, node: NodeFacts, source: ContainerFacts, original:
     for why in (*lacking(original.volumes, node.volumes), *devices_lacking(original.devices, node.devices)):
         raise Refused(f"node {node.name}: {why}")
     _refuse_taken(cluster, asked)
-    if not asked.live:
-        return
-    if not source.alive:
-        raise Refused(f"container {source.name} does not run on {node.name}, and has no memory; leave out --live")
-    if original.nics:
-        what = "has several network cards, and memory is cloned with one alone; leave out --live"
-        raise Refused(f"container {source.name} {what}")
-    if node.stream_in.startswith("Python"):
-        raise Refused(f"node {node.name}: {node.stream_in}")
-    if why := decide.beyond_memory(source, node):
+    if asked.live and (why := decide.no_twin(source, original, node)):
         raise Refused(why)
 
 

@@ -18,6 +18,7 @@ from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.init import lacks_group
 from migrator.model.io_limits import IO_FEATURE, NO_IO
 from migrator.model.ports import taken_by
 from migrator.runtime import bundle
@@ -61,13 +62,13 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
     whole = any(each.runtime != "runc" for each in wanted)
     ips = [ip for each in wanted for ip in _asked_for(each, bridge)]
-    asking = asyncio.ensure_future(_all(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips))
+    asking = asyncio.gather(_all(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips))
     try:
         cluster = await (fleet.probe() if whole else fleet.survey())
         facts = cluster.node(node)
         if not facts.answered:
             raise Refused(facts.error)
-        owners = await asking
+        (owners,) = await asking
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
@@ -97,6 +98,8 @@ def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted]) -> 
         ct = descriptor_of(each, facts.templates[each.template], id_index)
         if ct.runtime not in ("runc", *facts.features):
             raise Refused(f"node {facts.name}: {ct.runtime} is not there, or not built with CRIU; install it")
+        if why := lacks_group(ct, facts.cgroup_version):
+            raise Refused(f"--init systemd: node {facts.name}: {why}; boot it with version 2, or choose another node")
         if ct.io and IO_FEATURE not in facts.controllers:
             raise Refused(f"--io: node {facts.name} {NO_IO}; leave it out, or choose another node")
         found.append(_New(each, ct, secrets.token_hex(8)))
@@ -192,6 +195,8 @@ def descriptor_of(wanted: Wanted, template_digest: str, id_index: int) -> Descri
         nics=wanted.nics,
         disks=wanted.disks,
         published=wanted.published,
+        init=wanted.init,
+        stop_signal=wanted.stop_signal,
         **wanted.surroundings.fields(),
     )
 

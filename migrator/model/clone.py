@@ -69,6 +69,19 @@ def no_such_volumes(source: Descriptor, volumes_shared: Iterable[str]) -> list[s
     return sorted(set(volumes_shared) - {volume.name for volume in source.volumes})
 
 
+def no_twin(source: ContainerFacts, original: Descriptor, node: NodeFacts) -> str:
+    """Why no running twin can be made of its memory, or ""."""
+    if not source.alive:
+        return f"container {source.name} does not run on {node.name}, and has no memory; leave out --live"
+    if original.nics:
+        return f"container {source.name} has several network cards; a twin is made with one alone; leave out --live"
+    if original.init != "plain":
+        return f"container {source.name} has {original.init}, whose groups no twin can be given; leave out --live"
+    if node.stream_in.startswith("Python"):
+        return f"node {node.name}: {node.stream_in}"
+    return beyond_memory(source, node)
+
+
 def beyond_memory(source: ContainerFacts, node: NodeFacts) -> str:
     """Why the node has not the memory for a twin beside the images of its memory, or ""."""
     needed = image_bytes(source) + source.rss_bytes

@@ -27,10 +27,10 @@ def facts(tmp_path: Path) -> Path:
     return tmp_path / "facts.json"
 
 
-def journal(path: Path, of: str, way: str = "stream") -> Path:
+def journal(path: Path, of: str, way: str = "stream", *, verify_files: bool = False) -> Path:
     """A journal of one run in a cluster, in which one gigabyte went from n1 to n2 at 100 MB/s."""
     made, (migration, events) = Journal(path), ended(GB, way=way)
-    made.create_run("r", "drain n1", {"plan": {"cluster": of}})
+    made.create_run("r", "drain n1", {"plan": {"cluster": of}, "policy": {"verify_files": verify_files}})
     made.add_migration(migration)
     assert made.store.append(migration.id, None, events)
     made.close()
@@ -69,6 +69,11 @@ def test_facts_as_they_are_now_are_planned_with_by_the_journal_that_is_there(tmp
     assert taught(ctx, BY_IMAGES, POLICY).learnt == {}
     assert taught(ctx, replace(FLEET, name="another"), POLICY).learnt == {}  # whose n1 is another n1
     assert taught(ctx, FLEET, POLICY, live=False).learnt == {}
+
+
+def test_nothing_is_learnt_from_pauses_in_which_all_files_were_compared(migrator, facts, tmp_path):
+    there = journal(tmp_path / "j.db", FLEET.name, verify_files=True)
+    assert planned(migrator, facts, "--learn-from", there) == planned(migrator, facts)
 
 
 def test_explain_says_what_the_estimate_rests_on(migrator, facts, tmp_path):

@@ -87,6 +87,7 @@ pkill -STOP -f '[s]tream_in.py'
 [ ! -e "$move/filled" ] || exit 3
 """
 RECEIVER = "pkill -KILL -o -f '[s]tream_in.py'"
+RECEIVER_AND_WATCHER = "pkill -KILL -f '[s]tream_in.py'"
 SENDER = "pkill -KILL -f '[s]tream_out.py'"
 
 
@@ -154,7 +155,7 @@ async def killed_while_it_follows(stage: Stage, kill: str, node: str) -> Outcome
     return await moving
 
 
-@pytest.mark.parametrize(("kill", "node"), [(RECEIVER, "n2"), (SENDER, "n1")])
+@pytest.mark.parametrize(("kill", "node"), [(RECEIVER, "n2"), (RECEIVER_AND_WATCHER, "n2"), (SENDER, "n1")])
 async def test_a_container_whose_memory_cannot_come_is_killed_and_an_operator_chooses_what_lives_on(
     tidy: Stage, kill: str, node: str
 ) -> None:

@@ -55,3 +55,12 @@ async def test_whoever_resumes_a_rehearsal_moves_nothing(tidy: Stage) -> None:
         assert resumed.code == 0, resumed.err
         await client.more(10)
     assert tidy.places("web") == [("n1", "running")]
+
+
+def test_a_plan_that_names_another_node_than_the_container_is_on_is_not_rehearsed_from_there(tidy: Stage) -> None:
+    tidy.counter("web", "n1", 5)
+    plan = tidy.journal.with_name("plan.json")
+    tidy.ok("plan", "move", "web=n2", "-o", str(plan))
+    tidy.ok("migrate", "web", "--to", "n3")
+    done = tidy.migrator("rehearse", "--plan", str(plan))
+    assert (done.code, "web is on n3, and not on n1 as planned" in done.err) == (3, True), done.err

@@ -172,6 +172,18 @@ async def test_images_take_as_long_as_the_bandwidth_that_a_move_is_let_have(with
     assert dumped["send_ms"] >= 2800  # 32 MiB at 10 MB/s, but for what goes at once
 
 
+def test_images_of_several_processes_are_held_back_as_well(without_python: Stage) -> None:
+    stage = without_python
+    two = "import os, time; os.fork(); held = os.urandom(16 << 20); print(end='r', flush=True); time.sleep(1000)"
+    words = ("--node", "n1", "--template", "debian", "--ip", stage.ip(1))
+    stage.ok("ct", "create", "web", *words, "--", "python3", "-u", "-c", two)
+    assert stage.says("web", "rr")
+    stage.ok("migrate", "web", "--to", "n2", "--bandwidth", "80Mbit")
+    events = stage.last_run()["migrations"][0]["events"]
+    dumped = next(e["data"] for e in events if (e["state"], e["phase"]) == ("dumped", "end"))
+    assert dumped["send_ms"] >= 2800  # twice 16 MiB at 10 MB/s, but for what goes at once
+
+
 @pytest.mark.parametrize(
     ("node", "mark", "program"),
     [

@@ -52,7 +52,8 @@ class Watched:
         (self.move / "list-now").touch()
         self._process.communicate(timeout=20)
         names = (self.move / "changed").read_bytes().split(b"\0")
-        return os.read(self._answer, 100).decode(), {os.fsdecode(name) for name in names if name}
+        assert all(name.startswith(b"./") for name in names if name)  # or rsync would take "#x" for a comment
+        return os.read(self._answer, 100).decode(), {os.fsdecode(name[2:]) for name in names if name}
 
     def seen(self) -> Seen:
         """What rsync would compare and send, of everything in the tree."""

@@ -155,8 +155,11 @@ verb_link() { # CT TOKEN USER ADDRESS PORT HOST_KEY_TYPE HOST_KEY [plain]
     [ "$answer" = pong ] || fail 1 "node to node: $4 answered something else than Migrator"
     note_link
     # A connection that has carried nothing yet sends its first megabytes slowly (measured: 100 ms of 256 MiB); that
-    # time is spent here and not in the pause.
-    head -c 4194304 /dev/zero | on_link "$ct" "$token" warm-up
+    # time is spent here and not in the pause. One that is held back needs less.
+    warm_bytes=4194304 bytes_per_s=''
+    [ ! -e "$RUN/move/$ct.$token/bandwidth" ] || read -r bytes_per_s < "$RUN/move/$ct.$token/bandwidth"
+    [ "${bytes_per_s:-$warm_bytes}" -ge "$warm_bytes" ] || warm_bytes=$bytes_per_s
+    head -c "$warm_bytes" /dev/zero | on_link "$ct" "$token" warm-up
 }
 
 # Writes down the ssh that stands behind the link; a link that a later lease could not have seen is ended here.

@@ -65,7 +65,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning) ;;
+        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning | init | stop-signal) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
@@ -220,7 +220,7 @@ verb_ct_stop() { # CT GRACE_S
     unlock
     if has_processes "$ct"; then
         if [ "$2" -gt 0 ]; then
-            $RUNC kill "$ct" TERM 2> /dev/null || :
+            $RUNC kill "$ct" "$(stop_signal "$ct")" 2> /dev/null || :
             timeout "$2" tail -f /dev/null --pid="$(init_pid "$ct")" -s 0.05 || :
         fi
     fi

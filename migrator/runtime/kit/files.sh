@@ -2,8 +2,9 @@
 
 # One rsync pass of the container's own files (the overlay's upper layer) while it runs, or, frozen, the last one.
 # Whatever the times say, files that were mapped shared and writable at any pass are compared by content, since a second
-# write through a mapping changes no time at all; and so are those that were open for writing, and changed since the
-# move began: a second write within one tick of the kernel's clock does not change it either.
+# write through a mapping changes no time at all; so are those that were open for writing, and changed since the
+# move began: a second write within one tick of the kernel's clock does not change it either; and so are those that have
+# changed since the pass before, and had their times put back.
 verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     ct=$1 token=$2
     read_record "$ct"
@@ -19,6 +20,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
     else
         [ "$3" != 1 ] || track_many "$upper"
         [ ! -e "$move/tracking" ] || tracked=$move/tracked
+        touch -d '-2 seconds' "$move/pass-begins"
     fi
     before=$(now_ms)
     mapped_files "$ct" >> "$move/mapped-files"
@@ -36,9 +38,11 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
             send_upper "$upper/" "$RUN/links" > "$move/stats" || code=$?
         fi
         await_last_disks
+        [ "$how" != send_changed ] || add_put_back
     else
         mkdir -p "$move/jail"
         in_jail "$move/jail" "$upper" send_upper /tree/ /links > "$move/stats" || code=$?
+        [ "$code" != 0 ] || send_put_back || code=$?
         pass_disks
         flush_volumes "$ct" || : # so that little is left for the pause
     fi
@@ -55,6 +59,7 @@ verb_send_files() { # CT TOKEN PASS   (PASS: a name; "final" once frozen)
         [ ! -s "$move/disk-open-list" ] || send_open_files disks "$CONTAINERS/$ct/disks" "$move/disk-open-list"
         flush_last
     else
+        [ "$code" != 0 ] || mv "$move/pass-begins" "$move/pass-began"
         on_link "$ct" "$token" flush
         # All that was there has come, and what changed since then will be told.
         [ -z "$tracked" ] || [ "$code" = 23 ] || : > "$tracked"
@@ -174,6 +179,12 @@ find_open_files() {
         xargs -0r sh -c 'exec find -L "$@" -maxdepth 0 -cnewer "$0" -print0' "$move/files-began" 2> /dev/null \
             > "$move/changed-files" || : # of those that are there
     [ ! -s "$move/mapped-files" ] || sort -zu "$move/mapped-files" | in_place "$ct" >> "$move/changed-files"
+    [ "$how" = send_changed ] || put_back >> "$move/changed-files"
+    ! has_disks "$ct" || put_back_in "$CONTAINERS/$ct/disks" "$move/files-began" >> "$move/changed-files"
+    list_open_files
+}
+
+list_open_files() {
     : > "$move/open-list"
     : > "$move/disk-open-list"
     [ -s "$move/changed-files" ] || return 0
@@ -182,6 +193,46 @@ find_open_files() {
     sed -zn "s|^$(realpath "$upper")/|./|p" "$move/real-files" > "$move/open-list"
     ! has_disks "$ct" ||
         sed -zn "s|^$(realpath "$CONTAINERS/$ct/disks")/|./|p" "$move/real-files" > "$move/disk-open-list"
+}
+
+# Files that have changed since the pass before began, and do not say so: who rewrites one and puts its times back, as
+# archivers do, has rsync take it for what it has sent. A new mode or name looks the same, and costs a comparison.
+put_back() { # [named]   (with it, of the names on stdin alone)
+    mark=$move/pass-began
+    [ -e "$mark" ] || mark=$move/files-began
+    if [ "${1:-}" = named ]; then
+        sed -z "s|^|$upper/|" | xargs -0r sh -c 'exec find "$@" -maxdepth 0 -type f -cnewer "$0" -printf "%C@ %T@ %p\0"' "$mark" \
+            2> /dev/null | not_as_they_say # of those that are there
+    else
+        put_back_in "$upper" "$mark"
+    fi
+}
+
+put_back_in() { # TREE MARK
+    find "$1" -type f -cnewer "$2" -printf '%C@ %T@ %p\0' 2> /dev/null | not_as_they_say
+}
+
+not_as_they_say() {
+    sed -zn '/^\([^ ]*\) \1 /!s/^[^ ]* [^ ]* //p'
+}
+
+# Of a container with many files only those are looked at that have changed, where names tell all.
+add_put_back() {
+    if [ -e "$move/walk" ]; then put_back; else put_back named < "$move/changed"; fi > "$move/put-back"
+    [ -s "$move/put-back" ] || return 0
+    cat "$move/put-back" >> "$move/changed-files"
+    list_open_files
+}
+
+# While the container runs, from within the same jail as a pass.
+send_put_back() {
+    [ -e "$move/pass-began" ] || return 0 # the first pass has sent all there was
+    put_back | sed -z "s|^$upper/|./|" > "$move/put-back"
+    [ ! -s "$move/put-back" ] || in_jail "$move/jail" "$upper" send_named /tree/ /links > /dev/null
+}
+
+send_named() { # TREE LINKS
+    send "$2" --ignore-times --from0 --files-from=- "$1" < "$move/put-back"
 }
 
 send_open_files() { # MODULE TREE LIST
@@ -220,13 +271,12 @@ open_files() { # CT
 written_files() { # CT   (one that was stopped has no processes, nor a group for them)
     elsewhere=
     [ ! -e "$CONTAINERS/$1/volumes" ] || elsewhere=$(drop_volumes "$1")
-    set -- "$CGROUP/ct/$1/cgroup.procs"
-    [ -e "$1" ] || return 0
-    while read -r process; do
+    found=$(pids_of "$1")
+    [ -n "$found" ] || return 0
+    set --
+    for process in $found; do
         set -- "$@" "/proc/$process/fd"
-    done < "$1"
-    shift
-    [ "$#" -gt 0 ] || return 0
+    done
     # A descriptor is a link that may be written to if the file was opened so.
     find "$@" -type l -perm -200 -lname '/*' -printf '%l\0' 2> /dev/null | sed -z -e 's|^/||' -e "$elsewhere"
 }
@@ -235,13 +285,12 @@ written_files() { # CT   (one that was stopped has no processes, nor a group for
 mapped_files() { # CT
     elsewhere=
     [ ! -e "$CONTAINERS/$1/volumes" ] || elsewhere=$(drop_volumes "$1")
-    set -- "$CGROUP/ct/$1/cgroup.procs"
-    [ -e "$1" ] || return 0
-    while read -r process; do
+    found=$(pids_of "$1")
+    [ -n "$found" ] || return 0
+    set --
+    for process in $found; do
         set -- "$@" "/proc/$process/maps"
-    done < "$1"
-    shift
-    [ "$#" -gt 0 ] || return 0
+    done
     shared=$(sed -n 's/^[0-9a-f-]* .w.s [0-9a-f]* [0-9a-f:]* [1-9][0-9]* *\//\//p' "$@" 2> /dev/null) || :
     [ -z "$shared" ] || printf '%s\n' "$shared" | tr '\n' '\0' | sed -z -e 's|^/||' -e "$elsewhere" -e 'p; s/\\012/\n/g'
 }

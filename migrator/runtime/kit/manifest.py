@@ -2,13 +2,15 @@
 
 Names, kinds, modes, owners, contents, links (which names are one file), devices, extended attributes, ACLs among them,
 and times to the nanosecond. Not the times of directories and sockets: a restore makes files anew that were deleted and
-are open, and sockets. Nor where the lower layer's file is that one was copied from, which means nothing elsewhere.
+are open, and sockets. While a copy is held such files have names of CRIU's (NAME.cr.N.ghost), and those are left out.
+Nor where the lower layer's file is that one was copied from, which means nothing elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from pathlib import Path
 PARTS_MAX = 150  # of the answer: enough to say where a difference is
 READ_BYTES = 1 << 20
 NOT_COMPARED = "trusted.overlay.origin"
+GHOST = re.compile(r".*\.cr\.[0-9a-f]+\.ghost", re.DOTALL)  # criu/files-reg.c
 
 
 def entries(tree: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
@@ -28,6 +31,8 @@ def entries(tree: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
         name = str(path.relative_to(tree))
         found = path.lstat()
         kind = stat.S_IFMT(found.st_mode)
+        if kind == stat.S_IFREG and GHOST.fullmatch(name):
+            continue
         told: list[object] = [kind, stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid]
         keys = sorted(key for key in os.listxattr(path, follow_symlinks=False) if key != NOT_COMPARED)
         told += [(key, os.getxattr(path, key, follow_symlinks=False)) for key in keys]

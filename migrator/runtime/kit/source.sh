@@ -44,6 +44,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     unthrottle "$ct" # CRIU's own work in it shall not be slow, nor the limit go along
     await_last_bytes "$pid"
     gate_close
+    groups_out "$ct" "$RUN/move/$ct.$token"
     let_in "$ct" > /dev/null 2>&1 9>&- &
     check_fenced "$ct"
     echo "frozen_at_ms $frozen_at_ms"
@@ -183,19 +184,24 @@ dump_images() { # CT TOKEN
         --image-path "$move/images" --work-path "$move/work" "$1" > /dev/null 2> "$move/runc" ||
         fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
     dumped=$(now_ms)
-    if [ -e "$move/bandwidth" ]; then
-        { held_back < "$pages" || : > "$move/cut-short"; } | on_link "$1" "$2" pages > "$move/received" &
+    if [ -e "$move/bandwidth" ]; then # one after the other, or they would take it twice
+        { images_but_pages | held_back || : > "$move/cut-short"; } | on_link "$1" "$2" images
+        { held_back < "$pages" || : > "$move/cut-short"; } | on_link "$1" "$2" pages > "$move/received"
     else
         on_link "$1" "$2" pages < "$pages" > "$move/received" &
+        images_but_pages | on_link "$1" "$2" images
+        wait "$!"
     fi
-    { tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . || : > "$move/cut-short"; } | on_link "$1" "$2" images
-    wait "$!"
     [ ! -e "$move/cut-short" ] || fail 1 'the images could not be read whole'
     check_fenced "$1"
     [ "received $(stat -c %s "$pages")" = "$(cat "$move/received")" ] || fail 1 'the pages did not arrive whole'
     echo "dump_ms $((dumped - before))"
     du -sk "$move/images" | sed 's/\([0-9]*\).*/image_kib \1/'
     echo "send_ms $(($(now_ms) - dumped))"
+}
+
+images_but_pages() {
+    tar -b 512 -C "$move/images" --exclude=./pages-1.img -cf - . || : > "$move/cut-short"
 }
 
 held_back() {
@@ -206,7 +212,7 @@ held_back() {
 # The line of a CRIU log that names the cause: our hook's own, or the last error before CRIU sums up, but for some that it
 # always writes.
 criu_error() {
-    cause=$(grep -aE 'Error \((relock|conntrack)\)' "$1" 2> /dev/null | tail -n 1 | cut -c 1-300)
+    cause=$(grep -aE 'Error \((relock|rearm|conntrack)\)' "$1" 2> /dev/null | tail -n 1 | cut -c 1-300)
     [ -n "$cause" ] || cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e 'Dump files' \
         -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: |
         tail -n 1 | cut -c 1-300)

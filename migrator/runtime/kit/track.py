@@ -192,7 +192,8 @@ def main(move: str, merged: str, upper: str) -> None:
         tracker.until_asked()
         names = listed(upper, tracker.changed, tracker.made)
         with Path(move, "changed").open("ab") as out:
-            out.writelines(os.fsencode(name) + b"\0" for name in names)
+            # With the dot, rsync takes no name for a comment.
+            out.writelines(b"./" + os.fsencode(name) + b"\0" for name in names)
     except (Untold, OSError, RecursionError) as why:
         Path(move, "tracking").unlink(missing_ok=True)
         sys.stderr.write(f"a walk instead: {why}\n")
