@@ -61,19 +61,19 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     bridge, there = fleet.file.bridge(fleet.file.entry(node)), fleet.node(node)
     # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
     whole = any(each.runtime != "runc" for each in wanted)
-    ips = [asked for each in wanted for asked in _asked_for(each, bridge)]
-    asking = asyncio.gather(*(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips), return_exceptions=True)
+    ips = [ip for each in wanted for ip in _asked_for(each, bridge)]
+    asking = asyncio.gather(_all(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips))
     try:
         cluster = await (fleet.probe() if whole else fleet.survey())
         facts = cluster.node(node)
         if not facts.answered:
             raise Refused(facts.error)
-        asked = await asking
+        (owners,) = await asking
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     new = _described(cluster, facts, wanted)
-    for (option, ip, _), answer in zip(ips, asked, strict=True):
+    for (option, ip, _), answer in zip(ips, owners, strict=True):
         _refuse_owned(node, f"{option} {ip}", answer)
     for rules in {each.ct.firewall for each in new}:
         await refuse_rules(there, rules)
@@ -115,10 +115,8 @@ def _asked_for(wanted: Wanted, bridge: str) -> Iterator[tuple[str, str, str]]:
             yield "--nic", bare(address), nic.bridge
 
 
-def _refuse_owned(node: str, asked: str, answer: Answer | BaseException) -> None:
+def _refuse_owned(node: str, asked: str, answer: Answer) -> None:
     """Refuses an address that somebody on the network answers for, and one that nobody can be asked about."""
-    if isinstance(answer, BaseException):
-        raise answer
     if list(answer.lines("owner")):
         raise Refused(f"{asked}: something on the network answers for this address already")
     if blind := answer.get("blind"):
