@@ -51,18 +51,21 @@ def clone(
     live: bool,
     volumes_shared: tuple[str, ...],
     no_start: bool,
-    blackout_s_max: float,
+    blackout_s_max: float | None,
     as_json: bool,
 ) -> int:
     """Make container NAME from SOURCE, running or stopped: its files, and with --live its memory.
 
     It is another machine: with a MAC, addresses, a machine-id and ssh host keys of its own.
     """
+    from dataclasses import replace
+
     from migrator.errors import BadInput
     from migrator.executor.clone import Asked
     from migrator.executor.clone import clone as make
     from migrator.executor.surroundings import Surroundings
     from migrator.executor.wanted import check_container_name, parse_addresses
+    from migrator.model.policy import BLACKOUT_S_MAX
 
     check_container_name(source)
     check_container_name(name)
@@ -79,7 +82,6 @@ def clone(
         hostname=Surroundings.parse(hostname=hostname).hostname,
         live=live,
         start=not no_start,
-        pause_s_max=math.ceil(blackout_s_max),
         volumes_shared=volumes_shared,
     )
 
@@ -87,8 +89,9 @@ def clone(
         async with open_fleet(ctx) as fleet:
             if node is not None:
                 fleet.file.entry(node)
-            made = await make(fleet, asked)
-            return made if node in (None, made.node) else await _moved(ctx, fleet, made, str(node), blackout_s_max)
+            most_s = blackout_s_max or fleet.file.policy.value().blackout_s_max or BLACKOUT_S_MAX
+            made = await make(fleet, replace(asked, pause_s_max=math.ceil(most_s)))
+            return made if node in (None, made.node) else await _moved(ctx, fleet, made, str(node), most_s)
 
     return _report(asked, run_async(work()), as_json)
 
