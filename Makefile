@@ -1,7 +1,7 @@
 # make demo   set up everything, drain a node of a real lab under live clients, show what happened
 # make test   set up everything, run the tests
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-precopy bench-prediction bench-drain bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
+.PHONY: help setup demo test test-full test-vms sim lint bench-blackout bench-precopy bench-prediction bench-drain bench-containers bench-planner bench-rebalance bench-reboot bench-roadef chaos soak clean
 PYTHON := .venv/bin/python
 
 help:
@@ -53,6 +53,10 @@ bench-precopy: setup
 # make bench-drain   pass over 100,000 files
 bench-drain: setup
 	@$(PYTHON) -m migrator.demo.drain_bench
+
+# make bench-containers   how soon a container is made, changed, listed, and what of its files a move sends
+bench-containers: setup
+	@$(PYTHON) -m migrator.demo.containers_bench
 
 # make bench-prediction  what --dry-run says of sizes and links that it has not learnt from, beside what moves take
 bench-prediction: setup

@@ -8,20 +8,23 @@ from typing import Any
 import click
 
 from migrator.cli import ct_look
+from migrator.cli.ct_adopt import adopt
+from migrator.cli.ct_clone import clone
+from migrator.cli.ct_list import list_
 from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
-from migrator.cli.output import clean, json_option, print_json, print_table
+from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.shared import open_fleet, run_async
 from migrator.cli.surroundings import surroundings_options
 
 
 @click.group()
 def ct() -> None:
-    """Containers: create, list, change limits, run commands in, stop, start, destroy."""
+    """Containers: create, clone, list, change limits, run commands in, stop, start, destroy."""
 
 
-for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
+for one in (list_, set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.show):
     ct.add_command(one)
 
 
@@ -68,6 +71,14 @@ for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
     show_default=True,
     help="The program that makes, dumps and restores it, on every node that it comes to.",
 )
+@click.option(
+    "--init",
+    type=click.Choice(("plain", "systemd")),
+    default="plain",
+    show_default=True,
+    help="What its first process is; systemd gets a control group to divide, and is the default command then.",
+)
+@click.option("--stop-signal", metavar="NAME", help="What asks it to end (default: TERM; of systemd RTMIN+3).")
 @surroundings_options
 @click.option(
     "--count",
@@ -76,7 +87,7 @@ for one in (set_, ct_look.enter, ct_look.restart, ct_look.show):
     help="So many alike: NAME-1 to NAME-N, with the addresses from --ip on.",
 )
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @click.pass_context
 def create(
@@ -148,49 +159,6 @@ def _create_many(
         how = "run" if start else "are made"
         click.echo(f"{count} containers {how} on {node}, {name}-1 to {name}-{count}")
     return 0
-
-
-@ct.command("list")
-@json_option
-@click.pass_context
-def list_(ctx: click.Context, as_json: bool) -> None:
-    """List the containers of all nodes that answer."""
-    from migrator.executor.containers import rows_of
-    from migrator.model.units import format_bytes
-
-    async def work() -> Any:
-        async with open_fleet(ctx) as fleet:
-            return await fleet.survey()
-
-    cluster = run_async(work(), only_looks=True)
-    rows = rows_of(cluster)
-    silent = {node.name: node.error for node in cluster.nodes if not node.answered}
-    if as_json:
-        print_json({"containers": rows, "no_answer": silent})
-        return
-    print_table(
-        ("NAME", "NODE", "STATE", "ADDRESS", "MEMORY", "LIMIT", "CPUS", "PRESSURE", "NOT ENFORCED", "LABELS"),
-        [
-            (
-                row["name"],
-                row["node"],
-                row["state"],
-                " ".join(row["addresses"]) or "-",
-                format_bytes(row["rss_bytes"]),
-                format_bytes(row["memory_bytes"]),
-                f"{row['cpu_milli'] / 1000:g}",
-                row["waits"],
-                ",".join(row["not_enforced"]) or "-",
-                ",".join(f"{k}={v}" for k, v in row["labels"].items()) or "-",
-            )
-            for row in rows
-        ],
-    )
-    for row in rows:
-        if row["keeper"] not in ("", "watching"):
-            click.echo(f"container {row['name']} on {row['node']}: {row['keeper']}", err=True)
-    for name, error in silent.items():
-        click.echo(clean(f"no answer from {name}: {error}"), err=True)
 
 
 @ct.command("exec", context_settings={"ignore_unknown_options": True})

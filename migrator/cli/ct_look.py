@@ -120,6 +120,8 @@ def _made_of(ct: Descriptor) -> Iterator[tuple[str, str]]:
         "user": ct.user or "root",
         "runtime": ct.runtime,
         "restart": ct.restart,
+        "init": ct.init if ct.init != "plain" else "",
+        "stop signal": ct.stop_signal,
         "addresses": " ".join(ct.cards[0].addresses),
         "gateways": " ".join(ct.gateways),
         "routes": " ".join(ct.routes),

@@ -156,7 +156,8 @@ def _print(cluster: Cluster, relief: Relief, untold: list[str], output: Path | N
     _print_plan(relief, output)
     if relief.quiet:
         count = sum(len(node.containers) for node in cluster.nodes)
-        click.echo(f"quiet: {len(cluster.nodes)} nodes, {count} containers")
+        there, whole = sum(node.answered for node in cluster.nodes), len(cluster.nodes)
+        click.echo(f"quiet: {there if there == whole else f'{there} of {whole}'} nodes, {count} containers")
     if untold:
         click.echo(clean(f"note: no PSI in the kernel of {', '.join(untold)}; boot it with psi=1"), err=True)
 
@@ -171,7 +172,7 @@ def _print_strain(strain: Strain, relief: Relief) -> None:
         for reason in stuck.reasons:
             click.echo(clean(f"  {stuck.container} cannot go to {reason.node}: {reason.text}"))
     if any(short == strain for short, _ in relief.unrelieved):
-        click.echo(clean(f"  that is not enough: no others on {strain.node} use it and may go"))
+        click.echo(clean(f"  not enough of it is used by who may leave {strain.node}"))
 
 
 def _print_plan(relief: Relief, output: Path | None) -> None:

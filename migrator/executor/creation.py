@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.asked_nics import refuse_bridges, refuse_macs
@@ -18,11 +18,15 @@ from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, NodeFacts
+from migrator.model.init import lacks_group
 from migrator.model.io_limits import IO_FEATURE, NO_IO
 from migrator.model.ports import taken_by
 from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Answer, Node, NodeRefused
+
+T = TypeVar("T")
+AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,13 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     asking = asyncio.gather(*(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips), return_exceptions=True)
     try:
         cluster = await (fleet.probe() if whole else fleet.survey())
+        facts = cluster.node(node)
+        if not facts.answered:
+            raise Refused(facts.error)
         asked = await asking
     finally:
         asking.cancel()
-    facts = cluster.node(node)
-    if not facts.answered:
-        raise Refused(facts.error)
+        await asyncio.gather(asking, return_exceptions=True)
     new = _described(cluster, facts, wanted)
     for (option, ip, _), answer in zip(ips, asked, strict=True):
         _refuse_owned(node, f"{option} {ip}", answer)
@@ -76,7 +81,7 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
         await refuse_ports(there, facts, one.ct)
     try:
         await _all(_make(there, facts, each) for each in new)
-        _refuse_twins(await fleet.survey(), node, [each.ct for each in new])
+        refuse_twins(await fleet.survey(), node, [each.ct for each in new])
     except (MigratorError, asyncio.CancelledError) as error:
         await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
         raise
@@ -93,6 +98,8 @@ def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted]) -> 
         ct = descriptor_of(each, facts.templates[each.template], id_index)
         if ct.runtime not in ("runc", *facts.features):
             raise Refused(f"node {facts.name}: {ct.runtime} is not there, or not built with CRIU; install it")
+        if why := lacks_group(ct, facts.cgroup_version):
+            raise Refused(f"--init systemd: node {facts.name}: {why}; boot it with version 2, or choose another node")
         if ct.io and IO_FEATURE not in facts.controllers:
             raise Refused(f"--io: node {facts.name} {NO_IO}; leave it out, or choose another node")
         found.append(_New(each, ct, secrets.token_hex(8)))
@@ -121,11 +128,10 @@ def _refuse_owned(node: str, asked: str, answer: Answer | BaseException) -> None
 async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
     """Its record, then its descriptor, by which others see it, then the rest of its files."""
     ct = new.ct
-    inside = (*(volume.path for volume in ct.volumes), *(disk.path for disk in ct.disks))
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    made = await there.call("ct-create", *words, new.creator, *inside)
+    made = await there.call("ct-create", *words, new.creator, *ct.mount_points)
     token = made.number("token")
     files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
     await _all(there.call("ct-put", ct.name, token, name, len(data), stdin=data) for name, data in files.items())
@@ -139,11 +145,19 @@ async def _start(there: Node, new: _New) -> None:
         raise
 
 
-async def _all(acts: Iterable[Coroutine[Any, Any, Any]]) -> None:
-    """All of them to their ends, and then the first failure: who cleans up after some must not meet others at work."""
-    for done in await asyncio.gather(*acts, return_exceptions=True):
-        if isinstance(done, BaseException):
-            raise done
+async def _all(acts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All of them to their ends, a few at a time, and then the first failure: who cleans up meets nobody at work."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(act: Coroutine[Any, Any, T]) -> T:
+        async with turns:
+            return await act
+
+    done = await asyncio.gather(*map(in_turn, acts), return_exceptions=True)
+    for each in done:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in done if not isinstance(each, BaseException)]
 
 
 async def refuse_rules(node: Node, firewall: str) -> None:
@@ -183,6 +197,8 @@ def descriptor_of(wanted: Wanted, template_digest: str, id_index: int) -> Descri
         nics=wanted.nics,
         disks=wanted.disks,
         published=wanted.published,
+        init=wanted.init,
+        stop_signal=wanted.stop_signal,
         **wanted.surroundings.fields(),
     )
 
@@ -230,7 +246,7 @@ def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
             raise Refused(f"--volume {volume}: on node {facts.name} it is not there: {why}")
 
 
-def _refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> None:
+def refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> None:
     """Refuses what somebody else has made meanwhile: looked for after our own records can be seen by others."""
     ours = {ct.name for ct in made}
     names, indices = {ct.name for ct in made}, {ct.id_index for ct in made}

@@ -18,6 +18,7 @@ from migrator.model.disk import Disk
 from migrator.model.disk import fault as disks_fault
 from migrator.model.disk import is_asked_for as is_disk
 from migrator.model.disk import parse as parse_disk
+from migrator.model.init import DEFAULT_COMMAND, signal, signal_fault
 from migrator.model.io_limits import IoLimits
 from migrator.model.nics import Nic
 from migrator.model.ports import Port
@@ -56,6 +57,8 @@ class Wanted:
     nics: tuple[Nic, ...] = ()
     disks: tuple[Disk, ...] = ()
     published: tuple[Port, ...] = ()
+    init: Literal["plain", "systemd"] = "plain"
+    stop_signal: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -86,10 +89,14 @@ class Wanted:
         runtime: Literal["runc", "crun"] = "runc",
         nics: tuple[str, ...] = (),
         published: tuple[str, ...] = (),
+        init: Literal["plain", "systemd"] = "plain",
+        stop_signal: str | None = None,
         **surroundings: Any,
     ) -> Wanted:
         """Checks the words of a command line; BadInput names the argument. `surroundings` are those of its module."""
         check_container_name(name)
+        if init == "systemd":
+            command = command or DEFAULT_COMMAND
         if not command or not command[0]:
             raise BadInput("COMMAND: it is empty; write what the container runs after --")
         check_text("COMMAND", command)
@@ -99,7 +106,7 @@ class Wanted:
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
             raise BadInput(f"--user {quoted(user)}: not a user's name")
-        address, *more_addresses = _addresses(ips)
+        address, *more_addresses = parse_addresses(ips)
         gateway, gateway6 = _gateways(gateways)
         around = Surroundings.parse(**surroundings)
         wanted = cls(
@@ -127,7 +134,11 @@ class Wanted:
             runtime=runtime,
             nics=asked_nics(nics, (address, *more_addresses), around.sysctls),
             published=asked_ports(published, (address, *more_addresses)),
+            init=init,
+            stop_signal=_signal(stop_signal),
         )
+        if user is not None and init == "systemd":
+            raise BadInput(f"--user {user}: systemd is started as the container's root; leave out one of the two")
         if wrong := confinement.user_fault(wanted):
             raise BadInput(f"--cap-drop: {wrong}")
         if wanted.devices and runtime == "crun":  # it binds them from the node, and CRIU knows no such mount
@@ -146,6 +157,14 @@ class Wanted:
     @property
     def devices(self) -> tuple[str, ...]:
         return self.surroundings.devices
+
+
+def _signal(text: str | None) -> str:
+    if text is None:
+        return ""
+    if wrong := signal_fault(signal(text)):
+        raise BadInput(f"--stop-signal {quoted(text)}: {wrong}")
+    return signal(text)
 
 
 def check_text(what: str, words: tuple[str, ...]) -> None:
@@ -191,7 +210,7 @@ def _volumes(given: tuple[str, ...]) -> tuple[tuple[Volume, ...], tuple[Disk, ..
     return tuple(shared), tuple(own)
 
 
-def _addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
+def parse_addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
     if not 1 <= len(ips) <= ADDRESSES_MAX:
         raise BadInput(f"--ip: a container has 1 to {ADDRESSES_MAX} addresses")
     addresses = tuple(_address("--ip", text) for text in ips)

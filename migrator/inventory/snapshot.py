@@ -30,7 +30,7 @@ _LATER: dict[str, Any] = {
     **{key: [] for key in ("more_addresses", "volumes", "cap_add", "cap_drop", "devices")},
     **{key: [] for key in ("nameservers", "search", "routes", "sysctls", "nics", "disks", "published")},
     **{"gateway6": None, "runtime": "runc", "seccomp": "default", "new_privileges": False},
-    **{"hostname": None, "firewall": ""},
+    **{"hostname": None, "firewall": "", "init": "plain", "stop_signal": ""},
     "io": {"read_bytes_per_s": 0, "write_bytes_per_s": 0, "read_iops": 0, "write_iops": 0},
 }
 NO_PRESSURE, USUAL_GUARD = asdict(Pressure()), asdict(Guard())

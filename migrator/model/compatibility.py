@@ -8,6 +8,7 @@ from migrator.model import nics, ports
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.init import lacks_group
 from migrator.model.plan_policy import INODES_MIN
 from migrator.model.sameness import KERNEL_FEATURES, failing, offered
 from migrator.model.volume import lacking
@@ -68,3 +69,5 @@ def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
     yield from devices_lacking(ct.devices, target.devices)
     yield from nics.lacking(ct.nics, target.bridges)
     yield from ports.lacking(ct.name, ct.published, target.containers)
+    if why := lacks_group(ct, target.cgroup_version):
+        yield f"{why}; boot it with version 2"

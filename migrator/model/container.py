@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
-from migrator.model import confinement, disk, network, ports, volume
+from migrator.model import confinement, disk, init, network, ports, volume
 from migrator.model import nics as cards
 from migrator.model.address import bare, is_for_one, is_ipv6, is_written, is_written_bare
 from migrator.model.io_limits import IoLimits, io_fault
@@ -41,6 +41,9 @@ class Descriptor:
     started with, as by sudo. `routes` are "NETWORK=GATEWAY", `sysctls` "NAME=VALUE", `firewall` rules for nft. `nics`
     are network cards beside the first, which has `address` and `more_addresses`. `disks` are volumes of its own, whose
     sizes are a part of `disk_bytes`. `published` are ports of its node that lead to ones of it.
+
+    `init` says what its first process needs beside what all have: systemd a control group of its own to divide.
+    `stop_signal` is what asks it to end, as in `model.init`; "" is the usual one of its init.
     """
 
     name: str
@@ -80,11 +83,18 @@ class Descriptor:
     disks: tuple[disk.Disk, ...] = ()
     published: tuple[ports.Port, ...] = ()
     io: IoLimits = field(default_factory=IoLimits)
+    init: Literal["plain", "systemd"] = "plain"
+    stop_signal: str = ""
 
     @property
     def id_base(self) -> int:
         """Host id of the container's root."""
         return self.id_index * ID_RANGE
+
+    @property
+    def mount_points(self) -> tuple[str, ...]:
+        """Paths inside at which something that is not its own layer is bound."""
+        return (*(volume.path for volume in self.volumes), *(own.path for own in self.disks))
 
     @property
     def veth(self) -> str:
@@ -160,6 +170,7 @@ def fault(ct: Descriptor) -> str:
         "published": not ports.fault(ct.published, ct.cards[0].addresses),
         "volumes": not volume.fault(ct.volumes),
         "disks": not disk.fault(ct.disks, ct.volumes),
+        "stop_signal": ct.stop_signal == "" or init.number_of(ct.stop_signal) > 0,
         "env": all(pair.find("=") > 0 and "\0" not in pair for pair in ct.env),
         **_limits(ct),
     }

@@ -25,12 +25,13 @@ _KINDS = {
     "locks": ("locks {0}, which it has mapped, and would lose the lock", "install python3 on the target"),
     "mount": ("or another has mounted {0} by fuse, which CRIU cannot dump", "have it unmounted"),
     "multicast": ("or another listens to multicast group {0}, and would hear no more", "have it leave the group"),
-    "nested": ("has a user namespace of its own", "end it, or run what it runs beside it"),
+    "nested": ("has a {0} namespace of its own", "end it, or run what it runs beside it"),
     "outsider": (
         "was put in from outside, and would stay behind",
         "let it end, or have the container's command start it",
     ),
     "packets": ("has a pipe of packets (O_DIRECT)", "have it run without"),
+    "pressure": ("is told of pressure by {0}, and would be told without end", "install python3 on the target"),
     "queue": ("or another has made the message queue {0}", "have it removed"),
     "socket": ("has a socket of kind {0}, which CRIU cannot dump", "have it run without"),
     "traced": ("is traced by a debugger", "end that"),
@@ -44,9 +45,13 @@ _REMEDIES = {
 }
 
 
+# What a target with Python sets right.
+_BY_PYTHON = ("locks ", "pressure ")
+
+
 def reasons(lines: Iterable[str], python_at_target: bool) -> list[str]:
     """A reason for each line, at most LISTED_MAX and how many more. ValueError for what no honest node tells."""
-    told = [_reason(line) for line in lines if not (python_at_target and line.startswith("locks "))]
+    told = [_reason(line) for line in lines if not (python_at_target and line.startswith(_BY_PYTHON))]
     more = len(told) - LISTED_MAX
     return told if more <= 0 else [*told[:LISTED_MAX], f"and {more} more of the kind"]
 

@@ -16,6 +16,7 @@ from migrator.errors import BadInput
 from migrator.model import nics, ports
 from migrator.model.confinement import DEVICES, NUMBERS, capabilities
 from migrator.model.container import ID_RANGE, Descriptor
+from migrator.model.init import stop_number
 from migrator.model.network import net_lines, resolv_conf
 from migrator.model.volume import Mounted
 from migrator.runtime import seccomp
@@ -27,6 +28,13 @@ CONTAINERS = "/var/lib/migrator/containers"
 _ENTRY = 'mkdir -p /var/log && exec </dev/null >>/var/log/console.log 2>&1 && exec "$@"'
 _DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
 _NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_=,-]+")
+# By https://systemd.io/CONTAINER_INTERFACE/. What is mounted already it needs no SYS_ADMIN for.
+_SYSTEMD_ENV = ("container=migrator",)
+_QUIET = ("nosuid", "noexec", "nodev")
+_SYSTEMD_MOUNTS: tuple[dict[str, Any], ...] = (
+    {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": [*_QUIET, "relatime", "rw"]},
+    {"destination": "/run/lock", "type": "tmpfs", "source": "tmpfs", "options": [*_QUIET, "mode=1777", "size=5m"]},
+)
 _NO_DEVICE = {"allow": False, "access": "rwm"}  # but those that every runtime gives
 
 
@@ -52,6 +60,10 @@ def files(
         described["io"] = f"{ct.io.word}\n".encode()
     if ct.runtime != "runc":
         described["runtime"] = f"{ct.runtime}\n".encode()
+    if ct.init != "plain":
+        described["init"] = f"{ct.init}\n".encode()
+    if ct.stop_signal or ct.init != "plain":
+        described["stop-signal"] = f"{stop_number(ct)}\n".encode()
     described |= {name: data for name, data in network_files(ct).items() if data}
     if ct.disks:
         described["disk-list"] = "".join(f"{disk.name} {disk.path}\n" for disk in ct.disks).encode()
@@ -79,12 +91,18 @@ def config_json(
             "terminal": False,
             "user": {"uid": 0, "gid": 0},
             "args": ["/bin/sh", "-c", _ENTRY, "sh", *as_user, *ct.command],
-            "env": [*_DEFAULT_ENV, *ct.env],
+            "env": [*_DEFAULT_ENV, *(_SYSTEMD_ENV if ct.init == "systemd" else ()), *ct.env],
             "cwd": "/",
             "capabilities": {kind: has for kind in ("bounding", "effective", "permitted")},
             "noNewPrivileges": not ct.new_privileges,
         },
-        "mounts": [*_mounts(), *_names(ct, directory), *_binds(ct, volumes), *_disks(ct, directory)],
+        "mounts": [
+            *_mounts(),
+            *_init_mounts(ct),
+            *_names(ct, directory),
+            *_binds(ct, volumes),
+            *_disks(ct, directory),
+        ],
         "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
         "annotations": {"org.criu.config": f"{directory}/criu.conf"},
         "linux": {
@@ -174,6 +192,10 @@ def _path_on_node(ct: Descriptor, name: str, volumes: Mapping[str, Mounted]) -> 
     if name not in volumes:
         raise BadInput(f"container {ct.name}: the cluster file names no volume {name}; name it under volumes")
     return volumes[name].path
+
+
+def _init_mounts(ct: Descriptor) -> tuple[dict[str, Any], ...]:
+    return _SYSTEMD_MOUNTS if ct.init == "systemd" else ()
 
 
 def _mounts() -> list[dict[str, Any]]:

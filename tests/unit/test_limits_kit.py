@@ -57,6 +57,7 @@ class Node:
         for directory in (web, group, self.root / "disk/records", self.root / "run/runc"):
             directory.mkdir(parents=True)
         (group / "cgroup.procs").write_text("1\n")
+        (group / "cgroup.events").write_text("populated 1\nfrozen 0\n")
         if self.version == 2:
             (self.root / "cgroup/cgroup.controllers").write_text("cpu io memory pids\n")
             self._files(group, V2)

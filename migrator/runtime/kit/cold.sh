@@ -3,7 +3,7 @@
 # A record that says cold=yes is one of such a move. On a source it means: stopped for the move, or being stopped, and
 # whole in its files, whatever became of its processes; what gives it back starts it. On a target: made from files.
 
-# The fence of such a move. The watchdog stands first, as ever; then the container is asked to end (SIGTERM), and what is
+# The fence of such a move. The watchdog stands first, as ever; then the container is asked to end by its stop signal, and what is
 # left of it after GRACE_S is killed. Nobody waits for that under the node's lock. Its gate stays open until it has ended:
 # it may say goodbye.
 verb_stop() { # CT TOKEN DEADLINE_S GRACE_S
@@ -54,7 +54,7 @@ read_to_stop() {
     esac
 }
 
-# Says SIGTERM once, however often it is asked, while the lock keeps everybody from starting it anew; sets how long to wait
+# Says its stop signal once, however often it is asked, while the lock keeps everybody from starting it anew; sets how long to wait
 # for whom. Files that are open now are looked at once more by the last pass: nobody can tell afterwards which they were.
 ask_to_end() { # GRACE_S
     uptime_ms
@@ -70,20 +70,11 @@ ask_to_end() { # GRACE_S
             written_files "$ct" >> "$RUN/move/$ct.$token/written-files"
         fi
         : > "$dir/asked-to-end"
-        hears_term "$pid" && $RUNC kill "$ct" TERM 2> /dev/null || : > "$dir/deaf"
+        signal=$(stop_signal "$ct")
+        hears "$pid" "$signal" && $RUNC kill "$ct" "$signal" 2> /dev/null || : > "$dir/deaf"
     fi
     rest_ms=$((frozen_at_ms + $1 * 1000 - now_ms))
     [ -e "$dir/deaf" ] || [ "$rest_ms" -le 0 ] || wait_s=$(printf '%d.%03d' "$((rest_ms / 1000))" "$((rest_ms % 1000))")
-}
-
-# Whether SIGTERM would do anything: the first process of a namespace gets no signal that it neither catches nor blocks.
-hears_term() { # PID
-    while read -r key value; do
-        case $key in
-            SigBlk: | SigCgt:) [ "$((0x${value#????????????} & 0x4000))" = 0 ] || return 0 ;;
-        esac
-    done < "/proc/$1/status"
-    return 1
 }
 
 # Gives a stopped container back to its source: whatever is left of it ends, and it starts from its files. One that does

@@ -65,7 +65,7 @@ verb_ct_put() { # CT TOKEN FILE BYTES
     check_name "$1"
     check_number "$4"
     case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io) ;;
+        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning | init | stop-signal) ;;
         *) refuse "not a file of a container: $3" ;;
     esac
     part=$CONTAINERS/$1/.$3.$$
@@ -134,10 +134,12 @@ verb_ct_start() { # CT
     lock
     read_record "$ct"
     check_at_rest "$ct"
+    check_whole "$ct"
     if has_processes "$ct"; then
         started_already
         return 0
     fi
+    check_not_cloned "$ct"
     end_container "$ct"
     fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
     mount_root "$ct"
@@ -145,12 +147,13 @@ verb_ct_start() { # CT
     r_state=serving r_boot=$boot_id
     arm "$ct"
     write_record "$ct"
-    if ! start_container "$ct"; then
+    if ! begin_container "$ct"; then
         end_container "$ct"
         stopped_record
         fail 1 "container $ct did not start: $(start_error "$ct")"
     fi
     rm -f "$RUN/start.$ct"
+    [ ! -e "$RUN/move/$ct.$r_token/twin" ] || clean_move "$ct" "$r_token"
     keeper_start "$ct"
     echo 'started now'
 }
@@ -217,7 +220,7 @@ verb_ct_stop() { # CT GRACE_S
     unlock
     if has_processes "$ct"; then
         if [ "$2" -gt 0 ]; then
-            $RUNC kill "$ct" TERM 2> /dev/null || :
+            $RUNC kill "$ct" "$(stop_signal "$ct")" 2> /dev/null || :
             timeout "$2" tail -f /dev/null --pid="$(init_pid "$ct")" -s 0.05 || :
         fi
     fi
@@ -243,9 +246,11 @@ verb_ct_remove() { # CT [CREATOR]
     check_at_rest "$ct"
     check_not_leased "$ct"
     ! has_processes "$ct" || refuse "container $ct is running"
+    check_not_cloned "$ct"
     keeper_end "$ct"
     end_container "$ct"
     take_cable "$ct"
+    clean_move "$ct" "$r_token"
     discard_tree "$ct"
     remove_record "$ct" "$r_token"
     unlock_and_delete

@@ -271,13 +271,12 @@ open_files() { # CT
 written_files() { # CT   (one that was stopped has no processes, nor a group for them)
     elsewhere=
     [ ! -e "$CONTAINERS/$1/volumes" ] || elsewhere=$(drop_volumes "$1")
-    set -- "$CGROUP/ct/$1/cgroup.procs"
-    [ -e "$1" ] || return 0
-    while read -r process; do
+    found=$(pids_of "$1")
+    [ -n "$found" ] || return 0
+    set --
+    for process in $found; do
         set -- "$@" "/proc/$process/fd"
-    done < "$1"
-    shift
-    [ "$#" -gt 0 ] || return 0
+    done
     # A descriptor is a link that may be written to if the file was opened so.
     find "$@" -type l -perm -200 -lname '/*' -printf '%l\0' 2> /dev/null | sed -z -e 's|^/||' -e "$elsewhere"
 }
@@ -286,13 +285,12 @@ written_files() { # CT   (one that was stopped has no processes, nor a group for
 mapped_files() { # CT
     elsewhere=
     [ ! -e "$CONTAINERS/$1/volumes" ] || elsewhere=$(drop_volumes "$1")
-    set -- "$CGROUP/ct/$1/cgroup.procs"
-    [ -e "$1" ] || return 0
-    while read -r process; do
+    found=$(pids_of "$1")
+    [ -n "$found" ] || return 0
+    set --
+    for process in $found; do
         set -- "$@" "/proc/$process/maps"
-    done < "$1"
-    shift
-    [ "$#" -gt 0 ] || return 0
+    done
     shared=$(sed -n 's/^[0-9a-f-]* .w.s [0-9a-f]* [0-9a-f:]* [1-9][0-9]* *\//\//p' "$@" 2> /dev/null) || :
     [ -z "$shared" ] || printf '%s\n' "$shared" | tr '\n' '\0' | sed -z -e 's|^/||' -e "$elsewhere" -e 'p; s/\\012/\n/g'
 }

@@ -16,6 +16,7 @@ verb_lease() { # CT EXPECT NEW RUN [HOLDER]
     [ "$r_token $r_run" != "$3 $4" ] || refuse "container $ct is held by another orchestrator that works on run $r_run; wait for its end, then: migrator resume $r_run"
     [ "$r_token" = "$2" ] || refuse "container $ct is held by run $r_run with token $r_token, not $2"
     [ "$3" -gt "$2" ] || refuse "token $3 is not above $2"
+    check_not_cloned "$ct"
     if [ "$r_state" = absent ]; then
         floor_of "$ct"
         [ "$3" -gt "$floor" ] || refuse "token $3 of container $ct is past: its record with token $floor was removed here"

@@ -235,10 +235,13 @@ is_frozen() { # GROUP 0|1
     return 1
 }
 
+# In its group or in any below it.
 has_processes() { # CT
-    group=$(cgroup_of "$1")
-    [ -e "$group/cgroup.procs" ] || return 1
-    [ -n "$(head -n 1 "$group/cgroup.procs" 2> /dev/null)" ]
+    [ -e "$CGROUP/ct/$1/cgroup.events" ] || return 1
+    while read -r key value; do
+        [ "$key $value" != 'populated 1' ] || return 0
+    done 2> /dev/null < "$CGROUP/ct/$1/cgroup.events"
+    return 1
 }
 
 # Ends whatever runs in a container's group, frozen or not.
@@ -246,9 +249,9 @@ kill_processes() { # CT
     group=$(cgroup_of "$1")
     if [ -e "$group/cgroup.kill" ]; then
         echo 1 > "$group/cgroup.kill"
-        set -- 0
-        while [ -n "$(head -n 1 "$group/cgroup.procs" 2> /dev/null)" ] && [ "$1" -lt 2000 ]; do
-            set -- $(($1 + 1))
+        tries=0
+        while has_processes "$1" && [ "$tries" -lt 100000 ]; do
+            tries=$((tries + 1))
         done
     fi
 }
@@ -307,18 +310,18 @@ unmount_below() { # DIRECTORY
 # Lists "PID INNER" for each process of the container. CRIU and its hook stand in the same group while they restore;
 # they are not in the container's pid namespace, so their NSpid line has one number and not two.
 processes() { # CT
-    while read -r pid; do
+    pids_of "$1" | while read -r pid; do
         while read -r key _ inner _; do
             [ "$key" = NSpid: ] || continue
             [ -z "$inner" ] || echo "$pid $inner"
             break
         done < "/proc/$pid/status" || :
-    done < "$(cgroup_of "$1")/cgroup.procs"
+    done
 }
 
 # How many those are, asked quickly: it is asked in the pause.
 count_processes() { # CT
-    awk '{
+    pids_of "$1" | awk '{
             status = "/proc/" $1 "/status"
             while ((getline line < status) > 0)
                 if (line ~ /^NSpid:/) {
@@ -327,7 +330,7 @@ count_processes() { # CT
                 }
             close(status)
         }
-        END { print count + 0 }' "$CGROUP/ct/$1/cgroup.procs" 2> /dev/null || echo 0
+        END { print count + 0 }'
 }
 
 init_pid() { # CT
@@ -359,4 +362,5 @@ memory_told() { # CT
 . "$KIT/ids.sh"
 . "$KIT/ports.sh"
 . "$KIT/gate.sh"
+. "$KIT/delegate.sh"
 . "$KIT/jobs.sh"

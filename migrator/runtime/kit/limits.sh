@@ -89,8 +89,7 @@ verb_ct_set() { # CT EXPECT MEMORY_BYTES CPU_MILLI SWAP_BYTES|max PIDS|0 IO_WEIG
     runs_here && echo "in_force now" || echo "in_force started"
 }
 
-# As has_processes, with no process of its own: this is a verb of a few milliseconds.
-runs_here() { read -r first 2> /dev/null < "$CGROUP/ct/$ct/cgroup.procs"; }
+runs_here() { has_processes "$ct"; }
 
 receive_set() { # DESCRIPTOR_BYTES CONFIG_BYTES [WORDS of read_around]
     for part in "$CONTAINERS/$ct"/.set.*; do # of one that was killed
@@ -157,9 +156,9 @@ memory_in_use() {
         awk '$1 == "total_rss" || $1 == "total_shmem" { sum += $2 } END { printf "%.0f", sum }' \
             "$CGROUP/memory/ct/$ct/memory.stat"
     else
-        while read -r pid; do
+        pids_of "$ct" | while read -r pid; do
             cat "/proc/$pid/smaps_rollup" 2> /dev/null || :
-        done < "$group/cgroup.procs" | awk '$1 == "Pss:" { sum += $2 } END { printf "%.0f", sum * 1024 }'
+        done | awk '$1 == "Pss:" { sum += $2 } END { printf "%.0f", sum * 1024 }'
     fi
 }
 
@@ -175,7 +174,7 @@ swap_in_use() {
 
 pids_in_use() {
     cat "$group/pids.current" 2> /dev/null || cat "$CGROUP/pids/ct/$ct/pids.current" 2> /dev/null ||
-        wc -l < "$group/cgroup.threads"
+        find "$group" -name cgroup.threads -exec cat {} + | wc -l
 }
 
 # Under the lock, allowed. A second call finds the same descriptor, and makes what is left to make.

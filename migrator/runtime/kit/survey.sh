@@ -45,7 +45,7 @@ tell_places() { # [NAME=PATH...]
 # that a fork still shares, and shared memory once.
 tell_containers() {
     any_is_there "$RECORDS"/* || return 0
-    awk -v containers="$CONTAINERS" -v cgroup="$CGROUP" '
+    deep_pids | awk -v containers="$CONTAINERS" -v cgroup="$CGROUP" '
         # A record may go while this looks: then it is as if it had never been.
         function look(record,  line, at) {
             ct = record
@@ -59,22 +59,25 @@ tell_containers() {
             close(record)
             if (there == 0) tell()
         }
-        function tell(  group, pid, path, line, f, used, dumped, alive, end, ends, gate) {
+        function tell(  group, pid, pids, own, all, at, count, path, line, f, used, dumped, alive, end, ends, gate) {
             group = cgroup "/ct/" ct "/cgroup.procs"
-            alive = "no"
-            while ((getline pid < group) > 0) {
-                alive = "yes"
-                path = "/proc/" pid "/status"
+            used = dumped = 0
+            pids = deep[ct]
+            while (pids == "" && (getline pid < group) > 0) own = own " " pid
+            close(group)
+            alive = (pids own) == "" ? "no" : "yes"
+            count = split(pids own, all)
+            for (at = 1; at <= count; at++) {
+                path = "/proc/" all[at] "/status"
                 while ((getline line < path) > 0)
                     if (line ~ /^RssAnon:/) { split(line, f); dumped += f[2] }
                 close(path)
-                path = "/proc/" pid "/smaps_rollup"
+                path = "/proc/" all[at] "/smaps_rollup"
                 while ((getline line < path) > 0)
                     if (line ~ /^Pss:/) { split(line, f); used += f[2] }
                     else if (line ~ /^Pss_Shmem:/) { split(line, f); dumped += f[2] }
                 close(path)
             }
-            close(group)
             print "container", ct, r["state"], r["token"], r["generation"], alive, r["run"]
             print "holds", ct, r["memory_bytes"], r["cpu_milli"], r["disk_bytes"]
             if (alive == "yes") {
@@ -97,8 +100,20 @@ tell_containers() {
             if ((getline line < path) > 0) print "descriptor", ct, substr(line, 1, 100000)
             close(path)
         }
-        BEGIN { for (i = 1; i < ARGC; i++) look(ARGV[i]) }' "$RECORDS"/*
+        BEGIN {
+            while ((getline line < "-") > 0) { split(line, of); deep[of[1]] = deep[of[1]] " " of[2] }
+            for (i = 1; i < ARGC; i++) look(ARGV[i])
+        }' "$RECORDS"/*
     tell_keepers
+}
+
+# "CT PID" for those whose processes are in groups below their own.
+deep_pids() {
+    for init in "$CONTAINERS"/*/init; do
+        [ -e "$init" ] || continue
+        ct=${init%/init} ct=${ct##*/}
+        pids_of "$ct" | sed "s/^/$ct /"
+    done
 }
 
 tell_keepers() {
@@ -137,9 +152,13 @@ tell_needs() {
         ct=${ct##*/}
         [ -e "$RECORDS/$ct" ] || continue
         pids=
-        while read -r pid; do
-            pids="$pids /proc/$pid/smaps"
-        done 2> /dev/null < "$group" || :
+        if is_delegated "$ct"; then
+            pids=$(pids_of "$ct" | sed 's|.*|/proc/&/smaps|')
+        else
+            while read -r pid; do
+                pids="$pids /proc/$pid/smaps"
+            done 2> /dev/null < "$group" || :
+        fi
         [ -z "$pids" ] || ! grep -qs '^VmFlags:.* dp' $pids || echo "needs $ct map_droppable"
     done
 }

@@ -45,6 +45,7 @@ undumpable() { # FILE   (PID INNER lines)
     special_maps "$1"
     lost_watches "$init" < "$fds"
     locks_on_mapped "$1"
+    awk '$2 ~ /^\/sys\/fs\/cgroup\/.*\/?[a-z]+\.pressure$/ { split($1, at, "/"); print "pressure", at[3], $2 }' "$fds"
     find "/proc/$init/root/dev/mqueue/" -mindepth 1 -maxdepth 1 -printf "queue $init /dev/mqueue/%f\n" 2> /dev/null || :
     sockets "$init" < "$fds"
     memberships "$init"
@@ -64,9 +65,12 @@ unlike_init() { # INIT FILE
         $1 == "TracerPid:" && $2 != 0 { print "traced", pid }
         $1 == "Threads:" && $2 > 1 && state == "Z" { print "headless", pid }
         END { for (pid in parent) if (pid != init && !(parent[pid] in here)) print "outsider", pid }' 2> /dev/null || :
-    sed 's|$|/ns/user|' "$2.dirs" | xargs sh -c 'for link; do echo "$link $(readlink "$link")"; done' sh 2> /dev/null |
-        awk -v init="/proc/$1/ns/user" '$1 == init { own = $2 } { of[$1] = $2 }
-            END { for (link in of) if (of[link] != own && of[link] != "") { split(link, at, "/"); print "nested", at[3] } }'
+    # Of the others, mount and network, CRIU carries more than one.
+    sed 's|.*|&/ns/user &/ns/uts &/ns/ipc &/ns/pid &/ns/cgroup|' "$2.dirs" |
+        xargs sh -c 'exec find "$@" -maxdepth 0 -printf "%p %l\n"' sh 2> /dev/null |
+        awk -v init="$1" '{ split($1, at, "/"); of[at[3], at[5]] = $2 }
+            END { for (key in of) { split(key, at, SUBSEP)
+                if (of[key] != of[init, at[2]] && of[key] != "") print "nested", at[1], at[2] } }' || :
 }
 
 # O_DIRECT is one bit or the other by the kind of machine, and the other one never stands on a pipe.
@@ -190,7 +194,7 @@ tell_criu() { # CT INIT
         sed '/^irmap-scan-path /d; /^ghost-limit /d; /^action-script /d' "$conf"
         echo "action-script $KIT/criu-hook" # this kit's, whatever version has made the container
         echo "ghost-limit $GHOST_BYTES_MAX"
-        sed 's|^|/proc/|' "$(cgroup_of "$1")/cgroup.procs" | descriptors | watches "$2" |
+        pids_of "$1" | sed 's|^|/proc/|' | descriptors | watches "$2" |
             sed -n 's|^\(/[^ ]*\) .*|irmap-scan-path \1|p' | sort -u
     } > "$conf.new"
     mv "$conf.new" "$conf"

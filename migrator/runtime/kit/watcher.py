@@ -83,6 +83,6 @@ def _watch(receiver: socket.socket, group: Path, cables: list[str]) -> None:
     for _ in range(_KILL_TRIES):
         with contextlib.suppress(OSError):
             (group / "cgroup.kill").write_text("1")
-        if not (group / "cgroup.procs").read_text().strip():
+        if "populated 0" in (group / "cgroup.events").read_text():
             return
         time.sleep(_KILL_PAUSE_S)

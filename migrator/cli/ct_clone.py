@@ -1,0 +1,149 @@
+"""migrator ct clone: a second container from the files of one, and from its memory if asked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from migrator.cli.migrate import blackout_option
+from migrator.cli.output import clean, json_option, print_json
+from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+
+if TYPE_CHECKING:
+    from migrator.executor.clone import Asked, Cloned
+    from migrator.executor.fleet import Fleet
+
+
+@click.command()
+@click.argument("source")
+@click.argument("name")
+@click.option("--node", help="Where it is to be (default: the source's node); from there it is moved, live.")
+@click.option(
+    "--ip",
+    "ips",
+    multiple=True,
+    help="Its address; may be repeated. Without, the next free one of each of the source's networks.",
+)
+@click.option("--hostname", help="What it calls itself (default: its name).")
+@click.option("--live", is_flag=True, help="With the source's memory: a running twin.")
+@click.option(
+    "--share-volume",
+    "volumes_shared",
+    multiple=True,
+    metavar="VOLUME",
+    help="A volume of the source's that both may write to; may be repeated.",
+)
+@click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
+@blackout_option
+@json_option
+@click.pass_context
+def clone(
+    ctx: click.Context,
+    /,
+    source: str,
+    name: str,
+    node: str | None,
+    ips: tuple[str, ...],
+    hostname: str | None,
+    live: bool,
+    volumes_shared: tuple[str, ...],
+    no_start: bool,
+    blackout_s_max: float,
+    as_json: bool,
+) -> int:
+    """Make container NAME from SOURCE, running or stopped: its files, and with --live its memory.
+
+    It is another machine: with a MAC, addresses, a machine-id and ssh host keys of its own.
+    """
+    from migrator.errors import BadInput
+    from migrator.executor.clone import Asked
+    from migrator.executor.clone import clone as make
+    from migrator.executor.surroundings import Surroundings
+    from migrator.executor.wanted import check_container_name, parse_addresses
+
+    check_container_name(source)
+    check_container_name(name)
+    if source == name:
+        raise BadInput(f"ct clone: a clone of {source} needs a name of its own")
+    if live and no_start:
+        raise BadInput("ct clone: --live makes a twin that runs; leave out --no-start")
+    if node is not None and no_start:
+        raise BadInput("ct clone: with --no-start it stays on its source's node; leave out --node, or --no-start")
+    asked = Asked(
+        source=source,
+        name=name,
+        addresses=parse_addresses(ips) if ips else (),
+        hostname=Surroundings.parse(hostname=hostname).hostname,
+        live=live,
+        start=not no_start,
+        pause_s_max=math.ceil(blackout_s_max),
+        volumes_shared=volumes_shared,
+    )
+
+    async def work() -> Cloned:
+        async with open_fleet(ctx) as fleet:
+            if node is not None:
+                fleet.file.entry(node)
+            made = await make(fleet, asked)
+            return made if node in (None, made.node) else await _moved(ctx, fleet, made, str(node), blackout_s_max)
+
+    return _report(asked, run_async(work()), as_json)
+
+
+async def _moved(ctx: click.Context, fleet: Fleet, made: Cloned, target: str, blackout_s_max: float) -> Cloned:
+    """The clone on another node, moved there as any container; where that fails it is taken away again."""
+    import asyncio
+    from dataclasses import replace
+
+    from migrator.errors import MigratorError, NeedsOperator
+    from migrator.executor.cancel import finish_anyway
+    from migrator.executor.runs import plan_single, start_run
+    from migrator.model.policy import Policy
+
+    journal = open_journal(ctx)
+    try:
+        plan = plan_single(fleet, await fleet.probe(), made.name, target)
+        policy = Policy(blackout_s_max=blackout_s_max)
+        run, result = await start_run(fleet, journal, plan, policy, str(cluster_path(ctx)), lambda *_: None)
+        if result.exit_code:
+            raise next(iter(result.failed.values()), MigratorError(f"it did not end well; see: migrator show {run}"))
+    except NeedsOperator:
+        raise
+    except (MigratorError, asyncio.CancelledError) as error:
+        await finish_anyway(_taken_away(fleet, made, target, error), f"{made.name}: being taken away on {made.node}")
+        raise
+    return replace(made, node=target)
+
+
+async def _taken_away(fleet: Fleet, made: Cloned, target: str, error: BaseException) -> None:
+    """Always raises, where somebody can still be told why."""
+    import asyncio
+
+    from migrator.errors import FailedSafe, MigratorError, Refused
+    from migrator.executor.clone import take_away
+
+    why = f"clone {made.name} does not come to {target}: {error}"
+    try:
+        await take_away(fleet.node(made.node), made.name)
+    except MigratorError as left:
+        raise FailedSafe(f"{why}; it is left on {made.node}: {left}; see: migrator ct list") from error
+    if not isinstance(error, asyncio.CancelledError):
+        kind = Refused if getattr(error, "exit_code", 4) == Refused.exit_code else FailedSafe
+        raise kind(f"{why}; it was taken away again") from error
+
+
+def _report(asked: Asked, made: Cloned, as_json: bool) -> int:
+    if as_json:
+        print_json({**asdict(made), "source": asked.source, "live": asked.live})
+        return 0
+    how = "runs" if made.state == "running" else "made"
+    memory = ", with the memory of " + asked.source if asked.live else ""
+    click.echo(clean(f"container {made.name} {how} on {made.node}, address {' '.join(made.addresses)}{memory}"))
+    if made.paused_ms is not None:
+        click.echo(clean(f"{asked.source} stood still for {made.paused_ms} ms"))
+    if made.renewed:
+        click.echo(clean(f"renewed in it: {', '.join(made.renewed)}"))
+    return 0

@@ -1,0 +1,266 @@
+"""A container that runc began without us: what it is (foreign.py look), and made ours (foreign.py take).
+
+    look ROOT ID                        one line of JSON, as model/foreign.py reads it
+    take NAME ROOT ID UPPER VETH MAC    its processes' group, its cable, its files
+    note NAME ROOT ID UPPER             the runtime's own note of it
+
+Each part of `take` is left alone where it is done already, so one that was cut short is finished by the next.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+GROUPS, OURS = Path("/sys/fs/cgroup"), Path("/run/migrator/runc")
+CONTAINERS = Path("/var/lib/migrator/containers")
+TOLD_MAX = 50
+STANDARD = 3  # descriptors that whoever starts a container gives it
+TRIES = 200
+
+
+def fail(code: int, text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.exit(code)
+
+
+def output(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20).stdout
+
+
+def processes(group: Path) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(line) for path in (group, *below(group)) for line in (path / "cgroup.procs").read_text().split()]
+    return []
+
+
+def below(group: Path) -> list[Path]:
+    return [path for path in group.rglob("*") if path.is_dir()]
+
+
+def group_of(pid: int) -> str:
+    """Its group in the second version's tree, as this node names it; empty where there is none."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        if line.startswith("0::"):
+            return line[3:]
+    return ""
+
+
+def mounts(pid: int) -> list[tuple[str, str, str]]:
+    """Id, target and type of each."""
+    found = []
+    for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        found.append((before.split()[0], before.split()[4], after.split()[0]))
+    return found
+
+
+def namespaces(pid: int) -> dict[str, bool]:
+    """Of each kind whether it is the container's own."""
+    kinds = ("pid", "net", "ipc", "uts", "mnt", "user", "cgroup")
+    return {
+        kind: str(Path(f"/proc/{pid}/ns/{kind}").readlink()) != str(Path(f"/proc/self/ns/{kind}").readlink())
+        for kind in kinds
+    }
+
+
+def ranges(pid: int, kind: str) -> list[list[int]]:
+    return [[int(word) for word in line.split()] for line in Path(f"/proc/{pid}/{kind}_map").read_text().splitlines()]
+
+
+def parents(pid: int) -> Iterator[list[str]]:
+    """Who would notice its end, nearest first, up to the node's first process."""
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = re.search(r"^PPid:\t(\d+)", status, re.MULTILINE)
+        pid = int(found[1]) if found else 0
+        if pid <= 1:
+            return
+        yield [str(pid), Path(f"/proc/{pid}/comm").read_text().strip()]
+
+
+def descriptors(pids: list[int]) -> Iterator[list[str]]:
+    """Those that lead out of the container: to a file of the node's, or to a pipe that another has."""
+    inside = {}
+    for pid in pids:
+        known = {mount for mount, _, _ in mounts(pid)}
+        for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+            with contextlib.suppress(OSError):
+                leads = str(Path(f"/proc/{pid}/fd/{fd}").readlink())
+                info = Path(f"/proc/{pid}/fdinfo/{fd}").read_text()
+                mount = re.search(r"^mnt_id:\t(\d+)", info, re.MULTILINE)
+                if leads.startswith("/") and mount and mount[1] not in known and not leads.startswith("/memfd:"):
+                    yield [str(pid), fd, leads]
+                elif leads.startswith(("pipe:", "socket:")):
+                    inside[leads] = [str(pid), fd, leads]
+    yield from shared(inside, set(pids))
+
+
+def shared(inside: dict[str, list[str]], pids: set[int]) -> Iterator[list[str]]:
+    for other in Path("/proc").iterdir():
+        if not other.name.isdigit() or int(other.name) in pids or not inside:
+            continue
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(other / "fd"):  # noqa: PTH208
+                with contextlib.suppress(OSError):
+                    if (leads := str((other / "fd" / fd).readlink())) in inside:
+                        yield inside.pop(leads)
+
+
+def network(pid: int) -> dict[str, Any]:
+    def told(*words: str) -> Any:
+        return json.loads(output("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-j", *words) or "[]")
+
+    ends = {link["ifindex"]: link for link in json.loads(output("ip", "-j", "link", "show") or "[]")}
+    links = []
+    for link in told("link", "show"):
+        if link["ifname"] == "lo" or "UP" not in link["flags"]:
+            continue
+        end = ends.get(link.get("link_index", 0), {})
+        links.append([link["ifname"], link.get("address", ""), end.get("ifname", ""), end.get("master", "")])
+    addresses = [
+        f"{of['local']}/{of['prefixlen']}"
+        for link in told("address", "show", "scope", "global")
+        for of in link.get("addr_info", [])
+        if "local" in of  # what was not asked for is told as nothing
+    ]
+    gateways = [route.get("gateway", "") for v in ("-4", "-6") for route in told(v, "route", "show", "default")]
+    return {"links": links, "addresses": addresses, "gateways": gateways}
+
+
+def look(root: str, name: str) -> None:
+    place = Path(root, name)
+    runtime = "runc" if (place / "state.json").exists() else "crun" if (place / "status").exists() else ""
+    if not runtime:
+        fail(11, f"there is no container {name} of runc's or crun's under {root}")
+    state = json.loads(output(runtime, "--root", root, "state", name) or "{}")
+    pid = int(state.get("pid", 0))
+    told: dict[str, Any] = {"runtime": runtime, "status": state.get("status", "unknown"), "pid": pid}
+    if told["status"] == "running" and pid:
+        told |= of_running(pid, Path(state.get("bundle", "/")))
+    sys.stdout.write(f"foreign {json.dumps(told)}\n")
+
+
+def root_of(pid: int, named: Path) -> Path | None:
+    """The directory that is its root: as its bundle names it, or where an adoption that was cut short has put it."""
+    root = Path(f"/proc/{pid}/root").stat()
+    for path in (named, *CONTAINERS.glob("*/upper")):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(path.stat(), root):
+                return path
+    return None
+
+
+def of_running(pid: int, bundle: Path) -> dict[str, Any]:
+    config = json.loads((bundle / "config.json").read_text())
+    process, linux = config.get("process", {}), config.get("linux", {})
+    rootfs = root_of(pid, Path(os.path.realpath(bundle / config.get("root", {}).get("path", ""))))
+    seen = mounts(pid)
+    group = group_of(pid)
+    pids = processes(GROUPS / group.lstrip("/")) if group else [pid]
+    limits = linux.get("resources", {})
+    bounding = process.get("capabilities", {}).get("bounding", [])
+    binds = [m["destination"] for m in config.get("mounts", []) if "bind" in [*m.get("options", []), m.get("type")]]
+    return {
+        "started": Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19],
+        "rootfs": str(rootfs or ""),
+        "root_type": next((kind for _, target, kind in seen if target == "/"), ""),
+        "same_disk": rootfs is not None and rootfs.stat().st_dev == CONTAINERS.stat().st_dev,
+        "namespaces": namespaces(pid),
+        "uid_map": ranges(pid, "uid"),
+        "gid_map": ranges(pid, "gid"),
+        "mounts": [[kind, target] for _, target, kind in seen if target != "/"][:TOLD_MAX],
+        "binds": binds[:TOLD_MAX],
+        "devices": [device["path"] for device in linux.get("devices", [])][:TOLD_MAX],
+        "hooks": sorted(config.get("hooks", {})),
+        "terminal": bool(process.get("terminal")),
+        "descriptors": list(descriptors(pids))[:TOLD_MAX],
+        "parents": list(parents(pid)),
+        "group": group,
+        "args": process.get("args", []),
+        "env": process.get("env", []),
+        "cwd": process.get("cwd", "/"),
+        "uid": process.get("user", {}).get("uid", 0),
+        "capabilities": sorted(word.removeprefix("CAP_") for word in bounding),
+        "no_new_privileges": bool(process.get("noNewPrivileges")),
+        "memory_bytes": limits.get("memory", {}).get("limit") or 0,
+        "files_kib": int((output("du", "-skx", str(rootfs)) or "0").split()[0]) if rootfs else 0,
+        **network(pid),
+    }
+
+
+def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str) -> None:
+    """All but the runtime's note: as long as that is where it was, this can be done again."""
+    note = json.loads(Path(root, foreign, "state.json").read_text())
+    pid = int(note["init_process_pid"])
+    take_group(pid, GROUPS / "ct" / name)  # first: from here on it is seen to run, and is not removed
+    take_cable(pid, veth, mac)
+    take_files(pid, Path(note["config"]["rootfs"]), Path(upper))
+
+
+def take_note(name: str, root: str, foreign: str, upper: str) -> None:
+    there = Path(root, foreign)
+    note = json.loads((there / "state.json").read_text())
+    (there / "state.json.new").write_text(json.dumps(as_ours(note, name, Path(upper))))
+    (there / "state.json.new").replace(there / "state.json")
+    there.rename(OURS / name)
+
+
+def take_files(pid: int, rootfs: Path, upper: Path) -> None:
+    """Its root becomes the layer that a container of ours has; for its processes it is where it was."""
+    if os.path.samestat(upper.stat(), Path(f"/proc/{pid}/root").stat()):
+        return
+    if not os.path.samestat(rootfs.stat(), Path(f"/proc/{pid}/root").stat()):
+        fail(12, f"{rootfs} is not the root of process {pid}")
+    upper.rmdir()
+    rootfs.rename(upper)
+
+
+def take_cable(pid: int, veth: str, mac: str) -> None:
+    links = network(pid)["links"]
+    if not links:
+        return
+    _, _, host, _ = links[0]
+    if host != veth:
+        output("ip", "link", "set", "dev", host, "down")
+        output("ip", "link", "set", "dev", host, "name", veth)
+        output("ip", "link", "set", "dev", veth, "addrgenmode", "none", "up")
+    output("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "dev", "eth0", "address", mac)
+
+
+def take_group(pid: int, group: Path) -> None:
+    """Its processes go into the group that a container of ours has; until none is left that began meanwhile."""
+    old = GROUPS / group_of(pid).lstrip("/")
+    group.mkdir(parents=True, exist_ok=True)
+    for _ in range(TRIES):
+        left = processes(old) if old != group else []
+        if not left:
+            break
+        for one in left:
+            with contextlib.suppress(OSError):
+                (group / "cgroup.procs").write_text(str(one))
+    if old != group:
+        with contextlib.suppress(OSError):
+            old.rmdir()
+
+
+def as_ours(note: dict[str, Any], name: str, upper: Path) -> dict[str, Any]:
+    """The runtime's note of it, under our name, with our group and CRIU's configuration."""
+    config = note["config"]
+    note["id"] = name
+    note["cgroup_paths"] = {key: str(GROUPS / "ct" / name) for key in note["cgroup_paths"]}
+    config["cgroups"] = (config.get("cgroups") or {}) | {"path": f"/ct/{name}"}
+    labels = [label for label in config.get("labels") or [] if not label.startswith(("bundle=", "org.criu.config="))]
+    config["labels"] = [*labels, f"bundle={upper.parent}", f"org.criu.config={upper.parent}/criu.conf"]
+    config["rootfs"] = f"{upper.parent}/rootfs"
+    return note
+
+
+if __name__ == "__main__":
+    DOES: dict[str, Callable[..., None]] = {"look": look, "take": take, "note": take_note}
+    DOES[sys.argv[1]](*sys.argv[2:])

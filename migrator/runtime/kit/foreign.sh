@@ -1,0 +1,48 @@
+# Containers that a runtime began without us: looked at, and made ours while they run.
+
+check_foreign() { # ROOT ID
+    is_plain_path "$1" || refuse "not a directory of a runtime's: $1"
+    case $1/ in
+        "$RUN"/*) refuse "what is under $1 is Migrator's own" ;;
+    esac
+    case $2 in
+        '' | .* | -* | *[!A-Za-z0-9_.+-]*) refuse "not a container's id: $2" ;;
+    esac
+    has_python || fail 12 'Python 3.10 or newer is not there; install python3'
+}
+
+# What it is, as one line of JSON; nothing of it is changed.
+verb_foreign_look() { # ROOT ID
+    check_foreign "$1" "$2"
+    python3 -ESsB "$KIT/foreign.py" look "$1" "$2"
+}
+
+# Makes it the container that has been described by now, while it runs on. It is this one by its first process and when that
+# began (CREATOR), so a second call finds what the first has left. The runtime's note of it is taken last: until then
+# it can be looked at as before, and all of this be done again.
+verb_ct_take() { # CT CREATOR ROOT ID
+    ct=$1
+    check_foreign "$3" "$4"
+    lock
+    read_record "$ct"
+    is_creator "$2" || refuse "container $ct here was made by somebody else"
+    check_not_leased "$ct"
+    if [ "$r_state" = serving ] && [ -d "$RUN/runc/$ct" ]; then
+        echo 'taken before'
+        return 0
+    fi
+    read_net "$ct"
+    python3 -ESsB "$KIT/foreign.py" take "$ct" "$3" "$4" "$CONTAINERS/$ct/upper" "$n_veth" "$n_mac"
+    pid=$(init_pid "$ct")
+    [ -n "$pid" ] || fail 12 "container $4 has ended meanwhile"
+    [ -e "/sys/class/net/$n_veth" ] || echo "\"pid\": $pid" | "$KIT/net-hook" "$ct"
+    gate_open || fail 12 "container $ct is cut off: $(gate_error)"
+    boot_id
+    r_state=serving r_boot=$boot_id
+    arm "$ct"
+    write_record "$ct"
+    python3 -ESsB "$KIT/foreign.py" note "$ct" "$3" "$4" "$CONTAINERS/$ct/upper"
+    announce "$ct"
+    keeper_start "$ct"
+    echo 'taken now'
+}

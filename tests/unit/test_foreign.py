@@ -1,0 +1,93 @@
+"""What of a container that was begun without us can be moved, and who would start it again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from migrator.model.container import fault
+from migrator.model.foreign import Foreign, descriptor_of, findings
+
+OWN = dict.fromkeys(("pid", "net", "ipc", "uts", "mnt", "user"), True)
+GOOD = Foreign(
+    runtime="runc",
+    status="running",
+    pid=4321,
+    started="99",
+    rootfs="/srv/plain/rootfs",
+    root_type="ext4",
+    same_disk=True,
+    namespaces=OWN,
+    uid_map=((0, 50 * 65536, 65536),),
+    gid_map=((0, 50 * 65536, 65536),),
+    mounts=(("proc", "/proc"), ("tmpfs", "/dev"), ("devtmpfs", "/dev/null"), ("tmpfs", "/proc/kcore")),
+    group="/user/plain",
+    args=("/bin/server",),
+    env=("A=b",),
+    capabilities=("CHOWN", "KILL", "SYS_PTRACE"),
+    no_new_privileges=True,
+    files_kib=2048,
+    links=(("eth0", "aa:bb:cc:dd:ee:ff", "veth7", "br0"),),
+    addresses=("10.0.0.7/24",),
+    gateways=("10.0.0.1",),
+)
+NONE = dict.fromkeys(("pid", "net", "ipc", "uts", "mnt", "user", "cgroup"), False)
+
+
+def against(seen: Foreign, addresses: tuple[str, ...] = ()) -> list[str]:
+    return [f"{f.what}: {f.text}" for f in findings(seen, "plain", "br0", {20}, addresses) if not f.fit]
+
+
+def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None:
+    assert against(GOOD) == []
+    ct = descriptor_of(GOOD, "plain", "d", (), 1 << 28, 1000)
+    assert fault(ct) == ""
+    assert (ct.id_index, ct.address, ct.gateway, ct.command) == (50, "10.0.0.7/24", "10.0.0.1", ("/bin/server",))
+    assert (ct.cap_add, "CHOWN" in ct.cap_drop, "NET_RAW" in ct.cap_drop) == (("SYS_PTRACE",), False, True)
+    assert (ct.memory_bytes, ct.disk_bytes, ct.new_privileges) == (1 << 28, 2 << 20, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"status": "stopped"}, "it is stopped, not running"),
+        ({"runtime": "crun"}, "crun made it"),
+        ({"rootfs": ""}, "not the directory that its bundle names"),
+        ({"root_type": "overlay"}, "an overlay over layers of somebody else's"),
+        ({"same_disk": False}, "on another filesystem"),
+        ({"namespaces": NONE}, "no user namespace: its root is the node's"),
+        ({"namespaces": {**NONE, "user": True}}, "no net namespace of its own"),
+        ({"namespaces": {**OWN, "cgroup": True}}, "cannot leave group /user/plain (CRIU); begin it in /ct/p"),
+        ({"uid_map": ((0, 100000, 65536),)}, "not one range of 65536"),
+        ({"uid_map": ((0, 20 * 65536, 65536),), "gid_map": ((0, 20 * 65536, 65536),)}, "another container"),
+        ({"binds": ("/data",)}, "/data is bound in from the node"),
+        ({"mounts": (("nfs4", "/srv"),)}, "/srv is a mount of nfs4"),
+        ({"devices": ("/dev/fuse",)}, "device /dev/fuse"),
+        ({"links": ()}, "give it an address with --ip"),
+        ({"links": (*GOOD.links, ("eth1", "m", "veth8", "br0"))}, "its cards are eth0, eth1"),
+        ({"links": (("eth0", "m", "veth7", "docker0"),)}, "not at bridge br0"),
+        ({"addresses": ()}, "eth0 has no address"),
+        ({"terminal": True}, "a terminal that a program of the node holds"),
+        ({"descriptors": (("7", "1", "/var/log/x"),)}, "process 7 has /var/log/x open as 1"),
+        ({"hooks": ("poststop",)}, "hooks that nobody would run again: poststop"),
+        ({"uid": 5}, "begins as user 5"),
+        ({"capabilities": ("SYS_MODULE",)}, "capabilities that none of ours has: SYS_MODULE"),
+        ({"parents": (("9", "containerd-shim"), ("1", "init"))}, "containerd-shim (9) watches it for containerd"),
+        ({"parents": (("9", "conmon"),)}, "conmon (9) watches it for podman or CRI-O"),
+        ({"parents": (("9", "runsv"),)}, "runsv (9) watches it for runit"),
+        ({"group": "/system.slice/web.service"}, "systemd runs it as web.service"),
+        ({"group": "/system.slice/docker-0123.scope"}, "its group is one of docker's"),
+    ],
+)
+def test_whatever_is_otherwise_is_named(change: dict[str, object], said: str) -> None:
+    assert any(said in text for text in against(replace(GOOD, **change))), against(replace(GOOD, **change))  # type: ignore[arg-type]
+
+
+def test_one_with_a_cgroup_namespace_is_fit_where_its_group_is_ours_already() -> None:
+    assert against(replace(GOOD, namespaces={**OWN, "cgroup": True}, group="/ct/plain")) == []
+
+
+def test_one_without_network_is_given_an_address_and_one_with_a_card_is_not() -> None:
+    assert against(replace(GOOD, links=(), addresses=()), ("10.0.0.8/24",)) == []
+    assert "leave out --ip" in against(GOOD, ("10.0.0.8/24",))[0]
