@@ -60,6 +60,10 @@ def pause_parts(history: Sequence[Event]) -> list[Part]:
         if state is State.DUMPED:
             inner = (("dump", "dump_ms"), ("send", "send_ms"))
             parts += [Part(word, int(data[key]), "source", name) for word, key in inner if key in data]
+            # They go beside the dump, and a restore opens no file before they have ended: then memory waits for them.
+            files = ended[State.SYNCED].data if State.SYNCED in ended else {}
+            if "dump_ms" in data and "sync_ms" in files:
+                parts.append(Part("last files, beside", int(files["sync_ms"]), "source", name))
     if asked := [e.at_ms for e in history if e.phase is Phase.NOTE and e.data.get("hook") == When.BEFORE_COMMIT]:
         parts.append(Part("the site's hooks", asked[-1] - asked[0]))
     rest_ms = whole_ms - sum(part.ms for part in parts if not part.within)

@@ -140,10 +140,12 @@ def test_the_parts_of_a_pause_add_up_to_it() -> None:
         Event(2, 1030, State.FENCED, Phase.END, {"quiet_ms": 20}),
         Event(3, 1031, State.DUMPED, Phase.BEGIN, {}),
         Event(4, 1331, State.DUMPED, Phase.END, {"dump_ms": 100, "send_ms": 190}),
-        Event(5, 1333, State.RESTORED, Phase.BEGIN, {}),
-        Event(6, 1533, State.RESTORED, Phase.END, {}),
-        Event(7, 1540, State.RELEASED, Phase.BEGIN, {}),
-        Event(8, 1560, State.RELEASED, Phase.END, {}),
+        Event(5, 1331, State.SYNCED, Phase.BEGIN, {}),
+        Event(6, 1333, State.SYNCED, Phase.END, {"sync_ms": 280}),
+        Event(7, 1333, State.RESTORED, Phase.BEGIN, {}),
+        Event(8, 1533, State.RESTORED, Phase.END, {}),
+        Event(9, 1540, State.RELEASED, Phase.BEGIN, {}),
+        Event(10, 1560, State.RELEASED, Phase.END, {}),
     ]
     parts = {part.name: (part.ms, part.clock) for part in pause_parts(history)}
     assert parts == {
@@ -151,9 +153,11 @@ def test_the_parts_of_a_pause_add_up_to_it() -> None:
         "dump, send": (300, "orchestrator"),
         "dump": (100, "source"),
         "send": (190, "source"),
+        "last files, beside": (280, "source"),
+        "last files": (2, "orchestrator"),
         "restore": (200, "orchestrator"),
         "release": (20, "orchestrator"),
-        "journal and decision, in between": (10, "orchestrator"),
+        "journal and decision, in between": (8, "orchestrator"),
     }
     assert sum(part.ms for part in pause_parts(history) if not part.within) == blackout_ms(history) == 540
 
