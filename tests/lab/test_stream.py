@@ -177,7 +177,7 @@ def test_images_of_several_processes_are_held_back_as_well(without_python: Stage
     two = "import os, time; os.fork(); held = os.urandom(16 << 20); print(end='r', flush=True); time.sleep(1000)"
     words = ("--node", "n1", "--template", "debian", "--ip", stage.ip(1))
     stage.ok("ct", "create", "web", *words, "--", "python3", "-u", "-c", two)
-    assert stage.says("web", "rr")
+    assert stage.says("web", "rr\n")
     stage.ok("migrate", "web", "--to", "n2", "--bandwidth", "80Mbit")
     events = stage.last_run()["migrations"][0]["events"]
     dumped = next(e["data"] for e in events if (e["state"], e["phase"]) == ("dumped", "end"))
