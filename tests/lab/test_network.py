@@ -20,6 +20,7 @@ DUAL = COUNTER.replace("import os, ", "import os, socket, ").replace(
 ETH_ARP, ETH_IPV6 = b"\x08\x06", b"\x86\xdd"
 ICMPV6, NEIGHBOUR_ADVERTISEMENT = 58, 136
 OVERRIDE, SOLICITED = 0x20, 0x40
+SPOKEN_IN_TWO_SECONDS = 6  # at the release, and five times more
 
 
 async def in_thread(stage: Stage, *words: str) -> Outcome:
@@ -112,6 +113,27 @@ def test_every_address_is_spoken_for_from_its_new_place(tidy: Stage) -> None:
         tidy.ok("migrate", "web", "--to", "n2")
         assert heard(wire) >= ips
     assert port_of(tidy, mac) == "n2"
+
+
+# Asks for somebody who is not there.
+LONELY = """
+import socket, sys, time
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+while True: time.sleep(0.1); asking.sendto(b"?", (sys.argv[1], 9))
+"""
+
+
+def test_one_whose_peer_does_not_answer_through_its_new_place_goes_on_to_speak(tidy: Stage) -> None:
+    ip, nobody = tidy.ip(4), tidy.ip(99)
+    place = ("--node", "n1", "--template", "debian", "--ip", ip)
+    tidy.ok("ct", "create", "web", *place, "--", "python3", "-c", LONELY, nobody)
+    with listening(tidy) as wire:
+        heard(wire)
+        tidy.ok("migrate", "web", "--to", "n2")
+        wire.settimeout(30)
+        times = 0
+        while times < SPOKEN_IN_TWO_SECONDS + 2:
+            times += spoken(wire.recv(2048)) == ip
 
 
 def test_a_container_given_back_speaks_for_its_addresses_again(tidy: Stage) -> None:
