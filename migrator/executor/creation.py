@@ -12,11 +12,11 @@ from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.asked_nics import refuse_bridges, refuse_macs
 from migrator.executor.asked_ports import refuse_ports
 from migrator.executor.fleet import Fleet
-from migrator.executor.ranges import free_ranges
+from migrator.executor.ranges import RangeTaken, any_number, free_ranges
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
-from migrator.model.container import Descriptor
+from migrator.model.container import ID_INDEX_MIN, Descriptor
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.init import lacks_group
 from migrator.model.io_limits import IO_FEATURE, NO_IO
@@ -27,6 +27,10 @@ from migrator.transport.base import Answer, Node, NodeRefused
 
 T = TypeVar("T")
 AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
+
+
+RANGE_TRIES = 3  # others who make containers at the same moment have taken the same range
+RANGE_WORDS = "has the range of user ids"  # so says a node, under its lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,18 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     """Makes containers on a node, all or none. Of those that do not start nothing is left; others run on by then."""
     for each in wanted:
         check_length(each)
+    first = ID_INDEX_MIN
+    for _ in range(RANGE_TRIES):
+        try:
+            return await _create(fleet, node, wanted, start, first)
+        except RangeTaken:
+            first = any_number()
+    return await _create(fleet, node, wanted, start, first)
+
+
+async def _create(
+    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, first_range: int
+) -> list[dict[str, object]]:
     bridge, there = fleet.file.bridge(fleet.file.entry(node)), fleet.node(node)
     # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
     whole = any(each.runtime != "runc" for each in wanted)
@@ -72,7 +88,7 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    new = _described(cluster, facts, wanted)
+    new = _described(cluster, facts, wanted, first_range)
     for (option, ip, _), answer in zip(ips, owners, strict=True):
         _refuse_owned(node, f"{option} {ip}", answer)
     for rules in {each.ct.firewall for each in new}:
@@ -90,10 +106,10 @@ async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], s
     return [each.told(node, start) for each in new]
 
 
-def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted]) -> list[_New]:
+def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted], first_range: int) -> list[_New]:
     """Each as it will be, with a range of user ids of its own; refused what its node cannot give it."""
     found = []
-    for each, id_index in zip(wanted, free_ranges(cluster, len(wanted)), strict=True):
+    for each, id_index in zip(wanted, free_ranges(cluster, len(wanted), first_range), strict=True):
         _refuse_clashes(cluster, facts, each)
         ct = descriptor_of(each, facts.templates[each.template], id_index)
         if ct.runtime not in ("runc", *facts.features):
@@ -129,7 +145,10 @@ async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
-    made = await there.call("ct-create", *words, new.creator, *ct.mount_points)
+    try:
+        made = await there.call("ct-create", *words, new.creator, *ct.mount_points)
+    except NodeRefused as refused:
+        raise RangeTaken(str(refused)) if RANGE_WORDS in str(refused) else refused from refused
     token = made.number("token")
     files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
     await _all(there.call("ct-put", ct.name, token, name, len(data), stdin=data) for name, data in files.items())
@@ -257,5 +276,8 @@ def refuse_twins(cluster: Cluster, node: str, made: Sequence[Descriptor]) -> Non
             if port := next(filter(None, (taken_by(ct.published, theirs) for ct in made)), None):
                 raise Refused(f"container {other.name} has published {port} at the same moment; choose another port")
             same_address = not ips.isdisjoint(other.descriptor.ips)
-            if other.name in names or same_address or other.descriptor.id_index in indices:
-                raise Refused(f"container {other.name} was made on {other_node.name} at the same moment; try again")
+            why = f"container {other.name} was made on {other_node.name} at the same moment; try again"
+            if other.name in names or same_address:
+                raise Refused(why)
+            if other.descriptor.id_index in indices:
+                raise RangeTaken(why)

@@ -8,7 +8,8 @@ range to the other, and its user namespace is made with the new one.
 from __future__ import annotations
 
 import hashlib
-from itertools import islice
+import secrets
+from itertools import chain, islice
 
 from migrator.errors import Refused
 from migrator.executor.fleet import Fleet
@@ -21,23 +22,23 @@ def taken_ranges(cluster: Cluster) -> set[int]:
     return {c.descriptor.id_index for node in cluster.nodes for c in node.containers if c.descriptor}
 
 
-def free_ranges(cluster: Cluster, count: int) -> list[int]:
-    """The lowest numbers that no container of the cluster has."""
+class RangeTaken(Refused):
+    """Somebody else has taken the range at the same moment: with another one it may go well."""
+
+
+def free_ranges(cluster: Cluster, count: int, first: int = ID_INDEX_MIN) -> list[int]:
+    """The lowest numbers, from `first` on and then from the beginning, that no container of the cluster has."""
     taken = taken_ranges(cluster)
-    free = list(islice((index for index in range(ID_INDEX_MIN, ID_INDEX_MAX) if index not in taken), count))
+    numbers = chain(range(first, ID_INDEX_MAX), range(ID_INDEX_MIN, first))
+    free = list(islice((index for index in numbers if index not in taken), count))
     if len(free) < count:
         raise Refused("no range of user ids is free")
     return free
 
 
-def free_range(cluster: Cluster, first: int = ID_INDEX_MIN) -> int:
-    """The lowest number, from `first` on and then from the beginning, that no container of the cluster has."""
-    taken = taken_ranges(cluster)
-    for numbers in (range(first, ID_INDEX_MAX), range(ID_INDEX_MIN, first)):
-        for index in numbers:
-            if index not in taken:
-                return index
-    raise Refused("no range of user ids is free")
+def any_number() -> int:
+    """Where to look for another one, so that two who do so at once find two."""
+    return ID_INDEX_MIN + secrets.randbelow(ID_INDEX_MAX - ID_INDEX_MIN)
 
 
 def overlaps(ct: Descriptor, target: NodeFacts) -> bool:
@@ -59,4 +60,4 @@ async def range_there(fleet: Fleet, ct: Descriptor, target: NodeFacts) -> int:
         return ct.id_index
     digest = hashlib.sha256(ct.name.encode()).digest()
     first = ID_INDEX_MIN + int.from_bytes(digest[:4], "big") % (ID_INDEX_MAX - ID_INDEX_MIN)
-    return free_range(await fleet.probe(), first)
+    return free_ranges(await fleet.probe(), 1, first)[0]

@@ -13,6 +13,7 @@ import pytest
 
 from tests.lab.stage import MIGRATOR, Stage
 
+TREES = "/var/lib/migrator/containers"
 NASTY = [
     "$(touch /tmp/owned)",
     "`touch /tmp/owned`",
@@ -48,6 +49,19 @@ def test_a_container_is_made_used_and_destroyed(tidy: Stage) -> None:
     assert (refused.code, "--force" in refused.err) == (3, True)
     tidy.ok("ct", "destroy", "web", "--force", "--yes")
     assert tidy.places("web") == []
+
+
+def test_containers_that_are_made_at_one_moment_get_ranges_of_their_own(tidy: Stage) -> None:
+    def start(number: int) -> subprocess.Popen[str]:
+        place = ("--node", f"n{number % 2 + 1}", "--template", "debian", "--ip", tidy.ip(number), "--no-start")
+        return tidy.start("ct", "create", f"c{number}", *place, "--", "true")
+
+    making = [start(number) for number in range(1, 5)]
+    told = [made.communicate(timeout=90) for made in making]
+    assert [made.returncode for made in making] == [0] * 4, told
+    rows = tidy.ok("ct", "list", "--json").json()["containers"]
+    bases = {tidy.on_node(row["node"], "cat", f"{TREES}/{row['name']}/id_base").out for row in rows}
+    assert len(bases) == 4
 
 
 def test_a_container_is_shown_restarted_and_entered(tidy: Stage) -> None:

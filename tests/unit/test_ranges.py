@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from migrator.errors import Refused
-from migrator.executor.ranges import free_range, overlaps
+from migrator.executor.ranges import free_ranges, overlaps
 from migrator.model.container import ID_INDEX_MIN, Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
 from migrator.runtime import bundle
@@ -31,13 +31,13 @@ def node(name: str, *containers: Descriptor) -> NodeFacts:
 def test_a_range_is_free_that_no_container_of_any_node_has() -> None:
     taken = [replace(WEB, name=f"c{index}", id_index=index) for index in (16, 17, 19)]
     cluster = Cluster("c", (node("n1", taken[0]), node("n2", *taken[1:])))
-    assert free_range(cluster) == 18
-    assert free_range(cluster, 19) == 20
-    assert free_range(cluster, 64_999) == 64_999
+    assert free_ranges(cluster, 1) == [18]
+    assert free_ranges(cluster, 1, 19) == [20]
+    assert free_ranges(cluster, 1, 64_999) == [64_999]
 
 
 def test_it_goes_on_from_the_beginning_when_the_last_ones_are_taken() -> None:
-    assert free_range(Cluster("c", (node("n1", replace(WEB, id_index=64_999)),)), 64_999) == ID_INDEX_MIN
+    assert free_ranges(Cluster("c", (node("n1", replace(WEB, id_index=64_999)),)), 1, 64_999) == [ID_INDEX_MIN]
 
 
 def test_only_another_containers_equal_range_overlaps() -> None:
