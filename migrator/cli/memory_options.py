@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -66,7 +67,36 @@ _bandwidth_option = click.option(
 )
 
 
+# Options that one mode alone looks at.
+_OF_ONE_MODE = {
+    "target_blackout_s": ("--target-blackout", Mode.PRE_COPY),
+    "not_convergent": ("--not-convergent", Mode.PRE_COPY),
+    "stop_timeout_s": ("--stop-timeout", Mode.RESTART),
+}
+
+
+def _refuse_idle(given: dict[str, Any]) -> None:
+    """BadInput for an option that the mode named beside it does not look at."""
+    from migrator.errors import BadInput
+
+    mode = given.get("mode")
+    for name, (option, its_mode) in _OF_ONE_MODE.items():
+        if given.get(name) is not None and mode not in (None, AUTO, its_mode):
+            raise BadInput(
+                f"{option}: it is for {its_mode}, and means nothing with --mode {mode}; leave out one of them"
+            )
+
+
 def memory_options(command: F) -> F:
+    @functools.wraps(command)
+    def checked(*args: Any, **given: Any) -> Any:
+        _refuse_idle(given)
+        return command(*args, **given)
+
+    return _with_options(cast(F, checked))
+
+
+def _with_options(command: F) -> F:
     for option in (_bandwidth_option, _stop_option, _not_convergent_option, _target_option, _mode_option):
         command = option(command)
     return command
