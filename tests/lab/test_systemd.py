@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from migrator.lab import booted
+from migrator.lab.booted import BOOTED
 from tests.lab.stage import Stage
 from tests.lab.test_init import logged_in, until
 
@@ -17,17 +17,17 @@ GROUP = "/sys/fs/cgroup/ct/box"
 @pytest.fixture(scope="module")
 def stocked(stage: Stage) -> Iterator[None]:
     """The template with systemd on the first node."""
-    booted.build(print)
-    booted.offer(stage.paths, "n1")
+    BOOTED.build(print)
+    BOOTED.offer(stage.paths, "n1")
     yield
     for node in stage.spec.nodes:
         stage.on_node(node, "sh", "-c", "umount /var/lib/migrator/containers/*/* 2>/dev/null; true")
-        booted.take_back(stage.paths, node)
+        BOOTED.take_back(stage.paths, node)
 
 
 def make_box(stage: Stage, number: int) -> str:
     ip = stage.ip(number)
-    words = ("ct", "create", "box", "--node", "n1", "--template", booted.NAME, "--ip", ip, "--hostname", "box.example")
+    words = ("ct", "create", "box", "--node", "n1", "--template", BOOTED.name, "--ip", ip, "--hostname", "box.example")
     stage.ok(*words, "--init", "systemd")
     return ip
 
@@ -41,6 +41,40 @@ def services(stage: Stage) -> list[str]:
     told = stage.ok("ct", "exec", "box", "--", "ps", "-eo", "pid=,comm=,cgroup=").out.splitlines()
     wanted = ("systemd", "systemd-journal", "systemd-logind", "cron", "dbus-daemon", "sshd", "bash")
     return sorted(" ".join(row.split()) for row in told if row.split()[1] in wanted)
+
+
+# Five processes, each in a group of its own making and with locks of both kinds.
+DIVIDED = """
+import fcntl, os, time
+root = '/sys/fs/cgroup/'
+def into(group):
+    os.makedirs(root + group, exist_ok=True); open(root + group + '/cgroup.procs', 'w').write('0')
+for n in range(5):
+    if os.fork() == 0:
+        into('g%d' % n)
+        held = open('/root/a%d' % n, 'w'), open('/root/b%d' % n, 'w')
+        fcntl.flock(held[0], fcntl.LOCK_EX); fcntl.lockf(held[1], fcntl.LOCK_EX)
+        open('/root/ready%d' % n, 'w').close(); time.sleep(1000)
+into('init'); time.sleep(1000)
+"""
+FREE = """
+import fcntl
+def free(lock, name):
+    try: lock(open(name, 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB); return True
+    except OSError: return False
+print(sum(free(fcntl.flock, '/root/a%d' % n) + free(fcntl.lockf, '/root/b%d' % n) for n in range(5)))
+"""
+
+
+async def test_processes_in_groups_of_their_own_making_keep_their_groups_and_locks(tidy: Stage) -> None:
+    words = ("ct", "create", "box", "--node", "n1", "--template", "debian", "--ip", tidy.ip(1), "--init", "systemd")
+    await asyncio.to_thread(tidy.ok, *words, "--", "python3", "-c", DIVIDED)
+    await until(tidy, "all have their locks", "sh", "-c", "[ $(ls /root/ready* | wc -l) = 5 ]")
+    divided = groups(tidy, "n1")
+    assert len(divided) == 7
+    await asyncio.to_thread(tidy.ok, "migrate", "box", "--to", "n2")
+    assert groups(tidy, "n2") == divided
+    assert tidy.ok("ct", "exec", "box", "--", "python3", "-c", FREE).out == "0\n"
 
 
 async def test_a_user_who_is_logged_in_and_all_services_go_on_after_a_move(tidy: Stage, stocked: None) -> None:

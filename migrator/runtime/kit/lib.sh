@@ -310,13 +310,15 @@ unmount_below() { # DIRECTORY
 # Lists "PID INNER" for each process of the container. CRIU and its hook stand in the same group while they restore;
 # they are not in the container's pid namespace, so their NSpid line has one number and not two.
 processes() { # CT
-    pids_of "$1" | while read -r pid; do
-        while read -r key _ inner _; do
-            [ "$key" = NSpid: ] || continue
-            [ -z "$inner" ] || echo "$pid $inner"
-            break
-        done < "/proc/$pid/status" || :
-    done
+    pids_of "$1" | awk '{
+        status = "/proc/" $1 "/status"
+        while ((getline line < status) > 0)
+            if (line ~ /^NSpid:/) {
+                if (split(line, numbers) > 2) print $1, numbers[3]
+                break
+            }
+        close(status)
+    }'
 }
 
 # How many those are, asked quickly: it is asked in the pause.
