@@ -7,7 +7,7 @@ effect is there, by one of `traces`. A step's result is data for the journal, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
@@ -154,8 +154,20 @@ class Step:
 async def all_of(first: Awaitable[A], second: Awaitable[B], third: Awaitable[C]) -> tuple[A, B, C]:
     """What all three return. The first to fail ends the others: nothing goes on behind the rollback's back."""
     tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second), asyncio.ensure_future(third))
+    await _ended(tasks)
+    return tasks[0].result(), tasks[1].result(), tasks[2].result()
+
+
+async def beside(first: Awaitable[A], *others: Awaitable[object]) -> A:
+    """What the first returns, once the others have ended as well; the first of all to fail ends the rest."""
+    task = asyncio.ensure_future(first)
+    await _ended((task, *map(asyncio.ensure_future, others)))
+    return task.result()
+
+
+async def _ended(tasks: Sequence[asyncio.Future[Any]]) -> None:
     try:
-        return await asyncio.gather(*tasks)
+        await asyncio.gather(*tasks)
     except BaseException:
         for task in tasks:
             task.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from migrator.errors import FailedSafe
@@ -10,7 +11,7 @@ from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.precopy import Bounds, GiveUp, Pause, Round, Slower, decide, dirty_rate_bytes_per_s
 from migrator.protocol.states import State
-from migrator.steps.base import Move, run_job
+from migrator.steps.base import Move, beside, run_job
 
 
 def bounds_of(move: Move) -> Bounds:
@@ -30,11 +31,15 @@ def bounds_of(move: Move) -> Bounds:
     )
 
 
-async def copy_rounds(move: Move) -> dict[str, Any]:
-    """Copies memory until little is left. Returns what the rounds were. FailedSafe when it gives up."""
+async def copy_rounds(move: Move, files: Callable[[], Awaitable[object]]) -> dict[str, Any]:
+    """Copies memory until little is left. Returns what the rounds were. FailedSafe when it gives up.
+
+    Beside each round but the first goes a pass over the files (`files`): what is written to them while memory is copied
+    would else be left to the pause.
+    """
     bounds, rounds, throttled = bounds_of(move), list[Round](), 0
     while True:
-        rounds.append(await _round(move, len(rounds) + 1))
+        rounds.append(await beside(_round(move, len(rounds) + 1), *([files()] if rounds else [])))
         _tell(move, rounds)
         verdict = decide(rounds, bounds, throttled)
         if isinstance(verdict, Pause):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
+from itertools import count
 from typing import Any
 
 from migrator.errors import FailedSafe
@@ -32,7 +33,9 @@ async def do(move: Move) -> dict[str, Any]:
     detour = await _link(move)
     await _template(move)
     found = {**await _files(move), **({"channel_why": detour} if detour else {})}
-    found |= await copy_rounds(move) if move.mode is Mode.PRE_COPY else {}
+    if move.mode is Mode.PRE_COPY:
+        numbers = count(int(found["passes"]) + 1)
+        found |= await copy_rounds(move, lambda: _pass(move, next(numbers)))
     await volumes.prove(move)  # once more, and late: seeding may have taken hours, and the next step is the pause
     return found
 
@@ -148,11 +151,10 @@ async def _files(move: Move) -> dict[str, Any]:
     if policy.bandwidth_bytes_per_s is not None:
         rest_bytes = min(rest_bytes, round(policy.bandwidth_bytes_per_s * ROUNDS_REST_S))
     for number in range(1, policy.seed_passes_max + 1):
-        words, began_s = ("send-files", move.name, move.token, number), clock()
-        done = await run_job(move.source.node, move, f"files{number}", *words, timeout_s=policy.job_timeout_s)
+        began_s = clock()
+        done = await _pass(move, number)
         passes.append(Pass(done.number("bytes"), began_s, done.number("ms") / 1000))
         sent_bytes += done.number("sent")
-        move.on_progress(State.SEEDED, f"files: pass {number}, {done.number('bytes')} bytes")
         if are_enough(passes, READY_S, ROUNDS_REST_S, rest_bytes):
             break
     else:
@@ -169,6 +171,13 @@ async def _files(move: Move) -> dict[str, Any]:
         "last_pass_ms": round(passes[-1].took_s * 1000),
         **predicted,
     }
+
+
+async def _pass(move: Move, number: int) -> Answer:
+    words, timeout_s = ("send-files", move.name, move.token, number), move.policy.job_timeout_s
+    done = await run_job(move.source.node, move, f"files{number}", *words, timeout_s=timeout_s)
+    move.on_progress(State.SEEDED, f"files: pass {number}, {done.number('bytes')} bytes")
+    return done
 
 
 def _pause_without_files_s(move: Move) -> float:
