@@ -8,10 +8,8 @@ is_delegated() { [ -e "$CONTAINERS/$1/init" ]; } # CT
 pids_of() { # CT
     if is_delegated "$1"; then
         find "$CGROUP/ct/$1" -name cgroup.procs -exec cat {} + 2> /dev/null || :
-    elif [ -e "$CGROUP/ct/$1/cgroup.procs" ]; then
-        while read -r pid; do
-            echo "$pid"
-        done 2> /dev/null < "$CGROUP/ct/$1/cgroup.procs"
+    else
+        cat "$CGROUP/ct/$1/cgroup.procs" 2> /dev/null || :
     fi
 }
 

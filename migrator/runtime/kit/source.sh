@@ -212,7 +212,7 @@ held_back() {
 # The line of a CRIU log that names the cause: our hook's own, or the last error before CRIU sums up, but for some that it
 # always writes.
 criu_error() {
-    cause=$(grep -aE 'Error \((relock|rearm|conntrack)\)' "$1" 2> /dev/null | tail -n 1 | cut -c 1-300)
+    cause=$(grep -aE 'Error \((relock|rearm|conntrack|hook)\)' "$1" 2> /dev/null | tail -n 1 | cut -c 1-300)
     [ -n "$cause" ] || cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e 'Dump files' \
         -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: |
         tail -n 1 | cut -c 1-300)
