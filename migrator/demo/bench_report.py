@@ -257,7 +257,8 @@ def podman_words(measured: Sequence[Measured]) -> str:
     return f"""*{PODMAN}* is the same program, alike in root and memory, under podman: the time that
 `podman container checkpoint --export` takes, without compression, which could only add to it where memory is random,
 and then `scp` of the archive to another node. All files lie in memory, and the container has no network
-(`--network none`). podman's restore does not work on such machines and is not counted, so the figure is a *lower bound*
+(`--network none`). podman's restore needs a wrapper around its runtime there ([runtimes](runtimes.md#podman)) and is
+not counted, so the figure is a *lower bound*
 of what clients would see. At {load.words}: {times.checkpoint_ms:.0f} ms for the checkpoint, {times.copy_ms:.0f} ms for
 the copy."""
 
