@@ -1,8 +1,8 @@
 """podman's way to bring a container to another host: a checkpoint to an archive, and scp.
 
-Its restore needs a wrapper around its runtime where labs do, and is not tried. So the time until the archive is at the other node is less
-than clients of the container would wait. The container is made anew for every checkpoint, which ends it, and has no
-network: that would only add to the time.
+Its restore needs a wrapper around its runtime where labs do, and is not tried. So the time until the archive is at the
+other node is less than clients of the container would wait. The container is made anew for every checkpoint, which ends
+it, and has no network: that would only add to the time.
 """
 
 from __future__ import annotations
