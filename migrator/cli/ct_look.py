@@ -51,7 +51,7 @@ def restart(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
 
     async def work() -> str:
         async with open_fleet(ctx) as fleet:
-            node, found = find_container(await fleet.probe(), name)
+            node, found = find_container(await fleet.survey(), name)
             if found.state == "serving":
                 await fleet.node(node.name).call("ct-stop", name, grace, timeout_s=grace + 30)
             await fleet.node(node.name).call("ct-start", name, timeout_s=60)

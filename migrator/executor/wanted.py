@@ -137,16 +137,20 @@ class Wanted:
             init=init,
             stop_signal=_signal(stop_signal),
         )
-        if init == "systemd" and runtime == "crun":  # which restores no groups below a container's own
-            raise BadInput("--init systemd: a container that crun makes could not be moved; leave out --runtime crun")
-        if user is not None and init == "systemd":
-            raise BadInput(f"--user {user}: systemd is started as the container's root; leave out one of the two")
-        if wrong := confinement.user_fault(wanted):
-            raise BadInput(f"--cap-drop: {wrong}")
-        if wanted.devices and runtime == "crun":  # it binds them from the node, and CRIU knows no such mount
-            what = "a container that crun makes could not be moved with it; leave out --runtime crun"
-            raise BadInput(f"--device {wanted.devices[0]}: {what}")
+        wanted.refuse_at_odds()
         return wanted
+
+    def refuse_at_odds(self) -> None:
+        """BadInput for options that cannot be had together."""
+        if self.init == "systemd" and self.runtime == "crun":  # which restores no groups below a container's own
+            raise BadInput("--init systemd: a container that crun makes could not be moved; leave out --runtime crun")
+        if self.user is not None and self.init == "systemd":
+            raise BadInput(f"--user {self.user}: systemd is started as the container's root; leave out one of the two")
+        if wrong := confinement.user_fault(self):
+            raise BadInput(f"--cap-drop: {wrong}")
+        if self.devices and self.runtime == "crun":  # it binds them from the node, and CRIU knows no such mount
+            what = "a container that crun makes could not be moved with it; leave out --runtime crun"
+            raise BadInput(f"--device {self.devices[0]}: {what}")
 
     @property
     def cap_add(self) -> tuple[str, ...]:

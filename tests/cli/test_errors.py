@@ -12,6 +12,21 @@ from migrator.errors import quoted
 
 GOOD = "nodes:\n- {name: n1, address: 127.0.0.1, ssh: {port: 1, user: root}}\n"
 
+MANY = [
+    "--cluster",
+    "{tmp}/good.yaml",
+    "ct",
+    "create",
+    "a",
+    "--node",
+    "n1",
+    "--template",
+    "t",
+    "--ip",
+    "10.0.0.1/24",
+    "--count",
+    "2",
+]
 BAD = [
     (["bogus"], 2, "No such command 'bogus'"),
     (["--bogus"], 2, "No such option"),
@@ -24,6 +39,8 @@ BAD = [
     (["--cluster", "{tmp}/good.yaml", "migrate", "web"], 2, "Missing option '--to'"),
     (["--cluster", "{tmp}/good.yaml", "migrate", "web", "--to", "n9"], 2, "no node 'n9'"),
     (["--cluster", "{tmp}/good.yaml", "migrate", "web", "--to", "n1", "--max-blackout", "-1"], 2, "--max-blackout"),
+    ([*MANY, "--nic", "eth1=br1,10.1.0.7/24", "--", "true"], 2, "--nic: its addresses and ports are for one"),
+    ([*MANY, "--publish", "8080:80", "--", "true"], 2, "leave out --count"),
     (["migrate", "web", "--to", "n1", "--mode", "restart", "--target-blackout", "1"], 2, "it is for pre-copy"),
     (["migrate", "web", "--to", "n1", "--mode", "pre-copy", "--stop-timeout", "1"], 2, "it is for restart"),
     (["drain", "n1", "--mode", "post-copy", "--not-convergent", "go-on"], 2, "nothing with --mode post-copy"),

@@ -208,3 +208,15 @@ def test_a_clone_on_another_node_is_made_and_moved_there(tidy: Stage) -> None:
     assert asyncio.run(first_answer(tidy.ip(2))) == 1
     gone = tidy.migrator("ct", "clone", "web", "third", "--node", "n9", "--ip", tidy.ip(3))
     assert (gone.code, tidy.places("third")) == (2, [])
+
+
+def test_volumes_of_its_own_are_copied_and_belong_to_the_clone(tidy: Stage) -> None:
+    words = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(1), "--volume", "data:/srv/data:10M")
+    tidy.ok("ct", "create", "web", *words, "--", "sleep", "1000")
+    tidy.ok("ct", "exec", "web", "--", "sh", "-c", "echo kept > /srv/data/x && chown 7:8 /srv/data/x")
+    tidy.ok("ct", "clone", "web", "twin", "--ip", tidy.ip(2))
+    tidy.ok("ct", "exec", "web", "--", "sh", "-c", "echo later > /srv/data/x")
+    assert (
+        tidy.ok("ct", "exec", "twin", "--", "sh", "-c", "cat /srv/data/x; stat -c %u:%g /srv/data/x").out
+        == "kept\n7:8\n"
+    )

@@ -6,12 +6,15 @@ import struct
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from migrator.model import clone
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.nics import Nic
+from migrator.model.ports import parse
 from migrator.model.volume import Volume
 from migrator.runtime.kit import twin_images
 
@@ -40,6 +43,32 @@ def test_a_clone_is_its_source_but_for_what_makes_a_container_this_one() -> None
         WEB, name="twin", address="10.0.0.8/24", more_addresses=("fd00::8/64",), id_index=21, hostname=None
     )
     assert (twin.mac != WEB.mac, twin.id_base != WEB.id_base, twin.veth != WEB.veth) == (True, True, True)
+
+
+def test_a_clone_has_other_macs_on_all_its_cards_and_publishes_nothing() -> None:
+    source = replace(
+        WEB, nics=(Nic("eth1", "br1", ("10.1.0.7/24",), "02:00:00:00:00:07"),), published=(parse("8080:80"),)
+    )
+    moved = tuple(replace(nic, addresses=("10.1.0.8/24",)) for nic in source.nics)
+    twin = clone.descriptor_of(source, "twin", ("10.0.0.8/24",), 21, None, moved)
+    assert twin.published == ()
+    assert not {card.mac for card in twin.cards} & {card.mac for card in source.cards}
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({}, ""),
+        ({"nics": (Nic("eth1", "br1", ("10.1.0.7/24",)),)}, "several network cards"),
+        ({"init": "systemd"}, "has systemd"),
+    ],
+)
+def test_no_twin_is_made_of_what_it_could_not_be_given(change: dict[str, Any], why: str) -> None:
+    node = NodeFacts("n1", memory_available_bytes=1 << 40)
+    source = ContainerFacts("web", "serving", 1, 1, True, "-", Resources())
+    told = clone.no_twin(source, replace(WEB, **change), node)
+    assert (why in told, bool(told)) == (True, bool(why))
+    assert "does not run" in clone.no_twin(replace(source, alive=False), WEB, node)
 
 
 def test_a_volume_that_both_would_write_to_needs_a_word_and_one_that_is_read_does_not() -> None:
