@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from migrator.cli.hints import pasteable
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, fail, json_option, print_json, print_table
-from migrator.cli.shared import open_fleet, run_async
+from migrator.cli.shared import OF_ACTS, open_fleet, run_async
 
 if TYPE_CHECKING:
     from migrator.executor.adopt import Looked
@@ -64,6 +67,7 @@ def adopt(
         addresses=parse_addresses(ips) if ips else (),
         memory_bytes=limits.memory_bytes or 0,
         cpu_milli=limits.cpu_milli or 0,
+        options=_options(ctx, "root", "name", "ips", "memory", "cpus"),
     )
     doing = yes and not dry_run
 
@@ -72,7 +76,7 @@ def adopt(
             looked, cluster = await look(fleet, asked)
             return looked, await take(fleet, asked, looked, cluster) if doing and not looked.against else None
 
-    looked, made = run_async(work(), only_looks=not doing)
+    looked, made = run_async(work(), only_looks=not doing, ending=OF_ACTS)
     document = {
         "node": node,
         "id": id,
@@ -93,5 +97,16 @@ def adopt(
     elif made is not None:
         click.echo(clean(f"container {called} on {node} is ours, and runs on; address {' '.join(made.addresses)}"))
     else:
-        click.echo(clean(f"it can be taken: migrator ct adopt {node} {id} --yes"))
+        click.echo(clean(pasteable(f"it can be taken: {asked.command}")))
     return 0
+
+
+def _options(ctx: click.Context, *names: str) -> str:
+    """Those of these that were given, as a shell reads them."""
+    words: list[str] = []
+    for name in names:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            value = ctx.params[name]
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [f"--{'ip' if name == 'ips' else name}", shlex.quote(f"{one:g}" if name == "cpus" else one)]
+    return " ".join(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +25,10 @@ TAKE_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asked for; `root` empty to look under both that runtimes use by themselves."""
+    """What a person asked for; `root` empty to look under both that runtimes use by themselves.
+
+    `options` are those that were given, as a shell reads them, for the command that does it.
+    """
 
     node: str
     id: str
@@ -33,6 +37,11 @@ class Asked:
     addresses: tuple[str, ...] = ()
     memory_bytes: int = 0
     cpu_milli: int = 0
+    options: str = ""
+
+    @property
+    def command(self) -> str:
+        return " ".join(filter(None, ("migrator ct adopt", self.node, shlex.quote(self.id), self.options, "--yes")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +122,7 @@ async def _half(fleet: Fleet, asked: Asked, creator: str, error: MigratorError) 
     try:
         await fleet.node(asked.node).call("ct-remove", asked.name, creator)
     except MigratorError:
-        again = f"migrator ct adopt {asked.node} {asked.id} --name {asked.name} --yes"
-        return FailedSafe(f"{error}; it runs, and is taken by half; give the command again: {again}")
+        return FailedSafe(f"{error}; it runs, and is taken by half; give the command again: {asked.command}")
     return error
 
 
