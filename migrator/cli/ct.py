@@ -15,7 +15,7 @@ from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import open_fleet, run_async
+from migrator.cli.shared import OF_ACTS, OF_MAKING, open_fleet, run_async
 from migrator.cli.surroundings import surroundings_options
 
 
@@ -122,7 +122,7 @@ def create(
             return await create_container(fleet, where, wanted, start=not no_start) | {"placed": why}
 
     try:
-        made = run_async(work())
+        made = run_async(work(), ending=OF_MAKING)
     except Nowhere as nowhere:
         return refused(nowhere.refusal, as_json)
     if as_json:
@@ -152,7 +152,7 @@ def _create_many(
         async with open_fleet(ctx) as fleet:
             return await create_containers(fleet, node, wanted, start)
 
-    made = run_async(work())
+    made = run_async(work(), ending=OF_MAKING)
     if as_json:
         print_json({"containers": made})
     else:
@@ -215,7 +215,7 @@ def stop(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
             await fleet.node(node.name).call("ct-stop", name, grace, timeout_s=grace + 30)
             return node.name
 
-    _done(as_json, name, run_async(work()), "stopped")
+    _done(as_json, name, run_async(work(), ending=OF_ACTS), "stopped")
 
 
 @ct.command()
@@ -242,7 +242,7 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
             await fleet.node(found.name).call("ct-start", wanted, timeout_s=60)
             return {wanted: "runs"}
 
-    outcome = run_async(work())
+    outcome = run_async(work(), ending=OF_ACTS)
     if as_json:
         print_json({"containers": outcome})
     else:
@@ -279,7 +279,7 @@ def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool
         raise BadInput("ct destroy: there is no terminal to ask on; use --yes")
     if not yes:
         click.confirm(f"Remove container {name} on {node.name} with its files?", abort=True, err=True)
-    run_async(remove())
+    run_async(remove(), ending=OF_ACTS)
     _done(as_json, name, node.name, "removed")
 
 

@@ -10,7 +10,7 @@ import click
 
 from migrator.cli.migrate import blackout_option, bounds_under
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.shared import OF_CLONES, cluster_path, open_fleet, open_journal, run_async
 
 if TYPE_CHECKING:
     from migrator.executor.clone import Asked, Cloned
@@ -93,7 +93,7 @@ def clone(
             made = await make(fleet, replace(asked, pause_s_max=math.ceil(policy.blackout_s_max)))
             return made if node in (None, made.node) else await _moved(ctx, fleet, made, str(node), policy)
 
-    return _report(asked, run_async(work()), as_json)
+    return _report(asked, run_async(work(), ending=OF_CLONES), as_json)
 
 
 async def _moved(ctx: click.Context, fleet: Fleet, made: Cloned, target: str, policy: Policy) -> Cloned:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import open_fleet, run_async
+from migrator.cli.shared import OF_ACTS, open_fleet, run_async
 
 if TYPE_CHECKING:
     from migrator.model.container import Descriptor
@@ -57,7 +57,7 @@ def restart(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
             await fleet.node(node.name).call("ct-start", name, timeout_s=60)
             return node.name
 
-    where = run_async(work())
+    where = run_async(work(), ending=OF_ACTS)
     if as_json:
         print_json({"name": name, "node": where, "result": "restarted"})
     else:

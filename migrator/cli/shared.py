@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,28 @@ TELL_AFTER_S = 0.5  # a stop that takes no longer needs no word but its last
 
 class Interrupted(MigratorError):
     """Ctrl-C or SIGTERM ended the command, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What an interrupted command says: while it makes all safe, when that is done, and where to look."""
+
+    meanwhile: str
+    last: str
+    see: str = "migrator ct list"
+
+
+OF_RUNS = Ending(
+    "what is not committed is rolled back, the rest is finished",
+    "what was not committed is rolled back, what was is finished",
+    "migrator runs",
+)
+OF_MAKING = Ending("what does not run yet is taken back", "what did not run yet is taken back")
+OF_CLONES = Ending("the clone is taken back, its source goes on", "the clone is taken back, its source goes on")
+OF_PUSHES = Ending(
+    "what was sent is kept", "what was sent is kept, and the same again goes on", "migrator template list"
+)
+OF_ACTS = Ending("what a node has begun ends there", "what a node has begun ends there; give it again to be sure")
 
 
 def cluster_path(ctx: click.Context) -> Path:
@@ -62,8 +85,8 @@ def not_over(output: Path | None, *read: Path | None) -> None:
 class _Stop:
     """Asks a command's work to stop at the first signal; at each later one says what is still being made safe."""
 
-    def __init__(self, only_looks: bool) -> None:
-        self._only_looks = only_looks
+    def __init__(self, only_looks: bool, ending: Ending) -> None:
+        self._only_looks, self._ending = only_looks, ending
         self._asked = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -91,21 +114,22 @@ class _Stop:
             from migrator.executor.cancel import under_way
 
             safe = "; ".join(under_way()) or "the end of the command"
-            click.echo(pasteable(f"still making safe: {safe}; wait, or see: migrator runs"), err=True)
+            click.echo(pasteable(f"still making safe: {safe}; wait, or see: {self._ending.see}"), err=True)
 
     def _tell(self) -> None:
         if not self._only_looks and self._task is not None and not self._task.done():
-            click.echo("stopping: what is not committed is rolled back, the rest is finished", err=True)
+            click.echo(f"stopping: {self._ending.meanwhile}", err=True)
 
 
-def run_async(work: Coroutine[Any, Any, T], only_looks: bool = False) -> T:
+def run_async(work: Coroutine[Any, Any, T], only_looks: bool = False, ending: Ending = OF_RUNS) -> T:
     """Runs a command's coroutine. Ctrl-C and SIGTERM cancel it once; it rolls back or finishes, then ends.
 
-    `only_looks`: it changes nothing, and a signal after it still finds a command that has done nothing.
+    `only_looks`: it changes nothing, and a signal after it still finds a command that has done nothing. `ending` is
+    what is said of one that was interrupted.
     """
     import asyncio
 
-    stop = _Stop(only_looks)
+    stop = _Stop(only_looks, ending)
 
     async def main() -> T:
         task = asyncio.ensure_future(work)
@@ -114,9 +138,7 @@ def run_async(work: Coroutine[Any, Any, T], only_looks: bool = False) -> T:
             return await task
         except asyncio.CancelledError:
             raise Interrupted(
-                "stopped before anything was done"
-                if only_looks
-                else "interrupted: what was not committed is rolled back, what was is finished; see: migrator runs"
+                "stopped before anything was done" if only_looks else f"interrupted: {ending.last}; see: {ending.see}"
             ) from None
         finally:
             SIGNALS.over()  # before the loop goes, which could not be told any more

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.output import clean, json_option, print_json, print_table
-from migrator.cli.shared import cluster_path, open_fleet, run_async
+from migrator.cli.shared import OF_PUSHES, cluster_path, open_fleet, run_async
 
 if TYPE_CHECKING:
     from migrator.executor.templates import Leftover, OnNode
@@ -175,7 +175,7 @@ def push(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -
         async with open_fleet(ctx) as fleet:
             return await push_to(fleet, store, name, nodes)
 
-    outcome = run_async(work())
+    outcome = run_async(work(), ending=OF_PUSHES)
     failed = [found for found in outcome if isinstance(found, MigratorError)]
     done = [found for found in outcome if not isinstance(found, MigratorError)]
     if as_json:

@@ -23,6 +23,7 @@ from migrator.executor.fleet import Fleet
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 
 number, moment, only_looks = int(sys.argv[1]), sys.argv[2], sys.argv[3] == "looks"
+ending = getattr(shared, sys.argv[4]) if sys.argv[4:] else shared.OF_RUNS
 
 def at(now):
     if now == moment:
@@ -54,7 +55,7 @@ class Policy(asyncio.DefaultEventLoopPolicy):
 @click.pass_context
 def act(ctx):
     at("at the beginning")
-    code = shared.run_async(work(), only_looks=only_looks)
+    code = shared.run_async(work(), only_looks=only_looks, ending=ending)
     at("telling")
     click.echo("told")
     return code
@@ -67,8 +68,9 @@ main.main()
 """
 
 
-def ended(number: signal.Signals, moment: str, looks: bool = False) -> tuple[int, str, str]:
+def ended(number: signal.Signals, moment: str, looks: bool = False, *ending: str) -> tuple[int, str, str]:
     argv = [sys.executable, "-W", "error", "-c", COMMAND, str(int(number)), moment, "looks" if looks else "acts"]
+    argv += ending
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     return done.returncode, done.stdout, done.stderr
 
@@ -97,6 +99,18 @@ def test_a_signal_at_work_stops_it_in_order_and_with_one_line(number: signal.Sig
     assert (code, out) == (4, "")
     assert len(err.splitlines()) == 1
     assert "what was not committed is rolled back" in err
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ("OF_MAKING", "what did not run yet is taken back; see: migrator ct list"),
+        ("OF_CLONES", "the clone is taken back, its source goes on; see: migrator ct list"),
+        ("OF_PUSHES", "what was sent is kept, and the same again goes on; see: migrator template list"),
+    ],
+)
+def test_what_is_no_run_says_what_is_left_of_itself(ending: str, said: str) -> None:
+    assert ended(signal.SIGINT, "at work", False, ending) == (4, "", f"migrator: interrupted: {said}\n")
 
 
 @BOTH
