@@ -15,7 +15,7 @@ import click
 from migrator.cli.amounts import amount, kind, one_for_all
 from migrator.cli.hints import pasteable
 from migrator.cli.output import print_table
-from migrator.model.plan import Reason, Refusal, Stuck, brief
+from migrator.model.plan import NOWHERE, Reason, Refusal, Stuck, brief
 from migrator.model.units import counted
 
 CLASS_MIN = 4  # so many nodes, or containers, with one reason are told together
@@ -73,7 +73,9 @@ def refusal_line(refusal: Refusal, told: Sequence[Alike] | None = None, under_ta
         groups = same_reasons(refusal.containers) if told is None else told
         most = 1 if under_table else SOME_MAX
         names = [f"{one.names} ({_some([str(reason) for reason in one.reasons], most)})" for one in groups]
-        words.insert(0, f"{counted(len(refusal.containers), 'container')} cannot move: {_some(names)}")
+        new = all(stuck.node == NOWHERE for stuck in refusal.containers)
+        what = "no node takes" if new else f"{counted(len(refusal.containers), 'container')} cannot move:"
+        words.insert(0, f"{what} {_some(names)}")
     if refusal.change:
         words.append(f"possible {refusal.change}")
     return f"{brief(refusal.intent)}: {'; '.join(words)}"

@@ -129,6 +129,9 @@ class Reason:
         return f"{self.node}: {self.text}" if self.node else self.text
 
 
+NOWHERE = "-"  # where one is that is to be made; no node can have this name
+
+
 @dataclass(frozen=True, slots=True)
 class Stuck:
     """One container that cannot leave `node`, with the reason of every node that could have taken it.

@@ -12,15 +12,13 @@ from dataclasses import replace
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
-from migrator.model.plan import Reason, Refusal, Stuck
+from migrator.model.plan import NOWHERE, Reason, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Pin
 from migrator.planner.construct import Built, Choice, construct
 from migrator.planner.look_closely import place_closely
 from migrator.planner.placement import Mover
 from migrator.planner.survive import survivable
-
-NOWHERE = "-"  # no node can have this name
 
 
 def place_new(cluster: Cluster, ct: Descriptor, policy: PlanPolicy) -> Choice | Refusal:

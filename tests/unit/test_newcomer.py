@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from migrator.cli.refusal_text import refusal_line
 from migrator.model.container import Descriptor
 from migrator.model.facts import Resources
 from migrator.model.plan import Refusal
@@ -82,6 +83,8 @@ def test_a_pin_does_not_keep_one_from_being_made() -> None:
 def test_where_none_has_room_each_says_what_it_lacks() -> None:
     refused = place_new(cluster(node("n1"), node("n2")), new(memory_bytes=900 * GIB), PlanPolicy())
     assert {name: "short" in text for name, text in why(refused).items()} == {"n1": True, "n2": True}
+    assert isinstance(refused, Refusal)
+    assert refusal_line(refused).startswith("place web: no node takes web (n1: memory ")  # it is nowhere to move from
 
 
 def test_one_that_grows_goes_where_its_new_size_fits() -> None:
