@@ -32,7 +32,11 @@ def list_(
     as_json: bool,
 ) -> None:
     """List the containers of all nodes that answer, or those of these names: ct list 'web*'."""
-    from migrator.executor.containers import rows_of
+    from migrator.errors import BadInput, quoted
+    from migrator.executor.containers import ROW_STATES, rows_of
+
+    if unknown := next((state for state in states if state not in ROW_STATES), ""):
+        raise BadInput(f"--state {quoted(unknown)}: no container is ever in it; one of: {'; '.join(ROW_STATES)}")
 
     async def work() -> Any:
         async with open_fleet(ctx) as fleet:

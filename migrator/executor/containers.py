@@ -10,6 +10,10 @@ from migrator.executor.fleet import Fleet, find_container
 from migrator.executor.wanted import check_text
 from migrator.model.facts import Cluster, ContainerFacts
 from migrator.model.limits import Limits, limits_of, not_enforced
+from migrator.model.observation import STATES
+
+# What a row's state may be: the record's own word, but for one that serves, of which it is said how it does.
+ROW_STATES = ("running", "running, cut off", "down", *sorted(STATES - {"serving", "absent"}))
 
 
 def overruled(cluster: Cluster, node: str) -> dict[str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from migrator.cli.ct_list import selected
+from migrator.cli.ct_list import list_, selected
+from migrator.errors import BadInput
 
 
 def row(name: str, node: str, state: str, **labels: str) -> dict[str, Any]:
@@ -38,3 +40,11 @@ ROWS = [
 )
 def test_every_kind_of_wish_has_to_be_met(wishes: dict[str, list[str]], names: list[str]) -> None:
     assert [found["name"] for found in selected(ROWS, **wishes)] == names
+
+
+def test_a_state_that_no_container_is_ever_in_is_refused_before_a_node_is_asked() -> None:
+    asked = CliRunner().invoke(list_, ["--state", "running", "--state", "banana"])
+    assert isinstance(asked.exception, BadInput)
+    assert str(asked.exception).startswith(
+        "--state 'banana': no container is ever in it; one of: running; running, cut"
+    )
