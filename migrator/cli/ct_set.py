@@ -10,7 +10,7 @@ import click
 
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.shared import OF_ACTS, cluster_path, open_fleet, open_journal, run_async
 from migrator.cli.surroundings import changing_options
 
 if TYPE_CHECKING:
@@ -72,16 +72,14 @@ def set_(
     A run that moves the container is waited for, and the change is made where it ends up. Nothing is changed before.
     """
     from migrator.errors import BadInput, Refused
-    from migrator.executor.limit_words import parse_change
+    from migrator.executor.asked_change import parse_asked
     from migrator.executor.limits import NoRoom, set_limits
     from migrator.executor.wanted import check_container_name
 
     check_container_name(name)
-    change = parse_change(**words)
+    change = parse_asked(**words)
     if change.empty:
-        raise BadInput(
-            "ct set: which limit? give --memory, --swap, --cpus, --pids, --io, ...; all of them: ct set --help"
-        )
+        raise BadInput("ct set: which limit? give --memory, --swap, --cpus, --pids, ...; all of them: ct set --help")
 
     async def work() -> Set:
         async with open_fleet(ctx) as fleet:
@@ -91,15 +89,15 @@ def set_(
         click.echo(clean(text), err=True)
 
     try:
-        done = run_async(work())
+        done = run_async(work(), ending=OF_ACTS)
     except NoRoom as short:
         if not move:
-            raise
+            raise Refused(f"{short}; ask for less, or let it be moved to where there is room: --move") from short
         code = _move_away(ctx, short, as_json)
         if code != 0:
             return code
         try:
-            done = run_async(work())
+            done = run_async(work(), ending=OF_ACTS)
         except NoRoom as again:
             raise Refused(f"moved from {short.node} to {again.node}, and its limits are as before: {again}") from again
         return _report(done, as_json, short.node, change.around)
@@ -162,6 +160,8 @@ def _policy(plan: Plan) -> Policy:
 def _report(done: Set, as_json: bool, moved_from: str | None, around: Around) -> int:
     from migrator.model.limits import asked
 
+    for what in done.not_there:
+        click.echo(clean(f"container {done.name} had no {what}: nothing was taken away"), err=True)
     if as_json:
         print_json(
             {
@@ -173,6 +173,7 @@ def _report(done: Set, as_json: bool, moved_from: str | None, around: Around) ->
                 "limits": asdict(done.after),
                 "not_enforced": done.not_enforced,
                 "around": around_of(done.container),
+                "not_there": list(done.not_there),
                 "took_ms": done.took_ms,
             }
         )
@@ -180,7 +181,9 @@ def _report(done: Set, as_json: bool, moved_from: str | None, around: Around) ->
     enforced = len(done.not_enforced) < len(asked(done.after))
     when = f"; in force {'at once' if done.running else 'when it is started'}" if enforced else ""
     click.echo(clean(f"container {done.name} on {done.node}: {said(done.after)}{when}"))
-    if words := _around_said(done.container, around):
+    if words := _around_said(done.container, around, _SAID_OF_RECORDS):
+        click.echo(clean(words))
+    if words := _around_said(done.container, around, _SAID):
         click.echo(clean(f"{words}; {'in force at once' if done.running else 'when it is started'}"))
     if done.not_enforced:
         lacking = ", ".join(done.not_enforced).replace("_", "-")
@@ -190,22 +193,36 @@ def _report(done: Set, as_json: bool, moved_from: str | None, around: Around) ->
 
 def around_of(ct: Descriptor) -> dict[str, Any]:
     """What surrounds it, by the names of its description; of its rules how many bytes."""
-    names = ("nameservers", "search", "routes", "sysctls", "devices")
-    return {"hostname": ct.hostname, **{name: list(getattr(ct, name)) for name in names}} | {
-        "firewall_bytes": len(ct.firewall.encode())
+    names = ("nameservers", "search", "routes", "sysctls", "devices", "gateways")
+    return {
+        "hostname": ct.hostname,
+        **{name: list(getattr(ct, name)) for name in names},
+        "firewall_bytes": len(ct.firewall.encode()),
+        "addresses": list(ct.cards[0].addresses),
+        "published": [str(port) for port in ct.published],
+        "env": [pair.partition("=")[0] for pair in ct.env],  # without the values, which may be secrets
+        "labels": ct.labels,
+        "restart": ct.restart,
     }
 
 
-def _around_said(ct: Descriptor, change: Around) -> str:
+# What of it is told when it has changed: by its name in a change, and before it the word that people read.
+_SAID = {
+    **{name: name for name in ("hostname", "nameservers", "search", "routes", "sysctls", "devices", "addresses")},
+    **{"gateways": "gateways", "published": "publishes", "env": "environment"},
+}
+_SAID_OF_RECORDS = {"labels": "labels", "restart": "restart"}  # what no start is needed for
+
+
+def _around_said(ct: Descriptor, change: Around, names: dict[str, str]) -> str:
     """What has changed of it, in words."""
-    asked = asdict(change)
-    told = around_of(ct)
+    told = around_of(ct) | {"labels": [f"{key}={value}" for key, value in ct.labels.items()]}
     words = [
-        f"{name} {' '.join(told[name]) or 'none' if isinstance(told[name], list) else told[name] or ct.name}"
-        for name in ("hostname", "nameservers", "search", "routes", "sysctls", "devices")
-        if asked[name] not in (None, {})
+        f"{said} {' '.join(told[name]) or 'none' if isinstance(told[name], list) else told[name] or ct.name}"
+        for name, said in names.items()
+        if getattr(change, name) not in (None, {})
     ]
-    if change.firewall is not None:
+    if change.firewall is not None and names is _SAID:
         words.append(f"{told['firewall_bytes']} bytes of rules" if ct.firewall else "no rules")
     return ", ".join(words)
 

@@ -46,6 +46,16 @@ _CHANGES = (
     click.option("--sysctl", "sysctls", multiple=True, metavar="NAME=VALUE|none", help="One of its own network."),
     click.option("--firewall", metavar="FILE|none", help="Rules for nft in its network, in place of all there are."),
     click.option("--device", "devices", multiple=True, metavar="NAME|none", help="All its devices by request."),
+    click.option("--label", "labels", multiple=True, metavar="KEY=VALUE|none", help="For rules; others stay."),
+    click.option(
+        "--restart", type=click.Choice(("no", "always")), help="Whether its node starts it again, and at boot."
+    ),
+    click.option("--ip", "ips", multiple=True, help="All addresses of its first card; only while it is stopped."),
+    click.option("--gateway", "gateways", multiple=True, metavar="IP|none", help="Its default routes; as --ip."),
+    click.option(
+        "--publish", "published", multiple=True, metavar="PORT:CTPORT|none", help="All ports it publishes; as --ip."
+    ),
+    click.option("--env", multiple=True, metavar="KEY=VALUE|none", help="Environment, others stay; as --ip."),
 )
 
 

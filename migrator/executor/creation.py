@@ -90,7 +90,7 @@ async def _create(
         await asyncio.gather(asking, return_exceptions=True)
     new = _described(cluster, facts, wanted, first_range)
     for (option, ip, _), answer in zip(ips, owners, strict=True):
-        _refuse_owned(node, f"{option} {ip}", answer)
+        refuse_owned(node, f"{option} {ip}", answer)
     for rules in {each.ct.firewall for each in new}:
         await refuse_rules(there, rules)
     for one in new:
@@ -131,7 +131,7 @@ def _asked_for(wanted: Wanted, bridge: str) -> Iterator[tuple[str, str, str]]:
             yield "--nic", bare(address), nic.bridge
 
 
-def _refuse_owned(node: str, asked: str, answer: Answer) -> None:
+def refuse_owned(node: str, asked: str, answer: Answer) -> None:
     """Refuses an address that somebody on the network answers for, and one that nobody can be asked about."""
     if list(answer.lines("owner")):
         raise Refused(f"{asked}: something on the network answers for this address already")

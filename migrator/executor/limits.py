@@ -17,10 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.creation import refuse_rules
 from migrator.executor.fleet import Fleet
+from migrator.executor.readdress import met, refuse_odd, refuse_taken
 from migrator.executor.wanted import DESCRIPTION_BYTES_MAX
 from migrator.inventory.overcommit import promised
 from migrator.inventory.probe import capacity_of
-from migrator.model.around import only_stopped
+from migrator.model.around import Around, only_stopped
 from migrator.model.confinement import DEVICES, devices_lacking
 from migrator.model.container import Descriptor, fault
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
@@ -41,7 +42,10 @@ _KIT = re.compile(rf"{kit.KITS}/[0-9a-f]{{1,64}}")
 
 
 class NoRoom(Refused):
-    """The node has not enough for the new limits: `container` needs `demand` altogether, and is on `node`."""
+    """The node has not enough for the new limits: `container` needs `demand` altogether, and is on `node`.
+
+    What can be done about it is for the caller to say.
+    """
 
     def __init__(self, message: str, container: str, node: str, demand: Resources) -> None:
         super().__init__(message)
@@ -70,7 +74,8 @@ class Seen:
 class Set:
     """What was done: the limits before and after, and those of them that the node cannot enforce.
 
-    `took_ms` is from when all nodes were connected to, until the node said that it was in force.
+    `not_there` is what was to be taken away and was not there, in words. `took_ms` is from when all nodes were
+    connected to, until the node said that it was in force.
     """
 
     name: str
@@ -80,6 +85,7 @@ class Set:
     not_enforced: list[str]
     running: bool
     container: Descriptor
+    not_there: tuple[str, ...] = ()
     took_ms: int | None = None
 
 
@@ -206,14 +212,36 @@ async def _set(fleet: Fleet, name: str, seen: Seen, change: Change) -> Set:
     if seen.descriptor is None:
         raise FailedSafe(f"node {seen.node}: container {name} has no descriptor; recreate it")
     ct = change.of(seen.descriptor)
+    refuse_odd(seen.descriptor, ct)
     refuse_beyond(seen, ct)
     refuse_impossible(seen, seen.descriptor, ct)
     if ct.firewall != seen.descriptor.firewall:
         await refuse_rules(fleet.node(seen.node), ct.firewall)
+    await refuse_taken(fleet, seen.node, seen.descriptor, ct)
+    running = await _tell(fleet, seen, ct, change)
+    if why := await met(fleet, seen.node, seen.descriptor, ct):
+        raise await _set_back(fleet, await _see(fleet, seen.node, name), seen.descriptor, why)
+    after = limits_of(ct)
+    lacking = not_enforced(after, seen.facts.controllers)
+    gone = tuple(change.around.not_there(seen.descriptor))
+    return Set(ct.name, seen.node, limits_of(seen.descriptor), after, lacking, running, ct, gone)
+
+
+async def _set_back(fleet: Fleet, seen: Seen, before: Descriptor, why: str) -> MigratorError:
+    """What to say of a change that could not stay: somebody else has made the same at the same moment."""
+    try:
+        await _tell(fleet, seen, before, Change(around=Around(restart=before.restart)))
+    except MigratorError as error:
+        return FailedSafe(f"{why}, by a change of the same moment, and {before.name} has it too: {error}")
+    return Refused(f"{why}, by a change of the same moment; all of {before.name} is as it was; try again")
+
+
+async def _tell(fleet: Fleet, seen: Seen, ct: Descriptor, change: Change) -> bool:
+    """Has its node make it so, by a change that leads there; whether it runs."""
     facts = seen.facts
     files = bundle.files(ct, seen.kit_dir, facts.bridge, facts.controllers, facts.volumes)
     descriptor, config = files["descriptor.json"], files["config.json"]
-    words, more = _around_in_words(change, seen.descriptor, ct, files)
+    words, more = _around_in_words(change, seen.descriptor or ct, ct, files)
     answer = await fleet.node(seen.node).call(
         "ct-set",
         ct.name,
@@ -230,10 +258,7 @@ async def _set(fleet: Fleet, name: str, seen: Seen, change: Change) -> Set:
         *words,
         stdin=descriptor + config + more,
     )
-    after = limits_of(ct)
-    lacking = not_enforced(after, facts.controllers)
-    running = answer.get("in_force") == "now"
-    return Set(ct.name, seen.node, limits_of(seen.descriptor), after, lacking, running, ct)
+    return answer.get("in_force") == "now"
 
 
 def _around_in_words(
@@ -246,7 +271,8 @@ def _around_in_words(
     net, resolver, firewall = files["net"], network["resolv.conf"], network["firewall"]
     hostname = "-" if change.around.hostname is None else bundle.hostname_of(ct)
     still = ",".join(only_stopped(before, ct)) or "-"
-    return (ct.io.word, len(net), len(resolver), len(firewall), hostname, still), net + resolver + firewall
+    sizes = (len(net), len(resolver), len(firewall))
+    return (ct.io.word, *sizes, hostname, still, change.around.restart or "-"), net + resolver + firewall
 
 
 def refuse_impossible(seen: Seen, before: Descriptor, ct: Descriptor) -> None:
@@ -254,7 +280,7 @@ def refuse_impossible(seen: Seen, before: Descriptor, ct: Descriptor) -> None:
     if wrong := fault(ct):
         raise BadInput(f"container {ct.name}: {wrong} would be more than a container has, or something none can have")
     if len(bundle.descriptor_json(ct)) > DESCRIPTION_BYTES_MAX:
-        raise BadInput(f"container {ct.name}: --firewall and all else that describes it: together too long")
+        raise BadInput(f"container {ct.name}: --firewall, --env, --label and all else of it: together too long")
     if ct.io != before.io and ct.io and IO_FEATURE not in seen.facts.controllers:
         raise Refused(f"--io: node {seen.node} {NO_IO}; leave it out, or move {ct.name} to another node first")
     new = [name for name in ct.devices if name not in before.devices]
@@ -275,8 +301,7 @@ def refuse_beyond(seen: Seen, ct: Descriptor) -> None:
         lacking.append(f"{ct.cpu_milli / 1000:g} CPUs, and {max(0, room.cpu_milli) / 1000:g} are free for it")
     if lacking:
         raise NoRoom(
-            f"container {ct.name} would need {'; '.join(lacking)} on {seen.node}; ask for less, or let it be moved "
-            "to where there is room: --move",
+            f"container {ct.name} would need {'; '.join(lacking)} on {seen.node}",
             ct.name,
             seen.node,
             Resources(ct.cpu_milli, ct.memory_bytes, seen.reserved.disk_bytes),

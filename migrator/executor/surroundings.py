@@ -150,11 +150,11 @@ def _listed(words: Words, parse: Callable[[Words], Words]) -> Words | None:
     return () if words == NONE else parse(words)
 
 
-def _changes(words: Words, parse: Callable[[Words], Words], key: Callable[[str], str]) -> dict[str, str]:
-    """Pairs by their keys, with "" for those that are taken away."""
+def _changes(words: Words, parse: Callable[[Words], Words], key: Callable[[str], str]) -> dict[str, str | None]:
+    """Pairs by their keys, with None for those that are taken away."""
     gone = tuple(word for word in words if word.endswith("=none"))
     pairs = (pair.partition("=") for pair in parse(tuple(word for word in words if word not in gone)))
-    return {name: value for name, _, value in pairs} | {key(word): "" for word in gone}
+    return {**{name: value for name, _, value in pairs}, **{key(word): None for word in gone}}
 
 
 def _held(option: str, words: Words, fault: Callable[[Words], str]) -> Words:

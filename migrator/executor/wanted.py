@@ -107,7 +107,7 @@ class Wanted:
         if user is not None and not USER.fullmatch(user):
             raise BadInput(f"--user {quoted(user)}: not a user: a name of the container's own, UID or UID:GID")
         address, *more_addresses = parse_addresses(ips)
-        gateway, gateway6 = _gateways(gateways)
+        gateway, gateway6 = parse_gateways(gateways)
         around = Surroundings.parse(**surroundings)
         wanted = cls(
             name=name,
@@ -121,8 +121,8 @@ class Wanted:
             cpu_milli=limits.cpu_milli or 0,
             disk_bytes=parse_size("--disk", disk, 1) + sum(of.size_bytes for of in disks),
             user=user,
-            env=tuple(f"{key}={value}" for key, value in _pairs("--env", env).items()),
-            labels=_pairs("--label", labels),
+            env=tuple(f"{key}={value}" for key, value in parse_pairs("--env", env).items()),
+            labels=parse_pairs("--label", labels),
             restart=restart,
             volumes=shared,
             disks=disks,
@@ -229,7 +229,7 @@ def parse_addresses(ips: tuple[str, ...]) -> tuple[str, ...]:
     return addresses
 
 
-def _gateways(given: tuple[str, ...]) -> tuple[str | None, str | None]:
+def parse_gateways(given: tuple[str, ...]) -> tuple[str | None, str | None]:
     """The one for IPv4 and the one for IPv6."""
     found = {is_ipv6(gateway): gateway for gateway in (bare(_address("--gateway", text)) for text in given)}
     if len(found) < len(given):
@@ -244,7 +244,7 @@ def _address(option: str, text: str) -> str:
         raise BadInput(f"{option} {quoted(text)}: {str(error)[:QUOTED_CHARS_MAX]}") from error
 
 
-def _pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:
+def parse_pairs(option: str, words: tuple[str, ...]) -> dict[str, str]:
     check_text(option, words)
     pairs = {}
     for word in words:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import accumulate
 
 from migrator.sim.machine import Exit, Machine, Record, refuse
+from migrator.sim.restart import armed, keeper_end, keeper_start
 from migrator.sim.verbs_ct import check_at_rest, check_not_leased
 
 
@@ -52,14 +53,7 @@ async def ct_set(
     """Changes a container's limits: the record with the higher, the files, the record as it is to be."""
     if ct not in m.disk.trees:
         raise Exit(11, f"container {ct} is not on this node")
-    around = [int(size) for size in more[1:4]]
-    if len(stdin) != int(descriptor_bytes) + int(config_bytes) + sum(around):
-        raise Exit(1, f"the limits of {ct} came cut short")
-    names = ("descriptor.json", "config.json", "net", "resolv.conf", "firewall")[: 2 + len(around)]
-    ends = list(accumulate((int(descriptor_bytes), int(config_bytes), *around), initial=0))
-    files = {name: stdin[start:end] for name, start, end in zip(names, ends, ends[1:], strict=False)}
-    if more:
-        files["io"] = b"" if more[0] == "0,0,0,0" else f"{more[0]}\n".encode()
+    files = _received(ct, (int(descriptor_bytes), int(config_bytes)), more, stdin)
     async with m.locked():
         record = m.record(ct)
         check_at_rest(ct, record)
@@ -77,8 +71,8 @@ async def ct_set(
         )
         if promised != record:
             await m.write_record(ct, promised)
-        if more and more[-1] != "-" and m.copy(ct):
-            raise refuse(f"container {ct} runs, and {more[-1]} is changed only while it is stopped")
+        if more and more[5] != "-" and m.copy(ct):
+            raise refuse(f"container {ct} runs, and {more[5]} is changed only while it is stopped")
         for name, data in files.items():
             if bundle.get(name, b"") == data and name not in ("descriptor.json", "config.json"):
                 continue
@@ -87,7 +81,33 @@ async def ct_set(
         wanted = m.edit(promised, memory_bytes=int(memory), cpu_milli=int(cpu))
         if wanted != promised:
             await m.write_record(ct, wanted)
+        if "restart" in files:
+            await _follow_policy(m, ct, wanted)
         return f"token {wanted.token}\nin_force {'now' if m.copy(ct) else 'started'}\n"
+
+
+def _received(ct: str, sizes: tuple[int, ...], more: tuple[str, ...], stdin: bytes) -> dict[str, bytes]:
+    """The files that come with a change, by name."""
+    sizes = (*sizes, *map(int, more[1:4]))
+    if len(stdin) != sum(sizes):
+        raise Exit(1, f"the limits of {ct} came cut short")
+    ends = list(accumulate(sizes, initial=0))
+    names = ("descriptor.json", "config.json", "net", "resolv.conf", "firewall")
+    files = {name: stdin[start:end] for name, start, end in zip(names, ends, ends[1:], strict=False)}
+    if more:
+        files["io"] = b"" if more[0] == "0,0,0,0" else f"{more[0]}\n".encode()
+        if more[6] != "-":
+            files["restart"] = f"{more[6]}\n".encode()
+    return files
+
+
+async def _follow_policy(m: Machine, ct: str, record: Record) -> None:
+    if (now := armed(m, ct, record)) != record:
+        await m.write_record(ct, now)
+    if now.armed == "yes":
+        keeper_start(m, ct)
+    else:
+        await keeper_end(m, ct)
 
 
 def _check_room(m: Machine, ct: str, record: Record, memory: int, cpu: int, cap_memory: int, cap_cpu: int) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from typing import Literal
 
 import pytest
 
 from migrator.errors import MigratorError
 from migrator.executor.limits import set_limits
+from migrator.model.around import Around
 from migrator.model.limits import Change
 from migrator.sim.wire import Orchestrator
 from tests.sim.theatre import CT, Theatre, played
@@ -103,3 +105,61 @@ async def test_a_node_that_dies_at_any_moment_of_it_is_healed_by_a_second_call(
     assert promised >= described
     await change(theatre, mib * MIB)
     assert known(theatre, "n1") == (mib * MIB, mib * MIB, mib * MIB)
+
+
+def restarters(theatre: Theatre, node: str) -> tuple[str, str, bool]:
+    """The policy that is written down, whether the record is armed, and whether a keeper lives."""
+    machine = theatre.world.machines[node]
+    keeper = machine.up.keepers.get(CT)
+    policy = machine.disk.trees[CT].text("restart").strip()
+    return policy, machine.disk.records[CT].armed, keeper is not None and keeper.alive
+
+
+async def policy(theatre: Theatre, restart: Literal["no", "always"], wait_s: float = 600) -> None:
+    fleet = theatre.setting.fleet(Orchestrator(f"operator-{restart}", theatre.world))
+    await set_limits(fleet, CT, Change(around=Around(restart=restart)), wait_s)
+
+
+@pytest.mark.parametrize("step", range(1, 16))
+@played
+async def test_restarters_go_by_a_new_policy_also_where_the_node_died_before_it_said_so(
+    theatre: Theatre, step: int
+) -> None:
+    await policy(theatre, "no")
+    assert restarters(theatre, "n1") == ("no", "no", False)
+    first = theatre.world.steps
+
+    def strike() -> None:
+        if theatre.world.steps == first + step:
+            theatre.crash("n1")
+
+    theatre.world.on_step = strike
+    with contextlib.suppress(MigratorError):
+        await policy(theatre, "always", wait_s=0)
+    theatre.world.on_step = lambda: None
+    await policy(theatre, "always")
+    assert restarters(theatre, "n1")[:2] == ("always", "yes")
+    await policy(theatre, "no")
+    assert restarters(theatre, "n1") == ("no", "no", False)
+
+
+@played
+async def test_a_container_that_is_always_to_run_is_so_where_a_move_leaves_it(theatre: Theatre) -> None:
+    await policy(theatre, "no")
+    await asyncio.gather(policy(theatre, "always"), theatre.migrate_until(""), return_exceptions=True)
+    (runs,) = theatre.runs_on
+    assert restarters(theatre, runs) == ("always", "yes", True)
+
+
+@played
+async def test_a_running_one_keeps_its_address_and_a_stopped_one_gets_another(theatre: Theatre) -> None:
+    fleet = theatre.setting.fleet(Orchestrator("operator", theatre.world))
+    tree = theatre.world.machines["n1"].disk.trees[CT]
+    change = Change(around=Around(addresses=("10.0.0.99/24",), gateways=("10.0.0.1",)))
+    with pytest.raises(MigratorError, match="addresses,gateways is changed only while it is stopped"):
+        await set_limits(fleet, CT, change, 0)
+    await fleet.node("n1").call("ct-stop", CT, 0)
+    done = await set_limits(fleet, CT, change, 0)
+    assert (done.container.address, done.running) == ("10.0.0.99/24", False)
+    assert json.loads(tree.text("descriptor.json"))["gateway"] == "10.0.0.1"
+    assert "address 10.0.0.99/24\ngateway 10.0.0.1\n" in tree.text("net")

@@ -1,12 +1,13 @@
-# What surrounds a container, changed with its limits (limits.sh): its disk's limits, name, routes, sysctls, rules.
+# What surrounds a container, changed with its limits (limits.sh): its disk's limits, name, routes, sysctls, rules, who
+# starts it again; of a stopped one its addresses and ports, too.
 #
 # They come as files beside the new descriptor, $part.NAME, and are put in their places with it. A running container gets
 # what is another than in the files that are there: a second call does what is left. Rules go last, for they are taken
 # by the kernel all or none; what was done before is taken back if they are not.
 
 # The words of a change that is more than one of limits; all of them, or none.
-read_around() { # [IO NET_BYTES RESOLV_BYTES FIREWALL_BYTES HOSTNAME|- ONLY_STOPPED|-]
-    a_io= a_hostname=- a_only=-
+read_around() { # [IO NET_BYTES RESOLV_BYTES FIREWALL_BYTES HOSTNAME|- ONLY_STOPPED|- [RESTART|-]]
+    a_io= a_hostname=- a_only=- a_restart=-
     [ $# -gt 0 ] || return 0
     check_io "$1"
     for number in "$2" "$3" "$4"; do
@@ -16,7 +17,11 @@ read_around() { # [IO NET_BYTES RESOLV_BYTES FIREWALL_BYTES HOSTNAME|- ONLY_STOP
         - | [A-Za-z0-9]*) ;;
         *) refuse "not a host's name: $5" ;;
     esac
-    a_io=$1 a_hostname=$5 a_only=$6
+    case ${7:--} in
+        - | no | always) ;;
+        *) refuse "not a policy of restarting: $7" ;;
+    esac
+    a_io=$1 a_hostname=$5 a_only=$6 a_restart=${7:--}
 }
 
 receive_around() { # [IO NET_BYTES RESOLV_BYTES FIREWALL_BYTES ...]
@@ -26,6 +31,7 @@ receive_around() { # [IO NET_BYTES RESOLV_BYTES FIREWALL_BYTES ...]
     head -c "$4" > "$part.firewall"
     : > "$part.io"
     [ "$1" = 0,0,0,0 ] || echo "$1" > "$part.io"
+    [ "$a_restart" = - ] || echo "$a_restart" > "$part.restart"
     [ "$(stat -c %s "$part.net") $(stat -c %s "$part.resolv.conf") $(stat -c %s "$part.firewall")" = "$2 $3 $4" ]
 }
 
@@ -36,8 +42,8 @@ as_kept() { # FILE
 
 around_is_kept() {
     [ -e "$part.net" ] || return 0
-    for file in net resolv.conf firewall io; do
-        as_kept "$file" || return 1
+    for file in net resolv.conf firewall io restart; do
+        [ ! -e "$part.$file" ] || as_kept "$file" || return 1
     done
 }
 
@@ -53,15 +59,38 @@ what_only() { # WORD,...
     case $1 in
         devices*) echo 'its devices are changed' ;;
         resolver*) echo 'whether it has a resolv.conf of ours is changed' ;;
+        addresses*) echo 'its addresses are changed' ;;
+        gateways*) echo 'its gateways are changed' ;;
+        environment*) echo 'its environment is changed' ;;
+        ports*) echo 'its published ports are changed' ;;
         *) echo 'a sysctl is taken away' ;;
     esac
 }
 
 keep_around() {
     [ -e "$part.net" ] || return 0
-    for file in net resolv.conf firewall io; do
-        as_kept "$file" || put_file "$part.$file" "$ct" "$file" || return 1
+    # What has ended by itself has left its published ports, which nobody would find by the new ones.
+    [ "$a_only" = - ] || as_kept net || take_cable "$ct" || return 1
+    for file in net resolv.conf firewall io restart; do
+        [ ! -e "$part.$file" ] || as_kept "$file" || put_file "$part.$file" "$ct" "$file" || return 1
     done
+}
+
+# Restarters go by the new policy: where it is always, what has ended is started by the keeper that is made. Also again,
+# for one that died before it came here.
+follow_policy() {
+    [ "$a_restart" != - ] || return 0
+    was=$r_armed
+    arm "$ct"
+    [ "$r_armed" = "$was" ] || write_record_new "$ct" || {
+        echo "who starts $ct again is written down, and its record cannot be: the disk of this node is full, or broken" >&2
+        return 1
+    }
+    if [ "$r_armed" = yes ]; then
+        keeper_start "$ct"
+    else
+        keeper_end "$ct"
+    fi
 }
 
 enforce_around() {

@@ -201,6 +201,7 @@ set_limits() {
     }
     r_memory_bytes=$memory r_cpu_milli=$cpu
     [ "$promised" = "$r_token $memory $cpu" ] || write_record_new "$ct" || return 1
+    follow_policy
 }
 
 # The descriptor goes first: one that is new beside an older configuration is found so by the second call.
