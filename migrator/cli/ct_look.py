@@ -92,10 +92,12 @@ def lines_of(node: NodeFacts, found: ContainerFacts, row: dict[str, Any]) -> Ite
     """Pairs of a word and what stands beside it; what a container does not have is left out."""
     from migrator.cli.ct_set import said
     from migrator.model.limits import limits_of
-    from migrator.model.units import format_bytes
+    from migrator.model.units import format_bytes, format_seconds
 
     yield "name", found.name
     yield "node", f"{node.name}, {row['state']}, owner by generation {found.generation}"
+    if found.up_s is not None:
+        yield "up", f"{format_seconds(found.up_s)}, since it was started on {node.name} or came there by a move"
     if found.run not in ("", "-"):
         yield "held by", f"run {found.run}; see: migrator show {found.run}"
     yield "memory", f"{format_bytes(found.rss_bytes)} resident, {format_bytes(found.anon_bytes)} of it its own"

@@ -103,6 +103,7 @@ def rows_of(cluster: Cluster) -> list[dict[str, Any]]:
                     "nics": [str(nic) for nic in ct.nics] if ct else [],
                     "generation": found.generation,
                     "run": found.run,
+                    "up_s": found.up_s,
                     "restart": ct.restart if ct else "no",
                     "keeper": found.keeper,
                     "keeper_starts": found.keeper_starts,

@@ -36,6 +36,7 @@ REPEATED = (
     "gate",
     "holds",
     "memory",
+    "up",
     "files",
     "descriptor",
     "needs",
@@ -172,6 +173,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     holds = _by_name(answer, "holds", 3)
     memory = _by_name(answer, "memory", 2)
     files = _by_name(answer, "files", 1)
+    up = _by_name(answer, "up", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
@@ -205,6 +207,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 rss_bytes=rss_bytes,
                 anon_bytes=anon_bytes,
                 files_bytes=files.get(name, [0])[0],
+                up_s=up[name][0] if name in up else None,
                 descriptor=described,
                 keeper=keeper,
                 keeper_starts=keeper_starts,

@@ -83,6 +83,7 @@ def _drop_from_node(node: dict[str, Any]) -> None:
 def _drop_from_container(container: dict[str, Any]) -> None:
     _drop_later(container["descriptor"] or {})
     _drop_unset_limits(container["descriptor"] or {})
+    del container["up_s"]  # nobody plans by it
     if not container["needs"]:
         del container["needs"]
     if container["pressure"] == NO_PRESSURE:

@@ -75,7 +75,8 @@ class ContainerFacts:
     would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
     `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
-    without which no node can restore them. `pressure` is that of its group.
+    without which no node can restore them. `pressure` is that of its group. `up_s` is how long its first process
+    is on this node: from its start, or from when it came by a move. It is no part of a snapshot.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ContainerFacts:
     gate: str = "none"
     needs: tuple[str, ...] = ()
     pressure: Pressure = field(default_factory=Pressure)
+    up_s: int | None = None
 
     @property
     def runtime(self) -> str:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import NodeEntry
 from migrator.inventory.probe import parse
-from migrator.model.facts import NodeFacts
+from migrator.inventory.snapshot import digest
+from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.io_limits import IO_FEATURE, IoLimits
 from migrator.runtime import bundle
 from migrator.transport.base import Answer, NodeFailed
@@ -55,6 +56,12 @@ def test_what_a_keeper_says_is_told() -> None:
     assert (web.keeper_starts, web.keeper) == (3, "it does not start: no")
     with pytest.raises(NodeFailed):
         parsed(GOOD.replace("holds web", "keeper web\nholds web"))
+
+
+def test_since_when_one_is_up_is_told_and_is_no_part_of_a_snapshot() -> None:
+    (node, told) = (parsed(GOOD), parsed(GOOD.replace("holds web", "up web 75\nholds web")))
+    assert [facts.containers[0].up_s for facts in (node, told)] == [None, 75]
+    assert digest(Cluster("c", (node,))) == digest(Cluster("c", (told,)))
 
 
 def test_two_containers_that_are_kept_running_are_both_told() -> None:

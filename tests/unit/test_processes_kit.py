@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from migrator.transport import kit
 @pytest.fixture
 def ending(tmp_path: Path) -> str:
     """What stands for a process that can be opened, and has ended when it is read: a directory is such a thing."""
-    for name in ("status", "smaps_rollup"):
+    for name in ("status", "smaps_rollup", "stat"):
         (tmp_path / "ending" / name).mkdir(parents=True)
     return os.path.relpath(tmp_path / "ending", "/proc")
 
@@ -43,6 +44,32 @@ def test_processes_are_those_of_a_namespace_within_and_one_that_ends_meanwhile_i
             subprocess.run(["kill", "-9", *found], check=True)
 
 
+def lived_s(pid: int) -> int:
+    """By the kernel's word, whole seconds."""
+    began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return int(float(Path("/proc/uptime").read_text().split()[0]) - int(began) / os.sysconf("SC_CLK_TCK"))
+
+
+@pytest.mark.parametrize("name", ["x) S 1 1 1 1 1", "a b)(c", "\n) Z 1", "Pss: 99999999"])
+def test_a_container_is_up_since_its_oldest_process_began_whatever_that_is_called(tmp_path: Path, name: str) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records/web").write_text("state=serving\ntoken=3\n")
+    (group := tmp_path / "ct/web").mkdir(parents=True)
+    rename = f"open('/proc/self/comm', 'w').write({name!r}); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", rename], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as younger:
+        assert younger.stdout is not None
+        younger.stdout.readline()
+        for pids in ([younger.pid], [younger.pid, os.getpid()]):
+            (group / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
+            place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} CGROUP={tmp_path}; tell_keepers() {{ :; }}"
+            before_s = lived_s(pids[-1])
+            (up,) = (line for line in told(f"{place}; tell_containers").splitlines() if line.startswith("up "))
+            assert before_s <= int(up.removeprefix("up web ")) <= lived_s(pids[-1])
+        younger.kill()
+
+
 def test_a_survey_tells_of_every_container_while_processes_and_cables_go(tmp_path: Path, ending: str) -> None:
     for name, state in (("db", "stopped"), ("web", "running")):
         (tmp_path / "records").mkdir(exist_ok=True)
@@ -58,7 +85,7 @@ def test_a_survey_tells_of_every_container_while_processes_and_cables_go(tmp_pat
     lines = told(f"{place}; tell_containers").splitlines()
     (memory,) = (line for line in lines if line.startswith("memory "))
     assert all(int(number) > 1 << 20 for number in memory.split()[2:])
-    assert [line for line in lines if line != memory] == [
+    assert [line for line in lines if line != memory and not line.startswith("up ")] == [
         "container db stopped 3 0 no -",
         "holds db 9 0 0",
         "descriptor db {}",

@@ -45,9 +45,11 @@ tell_places() { # [NAME=PATH...]
 # that a fork still shares, and shared memory once.
 tell_containers() {
     any_is_there "$RECORDS"/* || return 0
+    read -r up _ < /proc/uptime
+    ticks=$(getconf CLK_TCK 2> /dev/null) || ticks=100
     # Records first: what starts meanwhile may run without one that says so, and what ends has ended.
     { grep -s '=' /dev/null "$RECORDS"/* || :; tell_processes; } |
-        awk -v containers="$CONTAINERS" -v records="$RECORDS/" '
+        awk -v containers="$CONTAINERS" -v records="$RECORDS/" -v up="$up" -v ticks="$ticks" '
         index($0, records) == 1 {
             at = index($0, ":")
             ct = substr($0, length(records) + 1, at - length(records) - 1)
@@ -60,6 +62,12 @@ tell_containers() {
         $1 == "process" { of[$3] = $2; lives[$2] = 1; next }
         { split($0, path, "/") }
         path[2] == "sys" { port[path[5]] = 1; next }
+        index($0, "/proc/" path[3] "/stat:") == 1 {
+            sub(/.*\) /, "") # a name in brackets, of whatever its program likes; behind it are 50 words
+            ct = of[path[3]]
+            if (NF > 20 && (!(ct in began) || $20 + 0 < began[ct])) began[ct] = $20 + 0
+            next
+        }
         /:Pss:/ { used[of[path[3]]] += $2; next }
         { dumped[of[path[3]]] += $2 }
         function field(key, without) { return (ct, key) in r ? r[ct, key] : without }
@@ -78,6 +86,7 @@ tell_containers() {
                 for (; ends; ends--) if (!(end[ends] in port)) gate = "closed"
                 if (gate != "") print "gate", ct, gate
                 printf "memory %s %.0f %.0f\n", ct, used[ct] * 1024, dumped[ct] * 1024
+                if (ct in began && began[ct] / ticks <= up) printf "up %s %d\n", ct, up - began[ct] / ticks
             }
             path = containers "/" ct "/descriptor.json"
             if ((getline line < path) > 0) print "descriptor", ct, substr(line, 1, 100000)
@@ -87,13 +96,14 @@ tell_containers() {
     tell_keepers
 }
 
-# "process CT PID" for each, then what its memory is, then which cables are in a bridge. What may go while it is read, as a
+# "process CT PID" for each, then what its memory is, when it began, then which cables are in a bridge. What may go while it is read, as a
 # process does all the time, is read by grep, which passes over it: awk would end there.
 tell_processes() {
     pids=$(own_pids; deep_pids)
     [ -z "$pids" ] || printf '%s\n' "$pids" | sed 's/^/process /'
     printf '%s\n' "$pids" | sed -n 's|.* \(.*\)|/proc/\1/status /proc/\1/smaps_rollup|p' |
         xargs grep -sE '^(RssAnon|Pss|Pss_Shmem):' /dev/null || :
+    printf '%s\n' "$pids" | sed -n 's|.* \(.*\)|/proc/\1/stat|p' | xargs grep -s ') ' /dev/null || :
     grep -s . /dev/null /sys/class/net/*/brport/state || :
 }
 
