@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.lab.stage import Stage
-from tests.lab.test_set import described
+from tests.lab.test_set import described, row
 
 RULES = "table inet site {{\n chain in {{\n  type filter hook input priority 0;\n  tcp dport {port} drop\n }}\n}}\n"
 
@@ -78,6 +78,8 @@ def test_what_a_running_one_cannot_take_is_refused_and_taken_when_it_is_stopped(
         (("--device", "tun"), "its devices are changed only while it is stopped"),
         (("--nameserver", "none"), "whether it has a resolv.conf of ours is changed only while it is stopped"),
         (("--sysctl", "net.core.somaxconn=none"), "a sysctl is taken away only while it is stopped"),
+        (("--ip", tidy.ip(8)), "its addresses are changed only while it is stopped"),
+        (("--env", "STAGE=test"), "its environment is changed only while it is stopped"),
     ):
         refused = tidy.migrator("ct", "set", "web", *words, "--memory", "300M")
         assert (refused.code, said in refused.err, "migrator ct stop web" in refused.err) == (3, True, True), (
@@ -86,8 +88,17 @@ def test_what_a_running_one_cannot_take_is_refused_and_taken_when_it_is_stopped(
     assert described(tidy, "n1") == before
     tidy.ok("ct", "stop", "web", "--grace", "0")
     change(tidy, "--device", "tun", "--nameserver", "none", "--sysctl", "net.core.somaxconn=none")
+    owned = tidy.migrator("ct", "set", "web", "--ip", tidy.ip(-88))  # the other node
+    assert (owned.code, "something on the network answers for this address already" in owned.err) == (3, True)
+    change(tidy, "--ip", tidy.ip(8), "--env", "STAGE=test", "--restart", "always", "--label", "app=web")
     tidy.ok("ct", "start", "web")
-    assert tidy.ok("ct", "exec", "web", "--", "stat", "-c", "%t:%T", "/dev/net/tun").out == "a:c8\n"
+    told = row(tidy)
+    assert (told["addresses"], told["keeper"], told["labels"]) == ([f"{tidy.ip(8)}/24"], "watching", {"app": "web"})
+    look = ("sh", "-c", "stat -c %t:%T /dev/net/tun; ip -o -4 address show eth0; tr '\\0' '\\n' < /proc/1/environ")
+    found = tidy.ok("ct", "exec", "web", "--", *look).out
+    assert (found.splitlines()[0], tidy.ip(8) in found, "STAGE=test" in found) == ("a:c8", True, True)
+    change(tidy, "--restart", "no")
+    assert row(tidy)["keeper"] == ""
 
 
 def test_wrong_rules_and_a_disk_that_cannot_be_limited_change_nothing(tidy: Stage, web: str, tmp_path: Path) -> None:
