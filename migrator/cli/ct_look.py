@@ -54,7 +54,7 @@ def restart(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
             node, found = find_container(await fleet.survey(), name)
             if found.state == "serving":
                 await fleet.node(node.name).call("ct-stop", name, grace, timeout_s=grace + 30)
-            await fleet.node(node.name).call("ct-start", name, timeout_s=60)
+            await fleet.node(node.name).call("ct-start", name, "ask", timeout_s=60)
             return node.name
 
     where = run_async(work())

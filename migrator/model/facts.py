@@ -99,6 +99,11 @@ class ContainerFacts:
     def runtime(self) -> str:
         return self.descriptor.runtime if self.descriptor else "runc"
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether no run has it, by its node's record."""
+        return self.state in ("serving", "stopped") and self.run == "-"
+
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
