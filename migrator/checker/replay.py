@@ -193,8 +193,11 @@ def _company(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
                     f"container {name}: {other.name}, with the same published port {port.port}, may be on {node.name}"
                 )
                 yield Finding(Code.INCOMPATIBLE, text, name, node.name)
-        if theirs.id_index == mine.id_index:
-            text = f"container {name}: {other.name}, with the same range of user ids, may be on {node.name}"
+        if theirs.id_index == mine.id_index and mine.volumes:  # else it gets another range as it comes
+            text = (
+                f"container {name}: {other.name}, with the same range of user ids, may be on {node.name}, and files on "
+                "shared volumes keep theirs"
+            )
             yield Finding(Code.INCOMPATIBLE, text, name, node.name)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import accumulate
@@ -35,7 +35,8 @@ from migrator.planner.seats import Seats
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range.
+    """One container on its way. `apart` is all that it must not share with another on a node: groups, and its range of
+    ids if that is kept.
 
     `way` is how its memory goes; `number` counts the moves of one container, from 1; `mover` is it as it stands where
     this one starts; `asked` is the mode that the policy asks for, of all.
@@ -77,9 +78,10 @@ _ENOUGH = Resources(2**62, 2**62, 2**62)
 _ANYTHING = Load(_ENOUGH, _ENOUGH)  # room for whatever comes
 
 
-def apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
-    """What a container must not share with another on a node."""
-    return frozenset({*groups_of(mover.descriptor, policy), mover.descriptor.id_index})
+def apart(mover: Mover, policy: PlanPolicy, kept: Collection[int]) -> frozenset[object]:
+    """What a container must not share with another on a node; `kept` are the ranges of ids that cannot be shifted."""
+    index = mover.descriptor.id_index
+    return frozenset({*groups_of(mover.descriptor, policy), *({index} if index in kept else ())})
 
 
 Waits = dict[str, tuple[str, ...]]

@@ -296,7 +296,9 @@ def asked(fleet: Cluster, wishes: Wishes, policy: PlanPolicy) -> tuple[list[Leg]
     away = [homes[name] for name, goal in sorted(wishes.items()) if homes[name].source.name != goal]
     nodes = {n.name: n for n in fleet.nodes}
     ways = {m.name: policy.way(m.source, nodes[wishes[m.name]]) for m in away}
-    legs = [Leg(m, wishes[m.name], ways[m.name], apart(m, policy)) for m in sorted(away, key=lambda m: m.turn)]
+    legs = [
+        Leg(m, wishes[m.name], ways[m.name], apart(m, policy, frozenset())) for m in sorted(away, key=lambda m: m.turn)
+    ]
     return legs, Ground(fleet, policy, rooms(capacity_graph(fleet, policy)), legs)
 
 
