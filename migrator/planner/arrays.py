@@ -240,8 +240,8 @@ class Targets:
             _count(self._ids, container.descriptor.id_index, index, sign)
             if container.descriptor.volumes:
                 _count(self._kept_ids, container.descriptor.id_index, index, sign)
-            for port in {port.taken for port in container.descriptor.published}:
-                _count(self._ports, port, index, sign)
+            for mark in (mark for port in container.descriptor.published for mark in port.marks):
+                _count(self._ports, mark, index, sign)
             for key in self.policy.anti_affinity:
                 if key in labels:
                     _count(self._groups, (key, labels[key]), index, sign)
@@ -252,7 +252,7 @@ class Targets:
         ids = self._ids if mover.descriptor.volumes else self._kept_ids  # else the one that comes second is shifted
         yield ids.get(mover.descriptor.id_index, ())
         for port in mover.descriptor.published:
-            yield self._ports.get(port.taken, ())
+            yield from (self._ports.get(mark, ()) for mark in port.sights)
         for key in self.policy.anti_affinity:
             if key in mover.descriptor.labels:
                 yield self._groups.get((key, mover.descriptor.labels[key]), ())

@@ -9,7 +9,7 @@ plan. Whatever was left out, a move that is then not worth its toll any more is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,16 +17,16 @@ import numpy as np
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
-from migrator.model.ranges import kept_ranges
 from migrator.model.rules import DomainsMin
 from migrator.model.what_if import after
 from migrator.model.windows import windows_of
 from migrator.planner.arrays import Targets
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
+from migrator.planner.company import ANYBODY, Company
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes, places_of
-from migrator.planner.ordering import Leg, apart, sequence
+from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rule_notes import cost, mended
@@ -136,12 +136,10 @@ def fleet_score(
     return round(spread.score + wrong / max(1, len(nodes)), DIGITS)
 
 
-def legs_of(
-    moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy, kept: Collection[int] = frozenset()
-) -> list[Leg]:
-    """Moves with what each container must not share with another on a node; `kept` are ranges that are not shifted."""
+def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy, company: Company = ANYBODY) -> list[Leg]:
+    """Moves with what each container must not share with another on a node."""
     return [
-        Leg(mover, target.name, policy.way(mover.source, target), apart(mover, policy, kept), asked=policy.mode)
+        Leg(mover, target.name, policy.way(mover.source, target), company.apart(mover, policy), asked=policy.mode)
         for mover, target in moved
     ]
 
@@ -169,12 +167,12 @@ def _ordered(cluster: Cluster, search: Balance, policy: PlanPolicy) -> tuple[tup
     that are worth most.
     """
     goals = [(search.movers[i], search.nodes[search.at[i]]) for i in worth_first(search)]
-    kept = kept_ranges(cluster)
-    wished, room = legs_of(goals, policy, kept), rooms(capacity_graph(cluster, policy))
+    others = Company.of(cluster)
+    wished, room = legs_of(goals, policy, others), rooms(capacity_graph(cluster, policy))
     seats = Seats(cluster.nodes, policy)
     legs, blocked = sequence(wished, room, seats=seats)
     if blocked:
-        found = sequence(legs_of(search.legs(), policy, kept), room, seats=seats)
+        found = sequence(legs_of(search.legs(), policy, others), room, seats=seats)
         legs, blocked = found if len(found[1]) < len(blocked) else (legs, blocked)
     if first := classes([leg.mover for leg in wished], policy.rules):
         ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room, seats=seats)

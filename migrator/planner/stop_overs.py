@@ -11,9 +11,9 @@ from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.predict import predict
-from migrator.model.ranges import kept_ranges
 from migrator.planner.barriers import Barriers
-from migrator.planner.ordering import Leg, apart
+from migrator.planner.company import Company
+from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load
 from migrator.planner.rulebook import Rulebook
@@ -59,7 +59,7 @@ class Ground:
     def apart(self, mover: Mover) -> frozenset[object]:
         """What a container must not share with another on a node."""
         if mover.name not in self._apart:
-            self._apart[mover.name] = apart(mover, self.policy, self._kept)
+            self._apart[mover.name] = self._company.apart(mover, self.policy)
         return self._apart[mover.name]
 
     def held(self, node: str) -> frozenset[object]:
@@ -67,7 +67,7 @@ class Ground:
         if node not in self._held:
             stays = self._staying[node]
             movers = [Mover(c, c.descriptor, stays) for c in stays.containers if c.descriptor]
-            self._held[node] = frozenset().union(*(apart(mover, self.policy, self._kept) for mover in movers))
+            self._held[node] = frozenset().union(*(self._company.apart(mover, self.policy) for mover in movers))
         return self._held[node]
 
     def stops(self, leg: Leg, made: Sequence[Stop] = ()) -> Iterator[Stop]:
@@ -143,8 +143,8 @@ class Ground:
         return book
 
     @cached_property
-    def _kept(self) -> frozenset[int]:
-        return kept_ranges(self.cluster)
+    def _company(self) -> Company:
+        return Company.of(self.cluster)
 
     @cached_property
     def seats(self) -> Seats:

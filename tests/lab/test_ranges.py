@@ -53,7 +53,7 @@ async def test_one_that_comes_where_its_range_is_anothers_gets_another(
         if mode == "auto":
             joined.ok("rehearse", "web", "--to", "n2")
             await client.more(50)
-            joined.ok("plan", "move", "web", "--to", "n2", "-o", plan)
+            joined.ok("plan", "move", "web", "--to", "n2", "--headroom", "0", "-o", plan)
             told = joined.ok("explain", plan, "web").out
             joined.ok("apply", plan)
             await client.more(50)
