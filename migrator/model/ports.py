@@ -117,18 +117,20 @@ def fault(ports: tuple[Port, ...], ips: Collection[str]) -> str:
     return ""
 
 
-def net_lines(ports: Collection[Port], addresses: Collection[str]) -> Iterator[str]:
-    """Lines for the kit, of a container whose first card has these (CIDR): for each port one of each family.
+def net_lines(ports: Collection[Port], addresses: Collection[str], others: Collection[str] = ()) -> Iterator[str]:
+    """Lines for the kit, of a container whose first card has these addresses (CIDR): for each port one of each family.
 
-    `port PROTOCOL,HOSTIP or -,PORT,ADDRESS,CTPORT,NETWORK`.
+    `port PROTOCOL,HOSTIP or -,PORT,ADDRESS,CTPORT,NETWORK[,NETWORK...]`: the networks, those of its `others` too, are
+    those that it would answer past its node.
     """
     for port in ports:
         for six in (False, True):
             to = next((address for address in addresses if is_ipv6(address) == six), None)
             if to is None or (port.host_ip and is_ipv6(port.host_ip) != six):
                 continue
-            network = ipaddress.ip_interface(to).network
-            yield f"port {port.protocol},{_word(port)},{port.port},{bare(to)},{port.inside},{network}"
+            near = (ipaddress.ip_interface(address).network for address in (to, *others) if is_ipv6(address) == six)
+            networks = ",".join(map(str, ipaddress.collapse_addresses(near)))  # type: ignore[type-var]
+            yield f"port {port.protocol},{_word(port)},{port.port},{bare(to)},{port.inside},{networks}"
 
 
 def words(ports: Collection[Port]) -> list[str]:

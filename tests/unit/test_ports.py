@@ -14,6 +14,7 @@ from migrator.inventory import snapshot
 from migrator.model.compatibility import obstacles
 from migrator.model.container import Descriptor, fault
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts, Resources
+from migrator.model.nics import Nic
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.policy import Policy
@@ -85,6 +86,14 @@ def test_a_node_is_told_each_port_in_each_family_that_it_is_in() -> None:
     ]
 
 
+def test_who_is_on_the_network_of_another_card_is_not_answered_past_the_node() -> None:
+    cards = (Nic("eth1", "br1", ("10.1.0.7/24", "10.0.0.200/25", "fd01::7/64")),)
+    assert lines(replace(OPEN, published=(HTTP,), nics=cards)) == [
+        "port tcp,-,8080,10.0.0.7,80,10.0.0.0/24,10.1.0.0/24",
+        "port tcp,-,8080,fd00::7,80,fd00::/64,fd01::/64",
+    ]
+
+
 def test_all_addresses_of_one_family_are_told_as_such() -> None:
     every = replace(OPEN, published=(Port(80, 80, "tcp", "0.0.0.0"), Port(80, 81, "tcp", "::")))
     assert lines(every) == ["port tcp,-,80,10.0.0.7,80,10.0.0.0/24", "port tcp,-,80,fd00::7,81,fd00::/64"]
@@ -102,7 +111,7 @@ def test_the_kit_makes_rules_of_them(tmp_path: Path) -> None:
         "meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd00::7]:80",
         "ip daddr 192.0.2.1 udp dport 53 dnat ip to 10.0.0.7:5353",
         "ip6 daddr 2001:db8::1 tcp dport 8443 dnat ip6 to [fd00::7]:443",
-        "ct status dnat ip saddr 10.0.0.0/24 ip daddr 10.0.0.7 tcp dport 80 masquerade",
+        "ct status dnat ip saddr { 10.0.0.0/24 } ip daddr 10.0.0.7 tcp dport 80 masquerade",
     ):
         assert rule in rules.splitlines()
 
