@@ -93,6 +93,7 @@ def test_a_port_leads_to_its_container_wherever_that_is_and_connections_are_said
     assert (apart.answers("n1"), apart.tables("n1")) == (False, "")
     apart.ok("ct", "stop", "web", "--grace", "0")
     assert apart.tables("n2") == ""
+    assert "stay with web alone: 8080:7000" in apart.ok("ct", "clone", "web", "other", "--no-start").out
     apart.ok("ct", "start", "web")
     assert apart.answers("n2")
 
