@@ -281,5 +281,6 @@ verb_ct_exec() { # -t|- CT COMMAND...
     shift 2
     check_name "$ct"
     [ "$terminal" = -t ] || terminal=
+    umask 022 # as its first process has it; runc hands ours on
     exec $RUNC exec $terminal -- "$ct" "$@"
 }
