@@ -58,7 +58,10 @@ def test_two_of_one_range_go_to_one_node_and_one_of_them_is_shifted() -> None:
     fleet = node("n1", ct("a", 20), ct("b", 20)), node("n2")
     plan = drained(*fleet)
     assert isinstance(plan, Plan), plan
-    assert len(shifts(of(fleet), plan.moves)) == 1
+    told = f"with the same range of ids from {20 * 65536} on, comes to n2 too; the ids of the one that comes second are"
+    assert shifts(of(fleet), plan.moves) == {
+        name: f"container {other}, {told} shifted on arrival" for name, other in (("a", "b"), ("b", "a"))
+    }
     assert not check(of(fleet), plan, POLICY)
 
 
