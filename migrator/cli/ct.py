@@ -64,7 +64,7 @@ for one in (list_, set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.s
     multiple=True,
     metavar="NAME:/PATH[:ro|:SIZE]",
     help="A volume, and where it is inside: of the cluster file, on storage that nodes share; or, with a SIZE, one of "
-    "its own, which moves with it. May be repeated.",
+    "its own, which moves with it; the size is what is planned for it, and holds nothing back. May be repeated.",
 )
 @click.option(
     "--runtime",

@@ -149,4 +149,6 @@ def _report(asked: Asked, made: Cloned, as_json: bool) -> int:
         click.echo(clean(f"{asked.source} stood still for {made.paused_ms} ms"))
     if made.renewed:
         click.echo(clean(f"renewed in it: {', '.join(made.renewed)}"))
+    if made.unpublished:
+        click.echo(clean(f"published ports stay with {asked.source} alone: {', '.join(made.unpublished)}"))
     return 0

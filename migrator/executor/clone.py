@@ -51,7 +51,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Cloned:
-    """What was made; `paused_ms` is how long the source stood still, None if it did not run."""
+    """What was made; `paused_ms` is how long the source stood still, None if it did not run. `unpublished` are the
+    source's published ports, which stay its alone.
+    """
 
     name: str
     node: str
@@ -59,6 +61,7 @@ class Cloned:
     paused_ms: int | None
     renewed: tuple[str, ...]
     state: str
+    unpublished: tuple[str, ...] = ()
 
 
 async def clone(fleet: Fleet, asked: Asked) -> Cloned:
@@ -216,6 +219,7 @@ async def _make(fleet: Fleet, node: NodeFacts, source: ContainerFacts, ct: Descr
         copied.number("paused_ms") if copied.get("paused_ms") else None,
         tuple(copied.lines("renewed")),
         "running" if asked.start else "stopped",
+        tuple(map(str, source.descriptor.published if source.descriptor else ())),
     )
 
 

@@ -347,6 +347,7 @@ verb_ct_exec() { # -t|- CT COMMAND...
     shift 2
     check_name "$ct"
     [ "$terminal" = -t ] || terminal=
+    umask 022 # as its first process has it; runc hands ours on
     # By the container's shell, which says in one line what it does not find, and exits as shells do.
     exec $RUNC exec $terminal -- "$ct" /bin/sh -c 'exec "$@"' sh "$@"
 }
