@@ -282,6 +282,8 @@ def test_files_of_every_kind_are_equal_on_both_sides_by_a_digest_that_notices_ea
     events = tidy.last_run()["migrations"][0]["events"]
     synced = next(e["data"] for e in events if (e["state"], e["phase"]) == ("synced", "end"))
     assert len(synced["manifest"][0]) == 64
+    seeded = next(e["data"] for e in events if (e["state"], e["phase"]) == ("seeded", "end"))
+    assert seeded["sent_bytes"] < 1 << 20  # a hole is no byte of its own
     before = digest()
     for change in (
         f"printf X | dd of={upper}/holes conv=notrunc bs=1 seek=100 && touch -r {upper}/plain {upper}/holes",
