@@ -83,7 +83,7 @@ async def _create(
         cluster = await (fleet.probe() if whole else fleet.survey())
         facts = cluster.node(node)
         if not facts.answered:
-            raise Refused(facts.error)
+            raise FailedSafe(facts.error)
         (owners,) = await asking
     finally:
         asking.cancel()

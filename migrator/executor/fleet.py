@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from migrator.errors import BadInput, FailedSafe, Refused, quoted
+from migrator.errors import FailedSafe, Refused, nowhere
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.probe import probe, probe_all, survey_all
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -70,14 +70,12 @@ class Fleet:
 
 
 def find_container(cluster: Cluster, name: str) -> tuple[NodeFacts, ContainerFacts]:
-    """The one node that owns a container. Refused when several claim it; BadInput when none does."""
+    """The one node that owns a container. Refused when several claim it; when none does, as `nowhere` tells."""
     owners = [(node, c) for node in cluster.owners(name) if (c := node.container(name)) is not None]
     if len(owners) == 1:
         return owners[0]
-    silent = [node.error for node in cluster.nodes if not node.answered]
     if not owners:
-        hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
-        raise BadInput(f"there is no container {quoted(name)} in cluster {cluster.name!r}{hint}")
+        raise nowhere(name, cluster.name, [node.error for node in cluster.nodes if not node.answered])
     claims = ", ".join(f"{node.name} ({c.state})" for node, c in owners)
     raise Refused(f"container {name} is on the move: {claims}; see: migrator runs")
 
