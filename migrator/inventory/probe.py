@@ -37,6 +37,8 @@ REPEATED = (
     "holds",
     "memory",
     "files",
+    "changing",
+    "mapped",
     "descriptor",
     "needs",
     "volume",
@@ -171,7 +173,7 @@ def _pairs(answer: Answer, key: str) -> list[tuple[str, str]]:
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     holds = _by_name(answer, "holds", 3)
     memory = _by_name(answer, "memory", 2)
-    files = _by_name(answer, "files", 1)
+    files, changing, mapped = (_by_name(answer, key, 1) for key in ("files", "changing", "mapped"))
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
@@ -211,6 +213,8 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 gate=gate,
                 needs=_needs(needs.get(name), described),
                 pressure=pressures.get(name, Pressure()),
+                changing_bytes=changing.get(name, [0])[0],
+                mapped_bytes=mapped.get(name, [0])[0],
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))

@@ -16,6 +16,10 @@ from migrator.model.rates import Rates, Way
 from migrator.model.rounds import ROUND_S
 from migrator.protocol.states import FORWARD, State
 
+# A last pass with so much to look at makes the pause its own, and the memory beside it waits for it: such a move says
+# nothing of what the pauses of others take.
+MUCH_BYTES = 16_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -54,7 +58,9 @@ class Sample:
 
 
 def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
-    """What a migration took; None if it did not go straight to its end under one orchestrator."""
+    """What a migration took; None if it did not go straight to its end under one orchestrator, or if files that were
+    written meanwhile made its pause.
+    """
     count = Counter((event.state, event.phase) for event in events)
     straight = all(count[state, Phase.END] == 1 for state in FORWARD[1:]) and all(
         count[state, Phase.BEGIN] == 1 for state in FORWARD[1:] if state is not State.COMMITTED
@@ -66,7 +72,7 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     if migration.token != data[State.LEASED].get("token"):
         return None  # another has taken it over, and nobody knows how long it lay
     sent = _sent(migration.mode, data)
-    if sent is None:
+    if sent is None or data[State.SYNCED].get("looked_bytes", 0) >= MUCH_BYTES:
         return None
 
     def took_s(state: State) -> float:

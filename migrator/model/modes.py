@@ -53,6 +53,16 @@ STOP_TIMEOUT_S = 10.0  # how long a container that is stopped may take to end by
 ANEW = "its processes begin anew"
 
 
+# A rehearsal shows stop-and-copy, whose dump, restore and comparison are in each mode that dumps: what of the others it
+# does not show.
+NOT_REHEARSED: Final = {
+    Mode.STOP_AND_COPY: "",
+    Mode.PRE_COPY: "rounds of memory before the pause, and how fast it writes it",
+    Mode.POST_COPY: "memory that follows when it runs on {target} already",
+    Mode.RESTART: "its stop, and its start from its files on {target}",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """What `auto` may also take for the containers that a selector means."""
