@@ -151,9 +151,8 @@ def _files(told: Forecast) -> str:
     if not told.files_pause_s:
         return f"{whole}, the last while it is paused"
     rate, mapped = told.files_written_bytes_per_s, told.files_mapped_bytes
-    parts = [f"{format_bytes(told.files_changing_bytes)} that it writes"] if told.files_changing_bytes else []
-    if parts and rate is not None:
-        parts[0] += f" at {format_bytes(rate)}/s"
+    how = f"that it writes at {format_bytes(rate)}/s" if rate else "that has changed in the last ten seconds"
+    parts = [f"{format_bytes(told.files_changing_bytes)} {how}"] if told.files_changing_bytes else []
     parts += [f"{format_bytes(mapped)} mapped shared and writable"] if mapped else []
     took = format_seconds(told.files_pause_s)
     return f"{whole}, the last while it is paused, which takes {took} for {' and '.join(parts)}"

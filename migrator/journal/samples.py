@@ -10,15 +10,12 @@ from typing import Any
 from migrator.journal.base import Migration
 from migrator.journal.events import Event, Phase
 from migrator.model.estimate import FOLLOW_PAUSE_BYTES, silent_s
+from migrator.model.file_passes import LITTLE_BYTES
 from migrator.model.memory_way import PLAIN
 from migrator.model.modes import Mode
 from migrator.model.rates import Rates, Way
 from migrator.model.rounds import ROUND_S
 from migrator.protocol.states import FORWARD, State
-
-# A last pass with so much to look at makes the pause its own, and the memory beside it waits for it: such a move says
-# nothing of what the pauses of others take.
-MUCH_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,8 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     if migration.token != data[State.LEASED].get("token"):
         return None  # another has taken it over, and nobody knows how long it lay
     sent = _sent(migration.mode, data)
-    if sent is None or data[State.SYNCED].get("looked_bytes", 0) >= MUCH_BYTES:
+    # A last pass with much to look at makes the pause its own, and the memory beside it waits for it.
+    if sent is None or data[State.SYNCED].get("looked_bytes", 0) > LITTLE_BYTES:
         return None
 
     def took_s(state: State) -> float:

@@ -89,7 +89,8 @@ def passes_of(
         last_s = (changing + mapped) / LOOK_BYTES_PER_S + left_bytes / new_rate
         last_s += (changing - left_bytes) / SYNC_BYTES_PER_S
         shrinks = count < more_max and last_s <= SHRINKS * before_s
-        if count > 1 and (last_s <= wanted_s or (count >= PASSES_MAX and not shrinks)):
+        enough = last_s <= wanted_s or changing <= LITTLE_BYTES
+        if count > 1 and (enough or (count >= PASSES_MAX and not shrinks)):
             break
         before_s = last_s
         new_bytes = min(written * took_s, changing)
@@ -97,6 +98,6 @@ def passes_of(
         count, again_bytes, ahead_s = count + 1, again_bytes + new_bytes, ahead_s + took_s
     why_not = ""
     if last_s > wanted_s:
-        why_not = f"{format_seconds(last_s)} of it for files that it writes, {format_seconds(wanted_s)} wanted"
+        why_not = f"{format_seconds(last_s)} of it for files that it writes or maps, {format_seconds(wanted_s)} wanted"
     sure = bool(container.files_written_bytes_per_s)
     return ExpectedPasses(count, sure, round(again_bytes + left_bytes), ahead_s, last_s, why_not)

@@ -7,6 +7,7 @@ from typing import Any
 
 from migrator.errors import FailedSafe
 from migrator.model.estimate import estimate_move, files_wanted_s
+from migrator.model.file_passes import LITTLE_BYTES, LOOK_BYTES_PER_S
 from migrator.model.modes import READY_S
 from migrator.model.units import format_seconds
 from migrator.protocol.passes import Pass, Wanted, go_on, left_s, too_long
@@ -20,15 +21,18 @@ class FilePasses:
     def __init__(self, move: Move) -> None:
         self._move = move
         self._others_s = _pause_without_files_s(move)
-        self._wanted = _wanted(move, self._others_s)
+        mine = move.source.facts.container(move.name)
+        # What is mapped shared and writable is compared in the pause, however often it was sent before.
+        self._mapped_s = mine.mapped_bytes / LOOK_BYTES_PER_S if mine and mine.mapped_bytes > LITTLE_BYTES else 0.0
+        self._wanted = _wanted(move, self._others_s + self._mapped_s)
         self._passes: list[Pass] = []
 
     @property
     def left_s(self) -> float:
         """How long the one in the pause is predicted to take; 0 where there is almost nothing to do."""
         if self._passes[-1].files_bytes <= self._wanted.bytes_max:
-            return 0.0
-        return left_s(self._passes, READY_S) or 0.0
+            return self._mapped_s
+        return self._mapped_s + (left_s(self._passes, READY_S) or 0.0)
 
     async def one(self) -> None:
         """One more pass."""
@@ -47,7 +51,8 @@ class FilePasses:
         await self.one()
         while go_on(self._passes, self._wanted):
             await self.one()
-        if self.left_s and (why := too_long(self._passes, READY_S, self._others_s, longest_s)):
+        others_s = self._others_s + self._mapped_s
+        if self.left_s and (why := too_long(self._passes, READY_S, others_s, longest_s)):
             raise FailedSafe(
                 f"container {move.name} writes its files faster than they go to {move.target.node.name}: {why}; allow "
                 "more with --max-blackout, or move it when it writes less"
@@ -57,7 +62,7 @@ class FilePasses:
             "passes": len(self._passes),
             "sent_bytes": sum(each.sent_bytes for each in self._passes),
             "last_pass_ms": round(self._passes[-1].took_s * 1000),
-            **({} if left is None else {"files_left_ms": round(left * 1000)}),
+            **({} if left is None else {"files_left_ms": round((left + self._mapped_s) * 1000)}),
         }
 
 
