@@ -102,7 +102,7 @@ def rounds_between(source: NodeFacts, target: NodeFacts, way: MemoryWay, estimat
         return Rounds(
             f"the kernel of {source.name} ({source.kernel or 'unknown'}) does not track which memory is written"
         )
-    if estimate.blackout_s - rates.constant_s(Mode.STOP_AND_COPY) <= ROUNDS_REST_S:
+    if estimate.blackout_s - estimate.files_pause_s - rates.constant_s(Mode.STOP_AND_COPY) <= ROUNDS_REST_S:
         return Rounds(not_worth="its memory is sent in no time")
     if target.memory_available_bytes < 2 * (2 * estimate.memory_bytes + IMAGE_MARGIN_BYTES):
         return Rounds(not_worth=f"{target.name} has too little free memory to keep its memory twice")
