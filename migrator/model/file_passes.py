@@ -45,7 +45,8 @@ class ExpectedPasses:
     """What is sent and looked at before the pause takes `ahead_s` beside the first pass, and `last_s` in the pause.
 
     `again_bytes` are sent in all passes but the first. `why_not` says why the last one is longer than was wanted; empty
-    where it is not. `sure` is whether its files were seen to be written just now.
+    where it is not. `look_s` of the last one is for comparing, and needed though nothing be new. `sure` is whether its
+    files were seen to be written just now.
     """
 
     count: int = 1
@@ -53,12 +54,13 @@ class ExpectedPasses:
     again_bytes: int = 0
     ahead_s: float = 0.0
     last_s: float = 0.0
+    look_s: float = 0.0
     why_not: str = ""
 
     @property
     def last_s_range(self) -> tuple[float, float]:
         """How long the last one takes at least and at most. What is not seen to be written may never be again."""
-        return self.last_s * AT_LEAST if self.sure else 0.0, self.last_s * AT_MOST
+        return self.look_s * AT_LEAST if self.sure else 0.0, self.last_s * AT_MOST
 
 
 NONE = ExpectedPasses()
@@ -86,8 +88,8 @@ def passes_of(
     while True:
         changing = container.changing_bytes + round(grows * (first_s + ahead_s))
         left_bytes = min(written * (took_s + READY_S), changing)
-        last_s = (changing + mapped) / LOOK_BYTES_PER_S + left_bytes / new_rate
-        last_s += (changing - left_bytes) / SYNC_BYTES_PER_S
+        look_s = (changing + mapped) / LOOK_BYTES_PER_S
+        last_s = look_s + left_bytes / new_rate + (changing - left_bytes) / SYNC_BYTES_PER_S
         shrinks = count < more_max and last_s <= SHRINKS * before_s
         enough = last_s <= wanted_s or changing <= LITTLE_BYTES
         if count > 1 and (enough or (count >= PASSES_MAX and not shrinks)):
@@ -100,4 +102,4 @@ def passes_of(
     if last_s > wanted_s:
         why_not = f"{format_seconds(last_s)} of it for files that it writes or maps, {format_seconds(wanted_s)} wanted"
     sure = bool(container.files_written_bytes_per_s)
-    return ExpectedPasses(count, sure, round(again_bytes + left_bytes), ahead_s, last_s, why_not)
+    return ExpectedPasses(count, sure, round(again_bytes + left_bytes), ahead_s, last_s, look_s, why_not)

@@ -75,7 +75,14 @@ class TestPasses:
     def test_a_file_that_was_not_seen_to_be_written_may_need_nothing(self) -> None:
         unseen = passes_of(replace(LARGE, files_written_bytes_per_s=None), 150e6)
         assert unseen.last_s_range == (0.0, unseen.last_s * AT_MOST)
-        assert passes_of(LARGE, 150e6).last_s_range[0] > 0
+        low_s, high_s = passes_of(LARGE, 150e6).last_s_range
+        assert 0 < low_s < passes_of(LARGE, 150e6).last_s < high_s
+
+    def test_what_is_written_may_be_what_was_there_before(self) -> None:
+        """As in a file that is written over with the same: then nothing is new, and all is compared."""
+        fast = passes_of(replace(LARGE, files_written_bytes_per_s=500 * MB), 2.5e6)
+        assert fast.last_s > 400
+        assert fast.last_s_range[0] < 10
 
     def test_what_passes_show_while_they_run_predicts_the_same(self) -> None:
         """A container that is as the model has it, passed over, and asked what is left."""
