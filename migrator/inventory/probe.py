@@ -39,6 +39,7 @@ REPEATED = (
     "files",
     "changing",
     "mapped",
+    "own-volume",
     "descriptor",
     "needs",
     "volume",
@@ -174,6 +175,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     holds = _by_name(answer, "holds", 3)
     memory = _by_name(answer, "memory", 2)
     files, changing, mapped = (_by_name(answer, key, 1) for key in ("files", "changing", "mapped"))
+    own = _by_name(answer, "own-volume", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
@@ -207,6 +209,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 rss_bytes=rss_bytes,
                 anon_bytes=anon_bytes,
                 files_bytes=files.get(name, [0])[0],
+                disks_bytes=_disks(name, described, own),
                 descriptor=described,
                 keeper=keeper,
                 keeper_starts=keeper_starts,
@@ -223,6 +226,12 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
 def _needs(told: str | None, ct: Descriptor | None) -> tuple[str, ...]:
     """What its node says that its processes use, and what its description asks of any node."""
     return (*([told] if told else []), *([IO_FEATURE] if ct and ct.io else []))
+
+
+def _disks(name: str, ct: Descriptor | None, told: dict[str, list[int]]) -> dict[str, int]:
+    """What the container's own volumes hold, of those that its node tells of."""
+    keys = {disk.name: f"{name}/{disk.name}" for disk in ct.disks} if ct else {}
+    return {disk: told[key][0] for disk, key in keys.items() if key in told}
 
 
 def _by_name(answer: Answer, key: str, count: int) -> dict[str, list[int]]:

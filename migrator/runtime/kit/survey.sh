@@ -131,17 +131,17 @@ tell_keepers() {
 LATELY_S=10
 tell_files() {
     any_is_there "$CONTAINERS"/*/upper || return 0
-    timeout 15 find "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks -xdev -printf '%D:%i %n %y %b %s %C@ %H\n' 2> /dev/null |
-        awk -v since="$(($(date +%s) - LATELY_S))" '
+    timeout 15 find "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks/* -xdev -printf '%D:%i %n %y %b %s %C@ %H\n' 2> /dev/null |
+        awk -v since="$(($(date +%s) - LATELY_S))" -v containers="$CONTAINERS/" '
             $2 > 1 && $3 != "d" && seen[$1]++ { next }
             {
-                ct = $7
-                sub(/\/[a-z]*$/, "", ct)
-                sub(/.*\//, "", ct)
-                files[ct] += $4
-                if ($3 == "f" && $6 >= since) changing[ct] += $5
+                split(substr($7, length(containers) + 1), part, "/")
+                files[part[1]] += $4
+                if (part[2] == "disks") own[part[1] "/" part[3]] += $4
+                if ($3 == "f" && $6 >= since) changing[part[1]] += $5
             }
             END {
+                for (volume in own) printf "own-volume %s %.0f\n", volume, own[volume] * 512
                 for (ct in files) printf "files %s %.0f\n", ct, files[ct] * 512
                 for (ct in changing) printf "changing %s %.0f\n", ct, changing[ct]
             }'
