@@ -10,7 +10,7 @@ import click
 
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import OF_ACTS, cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.shared import OF_ACTS, cluster_path, open_fleet, open_journal, run_async, without_option
 from migrator.cli.surroundings import changing_options
 
 if TYPE_CHECKING:
@@ -62,10 +62,19 @@ def more_limits(command: F) -> F:
     help="How long to wait for the end of a run that holds it.",
 )
 @click.option("--no-wait", is_flag=True, help="Refuse at once if a run holds it.")
+@without_option
 @json_option
 @click.pass_context
 def set_(
-    ctx: click.Context, /, name: str, move: bool, wait_s: float, no_wait: bool, as_json: bool, **words: Any
+    ctx: click.Context,
+    /,
+    name: str,
+    move: bool,
+    wait_s: float,
+    no_wait: bool,
+    without: tuple[str, ...],
+    as_json: bool,
+    **words: Any,
 ) -> int:
     """Change a container's limits, names and network, at once and for good: ct set NAME --memory 2G --cpus 1.5
 
@@ -83,7 +92,7 @@ def set_(
 
     async def work() -> Set:
         async with open_fleet(ctx) as fleet:
-            return await set_limits(fleet, name, change, 0 if no_wait else wait_s, tell)
+            return await set_limits(fleet, name, change, 0 if no_wait else wait_s, tell, without)
 
     def tell(text: str) -> None:
         click.echo(clean(text), err=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.errors import BadInput, FailedSafe, MigratorError, Refused, nowhere
 from migrator.executor.creation import refuse_rules
 from migrator.executor.fleet import Fleet
 from migrator.executor.readdress import met, refuse_odd, refuse_taken
@@ -90,17 +90,23 @@ class Set:
 
 
 async def set_limits(
-    fleet: Fleet, name: str, change: Change, wait_s: float, tell: Callable[[str], None] = lambda text: None
+    fleet: Fleet,
+    name: str,
+    change: Change,
+    wait_s: float,
+    tell: Callable[[str], None] = lambda text: None,
+    without: Collection[str] = (),
 ) -> Set:
     """Changes limits at once and for good; waits at most `wait_s` for the end of a run that holds the container.
 
-    Raises NoRoom when the node has not enough; other refusals when it may not be, and then nothing was changed.
+    `without` are nodes that do not answer, and have nothing of a new address. Raises NoRoom when the node has not
+    enough; other refusals when it may not be, and then nothing was changed.
     """
     until_s, changed = asyncio.get_running_loop().time() + wait_s, 0
     while True:
         seen = await _at_rest(fleet, name, until_s, wait_s, tell)
         try:
-            done = await _set(fleet, name, seen, change)
+            done = await _set(fleet, name, seen, change, without)
             return replace(done, took_ms=_since_connected_ms(fleet))
         except (NodeRefused, NodeMissing):
             again = await _see(fleet, seen.node, name)
@@ -122,8 +128,7 @@ async def _at_rest(fleet: Fleet, name: str, until_s: float, wait_s: float, tell:
     while True:
         found, silent = await _everywhere(fleet, name)
         if not found:
-            hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
-            raise BadInput(f"there is no container {name!r} in cluster {fleet.file.name!r}{hint}")
+            raise nowhere(name, fleet.file.name, silent)
         if len(found) == 1 and found[0].at_rest:
             return found[0]
         where = ", ".join(f"{seen.node} ({seen.state})" for seen in found)
@@ -208,7 +213,7 @@ def _descriptor(node: str, name: str, text: str) -> Descriptor | None:
     return ct
 
 
-async def _set(fleet: Fleet, name: str, seen: Seen, change: Change) -> Set:
+async def _set(fleet: Fleet, name: str, seen: Seen, change: Change, without: Collection[str]) -> Set:
     if seen.descriptor is None:
         raise FailedSafe(f"node {seen.node}: container {name} has no descriptor; recreate it")
     ct = change.of(seen.descriptor)
@@ -217,7 +222,7 @@ async def _set(fleet: Fleet, name: str, seen: Seen, change: Change) -> Set:
     refuse_impossible(seen, seen.descriptor, ct)
     if ct.firewall != seen.descriptor.firewall:
         await refuse_rules(fleet.node(seen.node), ct.firewall)
-    await refuse_taken(fleet, seen.node, seen.descriptor, ct)
+    await refuse_taken(fleet, seen.node, seen.descriptor, ct, without)
     running = await _tell(fleet, seen, ct, change)
     if why := await met(fleet, seen.node, seen.descriptor, ct):
         raise await _set_back(fleet, await _see(fleet, seen.node, name), seen.descriptor, why)

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 from migrator.errors import NotYet, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.look import look
-from migrator.executor.ranges import range_there
+from migrator.executor.ranges import range_beside, range_there
+from migrator.executor.watch import watched
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move, manner_of
@@ -37,6 +38,7 @@ async def prepare(
 ) -> Move:
     """Looks at both nodes again, and enters the migration into the journal. Refused as `examine` refuses it."""
     move = await examine(fleet, journal, run, planned, policy, under)
+    move.id_index_there = await range_beside(fleet, journal, move)  # and it is entered at once
     document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode(), "mode": move.mode}
     if move.shifts:
         document["id_index_there"] = move.id_index_there
@@ -66,6 +68,7 @@ async def examine(
     """
     under = under or PlanPolicy()
     source, target = await asyncio.gather(fleet.facts(planned.source), fleet.facts(planned.target))
+    source = await watched(fleet.node(planned.source), source, planned.container)
     found = source.container(planned.container)
     if found is not None and found.run not in ("-", run):
         raise Refused(_held(planned.container, found.run))

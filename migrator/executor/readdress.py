@@ -7,11 +7,12 @@ written the change down, when others who do the same can see it. Of two at the s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from migrator.errors import BadInput, Refused
 from migrator.executor.asked_ports import refuse_ports
 from migrator.executor.creation import refuse_owned
-from migrator.executor.fleet import Fleet
+from migrator.executor.fleet import Fleet, refuse_silent
 from migrator.model import ports
 from migrator.model.address import bare
 from migrator.model.container import Descriptor
@@ -38,8 +39,13 @@ def refuse_odd(before: Descriptor, ct: Descriptor) -> None:
         raise BadInput(f"{option}: container {ct.name}: {wrong}")
 
 
-async def refuse_taken(fleet: Fleet, node: str, before: Descriptor, ct: Descriptor) -> None:
-    """Refuses addresses that somebody has or may have, and ports that the node cannot publish."""
+async def refuse_taken(
+    fleet: Fleet, node: str, before: Descriptor, ct: Descriptor, without: Collection[str] = ()
+) -> None:
+    """Refuses addresses that somebody has or may have, and ports that the node cannot publish.
+
+    `without` are nodes that need not be asked, though they do not answer.
+    """
     ips = new_ips(before, ct)
     if not ips and not asks_for_ports(before, ct):
         return
@@ -53,7 +59,7 @@ async def refuse_taken(fleet: Fleet, node: str, before: Descriptor, ct: Descript
     if why := clash(cluster, ct, ips):
         raise Refused(f"--ip {why}")
     if ips:
-        _refuse_silent(cluster, ips)
+        refuse_silent(fleet, cluster, without, ct.name)
     if asks_for_ports(before, ct):
         await refuse_ports(there, facts, ct)
 
@@ -67,14 +73,6 @@ def clash(cluster: Cluster, ct: Descriptor, ips: tuple[str, ...]) -> str:
             if ip := next((ip for ip in ips if ip in other.descriptor.ips), ""):
                 return f"{ip}: container {other.name} on {node.name} has this address"
     return ""
-
-
-def _refuse_silent(cluster: Cluster, ips: tuple[str, ...]) -> None:
-    if silent := [node for node in cluster.nodes if not node.answered]:
-        raise Refused(
-            f"--ip {ips[0]}: node {silent[0].name} does not answer, and a container there may have this address; try "
-            f"again when it does, or take it out of the cluster file: {silent[0].error}"
-        )
 
 
 async def met(fleet: Fleet, node: str, before: Descriptor, ct: Descriptor) -> str:

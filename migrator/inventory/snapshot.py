@@ -84,10 +84,14 @@ def _drop_from_container(container: dict[str, Any]) -> None:
     _drop_later(container["descriptor"] or {})
     _drop_unset_limits(container["descriptor"] or {})
     del container["up_s"]  # nobody plans by it
-    if not container["needs"]:
-        del container["needs"]
+    for later in ("needs", "disks_bytes"):
+        if not container[later]:
+            del container[later]
     if container["pressure"] == NO_PRESSURE:
         del container["pressure"]
+    for later in ("changing_bytes", "mapped_bytes", "files_written_bytes_per_s", "files_growing_bytes_per_s"):
+        if not container[later]:
+            del container[later]
 
 
 def _drop_later(ct: dict[str, Any]) -> None:

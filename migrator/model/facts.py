@@ -72,11 +72,15 @@ class ContainerFacts:
     """One container as its node told of it.
 
     `state` and `token` are the record's; `alive` is whether it has processes; `anon_bytes` is the memory that a dump
-    would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
+    would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files with
+    its own volumes, `disks_bytes` what each of these holds, where its node tells.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
     `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
-    without which no node can restore them. `pressure` is that of its group. `up_s` is how long its first process
-    is on this node: from its start, or from when it came by a move. It is no part of a snapshot.
+    without which no node can restore them. `pressure` is that of its group. `changing_bytes` is the size of those of
+    its files that have changed in the last ten seconds, `mapped_bytes` of those besides that are mapped shared and
+    writable; `files_written_bytes_per_s` is how fast it writes its files, None where nobody has looked twice, and
+    `files_growing_bytes_per_s` how fast they grow by that. `up_s` is how long its first process is on this
+    node: from its start, or from when it came by a move; it is no part of a snapshot.
     """
 
     name: str
@@ -89,6 +93,7 @@ class ContainerFacts:
     rss_bytes: int = 0
     anon_bytes: int = 0
     files_bytes: int = 0
+    disks_bytes: dict[str, int] = field(default_factory=dict)
     descriptor: Descriptor | None = None
     keeper: str = ""
     keeper_starts: int = 0
@@ -96,10 +101,19 @@ class ContainerFacts:
     needs: tuple[str, ...] = ()
     pressure: Pressure = field(default_factory=Pressure)
     up_s: int | None = None
+    changing_bytes: int = 0
+    mapped_bytes: int = 0
+    files_written_bytes_per_s: int | None = None
+    files_growing_bytes_per_s: int = 0
 
     @property
     def runtime(self) -> str:
         return self.descriptor.runtime if self.descriptor else "runc"
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no run has it, by its node's record."""
+        return self.state in ("serving", "stopped") and self.run == "-"
 
 
 @dataclass(frozen=True, slots=True)
