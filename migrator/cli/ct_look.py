@@ -97,7 +97,8 @@ def lines_of(node: NodeFacts, found: ContainerFacts, row: dict[str, Any]) -> Ite
     yield "name", found.name
     yield "node", f"{node.name}, {row['state']}, owner by generation {found.generation}"
     if found.up_s is not None:
-        yield "up", f"{format_seconds(found.up_s)}, since it was started on {node.name} or came there by a move"
+        up = f"{found.up_s} s" if found.up_s < 60 else format_seconds(found.up_s)
+        yield "up", f"{up}, since it was started on {node.name} or came there by a move"
     if found.run not in ("", "-"):
         yield "held by", f"run {found.run}; see: migrator show {found.run}"
     yield "memory", f"{format_bytes(found.rss_bytes)} resident, {format_bytes(found.anon_bytes)} of it its own"

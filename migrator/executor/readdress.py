@@ -1,7 +1,8 @@
 """A container's addresses and ports changed: nobody else may have them, on the network or in the cluster.
 
 Theory. It is as with a container that is made: others are asked before, and looked at once more after its node has
-written the change down, when others who do the same can see it. Of two at the same moment both go back.
+written the change down, when others who do the same can see it. Who sees another
+then goes back: of two at the same moment one at least.
 """
 
 from __future__ import annotations
