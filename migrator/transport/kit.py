@@ -28,6 +28,9 @@ sync "$part"/* "$part"
 mv -T "$part" "$1" 2> /dev/null || { rm -rf "$part"; [ -e "$1/node" ]; }
 """
 PRESENT = '[ -e "$1/node" ]'
+# A verb that asks for the kit itself: ABSENT is an exit code that no verb has, and then nothing was done.
+ABSENT = 97
+IF_PRESENT = '[ -e "$1/node" ] || exit 97; kit=$1; shift; exec sh "$kit/node" "$@"'
 
 
 @functools.cache
