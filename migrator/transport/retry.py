@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import IO, Any
 
-import tenacity
-
 from migrator.transport.base import Answer, NodeFailed, NodeUnreachable
 
 
@@ -28,6 +26,8 @@ class RetryingNode(ABC):
         except NodeUnreachable:
             if tries <= 1:
                 raise
+        import tenacity  # noqa: PLC0415   (most calls are made once)
+
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(NodeUnreachable),
             stop=tenacity.stop_after_attempt(tries - 1),
