@@ -97,7 +97,7 @@ async def _create(
         await refuse_ports(there, facts, one.ct)
     try:
         await _all(_make(there, facts, each) for each in new)
-        refuse_twins(await fleet.survey(), node, [each.ct for each in new])
+        refuse_twins(await fleet.described(), node, [each.ct for each in new])
     except (MigratorError, asyncio.CancelledError) as error:
         await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
         raise
@@ -140,7 +140,7 @@ def _refuse_owned(node: str, asked: str, answer: Answer) -> None:
 
 
 async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
-    """Its record, then its descriptor, by which others see it, then the rest of its files."""
+    """Its record, then its files, of which the descriptor is the first: by that others see it."""
     ct = new.ct
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
@@ -151,7 +151,8 @@ async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
         raise RangeTaken(str(refused)) if RANGE_WORDS in str(refused) else refused from refused
     token = made.number("token")
     files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
-    await _all(there.call("ct-put", ct.name, token, name, len(data), stdin=data) for name, data in files.items())
+    sizes = [word for name, data in files.items() for word in (name, len(data))]
+    await there.call("ct-put", ct.name, token, *sizes, stdin=b"".join(files.values()))
 
 
 async def _start(there: Node, new: _New) -> None:

@@ -178,7 +178,7 @@ VERBS = {
     "job": ["ghost", "0", "dump", "0", "census", "ghost"],
     "job-main": ["/run/migrator/jobs/x", "census", "ghost"],
     "ct-create": ["ghost", "debian", "-", "1048576", "1", "1", "1", "0", "0", "0"],
-    "ct-put": ["ghost", "1", "net"],
+    "ct-put": ["ghost", "1", "net", "1", "io", "1"],
     "ct-start": ["ghost"],
     "ct-stop": ["ghost", "0"],
     "ct-remove": ["ghost"],
