@@ -210,6 +210,7 @@ VERBS = {
     "discard-target": ["ghost", "1"],
     "arp-owner": ["br0", "10.0.0.1", "soon"],
     "survey": ["data=/srv/data"],
+    "described": ["/etc/shadow"],
     "ct-set": ["ghost", *"111", "max", *"001100", "0,0,0,0", *"000--"],
     "mark-volume": ["ghost", "data", "w"],
     "unmark-volume": ["ghost", "data", "w"],

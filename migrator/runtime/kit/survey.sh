@@ -14,6 +14,7 @@ verb_survey() { # [NAME=PATH...]
 
 # Who is here, as described: enough to find out whether two have been made at once with one name, address or range.
 verb_described() {
+    set --
     for ct in "$RECORDS"/*; do
         [ ! -e "$ct" ] || set -- "$@" "$CONTAINERS/${ct##*/}/descriptor.json"
     done
