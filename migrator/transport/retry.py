@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import IO, Any
 
-from migrator.transport.base import Answer, NodeFailed, NodeUnreachable
+from migrator.transport.base import SHELLS, Answer, NodeFailed, NodeUnreachable
 
 
 class RetryingNode(ABC):
@@ -39,7 +39,7 @@ class RetryingNode(ABC):
                 return await self.call_once(verb, words, stdin, timeout_s)
         raise AssertionError("tenacity ends with a result or an error")
 
-    def standing_by(self) -> AbstractAsyncContextManager[None]:
+    def standing_by(self, shells: int = SHELLS) -> AbstractAsyncContextManager[None]:
         """See `transport.base.Node`."""
         return nullcontext()
 

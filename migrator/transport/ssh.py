@@ -17,7 +17,7 @@ from migrator.errors import one_line
 from migrator.transport import kit
 from migrator.transport.asyncssh_import import library
 from migrator.transport.attach import attach
-from migrator.transport.base import Answer, NodeError, NodeFailed, NodeUnreachable, NodeUntrusted, ended
+from migrator.transport.base import SHELLS, Answer, NodeError, NodeFailed, NodeUnreachable, NodeUntrusted, ended
 from migrator.transport.early import early_socket
 from migrator.transport.retry import RetryingNode
 from migrator.transport.standing import Standing, can_be_asked
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 OUTPUT_BYTES_MAX = 4_000_000
 SESSIONS_MAX = 8  # sshd's default of ten a connection, less what another program may have open on it
-STANDING_MAX = 3  # shells that stand ready, of those
 CONNECT_TIMEOUT_S = 6
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 
@@ -95,12 +94,12 @@ class SshNode(RetryingNode):
         return self.command("sh", f"{kit.directory()}/node", verb, *args)
 
     @contextlib.asynccontextmanager
-    async def standing_by(self) -> AsyncIterator[None]:
+    async def standing_by(self, shells: int = SHELLS) -> AsyncIterator[None]:
         """See `transport.base.Node`. Several pauses share the shells; the last one closes them."""
         self._standing_wanted += 1
         try:
             if self._standing_wanted == 1:
-                await asyncio.gather(*(self._stand_by() for _ in range(STANDING_MAX)))
+                await asyncio.gather(*(self._stand_by() for _ in range(shells)))
             yield
         finally:
             self._standing_wanted -= 1

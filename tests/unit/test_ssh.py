@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.transport import kit, ssh
-from migrator.transport.base import NodeFailed, NodeMissing, NodeRefused, NodeUnreachable, NodeUntrusted
+from migrator.transport.base import SHELLS, NodeFailed, NodeMissing, NodeRefused, NodeUnreachable, NodeUntrusted
 from migrator.transport.ssh import SshAddress, SshNode
 
 Serve = Callable[[asyncssh.SSHServerProcess[str]], object]
@@ -194,7 +194,7 @@ async def test_in_a_pause_verbs_are_asked_of_shells_that_stand_ready(node: SshNo
     async with node.standing_by():
         both = await asyncio.gather(node.call("census", "web"), node.call("job", "web", 2, "dump", "15,0", "r/w"))
         assert [answer.get("asked") for answer in both] == ["census web", "job web 2 dump 15,0 r/w"]
-        assert shells.open == ssh.STANDING_MAX
+        assert shells.open == SHELLS
     await node.call("inspect", "web")
     assert answers.commands[-1][2:] == ["inspect", "web"]
     assert shells.asked == ["census web", "job web 2 dump 15,0 r/w"]
