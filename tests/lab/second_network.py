@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 from tests.lab.stage import Stage
 
@@ -17,7 +18,7 @@ def back_ip(stage: Stage, number: int) -> str:
 
 
 def back_ip6(stage: Stage, number: int) -> str:
-    return f"fd00:214:{stage.spec.subnet_index}::{number:x}"
+    return str(IPv6Address(f"fd00:214:{stage.spec.subnet_index}::{number:x}"))  # as a kernel writes it
 
 
 @contextlib.contextmanager

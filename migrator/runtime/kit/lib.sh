@@ -311,29 +311,18 @@ unmount_below() { # DIRECTORY
 # Lists "PID INNER" for each process of the container. CRIU and its hook stand in the same group while they restore;
 # they are not in the container's pid namespace, so their NSpid line has one number and not two.
 processes() { # CT
-    pids_of "$1" | awk '{
-        status = "/proc/" $1 "/status"
-        while ((getline line < status) > 0)
-            if (line ~ /^NSpid:/) {
-                if (split(line, numbers) > 2) print $1, numbers[3]
-                break
-            }
-        close(status)
-    }'
+    nspid_of "$1" | sed -n 's|^/proc/\(.*\)/status:NSpid:\t[0-9]*\t\([0-9]*\).*|\1 \2|p'
 }
 
 # How many those are, asked quickly: it is asked in the pause.
 count_processes() { # CT
-    pids_of "$1" | awk '{
-            status = "/proc/" $1 "/status"
-            while ((getline line < status) > 0)
-                if (line ~ /^NSpid:/) {
-                    if (split(line, numbers) > 2) count++
-                    break
-                }
-            close(status)
-        }
-        END { print count + 0 }'
+    nspid_of "$1" | grep -c ':NSpid:[[:space:]][0-9]*[[:space:]][0-9]' || :
+}
+
+# By grep, which passes over a process that has ended when it is read; awk and a shell's loop would end there too.
+nspid_of() { # CT
+    # shellcheck disable=SC2046
+    grep -sH '^NSpid:' /dev/null $(pids_of "$1" | sed 's|.*|/proc/&/status|') || :
 }
 
 init_pid() { # CT

@@ -63,42 +63,29 @@ tell_places() { # [NAME=PATH...]
 # that a fork still shares, and shared memory once.
 tell_containers() {
     any_is_there "$RECORDS"/* || return 0
-    deep_pids | awk -v containers="$CONTAINERS" -v cgroup="$CGROUP" '
-        # A record may go while this looks: then it is as if it had never been.
-        function look(record,  line, at) {
-            ct = record
-            sub(/.*\//, "", ct)
-            split("", r)
-            r["state"] = "absent"
-            r["token"] = r["generation"] = r["memory_bytes"] = r["cpu_milli"] = r["disk_bytes"] = 0
-            r["run"] = "-"
-            for (there = getline line < record; there > 0; there = getline line < record)
-                if ((at = index(line, "=")) > 1) r[substr(line, 1, at - 1)] = substr(line, at + 1)
-            close(record)
-            if (there == 0) tell()
+    # Records first: what starts meanwhile may run without one that says so, and what ends has ended.
+    { grep -s '=' /dev/null "$RECORDS"/* || :; tell_processes; } |
+        awk -v containers="$CONTAINERS" -v records="$RECORDS/" '
+        index($0, records) == 1 {
+            at = index($0, ":")
+            ct = substr($0, length(records) + 1, at - length(records) - 1)
+            key = substr($0, at + 1)
+            at = index(key, "=")
+            r[ct, substr(key, 1, at - 1)] = substr(key, at + 1)
+            if (ct != last) order[++count] = last = ct
+            next
         }
-        function tell(  group, pid, pids, own, all, at, count, path, line, f, used, dumped, alive, end, ends, gate) {
-            group = cgroup "/ct/" ct "/cgroup.procs"
-            used = dumped = 0
-            pids = deep[ct]
-            while (pids == "" && (getline pid < group) > 0) own = own " " pid
-            close(group)
-            alive = (pids own) == "" ? "no" : "yes"
-            count = split(pids own, all)
-            for (at = 1; at <= count; at++) {
-                path = "/proc/" all[at] "/status"
-                while ((getline line < path) > 0)
-                    if (line ~ /^RssAnon:/) { split(line, f); dumped += f[2] }
-                close(path)
-                path = "/proc/" all[at] "/smaps_rollup"
-                while ((getline line < path) > 0)
-                    if (line ~ /^Pss:/) { split(line, f); used += f[2] }
-                    else if (line ~ /^Pss_Shmem:/) { split(line, f); dumped += f[2] }
-                close(path)
-            }
-            print "container", ct, r["state"], r["token"], r["generation"], alive, r["run"]
-            print "holds", ct, r["memory_bytes"], r["cpu_milli"], r["disk_bytes"]
-            if (alive == "yes") {
+        $1 == "process" { of[$3] = $2; lives[$2] = 1; next }
+        { split($0, path, "/") }
+        path[2] == "sys" { port[path[5]] = 1; next }
+        /:Pss:/ { used[of[path[3]]] += $2; next }
+        { dumped[of[path[3]]] += $2 }
+        function field(key, without) { return (ct, key) in r ? r[ct, key] : without }
+        function tell(  path, line, f, end, ends, gate) {
+            print "container", ct, field("state", "absent"), field("token", 0), field("generation", 0), \
+                ct in lives ? "yes" : "no", field("run", "-")
+            print "holds", ct, field("memory_bytes", 0), field("cpu_milli", 0), field("disk_bytes", 0)
+            if (ct in lives) {
                 path = containers "/" ct "/net"
                 ends = 0
                 while ((getline line < path) > 0)
@@ -106,26 +93,33 @@ tell_containers() {
                     else if (line ~ /^nic /) { split(line, f, ","); end[++ends] = f[2] }
                 close(path)
                 gate = ends ? "open" : ""
-                for (; ends; ends--) {
-                    path = "/sys/class/net/" end[ends] "/brport/state"
-                    if ((getline line < path) <= 0) gate = "closed"
-                    close(path)
-                }
+                for (; ends; ends--) if (!(end[ends] in port)) gate = "closed"
                 if (gate != "") print "gate", ct, gate
-                printf "memory %s %.0f %.0f\n", ct, used * 1024, dumped * 1024
+                printf "memory %s %.0f %.0f\n", ct, used[ct] * 1024, dumped[ct] * 1024
             }
             path = containers "/" ct "/descriptor.json"
             if ((getline line < path) > 0) print "descriptor", ct, substr(line, 1, 100000)
             close(path)
         }
-        BEGIN {
-            while ((getline line < "-") > 0) { split(line, of); deep[of[1]] = deep[of[1]] " " of[2] }
-            for (i = 1; i < ARGC; i++) look(ARGV[i])
-        }' "$RECORDS"/*
+        END { for (i = 1; i <= count; i++) { ct = order[i]; tell() } }'
     tell_keepers
 }
 
-# "CT PID" for those whose processes are in groups below their own.
+# "process CT PID" for each, then what its memory is, then which cables are in a bridge. What may go while it is read, as a
+# process does all the time, is read by grep, which passes over it: awk would end there.
+tell_processes() {
+    pids=$(own_pids; deep_pids)
+    [ -z "$pids" ] || printf '%s\n' "$pids" | sed 's/^/process /'
+    printf '%s\n' "$pids" | sed -n 's|.* \(.*\)|/proc/\1/status /proc/\1/smaps_rollup|p' |
+        xargs grep -sE '^(RssAnon|Pss|Pss_Shmem):' /dev/null || :
+    grep -s . /dev/null /sys/class/net/*/brport/state || :
+}
+
+# "CT PID" for those whose processes are in their own group, and for those whose are in groups below it.
+own_pids() {
+    grep -s . /dev/null "$CGROUP"/ct/*/cgroup.procs | sed -n "s|^$CGROUP/ct/\(.*\)/cgroup.procs:|\1 |p"
+}
+
 deep_pids() {
     for init in "$CONTAINERS"/*/init; do
         [ -e "$init" ] || continue
