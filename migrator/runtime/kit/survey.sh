@@ -3,7 +3,8 @@
 # What making, listing and finding containers asks for: as the probe, without what a migration would ask of a machine.
 verb_survey() { # [NAME=PATH...]
     tell_room
-    echo "boot_id $(cat /proc/sys/kernel/random/boot_id)"
+    boot_id
+    echo "boot_id $boot_id"
     (tell_cgroup)
     tell_places "$@"
     tell_containers
@@ -34,8 +35,11 @@ tell_room() {
     echo "cpus $(nproc)"
     awk '$1 == "MemTotal:" { printf "memory_bytes %.0f\n", $2 * 1024 }
         $1 == "MemAvailable:" { printf "memory_available_bytes %.0f\n", $2 * 1024 }' /proc/meminfo
-    df -Pk "$DISK" | awk 'NR == 2 { printf "disk_bytes %.0f\ndisk_available_bytes %.0f\n", $2 * 1024, $4 * 1024 }'
-    df -Pi "$DISK" | awk 'NR == 2 { print "inodes_available", $4 }'
+    # shellcheck disable=SC2046
+    set -- $(stat -f -c '%S %b %a %d' "$DISK")
+    echo "disk_bytes $(($1 * $2))"
+    echo "disk_available_bytes $(($1 * $3))"
+    echo "inodes_available $4"
 }
 
 # Bridges, templates, volumes, devices, and whether anything may come here at all.
