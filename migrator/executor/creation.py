@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.asked_nics import refuse_bridges, refuse_macs
 from migrator.executor.asked_ports import refuse_ports
-from migrator.executor.fleet import Fleet
+from migrator.executor.fleet import Fleet, refuse_silent
 from migrator.executor.ranges import RangeTaken, any_number, free_ranges
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
@@ -56,30 +56,37 @@ class _New:
         }
 
 
-async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool) -> dict[str, object]:
+async def create_container(
+    fleet: Fleet, node: str, wanted: Wanted, start: bool, without: Sequence[str] = ()
+) -> dict[str, object]:
     """Makes a container on a node; on any failure nothing of it is left."""
-    return (await create_containers(fleet, node, (wanted,), start))[0]
+    return (await create_containers(fleet, node, (wanted,), start, without))[0]
 
 
-async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool) -> list[dict[str, object]]:
-    """Makes containers on a node, all or none. Of those that do not start nothing is left; others run on by then."""
+async def create_containers(
+    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, without: Sequence[str] = ()
+) -> list[dict[str, object]]:
+    """Makes containers on a node, all or none. Of those that do not start nothing is left; others run on by then.
+
+    Refused while a node does not answer, but for those named by `without`: it may have one of these names or addresses.
+    """
     for each in wanted:
         check_length(each)
     first = ID_INDEX_MIN
     for _ in range(RANGE_TRIES):
         try:
-            return await _create(fleet, node, wanted, start, first)
+            return await _create(fleet, node, wanted, start, without, first)
         except RangeTaken:
             first = any_number()
-    return await _create(fleet, node, wanted, start, first)
+    return await _create(fleet, node, wanted, start, without, first)
 
 
 async def _create(
-    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, first_range: int
+    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, without: Sequence[str], first_range: int
 ) -> list[dict[str, object]]:
     there, ips = fleet.node(node), list(_asked_for(wanted, fleet.file.bridge(fleet.file.entry(node))))
     async with contextlib.AsyncExitStack() as shell:
-        cluster, owners = await _asked(fleet, node, wanted, ips, shell)
+        cluster, owners = await _asked(fleet, node, wanted, without, ips, shell)
         facts = cluster.node(node)
         new = _described(cluster, facts, wanted, first_range)
         for (option, ip, _), answer in zip(ips, owners, strict=True):
@@ -100,7 +107,12 @@ async def _create(
 
 
 async def _asked(
-    fleet: Fleet, node: str, wanted: Sequence[Wanted], ips: list[Ip], shell: contextlib.AsyncExitStack
+    fleet: Fleet,
+    node: str,
+    wanted: Sequence[Wanted],
+    without: Sequence[str],
+    ips: list[Ip],
+    shell: contextlib.AsyncExitStack,
 ) -> tuple[Cluster, list[Answer]]:
     """The cluster, and who answers for each address. Meanwhile a shell gets ready for what is asked next."""
     there = fleet.node(node)
@@ -115,6 +127,7 @@ async def _asked(
         cluster = await (fleet.probe() if any(each.runtime != "runc" for each in wanted) else fleet.survey())
         if not cluster.node(node).answered:
             raise Refused(cluster.node(node).error)
+        refuse_silent(fleet, cluster, without, wanted[0].name)
         owners, _ = await asking
     finally:
         asking.cancel()
