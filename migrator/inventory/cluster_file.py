@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput, quoted
-from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml, refuse_empty
-from migrator.inventory.policy_file import PolicySection
+from migrator.inventory import documents, strict
+from migrator.inventory.documents import NODE_NAME, first_wrong, line_of, read_yaml, refuse_empty
+from migrator.inventory.strict import Count, Inner, Number, Text
 from migrator.model.address import is_within
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
+from migrator.model.plan_policy import Standing
 from migrator.model.pressure import Guard
 from migrator.model.rules import selected, selects
 from migrator.model.site import Hook, Site, When
@@ -31,14 +34,17 @@ ENVIRONMENT = "MIGRATOR_CLUSTER"
 DEFAULT = "cluster.yaml"
 
 
-def _parsed(parse: Any) -> AfterValidator:
+V = TypeVar("V")
+
+
+def _parsed(parse: Callable[[V], object]) -> Callable[[V], V]:
     """Validates by a parser and keeps what was written."""
 
-    def validate(text: str | int) -> str | int:
+    def validate(text: V) -> V:
         parse(text)
         return text
 
-    return AfterValidator(validate)
+    return validate
 
 
 Size = Annotated[int | str, _parsed(parse_bytes)]
@@ -51,10 +57,10 @@ def _is_line(text: str) -> str:
     return text
 
 
-Line = Annotated[str, AfterValidator(_is_line)]
-Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
-User = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}$")]
-Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
+Line = Annotated[str, _is_line]
+Interface = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")]
+User = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}")]
+Host = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.:_-]*", chars_min=1, chars_max=253)]
 
 
 def _is_volume_path(path: str) -> str:
@@ -63,42 +69,48 @@ def _is_volume_path(path: str) -> str:
     return path
 
 
-VolumeName = Annotated[str, Field(pattern=f"^{VOLUME_NAME.pattern}$")]
-VolumePath = Annotated[str, AfterValidator(_is_volume_path)]
+VolumeName = Annotated[str, Text(VOLUME_NAME.pattern)]
+VolumePath = Annotated[str, _is_volume_path]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # a command reads few kinds of files
+def _policy(raw: Any) -> Standing:
+    from migrator.inventory.policy_file import PolicySection  # noqa: PLC0415   (much to load, and few files have one)
+
+    return PolicySection.model_validate(raw).value()
 
 
-class Ssh(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ssh:
     """How to log in; what is left out follows ~/.ssh/config, the agent and ~/.ssh/known_hosts."""
 
     user: User | None = None
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Annotated[int, Number(ge=1, le=65535)] | None = None
     identity_file: str | None = None
     known_hosts: str | None = None
     config: str | None = None
     become: Literal["sudo"] | None = None
 
 
-class LinkSpeed(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSpeed:
     up: Rate | None = None
     down: Rate | None = None
 
 
-class Capacity(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
     """Declared in place of what the node measures."""
 
-    cpus: Annotated[float | int, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    cpus: Annotated[float | int, Number(gt=0, le=10_000)] | None = None
     memory: Size | None = None
     disk: Size | None = None
 
 
-Ratio = Annotated[float | int, Field(ge=0.1, le=100, allow_inf_nan=False)]
+Ratio = Annotated[float | int, Number(ge=0.1, le=100)]
 
 
-class Overcommit(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overcommit:
     """How much of each may be promised for each one there is; "measured" is what is really free (overcommit.py)."""
 
     cpu: Ratio | None = None
@@ -106,10 +118,11 @@ class Overcommit(_Strict):
     disk: Ratio | Literal["measured"] | None = None
 
 
-Percent = Annotated[float | int, Field(ge=0, le=100, allow_inf_nan=False)]
+Percent = Annotated[float | int, Number(ge=0, le=100)]
 
 
-class GuardTerms(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardTerms:
     """From where on a node is under pressure (model/pressure.py): percent, bytes a second, and a count; 0 never is."""
 
     memory_some: Percent | None = None
@@ -118,21 +131,22 @@ class GuardTerms(_Strict):
     io_full: Percent | None = None
     memory_free: Percent | None = None
     swap_in: Size | None = None
-    oom_kills: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    oom_kills: Annotated[int, Number(ge=0, le=1_000_000)] | None = None
 
 
-class NodeEntry(_Strict):
-    name: Annotated[str, Field(pattern=NODE_NAME)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEntry:
+    name: Annotated[str, Text(NODE_NAME)]
     address: Host | None = None
     migration_address: Host | None = None
     ssh: Ssh = Ssh()
     bridge: Interface | None = None
-    labels: dict[Line, Line] = {}
+    labels: dict[Line, Line] = field(default_factory=dict)
     capacity: Capacity = Capacity()
     overcommit: Overcommit = Overcommit()
     guard: GuardTerms = GuardTerms()
     link: LinkSpeed = LinkSpeed()
-    volumes: dict[VolumeName, VolumePath] = {}
+    volumes: dict[VolumeName, VolumePath] = field(default_factory=dict)
 
     @property
     def host(self) -> str:
@@ -145,16 +159,18 @@ class NodeEntry(_Strict):
         return self.migration_address or self.host
 
 
-class LinkEntry(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEntry:
     """A link that nodes share on their way to all others; `nodes` are names or labels, KEY=VALUE."""
 
-    name: Annotated[str, Field(pattern=NODE_NAME)]
-    nodes: Annotated[list[Line], Field(min_length=1)]
+    name: Annotated[str, Text(NODE_NAME)]
+    nodes: Annotated[list[Line], Count(1)]
     speed: LinkSpeed = LinkSpeed()
-    moves: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    moves: Annotated[int, Number(ge=1, le=10_000)] | None = None
 
 
-class Defaults(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
     ssh: Ssh = Ssh()
     bridge: Interface = "br0"
     overcommit: Overcommit = Overcommit()
@@ -167,12 +183,13 @@ def _is_a_path(argv: list[str]) -> list[str]:
     return argv
 
 
-class HookEntry(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookEntry:
     """A program that is told where a container is, and when; `timeout` is seconds."""
 
-    argv: Annotated[list[Line], Field(min_length=1, max_length=100), AfterValidator(_is_a_path)]
-    when: Annotated[list[Literal["before_commit", "after_release", "after_rollback"]], Field(min_length=1)]
-    timeout: Annotated[float | int, Field(ge=0.1, le=60, allow_inf_nan=False)] = 5
+    argv: Annotated[list[Line], Count(1, 100), _is_a_path]
+    when: Annotated[list[Literal["before_commit", "after_release", "after_rollback"]], Count(1)]
+    timeout: Annotated[float | int, Number(ge=0.1, le=60)] = 5
 
 
 def _is_network(text: str) -> str:
@@ -185,20 +202,21 @@ def _is_network(text: str) -> str:
     return text
 
 
-Network = Annotated[str, AfterValidator(_is_network)]
+Network = Annotated[str, _is_network]
 
 
-class ClusterFile(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterFile:
     version: Literal[1] = 1
     name: Line = "cluster"
     defaults: Defaults = Defaults()
-    nodes: Annotated[list[NodeEntry], Field(min_length=1)]
-    links: list[LinkEntry] = []
-    policy: PolicySection = PolicySection()
+    nodes: Annotated[list[NodeEntry], Count(1)]
+    links: list[LinkEntry] = field(default_factory=list)
+    policy: Annotated[Standing, Inner(_policy)] = field(default_factory=Standing)
     network: Literal["shared", "routed"] = "shared"
-    hooks: Annotated[list[HookEntry], Field(max_length=10)] = []
-    trusted_networks: Annotated[list[Network], Field(max_length=100)] = []
-    volumes: Annotated[dict[VolumeName, VolumePath], Field(max_length=100)] = {}
+    hooks: Annotated[list[HookEntry], Count(most=10)] = field(default_factory=list)
+    trusted_networks: Annotated[list[Network], Count(most=100)] = field(default_factory=list)
+    volumes: Annotated[dict[VolumeName, VolumePath], Count(most=100)] = field(default_factory=dict)
 
     def site(self) -> Site:
         """How addresses get from node to node, and who is told."""
@@ -230,7 +248,7 @@ class ClusterFile(_Strict):
         raise BadInput(f"there is no node {quoted(name)} in cluster {self.name!r}; it has {_some(self.nodes)}")
 
     def ssh_address(self, node: NodeEntry) -> SshAddress:
-        merged = self.defaults.ssh.model_dump(exclude_none=True) | node.ssh.model_dump(exclude_none=True)
+        merged = _said(self.defaults.ssh) | _said(node.ssh)
         for key in ("identity_file", "known_hosts", "config"):
             if key in merged:
                 merged[key] = str(Path(merged[key]).expanduser())
@@ -245,12 +263,11 @@ class ClusterFile(_Strict):
 
     def overcommit(self, node: NodeEntry) -> Overcommit:
         """The node's own terms, and the defaults where it has none."""
-        own = node.overcommit.model_dump(exclude_none=True)
-        return Overcommit(**self.defaults.overcommit.model_dump(exclude_none=True) | own)
+        return Overcommit(**_said(self.defaults.overcommit) | _said(node.overcommit))
 
     def guard(self, node: NodeEntry) -> Guard:
         """From where on the node is under pressure: by its own terms, the defaults, and what is usual."""
-        said = self.defaults.guard.model_dump(exclude_none=True) | node.guard.model_dump(exclude_none=True)
+        said = _said(self.defaults.guard) | _said(node.guard)
         if (rate := said.pop("swap_in", None)) is not None:
             said["swap_in_bytes_per_s"] = parse_bytes(rate)
         return Guard(**said)
@@ -259,6 +276,11 @@ class ClusterFile(_Strict):
     def link(node: NodeEntry) -> Link:
         up, down = node.link.up, node.link.down
         return Link(parse_bytes_per_s(up) if up else None, parse_bytes_per_s(down) if down else None)
+
+
+def _said(terms: Any) -> dict[str, Any]:
+    """What is said in a section, by its names; what is left out is not there."""
+    return {name: value for name, value in asdict(terms).items() if value is not None}
 
 
 def find(given: str | None) -> Path:
@@ -285,10 +307,10 @@ def parse(text: str, source: str) -> ClusterFile:
         raise BadInput(f"{source}:1: a cluster file is a mapping with 'nodes'")
     refuse_empty(raw, root, source)
     try:
-        cluster = ClusterFile.model_validate(raw)
-    except ValidationError as error:
+        cluster = strict.read(ClusterFile, raw)
+    except strict.Invalid as error:
         location, wrong = first_wrong(error)
-        raise BadInput(f"{source}:{line_of(root, location)}: {field(location, raw)}: {wrong}") from error
+        raise BadInput(f"{source}:{line_of(root, location)}: {documents.field(location, raw)}: {wrong}") from error
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
     _refuse_strangers(cluster, root, source)

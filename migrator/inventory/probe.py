@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from migrator.errors import MigratorError
+from migrator.inventory import strict
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.overcommit import promised
 from migrator.inventory.pressure import pressure_of, pressures_in
@@ -47,21 +46,42 @@ REPEATED = (
     "pressure",
 )
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
-_DESCRIPTOR = TypeAdapter(Descriptor)
 
 
 async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
     """A fresh snapshot of the whole cluster."""
     facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name]) for entry in cluster.nodes))
     return Cluster(
-        cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links(), cluster.policy.value()
+        cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links(), cluster.policy
     )
 
 
 async def survey_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
     """The same, sooner, without what only a move asks of machines: versions, CPU features, sizes of files."""
     facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name], "survey") for entry in cluster.nodes))
-    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), policy=cluster.policy.value())
+    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), policy=cluster.policy)
+
+
+async def described_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
+    """Which containers there are and their descriptions, and nothing else of any node; sooner still."""
+    facts = await asyncio.gather(*(_described(nodes[entry.name], entry.name) for entry in cluster.nodes))
+    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)))
+
+
+async def _described(node: Node, name: str) -> NodeFacts:
+    try:
+        answer = await node.call("described", timeout_s=PROBE_TIMEOUT_S, tries=2)
+        if answer.get("end") != "described":
+            raise NodeFailed(name, "described", "its answer is cut short")
+        _refuse_noise(answer)
+        pairs = [line.split(" ", 1) for line in answer.lines("descriptor") if " " in line]
+        found = [
+            ContainerFacts(ct, "", 0, 0, False, "-", Resources(), descriptor=_descriptor(answer, ct, text))
+            for ct, text in pairs
+        ]
+        return NodeFacts(name, containers=tuple(found))
+    except MigratorError as error:
+        return NodeFacts(name, error=str(error))
 
 
 async def probe(
@@ -259,8 +279,8 @@ def _descriptor(answer: Answer, name: str, text: str | None) -> Descriptor | Non
     if text is None:
         return None
     try:
-        descriptor = _DESCRIPTOR.validate_json(text)
-    except ValidationError as error:
+        descriptor = strict.read_json(Descriptor, text)
+    except ValueError as error:
         raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is damaged") from error
     if descriptor.name != name:
         raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is that of another")

@@ -59,28 +59,53 @@ make_container_dir() { # CT TEMPLATE ID_BASE
     echo "$3" > "$CONTAINERS/$1/id_base"
 }
 
-# Writes one of the files that describe a container; its content comes on stdin. The size is told beforehand: a
-# connection that dies half-way looks like the end of the content, and that may be long after a second try came whole.
-verb_ct_put() { # CT TOKEN FILE BYTES
-    check_name "$1"
-    check_number "$4"
-    case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning | init | stop-signal) ;;
-        *) refuse "not a file of a container: $3" ;;
-    esac
-    part=$CONTAINERS/$1/.$3.$$
-    head -c 1000000 > "$part" # before the lock: a slow sender must hold up nobody
-    if [ "$(wc -c < "$part")" != "$4" ]; then
-        rm -f "$part"
-        fail 1 "$3 of $1 came cut short"
-    fi
+# Writes files that describe a container; their contents come on stdin, one behind the other. The sizes are told beforehand:
+# a connection that dies half-way looks like the end of the content, and that may be long after a second try came whole.
+verb_ct_put() { # CT TOKEN FILE BYTES [FILE BYTES]...
+    ct=$1 token=$2
+    check_name "$ct"
+    shift 2
+    check_put "$@"
+    receive_put "$@" # before the lock: a slow sender must hold up nobody
     lock
-    read_record "$1"
-    if [ "$r_token" != "$2" ]; then
-        rm -f "$part"
-        check_token "$1" "$2"
+    read_record "$ct"
+    if [ "$r_token" != "$token" ]; then
+        rm -f $parts
+        check_token "$ct" "$token"
     fi
-    put_file "$part" "$1" "$3"
+    while [ "$#" -gt 0 ]; do
+        put_file "$CONTAINERS/$ct/.$1.$$" "$ct" "$1"
+        shift 2
+    done
+}
+
+check_put() { # FILE BYTES [FILE BYTES]...
+    while :; do
+        case ${1:-} in
+            descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning | init | stop-signal) ;;
+            *) refuse "not a file of a container: ${1:-}" ;;
+        esac
+        check_number "${2:-}"
+        [ "$#" -gt 2 ] || return 0
+        shift 2
+    done
+}
+
+# Of the last one too much is as bad as too little; the others end where they are told to.
+receive_put() { # FILE BYTES [FILE BYTES]...   (sets parts)
+    parts= all=$* sizes=
+    while [ "$#" -gt 0 ]; do
+        parts="$parts $CONTAINERS/$ct/.$1.$$" sizes="$sizes $2"
+        [ "$#" -gt 2 ] && most=$2 || most=1000000
+        head -c "$most" > "$CONTAINERS/$ct/.$1.$$"
+        shift 2
+    done
+    # shellcheck disable=SC2046
+    set -- $(stat -c %s $parts)
+    [ " $*" = "$sizes" ] && return 0
+    rm -f $parts
+    all=${all% *}
+    fail 1 "${all##* } of $ct came cut short"
 }
 
 # A file that is bound into containers is written where it is: another in its place would not be seen inside.
