@@ -18,7 +18,6 @@ from migrator.errors import BadInput, FailedSafe, MigratorError, Refused, nowher
 from migrator.executor.creation import refuse_rules
 from migrator.executor.fleet import Fleet
 from migrator.executor.wanted import DESCRIPTION_BYTES_MAX
-from migrator.inventory import strict
 from migrator.inventory.overcommit import promised
 from migrator.inventory.probe import capacity_of
 from migrator.model.around import only_stopped
@@ -37,6 +36,7 @@ from migrator.transport.base import Answer, NodeFailed, NodeMissing, NodeRefused
 LOOK_AGAIN_S = 0.25
 CHANGED_MEANWHILE_MAX = 5
 NOTHING = Resources()
+_DESCRIPTOR = TypeAdapter(Descriptor)
 _KIT = re.compile(rf"{kit.KITS}/[0-9a-f]{{1,64}}")
 
 
@@ -193,8 +193,8 @@ def _descriptor(node: str, name: str, text: str) -> Descriptor | None:
     if not text:
         return None
     try:
-        ct = strict.read_json(Descriptor, text)
-    except ValueError as error:
+        ct = _DESCRIPTOR.validate_json(text)
+    except ValidationError as error:
         raise NodeFailed(node, "ct-see", f"the descriptor of container {name} is damaged") from error
     if ct.name != name or fault(ct):
         raise NodeFailed(node, "ct-see", f"the descriptor of container {name} is not one that it can have")

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput, quoted
-from migrator.inventory import documents, strict
-from migrator.inventory.documents import NODE_NAME, first_wrong, line_of, read_yaml, refuse_empty
-from migrator.inventory.strict import Count, Inner, Number, Text
+from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml, refuse_empty
+from migrator.inventory.policy_file import PolicySection
 from migrator.model.address import is_within
 from migrator.model.facts import Link, SharedLink
 from migrator.model.links import tangled
-from migrator.model.plan_policy import Standing
 from migrator.model.pressure import Guard
 from migrator.model.rules import selected, selects
 from migrator.model.site import Hook, Site, When
@@ -34,17 +31,14 @@ ENVIRONMENT = "MIGRATOR_CLUSTER"
 DEFAULT = "cluster.yaml"
 
 
-V = TypeVar("V")
-
-
-def _parsed(parse: Callable[[V], object]) -> Callable[[V], V]:
+def _parsed(parse: Any) -> AfterValidator:
     """Validates by a parser and keeps what was written."""
 
-    def validate(text: V) -> V:
+    def validate(text: str | int) -> str | int:
         parse(text)
         return text
 
-    return validate
+    return AfterValidator(validate)
 
 
 Size = Annotated[int | str, _parsed(parse_bytes)]
@@ -57,10 +51,10 @@ def _is_line(text: str) -> str:
     return text
 
 
-Line = Annotated[str, _is_line]
-Interface = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")]
-User = Annotated[str, Text(r"[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}")]
-Host = Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9.:_-]*", chars_min=1, chars_max=253)]
+Line = Annotated[str, AfterValidator(_is_line)]
+Interface = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$")]
+User = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._@\\-]{0,63}$")]
+Host = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][A-Za-z0-9.:_-]*$")]
 
 
 def _is_volume_path(path: str) -> str:
@@ -69,48 +63,42 @@ def _is_volume_path(path: str) -> str:
     return path
 
 
-VolumeName = Annotated[str, Text(VOLUME_NAME.pattern)]
-VolumePath = Annotated[str, _is_volume_path]
+VolumeName = Annotated[str, Field(pattern=f"^{VOLUME_NAME.pattern}$")]
+VolumePath = Annotated[str, AfterValidator(_is_volume_path)]
 
 
-def _policy(raw: Any) -> Standing:
-    from migrator.inventory.policy_file import PolicySection  # noqa: PLC0415   (much to load, and few files have one)
-
-    return PolicySection.model_validate(raw).value()
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # a command reads few kinds of files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ssh:
+class Ssh(_Strict):
     """How to log in; what is left out follows ~/.ssh/config, the agent and ~/.ssh/known_hosts."""
 
     user: User | None = None
-    port: Annotated[int, Number(ge=1, le=65535)] | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
     identity_file: str | None = None
     known_hosts: str | None = None
     config: str | None = None
     become: Literal["sudo"] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkSpeed:
+class LinkSpeed(_Strict):
     up: Rate | None = None
     down: Rate | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capacity:
+class Capacity(_Strict):
     """Declared in place of what the node measures."""
 
-    cpus: Annotated[float | int, Number(gt=0, le=10_000)] | None = None
+    cpus: Annotated[float | int, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     memory: Size | None = None
     disk: Size | None = None
 
 
-Ratio = Annotated[float | int, Number(ge=0.1, le=100)]
+Ratio = Annotated[float | int, Field(ge=0.1, le=100, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overcommit:
+class Overcommit(_Strict):
     """How much of each may be promised for each one there is; "measured" is what is really free (overcommit.py)."""
 
     cpu: Ratio | None = None
@@ -118,11 +106,10 @@ class Overcommit:
     disk: Ratio | Literal["measured"] | None = None
 
 
-Percent = Annotated[float | int, Number(ge=0, le=100)]
+Percent = Annotated[float | int, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardTerms:
+class GuardTerms(_Strict):
     """From where on a node is under pressure (model/pressure.py): percent, bytes a second, and a count; 0 never is."""
 
     memory_some: Percent | None = None
@@ -131,22 +118,21 @@ class GuardTerms:
     io_full: Percent | None = None
     memory_free: Percent | None = None
     swap_in: Size | None = None
-    oom_kills: Annotated[int, Number(ge=0, le=1_000_000)] | None = None
+    oom_kills: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeEntry:
-    name: Annotated[str, Text(NODE_NAME)]
+class NodeEntry(_Strict):
+    name: Annotated[str, Field(pattern=NODE_NAME)]
     address: Host | None = None
     migration_address: Host | None = None
     ssh: Ssh = Ssh()
     bridge: Interface | None = None
-    labels: dict[Line, Line] = field(default_factory=dict)
+    labels: dict[Line, Line] = {}
     capacity: Capacity = Capacity()
     overcommit: Overcommit = Overcommit()
     guard: GuardTerms = GuardTerms()
     link: LinkSpeed = LinkSpeed()
-    volumes: dict[VolumeName, VolumePath] = field(default_factory=dict)
+    volumes: dict[VolumeName, VolumePath] = {}
 
     @property
     def host(self) -> str:
@@ -159,18 +145,16 @@ class NodeEntry:
         return self.migration_address or self.host
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkEntry:
+class LinkEntry(_Strict):
     """A link that nodes share on their way to all others; `nodes` are names or labels, KEY=VALUE."""
 
-    name: Annotated[str, Text(NODE_NAME)]
-    nodes: Annotated[list[Line], Count(1)]
+    name: Annotated[str, Field(pattern=NODE_NAME)]
+    nodes: Annotated[list[Line], Field(min_length=1)]
     speed: LinkSpeed = LinkSpeed()
-    moves: Annotated[int, Number(ge=1, le=10_000)] | None = None
+    moves: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Defaults:
+class Defaults(_Strict):
     ssh: Ssh = Ssh()
     bridge: Interface = "br0"
     overcommit: Overcommit = Overcommit()
@@ -183,13 +167,12 @@ def _is_a_path(argv: list[str]) -> list[str]:
     return argv
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookEntry:
+class HookEntry(_Strict):
     """A program that is told where a container is, and when; `timeout` is seconds."""
 
-    argv: Annotated[list[Line], Count(1, 100), _is_a_path]
-    when: Annotated[list[Literal["before_commit", "after_release", "after_rollback"]], Count(1)]
-    timeout: Annotated[float | int, Number(ge=0.1, le=60)] = 5
+    argv: Annotated[list[Line], Field(min_length=1, max_length=100), AfterValidator(_is_a_path)]
+    when: Annotated[list[Literal["before_commit", "after_release", "after_rollback"]], Field(min_length=1)]
+    timeout: Annotated[float | int, Field(ge=0.1, le=60, allow_inf_nan=False)] = 5
 
 
 def _is_network(text: str) -> str:
@@ -202,21 +185,20 @@ def _is_network(text: str) -> str:
     return text
 
 
-Network = Annotated[str, _is_network]
+Network = Annotated[str, AfterValidator(_is_network)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterFile:
+class ClusterFile(_Strict):
     version: Literal[1] = 1
     name: Line = "cluster"
     defaults: Defaults = Defaults()
-    nodes: Annotated[list[NodeEntry], Count(1)]
-    links: list[LinkEntry] = field(default_factory=list)
-    policy: Annotated[Standing, Inner(_policy)] = field(default_factory=Standing)
+    nodes: Annotated[list[NodeEntry], Field(min_length=1)]
+    links: list[LinkEntry] = []
+    policy: PolicySection = PolicySection()
     network: Literal["shared", "routed"] = "shared"
-    hooks: Annotated[list[HookEntry], Count(most=10)] = field(default_factory=list)
-    trusted_networks: Annotated[list[Network], Count(most=100)] = field(default_factory=list)
-    volumes: Annotated[dict[VolumeName, VolumePath], Count(most=100)] = field(default_factory=dict)
+    hooks: Annotated[list[HookEntry], Field(max_length=10)] = []
+    trusted_networks: Annotated[list[Network], Field(max_length=100)] = []
+    volumes: Annotated[dict[VolumeName, VolumePath], Field(max_length=100)] = {}
 
     def site(self) -> Site:
         """How addresses get from node to node, and who is told."""
@@ -248,7 +230,7 @@ class ClusterFile:
         raise BadInput(f"there is no node {quoted(name)} in cluster {self.name!r}; it has {_some(self.nodes)}")
 
     def ssh_address(self, node: NodeEntry) -> SshAddress:
-        merged = _said(self.defaults.ssh) | _said(node.ssh)
+        merged = self.defaults.ssh.model_dump(exclude_none=True) | node.ssh.model_dump(exclude_none=True)
         for key in ("identity_file", "known_hosts", "config"):
             if key in merged:
                 merged[key] = str(Path(merged[key]).expanduser())
@@ -263,11 +245,12 @@ class ClusterFile:
 
     def overcommit(self, node: NodeEntry) -> Overcommit:
         """The node's own terms, and the defaults where it has none."""
-        return Overcommit(**_said(self.defaults.overcommit) | _said(node.overcommit))
+        own = node.overcommit.model_dump(exclude_none=True)
+        return Overcommit(**self.defaults.overcommit.model_dump(exclude_none=True) | own)
 
     def guard(self, node: NodeEntry) -> Guard:
         """From where on the node is under pressure: by its own terms, the defaults, and what is usual."""
-        said = _said(self.defaults.guard) | _said(node.guard)
+        said = self.defaults.guard.model_dump(exclude_none=True) | node.guard.model_dump(exclude_none=True)
         if (rate := said.pop("swap_in", None)) is not None:
             said["swap_in_bytes_per_s"] = parse_bytes(rate)
         return Guard(**said)
@@ -276,11 +259,6 @@ class ClusterFile:
     def link(node: NodeEntry) -> Link:
         up, down = node.link.up, node.link.down
         return Link(parse_bytes_per_s(up) if up else None, parse_bytes_per_s(down) if down else None)
-
-
-def _said(terms: Any) -> dict[str, Any]:
-    """What is said in a section, by its names; what is left out is not there."""
-    return {name: value for name, value in asdict(terms).items() if value is not None}
 
 
 def find(given: str | None) -> Path:
@@ -307,10 +285,10 @@ def parse(text: str, source: str) -> ClusterFile:
         raise BadInput(f"{source}:1: a cluster file is a mapping with 'nodes'")
     refuse_empty(raw, root, source)
     try:
-        cluster = strict.read(ClusterFile, raw)
-    except strict.Invalid as error:
+        cluster = ClusterFile.model_validate(raw)
+    except ValidationError as error:
         location, wrong = first_wrong(error)
-        raise BadInput(f"{source}:{line_of(root, location)}: {documents.field(location, raw)}: {wrong}") from error
+        raise BadInput(f"{source}:{line_of(root, location)}: {field(location, raw)}: {wrong}") from error
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
     _refuse_strangers(cluster, root, source)

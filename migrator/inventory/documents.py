@@ -5,16 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from migrator.errors import BadInput
-
-if TYPE_CHECKING:  # loading pydantic takes long, and most commands read no file by it
-    from pydantic import ValidationError
-
-    from migrator.inventory.strict import Invalid
 
 NODE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 SHOWN_CHARS_MAX = 60
@@ -78,12 +74,11 @@ def unread(error: Exception) -> str:
     return "a number in it has too many digits" if "integer string conversion" in said else said
 
 
-def first_wrong(error: ValidationError | Invalid) -> tuple[Sequence[int | str], str]:
+def first_wrong(error: ValidationError) -> tuple[Sequence[int | str], str]:
     """The place of the first thing that is wrong, and what is, in words. A key written wrong is one that is missing and
     one too many: the second is the one to look at.
     """
-    found: list[Any] = list(error.errors())
-    first = min(found, key=lambda one: one["type"] != "extra_forbidden")
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     return [part for part in first["loc"] if not _is_branch(part)], plain(first)
 
 
@@ -155,7 +150,7 @@ def _is_branch(part: object) -> bool:
 
 
 def plain(error: Mapping[str, Any]) -> str:
-    """What is wrong with one field, in words; `error` is one of pydantic's, or alike."""
+    """What is wrong with one field, in words; `error` is one of pydantic's."""
     kind, context = error["type"], error.get("ctx", {})
     if kind in _MAPPING:
         kind = "dict_type"

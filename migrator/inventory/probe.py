@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+from pydantic import TypeAdapter, ValidationError
+
 from migrator.errors import MigratorError
-from migrator.inventory import strict
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.overcommit import promised
 from migrator.inventory.pressure import pressure_of, pressures_in
@@ -46,20 +47,21 @@ REPEATED = (
     "pressure",
 )
 _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
+_DESCRIPTOR = TypeAdapter(Descriptor)
 
 
 async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
     """A fresh snapshot of the whole cluster."""
     facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name]) for entry in cluster.nodes))
     return Cluster(
-        cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links(), cluster.policy
+        cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links(), cluster.policy.value()
     )
 
 
 async def survey_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
     """The same, sooner, without what only a move asks of machines: versions, CPU features, sizes of files."""
     facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name], "survey") for entry in cluster.nodes))
-    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), policy=cluster.policy)
+    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), policy=cluster.policy.value())
 
 
 async def described_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
@@ -279,8 +281,8 @@ def _descriptor(answer: Answer, name: str, text: str | None) -> Descriptor | Non
     if text is None:
         return None
     try:
-        descriptor = strict.read_json(Descriptor, text)
-    except ValueError as error:
+        descriptor = _DESCRIPTOR.validate_json(text)
+    except ValidationError as error:
         raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is damaged") from error
     if descriptor.name != name:
         raise NodeFailed(answer.node, "probe", f"the descriptor of container {name} is that of another")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.errors import MigratorError
-from migrator.inventory.cluster_file import Capacity, NodeEntry
+from migrator.inventory.cluster_file import NodeEntry
 from migrator.inventory.probe import parse
 from migrator.model.disk import Disk
 from migrator.model.facts import NodeFacts
@@ -107,7 +107,7 @@ def test_what_the_processes_of_a_container_use_is_told() -> None:
 
 
 def test_declared_capacity_takes_the_place_of_measured() -> None:
-    entry = NodeEntry(name="n1", capacity=Capacity(cpus=16, memory="1G"))
+    entry = NodeEntry.model_validate({"name": "n1", "capacity": {"cpus": 16, "memory": "1G"}})
     capacity = parsed(GOOD, entry).capacity
     assert (capacity.cpu_milli, capacity.memory_bytes, capacity.disk_bytes) == (16_000, 1 << 30, 90_000)
 
