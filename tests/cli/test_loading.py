@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"networkx", "numpy", "pydantic", "rich", "zstandard", "migrator.planner", "migrator.steps", "migrator.journal"}
+HEAVY = {"networkx", "numpy", "rich", "zstandard", "migrator.planner", "migrator.steps", "migrator.journal"}
 LOADED = """
 import os
 import sys
