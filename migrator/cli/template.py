@@ -57,11 +57,26 @@ def template(ctx: click.Context, store: str | None) -> None:
     type=click.Choice(("refuse", "drop")),
     help="Device nodes, which no template holds (default: refuse, with --suite drop).",
 )
+@click.option(
+    "--host-keys",
+    type=click.Choice(("drop", "keep")),
+    default="drop",
+    show_default=True,
+    help="An sshd's keys in /etc/ssh; containers get their own all the same.",
+)
 @click.option("--replace", is_flag=True, help="Also where the store has another template of this name.")
 @json_option
 @click.pass_context
 def build(
-    ctx: click.Context, /, name: str, setuid: str, devices: str | None, replace: bool, as_json: bool, **given: Any
+    ctx: click.Context,
+    /,
+    name: str,
+    setuid: str,
+    devices: str | None,
+    host_keys: str,
+    replace: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Build template NAME from SOURCE: a directory, a tar (gz, bz2, xz), an OCI layout or a `docker save` archive."""
     from migrator.model.units import counted, format_bytes
@@ -69,7 +84,7 @@ def build(
     from migrator.templates.tree import Rules
 
     source = _source(**given)
-    rules = Rules(setuid, devices or ("drop" if source.kind == "suite" else "refuse"))
+    rules = Rules(setuid, devices or ("drop" if source.kind == "suite" else "refuse"), host_keys)
     store = _store(ctx)
     built = building.build(store, name, source, rules, replace)
     manifest = built.manifest
@@ -94,19 +109,25 @@ def _source(
     arch: str | None,
     ref: str | None,
 ) -> Any:
-    from migrator.errors import BadInput
+    from migrator.errors import BadInput, quoted
     from migrator.templates.build import Source, kind_of
 
     if (source is None) == (suite is None):
         raise BadInput("template build: give a SOURCE, or --suite SUITE")
     if source is None:
+        if ref is not None:
+            raise BadInput("template build: --ref goes with an image, and not with --suite")
         packages = tuple(filter(None, (include or "").split(",")))
         return Source("suite", suite=str(suite), mirror=mirror, packages=packages, arch=arch)
     if mirror or include:
         raise BadInput("template build: --mirror and --include go with --suite")
     found = kind_of(source)
     if kind == "directory" and not source.is_dir():
-        raise BadInput(f"--as directory: {source} is none")
+        raise BadInput(f"--as directory: {quoted(str(source))} is none")
+    if kind == "tar" and source.is_dir():
+        raise BadInput(f"--as tar: {quoted(str(source))} is a directory")
+    if ref is not None and (kind or found) != "image":
+        raise BadInput(f"--ref: {quoted(str(source))} is no image, but a {kind or found}")
     return Source(kind or found, source, arch=arch, ref=ref)
 
 

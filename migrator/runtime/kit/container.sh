@@ -21,6 +21,7 @@ verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTE
     check_template "$2" "$3" # it may have gone before the lock was this one's
     check_room "$5" "$6" "$7" "$8" "$9" "${10}"
     make_container_dir "$ct" "$2" "$4"
+    : > "$CONTAINERS/$ct/fresh"
     boot_id
     floor_of "$ct" # what was said to an earlier container of this name is not said to this one
     r_state=stopped r_token=$((floor + 1)) r_generation=1 r_boot=$boot_id r_role=owner r_creator=$creator
@@ -131,6 +132,7 @@ check_not_leased() { # CT
 verb_ct_start() { # CT
     ct=$1
     check_name "$ct"
+    ! is_fresh "$ct" || make_first_keys
     lock
     read_record "$ct"
     check_at_rest "$ct"
@@ -143,6 +145,10 @@ verb_ct_start() { # CT
     end_container "$ct"
     fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
     mount_root "$ct"
+    identify "$ct" > /dev/null || {
+        unmount_root "$ct"
+        fail 1 "container $ct is not started: its name and host keys cannot be written; is the node's disk full?"
+    }
     boot_id
     r_state=serving r_boot=$boot_id
     arm "$ct"
