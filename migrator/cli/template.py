@@ -167,9 +167,9 @@ def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
         return
     rows = [("here", r.name, r.digest[:12], r.arch, format_bytes(r.files_bytes), r.source) for r in mine]
     for found in there:
-        same = "" if found.name not in here else "as here" if here[found.name] == found.digest else "ANOTHER than here"
         users = f"{counted(len(found.users), 'container')} on it" if found.users else "unused"
-        rows.append((found.node, found.name, found.digest[:12], "", "", ", ".join(filter(None, (users, same)))))
+        what = ", ".join(filter(None, (users, _compared(found, here.get(found.name, "")))))
+        rows.append((found.node, found.name, found.digest[:12], "", "", what))
     print_table(("WHERE", "TEMPLATE", "DIGEST", "ARCH", "SIZE", "WHAT"), rows)
     for x in left:
         click.echo(
@@ -177,6 +177,15 @@ def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
         )
     for node, error in silent.items():
         click.echo(clean(f"no answer from {node}: {error}"), err=True)
+
+
+def _compared(found: OnNode, here: str) -> str:
+    """How what a node has is to what the store has under that name, if anything."""
+    if found.digest == here:
+        return "as here" if found.current else "as here, and not for new ones: push it"
+    if not found.current:
+        return "not for new ones"
+    return "ANOTHER than here" if here else ""
 
 
 @template.command()
@@ -207,7 +216,9 @@ def push(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -
         for found in done:
             reused = f"{format_bytes(found.reused_bytes)} were there in other templates"
             sent = f"sent {format_bytes(found.sent_bytes)}, {reused}"
-            click.echo(f"template {name} on {found.node}: {'there already' if found.present else sent}")
+            again = "there already, and for new containers again"
+            told = "there already" if found.present else again if found.again else sent
+            click.echo(f"template {name} on {found.node}: {told}")
     for error in failed:
         click.echo(clean(f"migrator: {error}"), err=True)
     return max((error.exit_code for error in failed), default=0)
@@ -219,11 +230,16 @@ def push(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -
 @json_option
 @click.pass_context
 def rm(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -> None:
-    """Remove template NAME from the local store, or from NODES where no container stands on it."""
+    """Remove template NAME from the local store, or from NODES where no container stands on it; NAME@DIGEST is one
+    version of several on a node."""
+    from migrator.errors import BadInput
     from migrator.executor.templates import remove
     from migrator.templates.store import check_name
 
+    whole, (name, _, version) = name, name.partition("@")
     check_name(name)
+    if version and not nodes:
+        raise BadInput(f"template rm {whole}: the store has one version of a name; give nodes, or the name alone")
     if not nodes:
         store = _store(ctx)
         store.remove(name)
@@ -233,7 +249,7 @@ def rm(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -> 
 
         async def work() -> dict[str, str]:
             async with open_fleet(ctx) as fleet:
-                return await remove(fleet, name, nodes)
+                return await remove(fleet, name, nodes, version)
 
         gone = run_async(work())
     if as_json:
@@ -264,7 +280,7 @@ def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_js
     there, left, silent = ([], [], {}) if local else run_async(look(), only_looks=True)
     unused = [found for found in there if not found.users and not found.fixed]
     count, size = store.collect(really=False)
-    lines = [f"template {found.name} on {found.node}" for found in unused]
+    lines = [str(found) for found in unused]
     lines += [f"{x.name} on {x.node}, {format_bytes(x.size_bytes)}" for x in left]
     lines += [f"{count} contents in {store.root}, {format_bytes(size)}"] if count else []
     if lines and not yes:
@@ -282,7 +298,7 @@ def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_js
     if count:
         store.collect(really=True)
     if as_json:
-        gone = [asdict(found) for found in unused if f"{found.name} on {found.node}" not in kept]
+        gone = [asdict(found) for found in unused if str(found) not in kept]
         sizes = {"contents": count, "bytes": size}
         print_json(
             {"removed": gone, "leftovers": [asdict(x) for x in left], "store": sizes, "kept": kept, "no_answer": silent}
