@@ -46,7 +46,7 @@ for one in (list_, set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.s
 @click.option("--cpus", default=1.0, show_default=True, type=FiniteRange(min=0.01), help="CPU limit.")
 @more_limits
 @click.option("--disk", default="1G", show_default=True, help="Disk it is planned with.")
-@click.option("--user", help="User inside that the command runs as (default: its root).")
+@click.option("--user", help="User inside that the command runs as: a name of its own, UID or UID:GID (default: root).")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="For rules; may be repeated.")
 @click.option("--env", "env", multiple=True, metavar="KEY=VALUE", help="Environment; may be repeated.")
 @click.option(

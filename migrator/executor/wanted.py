@@ -105,7 +105,7 @@ class Wanted:
         if not NAME.fullmatch(template):
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
-            raise BadInput(f"--user {quoted(user)}: not a user's name")
+            raise BadInput(f"--user {quoted(user)}: not a user: a name of the container's own, UID or UID:GID")
         address, *more_addresses = parse_addresses(ips)
         gateway, gateway6 = _gateways(gateways)
         around = Surroundings.parse(**surroundings)

@@ -22,7 +22,10 @@ def canonical(text: str) -> str:
     if "%" in text:
         raise ValueError(f"{text!r} has a zone, which is another on each node")
     prefix = f"/{PREFIX_IPV6 if is_ipv6(text) else PREFIX_IPV4}"
-    return str(ipaddress.ip_interface(text if "/" in text else text + prefix))
+    try:
+        return str(ipaddress.ip_interface(text if "/" in text else text + prefix))
+    except ValueError:
+        raise ValueError("not an address, or not with a prefix that there is") from None
 
 
 def is_written(address: str) -> bool:

@@ -17,7 +17,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")  # no dot: it ends a name in what
 ID_RANGE = 65_536
 ID_INDEX_MIN = 16  # ids below 2**20 stay free for the host's own users and their subordinate ranges
 ID_INDEX_MAX = 65_000
-USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
+USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}|[0-9]{1,5}(:[0-9]{1,5})?")
 AMOUNT_MAX = 2**53  # of bytes, or of thousandths of a CPU: no node has so much, and every program can count it
 ADDRESSES_MAX = 16  # each is asked for before a move, and announced after it
 PIDS_MIN, PIDS_MAX = 32, 4_194_304  # a restore needs some beside the container's own; the kernel's largest pid
@@ -30,11 +30,11 @@ class Descriptor:
     """One container, independent of the node it is on. Kept beside its bundle as one line of JSON.
 
     `address` is CIDR ("10.0.0.7/24"), `more_addresses` are what it has beside it, IPv4 or IPv6; `gateway` and
-    `gateway6` are its default routes of either family. `id_index` numbers the container's range of user ids: container
-    id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, or as the container's
-    root. `restart` says whether its node starts it again when it ends, and at boot. `volumes` are directories on
-    storage that nodes share, each at a path inside. `swap_bytes`, `pids`, `io_weight`
-    and `io` are as in `model.limits`. `runtime` is the program that makes, dumps and restores it.
+    `gateway6` are its default routes of either family. `id_index` numbers the container's range of user ids:
+    container id 0 is host id `id_index * 65536`. `command` runs as `user`, a name that the template knows, "UID" or
+    "UID:GID", or as the container's root. `restart` says whether its node starts it again when it ends, and at
+    boot. `volumes` are directories on storage that nodes share, each at a path inside. `swap_bytes`, `pids`,
+    `io_weight` and `io` are as in `model.limits`. `runtime` is the program that makes, dumps and restores it.
 
     `cap_add` and `cap_drop` change the capabilities that containers have, `devices` are those by request, `seccomp`
     whether it runs under our filter of system calls, `new_privileges` whether its programs may gain what they were not

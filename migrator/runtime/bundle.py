@@ -26,6 +26,24 @@ CONTAINERS = "/var/lib/migrator/containers"
 
 # A host file on stdout breaks the dump, so the log is opened inside. Static text; the command comes as arguments.
 _ENTRY = 'mkdir -p /var/log && exec </dev/null >>/var/log/console.log 2>&1 && exec "$@"'
+# Becomes a user of the container's own /etc/passwd, by what is there for that. The words: USER COMMAND...
+_AS_USER = """user=$1; shift
+[ ! -r /etc/passwd ] || while IFS=: read -r name _ uid gid _; do
+    case $user in "$name" | "$uid" | "$uid:$gid") break ;; esac
+    name= uid= gid=
+done < /etc/passwd
+case $user in
+    *[!0-9:]*) [ -n "$name" ] || { echo "user $user is not in /etc/passwd" >&2; exit 1; } ;;
+    *:*) uid=${user%%:*} gid=${user#*:} ;;
+    *) uid=$user gid=${gid:-$user} ;;
+esac
+[ -n "$name" ] && groups=--init-groups || groups=--clear-groups
+case $(setpriv --help 2>&1) in
+    *--reuid*) exec setpriv --reuid "$uid" --regid "$gid" "$groups" -- "$@" ;;
+esac
+[ -n "$name" ] || { echo "user $user is not in /etc/passwd, and without setpriv of util-linux has to be" >&2; exit 1; }
+exec su -m -s /bin/sh -- "$name" -c 'exec "$@"' sh "$@"
+"""
 _DEFAULT_ENV = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux")
 _NET_LINE = re.compile(r"[a-z]+ [A-Za-z0-9.:/_=,-]+")
 # By https://systemd.io/CONTAINER_INTERFACE/. What is mounted already it needs no SYS_ADMIN for.
@@ -82,7 +100,7 @@ def config_json(
     identity = {"containerID": 0, "hostID": ct.id_base, "size": ID_RANGE}
     directory = f"{CONTAINERS}/{ct.name}"
     has = [f"CAP_{name}" for name in capabilities(ct)]
-    as_user = ["setpriv", "--reuid", ct.user, "--regid", ct.user, "--init-groups", "--"] if ct.user else []
+    as_user = ["/bin/sh", "-c", _AS_USER, "sh", ct.user] if ct.user else []
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "hostname": hostname_of(ct),

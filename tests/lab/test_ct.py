@@ -183,7 +183,25 @@ def test_an_address_in_use_is_refused(tidy: Stage) -> None:
     assert (stranger.code, "answers for this address" in stranger.err) == (3, True)
 
 
-def test_a_command_that_does_not_exist_leaves_no_container(tidy: Stage) -> None:
-    words = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(7), "--user", "nosuch", "--", "true")
-    tidy.migrator("ct", "create", "web", *words)  # it starts, and ends at once with a word in its log
-    assert "nosuch" in tidy.ok("ct", "logs", "web").out
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--", "/nonexistent"), "ended at once: sh: 1: exec: /nonexistent: not found"),
+        (("--restart", "always", "--", "false"), "ended at once: it has written no word"),
+        (("--user", "nosuch", "--", "true"), "ended at once: user nosuch is not in /etc/passwd"),
+    ],
+)
+def test_what_ends_at_once_is_not_said_to_run_and_is_not_kept(tidy: Stage, words: tuple[str, ...], said: str) -> None:
+    place = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(7))
+    done = tidy.migrator("ct", "create", "web", *place, *words)
+    assert (done.code, done.err) == (4, f"migrator: node n1: container web {said}\n")
+    assert tidy.places("web") == []
+
+
+def test_a_command_runs_as_a_user_of_its_own_by_name_or_number(tidy: Stage) -> None:
+    place = ("--node", "n1", "--template", "debian", "--cpus", "0.2")
+    for number, user in enumerate(("nobody", "33", "1000:1001"), 7):
+        tidy.ok("ct", "create", f"as{number}", *place, "--ip", tidy.ip(number), "--user", user, "--", "sleep", "1d")
+    look = ("awk", "/^[UG]id|^Groups/ { print $2 }", "/proc/1/status")
+    found = [tidy.ok("ct", "exec", f"as{number}", "--", *look).out.split() for number in (7, 8, 9)]
+    assert found == [["65534"] * 3, ["33"] * 3, ["1000", "1001"]]

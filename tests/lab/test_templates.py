@@ -46,9 +46,9 @@ def built(stage: Stage, tmp_path: Path, name: str = "bb", **more: bytes) -> Path
     return tree
 
 
-def make(stage: Stage, name: str, node: str, template: str, number: int) -> str:
+def make(stage: Stage, name: str, node: str, template: str, number: int, *more: str) -> str:
     ip = stage.ip(number)
-    words = ("ct", "create", name, "--node", node, "--template", template, "--ip", ip)
+    words = ("ct", "create", name, "--node", node, "--template", template, "--ip", ip, *more)
     stage.ok(*words, "--", "nc", "-ll", "-p", "7000", "-e", "/bin/sh", "-c", COUNT)
     return ip
 
@@ -62,12 +62,14 @@ def rows(stage: Stage, name: str) -> dict[str, list[str]]:
 async def test_a_container_without_any_library_moves_and_takes_its_template_along_beside_a_newer_one(
     tidy: Stage, store: Store, tmp_path: Path
 ) -> None:
-    tree = built(tidy, tmp_path)
+    tree = built(tidy, tmp_path, **{"etc/group": b"web:x:33:\n", "etc/passwd": b"web:x:33:33::/:/bin/sh\n"})
     digest = store.manifest("bb").digest
     pushed = tidy.ok("template", "push", "bb", "n1", "--json").json()["nodes"][0]
     assert pushed["sent_bytes"] == store.manifest("bb").files_bytes
     assert tidy.ok("template", "push", "bb", "n1", "--json").json()["nodes"][0]["present"]
-    ip = make(tidy, "box", "n1", "bb", 1)
+    ip = make(tidy, "box", "n1", "bb", 1, "--user", "web")
+    ids = tidy.ok("ct", "exec", "box", "--", "awk", "/^[UG]id/ { print $2 }", "/proc/1/status")
+    assert ids.out.split() == ["33", "33"]
     assert tidy.migrator("ct", "exec", "box", "--", "sh", "-c", "echo x > /etc/passwd && cat /etc/passwd-").out
     (tree / "newer").write_bytes(b"newer")
     tidy.ok("template", "build", "bb", "--replace", str(tree))

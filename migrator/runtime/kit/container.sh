@@ -154,15 +154,20 @@ verb_ct_start() { # CT
         fail 1 "container $ct is not started: its name and host keys cannot be written; is the node's disk full?"
     }
     boot_id
-    r_state=serving r_boot=$boot_id
+    r_state=serving r_boot=$boot_id ended=no
     arm "$ct"
     write_record "$ct"
-    if ! begin_container "$ct"; then
-        end_container "$ct"
-        stopped_record
-        fail 1 "container $ct did not start: $(start_error "$ct")"
-    fi
+    begin_container "$ct" || undo_start "$(start_error "$ct" said)"
     rm -f "$RUN/start.$ct"
+    unlock # a moment, in which others need not wait
+    outlives_its_start "$ct" || ended=yes
+    lock
+    read_record "$ct"
+    [ "$r_state $r_run" = 'serving -' ] || { # somebody has stopped it meanwhile, or moves it
+        echo 'started now'
+        return 0
+    }
+    [ "$ended" = no ] || has_processes "$ct" || undo_start "$(ended_at_once "$ct")"
     [ ! -e "$RUN/move/$ct.$r_token/twin" ] || clean_move "$ct" "$r_token"
     keeper_start "$ct"
     echo 'started now'
@@ -188,9 +193,36 @@ reopen_gate() {
     announce "$ct"
 }
 
-start_error() { # CT
+start_error() { # CT [said]   for the runtime's own words "did not start: " stands before them where `said` is given
     said=$(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$1" | tail -n 1)
-    echo "${said:-$(tail -n 1 "$RUN/start.$1")}" # crun says it in plain words
+    [ -n "$said" ] || said=$(tail -n 1 "$RUN/start.$1") # crun says it in plain words
+    [ -n "$said" ] || ended_at_once "$1"
+    [ -z "$said" ] || echo "${2:+did not start: }$said"
+}
+
+undo_start() { # WHY   (the lock is held and the record read)
+    end_container "$ct"
+    stopped_record
+    rm -f "$RUN/start.$ct"
+    fail 1 "container $ct $1"
+}
+
+# Whether it is there a moment after its own program has taken the place of the shell that opens its log.
+outlives_its_start() { # CT
+    init=$(init_pid "$1") tries=0
+    while [ -n "$init" ] && [ "$tries" -lt 100 ] &&
+        grep -qsF -e 'mkdir -p /var/log && exec </dev/null' -e 'IFS=: read -r name _ uid' "/proc/$init/cmdline"; do
+        tries=$((tries + 1))
+        sleep 0.02
+    done
+    [ -z "$init" ] || timeout 0.05 tail -f /dev/null --pid="$init" -s 0.01 || :
+    has_processes "$1"
+}
+
+ended_at_once() { # CT   with the last line that it has written
+    words=$( (go_to_log "$1" && own_log) 2> /dev/null | tail -c 4096 | tr -cd '[:print:]\n' |
+        sed -n '/./h; ${x;p}' | cut -c 1-200) || :
+    echo "ended at once: ${words:-it has written no word}"
 }
 
 start_container() { # CT
@@ -270,20 +302,34 @@ verb_ct_remove() { # CT [CREATOR]
 # no link is followed, the last one by the kernel's own word. Of one endless line only the end is kept.
 LOG_BYTES_MAX=3900000
 
+# Run inside, where a shell may be all there is.
+TELL_LOG='log=/var/log/console.log
+    if command -v tail > /dev/null; then exec tail -n "$1" "$log"; fi
+    while IFS= read -r line || [ -n "$line" ]; do printf "%s\n" "$line"; done < "$log"'
+
 verb_ct_log() { # CT LINES
     check_number "$2"
     if has_processes "$1"; then
         exec 5>&1
-        code=$({ { timeout 20 $RUNC exec "$1" tail -n "$2" /var/log/console.log || echo "$?" >&6; } |
-            tail -c "$LOG_BYTES_MAX" >&5; } 6>&1)
+        code=$({ { timeout 20 $RUNC exec "$1" /bin/sh -c "$TELL_LOG" sh "$2" || echo "$?" >&6; } |
+            tail -c "$LOG_BYTES_MAX" | tail -n "$2" >&5; } 6>&1)
         [ -z "$code" ] || exit "$code"
         return 0
     fi
+    go_to_log "$1"
+    own_log | tail -c "$LOG_BYTES_MAX" | tail -n "$2"
+}
+
+# Makes the directory of a log this program's own, of a container that is not running.
+go_to_log() { # CT
     logs=$(realpath "$CONTAINERS/$1")/upper/var/log
     cd -P "$logs" 2> /dev/null || fail 11 "container $1 has written no log here"
     [ "$(pwd -P)" = "$logs" ] && [ ! -h console.log ] || refuse "the log of $1 is a link; not followed"
     [ -f console.log ] || fail 11 "container $1 has written no log here"
-    dd if=console.log iflag=nofollow,nonblock bs=64k status=none | tail -c "$LOG_BYTES_MAX" | tail -n "$2"
+}
+
+own_log() {
+    dd if=console.log iflag=nofollow,nonblock bs=64k status=none
 }
 
 verb_ct_exec() { # -t|- CT COMMAND...
@@ -291,5 +337,6 @@ verb_ct_exec() { # -t|- CT COMMAND...
     shift 2
     check_name "$ct"
     [ "$terminal" = -t ] || terminal=
-    exec $RUNC exec $terminal -- "$ct" "$@"
+    # By the container's shell, which says in one line what it does not find, and exits as shells do.
+    exec $RUNC exec $terminal -- "$ct" /bin/sh -c 'exec "$@"' sh "$@"
 }

@@ -58,7 +58,7 @@ verb_see_ports() { # GATEWAYS (separated by commas, or -) PORTS...
     gateways=$1
     shift
     [ "$(setting net/ipv4/ip_forward)" != 0 ] || echo 'fault it forwards nothing; allow it with: sysctl -w net.ipv4.ip_forward=1'
-    [ "$gateways" != - ] || echo 'fault it needs a gateway, which is its node'
+    [ "$gateways" != - ] || { echo 'fault the container has no gateway; give it --gateway, an address of its bridge there' && gateways=; }
     for gateway in $(printf %s "$gateways" | tr , ' '); do
         check_address_word "$gateway"
         is_own "$gateway" || echo "fault the container's gateway $gateway is not an address of it, and answers would go elsewhere; give its bridge that address"
