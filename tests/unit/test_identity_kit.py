@@ -90,3 +90,15 @@ def test_keys_of_the_template_are_replaced_whatever_kind_they_are(tmp_path: Path
     found = {path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in folder.iterdir()}
     assert found.pop("sshd_config")[0] == "old"
     assert found == {"ssh_host_ed25519_key": ("new", 0o600), "ssh_host_ed25519_key.pub": ("new", 0o644)}
+
+
+def test_a_machine_id_is_renewed_where_there_is_one_to_renew(tmp_path: Path) -> None:
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    renew = f"root={tmp_path.resolve()}; renew_machine_id"
+    assert run(tmp_path, renew) == ""
+    for before, renewed in (("", False), ("uninitialized\n", False), ("0" * 32 + "\n", True)):
+        (etc / "machine-id").write_text(before)
+        assert run(tmp_path, renew) == ("renewed /etc/machine-id\n" if renewed else "")
+        now = (etc / "machine-id").read_text()
+        assert (now != before, len(now) == 33) == (renewed, renewed)

@@ -59,8 +59,8 @@ identify() { # CT
     read -r base < "$CONTAINERS/$ct/id_base" && read_net "$ct" || return 1
     root=$(realpath "$CONTAINERS/$ct/rootfs")
     if ! is_fresh "$ct"; then
-        (! enter "$root/etc" || name_hosts ours "$(hostname_of "$ct")")
-        return
+        (! enter "$root/etc" || name_hosts ours "$(hostname_of "$ct")") || : # which is no reason to let it lie
+        return 0
     fi
     renew_machine_id && (! enter "$root/etc" || name_hosts first "$(hostname_of "$ct")") &&
         (! enter "$root/etc/ssh" || put_host_keys "$CONTAINERS/$ct/.keys.$$") || return 1
@@ -77,11 +77,13 @@ renew_identity() {
     unmount_root "$ct"
 }
 
+# One that is empty, or says that it is yet to be made, is its init's to make.
 renew_machine_id() {
     machine=$(tr -d - < /proc/sys/kernel/random/uuid)
     for file in etc/machine-id var/lib/dbus/machine-id; do
         (
             enter "$root/${file%/*}" && [ ! -h machine-id ] && [ -f machine-id ] && [ -s machine-id ] || exit 0
+            ! grep -qx uninitialized machine-id || exit 0
             put_own machine-id 444 << END
 $machine
 END
