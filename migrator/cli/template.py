@@ -263,9 +263,10 @@ def rm(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -> 
 @click.argument("nodes", nargs=-1)
 @click.option("--local", is_flag=True, help="The store of this machine alone; no node is asked.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be removed, and remove nothing.")
 @json_option
 @click.pass_context
-def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_json: bool) -> int:
+def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, dry_run: bool, as_json: bool) -> int:
     """Remove from NODES (all, if none is named) what no container stands on, and what cut pushes have left."""
     from migrator.errors import BadInput
     from migrator.executor.templates import collect, list_on
@@ -283,9 +284,9 @@ def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_js
     lines = [str(found) for found in unused]
     lines += [f"{x.name} on {x.node}, {format_bytes(x.size_bytes)}" for x in left]
     lines += [f"{count} contents in {store.root}, {format_bytes(size)}"] if count else []
-    if lines and not yes:
+    if lines and not yes and not dry_run:
         if not sys.stdin.isatty():
-            raise BadInput("template gc: there is no terminal to ask on; use --yes")
+            raise BadInput("template gc: there is no terminal to ask on; use --dry-run to look, --yes to remove")
         for line in lines:
             click.echo(clean(line), err=True)
         click.confirm("Remove these?", abort=True, err=True)
@@ -294,8 +295,8 @@ def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_js
         async with open_fleet(ctx) as fleet:
             return await collect(fleet, unused, left)
 
-    kept = run_async(work()) if unused or left else {}
-    if count:
+    kept = run_async(work()) if (unused or left) and not dry_run else {}
+    if count and not dry_run:
         store.collect(really=True)
     if as_json:
         gone = [asdict(found) for found in unused if str(found) not in kept]
@@ -305,7 +306,7 @@ def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_js
         )
     else:
         for line in lines or ["nothing to remove"]:
-            click.echo(clean(f"removed: {line}" if lines else line))
+            click.echo(clean(f"{'would be removed' if dry_run else 'removed'}: {line}" if lines else line))
         for what, why in [*kept.items(), *((f"node {n}", e) for n, e in silent.items())]:
             click.echo(clean(f"{what} stays as it is: {why}"), err=True)
     return 4 if kept or silent else 0

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,9 @@ def test_what_another_template_of_the_node_has_is_not_sent(tidy: Stage, store: S
     tidy.ok("template", "push", "bb", "n1")
     (tree / "more").write_bytes(b"some bytes more")
     tidy.ok("template", "build", "bb2", str(tree))
+    with ThreadPoolExecutor() as both:  # two who know nothing of each other
+        for pushed in both.map(lambda _: tidy.migrator("template", "push", "bb2", "n3"), range(2)):
+            assert (pushed.code, pushed.err) == (0, "")
     done = tidy.ok("template", "push", "bb2", "n1", "--json").json()["nodes"][0]
     assert (done["sent_contents"], done["sent_bytes"]) == (1, 15)
     assert done["reused_bytes"] > 1_000_000
@@ -207,6 +211,7 @@ def test_what_is_left_of_a_push_goes_with_gc_and_what_is_mounted_stays(
     left = f"{THERE}/.push-{'a' * 64}"
     tidy.on_node("n1", "sh", "-c", f"mkdir -p {left}/contents {THERE}/.part-old.7; echo x > {left}/contents/x")
     one_line(tidy.migrator("template", "gc"), 2, "--yes")
+    assert "would be removed: .part-old.7 on n1" in tidy.ok("template", "gc", "--dry-run").out
     tidy.ok("template", "rm", "bb")
     gone = tidy.ok("template", "gc", "n1", "--yes", "--json").json()
     assert sorted(row["name"] for row in gone["leftovers"]) == [".part-old.7", f".push-{'a' * 64}"]

@@ -81,19 +81,32 @@ verb_template_offer() { # NAME DIGEST
         [ "$place" = "$at" ] && echo 'present yes' || echo 'present older'
         return 0
     fi
-    template_program offer "$TEMPLATES/.push-$2" "$TEMPLATES"
+    template_program offer "$TEMPLATES/.push-$2" "$TEMPLATES" || came_meanwhile "$?" "$@"
 }
 
 verb_template_take() { # NAME DIGEST
     check_digest "$2"
-    [ -e "$TEMPLATES/.push-$2/manifest" ] || fail 11 "template $1 was not offered to this node"
-    template_program take "$TEMPLATES/.push-$2"
+    [ -e "$TEMPLATES/.push-$2/manifest" ] || { came_meanwhile 11 "$@" && return 0; }
+    template_program take "$TEMPLATES/.push-$2" || came_meanwhile "$?" "$@"
 }
 
-# Makes the tree of what has come, puts it into its place, and has new containers made from it.
+# Another push of the same may have been first, and taken away what this one was at. What still comes is let go by.
+came_meanwhile() { # CODE NAME DIGEST
+    find_template "$2" "$3" || {
+        [ "$1" != 11 ] || echo "template $2 was not offered to this node" >&2
+        exit "$1"
+    }
+    rm -rf "$TEMPLATES/.push-$3"
+    echo 'present older' # template-make says which it is
+    cat > /dev/null
+}
+
+# One at a time: makes the tree of what has come, puts it into its place, and has new containers made from it.
 verb_template_make() { # NAME DIGEST
     check_digest "$2"
     part=$TEMPLATES/.push-$2
+    exec 6< "$TEMPLATES"
+    flock -w 1700 6 || fail 12 "this node is making another template; push $1 again when that has ended"
     if ! find_template "$1" "$2"; then
         [ -e "$part/manifest" ] || fail 11 "template $1 was not offered to this node"
         template_program make "$part"
