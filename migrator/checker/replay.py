@@ -185,17 +185,31 @@ def _company(event: _Event, node: NodeFacts, touching: list[_Event], policy: Pla
             if key in mine.labels and mine.labels[key] == theirs.labels.get(key):
                 text = f"container {name}: {other.name} of the same group {key}={mine.labels[key]} is on {node.name}"
                 yield Finding(Code.ANTI_AFFINITY, text, name, node.name)
-        for port in mine.published:
-            if any(
-                (port.port, port.protocol) == (other_port.port, other_port.protocol) for other_port in theirs.published
+        yield from _ports_of_two(event.container, other, node)
+        if theirs.id_index == mine.id_index and mine.volumes:  # else it gets another range as it comes
+            text = (
+                f"container {name}: {other.name}, with the same range of user ids, may be on {node.name}, and files on "
+                "shared volumes keep theirs"
+            )
+            yield Finding(Code.INCOMPATIBLE, text, name, node.name)
+
+
+def _ports_of_two(mine: ContainerFacts, other: ContainerFacts, node: NodeFacts) -> Iterator[Finding]:
+    """Ports that both publish at one address; one at all addresses, or at all of a family, is at each."""
+    ours, theirs = (c.descriptor.published if c.descriptor else () for c in (mine, other))
+    for a in ours:
+        for b in theirs:
+            if (a.port, a.protocol) == (b.port, b.protocol) and any(
+                _stands_for(one, two) for one, two in ((a.host_ip, b.host_ip), (b.host_ip, a.host_ip))
             ):
                 text = (
-                    f"container {name}: {other.name}, with the same published port {port.port}, may be on {node.name}"
+                    f"container {mine.name}: {other.name}, with the same published port {a.port}, may be on {node.name}"
                 )
-                yield Finding(Code.INCOMPATIBLE, text, name, node.name)
-        if theirs.id_index == mine.id_index:
-            text = f"container {name}: {other.name}, with the same range of user ids, may be on {node.name}"
-            yield Finding(Code.INCOMPATIBLE, text, name, node.name)
+                yield Finding(Code.INCOMPATIBLE, text, mine.name, node.name)
+
+
+def _stands_for(one: str, two: str) -> bool:
+    return one in ("", two) or (one == "0.0.0.0" and "." in two) or (one == "::" and ":" in two)  # noqa: S104
 
 
 def _end(nodes: dict[str, NodeFacts], plan: Plan) -> Iterator[Finding]:

@@ -15,8 +15,10 @@ from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import open_fleet, run_async
+from migrator.cli.shared import open_fleet, run_async, without_option
 from migrator.cli.surroundings import surroundings_options
+
+NODE_HELP = "Which one is meant, where two nodes have a container of this name each."
 
 
 @click.group()
@@ -62,7 +64,7 @@ for one in (list_, set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.s
     multiple=True,
     metavar="NAME:/PATH[:ro|:SIZE]",
     help="A volume, and where it is inside: of the cluster file, on storage that nodes share; or, with a SIZE, one of "
-    "its own, which moves with it. May be repeated.",
+    "its own, which moves with it; the size is what is planned for it, and holds nothing back. May be repeated.",
 )
 @click.option(
     "--runtime",
@@ -87,6 +89,7 @@ for one in (list_, set_, clone, adopt, ct_look.enter, ct_look.restart, ct_look.s
     help="So many alike: NAME-1 to NAME-N, with the addresses from --ip on.",
 )
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
+@without_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @json_option
 @click.pass_context
@@ -99,6 +102,7 @@ def create(
     no_start: bool,
     as_json: bool,
     count: int | None,
+    without: tuple[str, ...],
     **given: Any,
 ) -> int:
     """Make a container and start it: ct create NAME --node N|--place --template T --ip A -- CMD..."""
@@ -111,15 +115,15 @@ def create(
     if (node is None) != place:
         raise BadInput("ct create: give the node with --node, or let one be found with --place")
     if count is not None:
-        return _create_many(ctx, name, node, count, not no_start, as_json, given)
+        return _create_many(ctx, name, node, count, not no_start, without, as_json, given)
     wanted = Wanted.parse(name=name, **given)
 
     async def work() -> dict[str, object]:
         async with open_fleet(ctx) as fleet:
             if node is not None:
-                return await create_container(fleet, node, wanted, start=not no_start)
+                return await create_container(fleet, node, wanted, not no_start, without)
             where, why = await best_place(fleet, wanted)
-            return await create_container(fleet, where, wanted, start=not no_start) | {"placed": why}
+            return await create_container(fleet, where, wanted, not no_start, without) | {"placed": why}
 
     try:
         made = run_async(work())
@@ -138,7 +142,14 @@ def create(
 
 
 def _create_many(
-    ctx: click.Context, name: str, node: str | None, count: int, start: bool, as_json: bool, given: dict[str, Any]
+    ctx: click.Context,
+    name: str,
+    node: str | None,
+    count: int,
+    start: bool,
+    without: tuple[str, ...],
+    as_json: bool,
+    given: dict[str, Any],
 ) -> int:
     from migrator.errors import BadInput
     from migrator.executor.creation import create_containers
@@ -150,7 +161,7 @@ def _create_many(
 
     async def work() -> list[dict[str, object]]:
         async with open_fleet(ctx) as fleet:
-            return await create_containers(fleet, node, wanted, start)
+            return await create_containers(fleet, node, wanted, start, without)
 
     made = run_async(work())
     if as_json:
@@ -203,17 +214,18 @@ def logs(ctx: click.Context, name: str, lines: int, as_json: bool) -> None:
 @ct.command()
 @click.argument("name")
 @click.option("--grace", default=10, show_default=True, type=click.IntRange(0, 600), help="Seconds before SIGKILL.")
+@click.option("--node", help=NODE_HELP)
 @json_option
 @click.pass_context
-def stop(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
+def stop(ctx: click.Context, name: str, grace: int, node: str | None, as_json: bool) -> None:
     """Stop a container."""
     from migrator.executor.fleet import find_container
 
     async def work() -> str:
         async with open_fleet(ctx) as fleet:
-            node, _ = find_container(await fleet.survey(), name)
-            await fleet.node(node.name).call("ct-stop", name, grace, timeout_s=grace + 30)
-            return node.name
+            found, _ = find_container(await fleet.survey(), name, node)
+            await fleet.node(found.name).call("ct-stop", name, grace, timeout_s=grace + 30)
+            return found.name
 
     _done(as_json, name, run_async(work()), "stopped")
 
@@ -239,7 +251,7 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
                 return await start_all(fleet, node)
             wanted = str(name)
             found, _ = find_container(await fleet.survey(), wanted)
-            await fleet.node(found.name).call("ct-start", wanted, timeout_s=60)
+            await fleet.node(found.name).call("ct-start", wanted, "ask", timeout_s=60)
             return {wanted: "runs"}
 
     outcome = run_async(work())
@@ -255,16 +267,17 @@ def start(ctx: click.Context, name: str | None, everything: bool, node: str | No
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also when it runs: it is killed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--node", "on", help=NODE_HELP)
 @json_option
 @click.pass_context
-def destroy(ctx: click.Context, name: str, force: bool, yes: bool, as_json: bool) -> None:
+def destroy(ctx: click.Context, name: str, force: bool, yes: bool, on: str | None, as_json: bool) -> None:
     """Remove a container with its files."""
     from migrator.errors import BadInput, Refused
     from migrator.executor.fleet import find_container
 
     async def look() -> Any:
         async with open_fleet(ctx) as fleet:
-            return find_container(await fleet.survey(), name)
+            return find_container(await fleet.survey(), name, on)
 
     async def remove() -> None:
         async with open_fleet(ctx) as fleet:

@@ -10,7 +10,7 @@ import click
 
 from migrator.cli.migrate import blackout_option, bounds_under
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async
+from migrator.cli.shared import cluster_path, open_fleet, open_journal, run_async, without_option
 
 if TYPE_CHECKING:
     from migrator.executor.clone import Asked, Cloned
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     help="A volume of the source's that both may write to; may be repeated.",
 )
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
+@without_option
 @blackout_option
 @json_option
 @click.pass_context
@@ -52,6 +53,7 @@ def clone(
     live: bool,
     volumes_shared: tuple[str, ...],
     no_start: bool,
+    without: tuple[str, ...],
     blackout_s_max: float | None,
     as_json: bool,
 ) -> int:
@@ -76,6 +78,7 @@ def clone(
         raise BadInput("ct clone: with --no-start it stays on its source's node; leave out --node, or --no-start")
     given = {} if blackout_s_max is None else {"blackout_s_max": blackout_s_max}
     asked = Asked(
+        without=without,
         source=source,
         name=name,
         addresses=parse_addresses(ips) if ips else (),
@@ -146,4 +149,6 @@ def _report(asked: Asked, made: Cloned, as_json: bool) -> int:
         click.echo(clean(f"{asked.source} stood still for {made.paused_ms} ms"))
     if made.renewed:
         click.echo(clean(f"renewed in it: {', '.join(made.renewed)}"))
+    if made.unpublished:
+        click.echo(clean(f"published ports stay with {asked.source} alone: {', '.join(made.unpublished)}"))
     return 0

@@ -54,7 +54,7 @@ def restart(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
             node, found = find_container(await fleet.survey(), name)
             if found.state == "serving":
                 await fleet.node(node.name).call("ct-stop", name, grace, timeout_s=grace + 30)
-            await fleet.node(node.name).call("ct-start", name, timeout_s=60)
+            await fleet.node(node.name).call("ct-start", name, "ask", timeout_s=60)
             return node.name
 
     where = run_async(work())
@@ -82,7 +82,7 @@ def show(ctx: click.Context, name: str, as_json: bool) -> None:
     row = next(row for row in rows_of(cluster) if (row["name"], row["node"]) == (name, node.name))
     if as_json:
         made_of = asdict(found.descriptor) | {"env": _names(found.descriptor.env)} if found.descriptor else None
-        print_json(row | {"descriptor": made_of})
+        print_json(row | {"disks_bytes": found.disks_bytes, "descriptor": made_of})
         return
     for word, value in lines_of(node, found, row):
         click.echo(f"{word:<14}{clean(value)}".rstrip())
@@ -108,6 +108,11 @@ def lines_of(node: NodeFacts, found: ContainerFacts, row: dict[str, Any]) -> Ite
         yield "not enforced", f"{', '.join(row['not_enforced'])}: {node.name} has no controller for it"
     if row["keeper"]:
         yield "keeper", f"{row['keeper']}, {found.keeper_starts} starts"
+    for disk in found.descriptor.disks:
+        if disk.name in found.disks_bytes:
+            used_bytes = found.disks_bytes[disk.name]
+            over = ", more than planned" if used_bytes > disk.size_bytes else ""
+            yield "volume", f"{disk.name}: {format_bytes(used_bytes)} of {format_bytes(disk.size_bytes)}{over}"
     yield from _made_of(found.descriptor)
 
 

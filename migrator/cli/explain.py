@@ -128,18 +128,23 @@ def _moved(cluster: Cluster, plan: Plan, container: str) -> Told:
     from migrator.planner.look import alternatives, spans
     from migrator.planner.look_late import turns_told
     from migrator.planner.look_rules import rules_there, rules_told
+    from migrator.planner.range_notes import shifts
 
     others = sorted(alternatives(cluster, plan, container), key=lambda a: (bool(a.lacks), a.share, a.node))
     when = spans(cluster, plan)
     scores = _balanced(cluster, plan, container, others)
     rules = list(rules_told(cluster, plan, container))
+    shifted = shifts(cluster, plan.moves)
+    ids = [shifted[leg.name] for leg in plan.ways()[container] if leg.name in shifted]
     late = [line for leg in plan.ways()[container] for line in turns_told(cluster, plan, when, leg)]
     *stops, last = [_leg_json(plan, move, when) for move in plan.ways()[container]]
     document = {**last, "stop_overs": stops, "rules": rules, "late": late, "waived": waived_json(plan.policy)}
+    document |= {"ids": ids} if ids else {}
     document |= {"balance": asdict(scores)} if scores else {}
     document |= {"alternatives": [asdict(other) for other in others]}
     there = rules_there(cluster, plan, container, [other.node for other in others if not other.lacks][:OTHERS_SHOWN])
-    return document, [*_told(plan, container, when, scores, rules, late), *_elsewhere(others, there)]
+    told = _told(plan, container, when, scores, rules, late)
+    return document, [*told, *(f"ids: {text}" for text in ids), *_elsewhere(others, there)]
 
 
 def _stays(cluster: Cluster, plan: Plan, container: str) -> Told:

@@ -17,7 +17,7 @@ from migrator.cli.shared import not_over, open_fleet, run_async
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster
     from migrator.model.plan import Refusal
-    from migrator.model.strain import Strain
+    from migrator.model.strain import Outgrown, Strain
     from migrator.planner.guard import Relief
 
 PRESSED = 3  # what it ends with: refused is that all may stay as it is
@@ -141,6 +141,8 @@ def _told(cluster: Cluster, relief: Relief, output: Path | None, as_json: bool) 
         found = [f"under pressure: {', '.join(names)}"] if names else []
         short = sorted(each.container for each in relief.tight)
         found += [f"too little memory: {', '.join(short)}"] if short else []
+        large = sorted({each.container for each in relief.outgrown})
+        found += [f"more in a volume than planned: {', '.join(large)}"] if large else []
         return fail("; ".join(found), PRESSED, as_json, document)
     if silent:
         return fail(f"no answer from {', '.join(silent)}: nobody knows how these are", BLIND, as_json, document)
@@ -153,6 +155,8 @@ def _print(cluster: Cluster, relief: Relief, untold: list[str], output: Path | N
     for each in relief.tight:
         advice = f"migrator ct set {each.container} --memory {each.memory_bytes // MIB}M --move"
         click.echo(clean(f"container {each.container} on {each.node}: {each.text}; give it more: {advice}"))
+    for large in relief.outgrown:
+        click.echo(clean(_over_size(large)))
     _print_plan(relief, output)
     if relief.quiet:
         count = sum(len(node.containers) for node in cluster.nodes)
@@ -160,6 +164,16 @@ def _print(cluster: Cluster, relief: Relief, untold: list[str], output: Path | N
         click.echo(f"quiet: {there if there == whole else f'{there} of {whole}'} nodes, {count} containers")
     if untold:
         click.echo(clean(f"note: no PSI in the kernel of {', '.join(untold)}; boot it with psi=1"), err=True)
+
+
+def _over_size(large: Outgrown) -> str:
+    from migrator.model.units import format_bytes
+
+    holds, size = format_bytes(large.used_bytes), format_bytes(large.size_bytes)
+    return (
+        f"container {large.container} on {large.node}: volume {large.volume} holds {holds}, and {size} are planned for "
+        "it; nothing stops it: remove files there, or see to room on its node"
+    )
 
 
 def _print_strain(strain: Strain, relief: Relief) -> None:
@@ -200,6 +214,7 @@ def _document(relief: Relief, silent: dict[str, str], untold: list[str]) -> dict
         "quiet": relief.quiet,
         "strains": [asdict(strain) for strain in relief.strains],
         "tight": [asdict(each) for each in relief.tight],
+        "outgrown": [asdict(each) for each in relief.outgrown],
         "leaving": [asdict(each) for each in relief.leaving],
         "unrelieved": [
             {"node": strain.node, "resource": strain.resource, "containers": [asdict(one) for one in stuck]}

@@ -32,6 +32,15 @@ def cluster_path(ctx: click.Context) -> Path:
     return cluster_file.find(ctx.obj["cluster"])
 
 
+without_option = click.option(
+    "--without",
+    "without",
+    multiple=True,
+    metavar="NODE",
+    help="A node that does not answer and has no container of this name or address; may be repeated.",
+)
+
+
 def open_fleet(ctx: click.Context) -> Fleet:
     from migrator.executor.fleet import Fleet
     from migrator.inventory import cluster_file

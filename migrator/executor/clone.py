@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.creation import refuse_twins
-from migrator.executor.fleet import Fleet, find_container
+from migrator.executor.fleet import Fleet, find_container, refuse_silent
 from migrator.executor.ranges import free_ranges
 from migrator.model import clone as decide
 from migrator.model.address import bare
@@ -36,7 +36,7 @@ LONGEST_S = 6 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asked for: `addresses` canonical, or none to have free ones found."""
+    """What a person asked for: `addresses` canonical, or none to have free ones found; `without` need not be asked."""
 
     source: str
     name: str
@@ -46,11 +46,14 @@ class Asked:
     start: bool = True
     pause_s_max: int = 15
     volumes_shared: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cloned:
-    """What was made; `paused_ms` is how long the source stood still, None if it did not run."""
+    """What was made; `paused_ms` is how long the source stood still, None if it did not run. `unpublished` are the
+    source's published ports, which stay its alone.
+    """
 
     name: str
     node: str
@@ -58,6 +61,7 @@ class Cloned:
     paused_ms: int | None
     renewed: tuple[str, ...]
     state: str
+    unpublished: tuple[str, ...] = ()
 
 
 async def clone(fleet: Fleet, asked: Asked) -> Cloned:
@@ -73,6 +77,7 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
     node, source = find_container(cluster, asked.source)
     if node.name != where:
         raise Refused(f"container {asked.source} has just moved to {node.name}; try again")
+    refuse_silent(fleet, cluster, asked.without, asked.name)
     original = _original(node, source)
     _refuse(cluster, node, source, original, asked)
     if found := [*owned, *inside]:
@@ -214,6 +219,7 @@ async def _make(fleet: Fleet, node: NodeFacts, source: ContainerFacts, ct: Descr
         copied.number("paused_ms") if copied.get("paused_ms") else None,
         tuple(copied.lines("renewed")),
         "running" if asked.start else "stopped",
+        tuple(map(str, source.descriptor.published if source.descriptor else ())),
     )
 
 

@@ -13,14 +13,21 @@ from migrator.model.limits import Limits, limits_of, not_enforced
 
 
 def overruled(cluster: Cluster, node: str) -> dict[str, str]:
-    """Containers of a node that another node owns by a higher generation, and why they are not started here."""
+    """Containers of a node that another node owns too, if not by a lower generation, and why they are not started."""
     found = {}
     for mine in cluster.node(node).containers:
         if mine.state != "serving":
             continue  # its own record says why not
         for other in cluster.owners(mine.name):
             theirs = other.container(mine.name)
-            if other.name != node and theirs is not None and theirs.generation > mine.generation:
+            if other.name == node or theirs is None:
+                continue
+            if mine.at_rest and theirs.at_rest and theirs.generation == mine.generation:
+                found[mine.name] = (
+                    f"{other.name} has a container of this name too: it is not started; remove the one that is wrong, "
+                    f"with: migrator ct destroy {mine.name} --node NODE"
+                )
+            elif theirs.generation > mine.generation:
                 found[mine.name] = (
                     f"{other.name} has it by generation {theirs.generation}, and this copy is of {mine.generation}: it "
                     f"is not started; see: migrator runs"
@@ -43,7 +50,7 @@ async def start_all(fleet: Fleet, node: str) -> dict[str, str]:
             outcome[found.name] = decided[found.name]
             continue
         try:
-            await fleet.node(node).call("ct-start", found.name, timeout_s=60)
+            await fleet.node(node).call("ct-start", found.name, "ask", timeout_s=60)
             outcome[found.name] = "runs"
         except MigratorError as error:
             outcome[found.name] = str(error)

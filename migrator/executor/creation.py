@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.asked_nics import refuse_bridges, refuse_macs
 from migrator.executor.asked_ports import refuse_ports
-from migrator.executor.fleet import Fleet
+from migrator.executor.fleet import Fleet, refuse_silent
 from migrator.executor.ranges import RangeTaken, any_number, free_ranges
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
@@ -53,26 +53,33 @@ class _New:
         }
 
 
-async def create_container(fleet: Fleet, node: str, wanted: Wanted, start: bool) -> dict[str, object]:
+async def create_container(
+    fleet: Fleet, node: str, wanted: Wanted, start: bool, without: Sequence[str] = ()
+) -> dict[str, object]:
     """Makes a container on a node; on any failure nothing of it is left."""
-    return (await create_containers(fleet, node, (wanted,), start))[0]
+    return (await create_containers(fleet, node, (wanted,), start, without))[0]
 
 
-async def create_containers(fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool) -> list[dict[str, object]]:
-    """Makes containers on a node, all or none. Of those that do not start nothing is left; others run on by then."""
+async def create_containers(
+    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, without: Sequence[str] = ()
+) -> list[dict[str, object]]:
+    """Makes containers on a node, all or none. Of those that do not start nothing is left; others run on by then.
+
+    Refused while a node does not answer, but for those named by `without`: it may have one of these names or addresses.
+    """
     for each in wanted:
         check_length(each)
     first = ID_INDEX_MIN
     for _ in range(RANGE_TRIES):
         try:
-            return await _create(fleet, node, wanted, start, first)
+            return await _create(fleet, node, wanted, start, without, first)
         except RangeTaken:
             first = any_number()
-    return await _create(fleet, node, wanted, start, first)
+    return await _create(fleet, node, wanted, start, without, first)
 
 
 async def _create(
-    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, first_range: int
+    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, without: Sequence[str], first_range: int
 ) -> list[dict[str, object]]:
     bridge, there = fleet.file.bridge(fleet.file.entry(node)), fleet.node(node)
     # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
@@ -84,6 +91,7 @@ async def _create(
         facts = cluster.node(node)
         if not facts.answered:
             raise Refused(facts.error)
+        refuse_silent(fleet, cluster, without, wanted[0].name)
         (owners,) = await asking
     finally:
         asking.cancel()

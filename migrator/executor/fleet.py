@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
@@ -69,9 +69,16 @@ class Fleet:
         return facts
 
 
-def find_container(cluster: Cluster, name: str) -> tuple[NodeFacts, ContainerFacts]:
-    """The one node that owns a container. Refused when several claim it; BadInput when none does."""
+def find_container(cluster: Cluster, name: str, on: str | None = None) -> tuple[NodeFacts, ContainerFacts]:
+    """The one node that owns a container. Refused when several claim it; BadInput when none does.
+
+    `on` names the node where it is meant, of two that have a container of this name each.
+    """
     owners = [(node, c) for node in cluster.owners(name) if (c := node.container(name)) is not None]
+    if on is not None and cluster.node(on).answered:
+        owners = [found for found in owners if found[0].name == on] or owners
+        if owners and owners[0][0].name != on:
+            raise BadInput(f"--node {on}: container {name} is on {', '.join(node.name for node, _ in owners)}")
     if len(owners) == 1:
         return owners[0]
     silent = [node.error for node in cluster.nodes if not node.answered]
@@ -79,7 +86,28 @@ def find_container(cluster: Cluster, name: str) -> tuple[NodeFacts, ContainerFac
         hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
         raise BadInput(f"there is no container {quoted(name)} in cluster {cluster.name!r}{hint}")
     claims = ", ".join(f"{node.name} ({c.state})" for node, c in owners)
+    if all(c.at_rest for _, c in owners):
+        raise Refused(
+            f"there are two containers {name}: {claims}; one was made while the other's node did not answer. Remove "
+            f"the one that is wrong, with: migrator ct destroy {name} --node NODE"
+        )
     raise Refused(f"container {name} is on the move: {claims}; see: migrator runs")
+
+
+def refuse_silent(fleet: Fleet, cluster: Cluster, without: Collection[str], name: str) -> None:
+    """Refuses to make a container while a node that may have its name or its address cannot be asked.
+
+    `without` are the nodes of which somebody says that they need not be asked; BadInput for one that is none.
+    """
+    for each in without:
+        fleet.node(each)
+    silent = [node for node in cluster.nodes if not node.answered and node.name not in without]
+    if silent:
+        words = " ".join(f"--without {node.name}" for node in silent)
+        raise Refused(
+            f"{silent[0].error}; whether it has a container {name}, or one of its address, nobody can tell. If it has "
+            f"not: {words}"
+        )
 
 
 def new_run_id() -> str:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from migrator.errors import NotYet, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.look import look
-from migrator.executor.ranges import range_there
+from migrator.executor.ranges import range_beside, range_there
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move, manner_of
@@ -37,6 +37,7 @@ async def prepare(
 ) -> Move:
     """Looks at both nodes again, and enters the migration into the journal. Refused as `examine` refuses it."""
     move = await examine(fleet, journal, run, planned, policy, under)
+    move.id_index_there = await range_beside(fleet, journal, move)  # and it is entered at once
     document: dict[str, object] = {"descriptor": descriptor_json(move.descriptor).decode(), "mode": move.mode}
     if move.shifts:
         document["id_index_there"] = move.id_index_there

@@ -7,19 +7,19 @@ range to the other, and its user namespace is made with the new one.
 
 from __future__ import annotations
 
-import hashlib
+import json
 import secrets
+from collections.abc import Collection
 from itertools import chain, islice
 
 from migrator.errors import Refused
 from migrator.executor.fleet import Fleet
+from migrator.journal.store import Journal
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
 from migrator.model.facts import Cluster, NodeFacts
-
-
-def taken_ranges(cluster: Cluster) -> set[int]:
-    """Numbers of the ranges that containers of these nodes have."""
-    return {c.descriptor.id_index for node in cluster.nodes for c in node.containers if c.descriptor}
+from migrator.model.ranges import another_range, taken_ranges
+from migrator.protocol.states import State
+from migrator.steps.base import Move
 
 
 class RangeTaken(Refused):
@@ -54,10 +54,40 @@ async def range_there(fleet: Fleet, ct: Descriptor, target: NodeFacts) -> int:
     """The number of the range that it is to have on the target: its own, unless that is another's there.
 
     One with files on shared volumes keeps its own, and is refused: those files bear its ids on all nodes.
-    A new one is looked for from a number that its name gives, so that two that are moved at once get two.
     """
     if ct.volumes or not overlaps(ct, target):
         return ct.id_index
-    digest = hashlib.sha256(ct.name.encode()).digest()
-    first = ID_INDEX_MIN + int.from_bytes(digest[:4], "big") % (ID_INDEX_MAX - ID_INDEX_MIN)
-    return free_ranges(await fleet.probe(), 1, first)[0]
+    return _another(ct.name, taken_ranges(await fleet.probe()))
+
+
+async def range_beside(fleet: Fleet, journal: Journal, move: Move) -> int:
+    """The same beside what else its run brings to the target, which need not be there yet.
+
+    Nothing is awaited once that was looked at, so that of two that come at once the second sees the first, if it is
+    entered into the journal at once.
+    """
+    own = move.descriptor_there.id_index
+    if move.descriptor.volumes or own not in _coming(journal, move).values():
+        return own
+    cluster = await fleet.probe()
+    coming = _coming(journal, move)
+    if own not in coming.values():
+        return own
+    return _another(move.name, taken_ranges(cluster).union(coming.values()))
+
+
+def _coming(journal: Journal, move: Move) -> dict[str, int]:
+    """Ranges of the others that this run has last moved, or is moving, to the target; by name."""
+    last = {m.container: m for m in journal.migrations(move.run) if m.container != move.name}
+    return {
+        m.container: m.document.get("id_index_there", json.loads(m.document["descriptor"])["id_index"])
+        for m in last.values()
+        if m.target == move.target.node.name and m.decision is not State.ABORTED
+    }
+
+
+def _another(name: str, taken: Collection[int]) -> int:
+    number = another_range(name, taken)
+    if number is None:
+        raise Refused("no range of user ids is free")
+    return number

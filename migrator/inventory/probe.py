@@ -38,6 +38,7 @@ REPEATED = (
     "holds",
     "memory",
     "files",
+    "own-volume",
     "descriptor",
     "needs",
     "volume",
@@ -177,7 +178,7 @@ def _templates(answer: Answer) -> dict[str, str]:
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     holds = _by_name(answer, "holds", 3)
     memory = _by_name(answer, "memory", 2)
-    files = _by_name(answer, "files", 1)
+    files, own = _by_name(answer, "files", 1), _by_name(answer, "own-volume", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
@@ -211,6 +212,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 rss_bytes=rss_bytes,
                 anon_bytes=anon_bytes,
                 files_bytes=files.get(name, [0])[0],
+                disks_bytes=_disks(name, described, own),
                 descriptor=described,
                 keeper=keeper,
                 keeper_starts=keeper_starts,
@@ -225,6 +227,12 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
 def _needs(told: str | None, ct: Descriptor | None) -> tuple[str, ...]:
     """What its node says that its processes use, and what its description asks of any node."""
     return (*([told] if told else []), *([IO_FEATURE] if ct and ct.io else []))
+
+
+def _disks(name: str, ct: Descriptor | None, told: dict[str, list[int]]) -> dict[str, int]:
+    """What the container's own volumes hold, of those that its node tells of."""
+    keys = {disk.name: f"{name}/{disk.name}" for disk in ct.disks} if ct else {}
+    return {disk: told[key][0] for disk, key in keys.items() if key in told}
 
 
 def _by_name(answer: Answer, key: str, count: int) -> dict[str, list[int]]:

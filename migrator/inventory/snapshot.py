@@ -83,8 +83,9 @@ def _drop_from_node(node: dict[str, Any]) -> None:
 def _drop_from_container(container: dict[str, Any]) -> None:
     _drop_later(container["descriptor"] or {})
     _drop_unset_limits(container["descriptor"] or {})
-    if not container["needs"]:
-        del container["needs"]
+    for later in ("needs", "disks_bytes"):
+        if not container[later]:
+            del container[later]
     if container["pressure"] == NO_PRESSURE:
         del container["pressure"]
 

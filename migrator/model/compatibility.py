@@ -10,6 +10,7 @@ from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.init import lacks_group
 from migrator.model.plan_policy import INODES_MIN
+from migrator.model.ranges import must_not_meet
 from migrator.model.sameness import KERNEL_FEATURES, failing, offered
 from migrator.model.volume import lacking
 
@@ -59,9 +60,10 @@ def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
     if there is not None and there.state != "reserved":
         yield f"there is a container of that name already ({there.state})"
     for other in target.containers:
-        if other.name != ct.name and other.descriptor and other.descriptor.id_index == ct.id_index:
+        if other.name != ct.name and other.descriptor and must_not_meet(ct, other.descriptor):
             way = "recreate one of them" if ct.volumes else "moved there by its name it gets another (migrator migrate)"
-            yield f"container {other.name} has the same range of user ids ({ct.id_base}); {way}"
+            why = f"container {other.name} has the same range of user ids ({ct.id_base})"
+            yield f"{why}, and files on shared volumes keep theirs; {way}"
     yield from lacking(ct.volumes, target.volumes)
     yield from devices_lacking(ct.devices, target.devices)
     yield from nics.lacking(ct.nics, target.bridges)

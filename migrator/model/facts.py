@@ -72,7 +72,8 @@ class ContainerFacts:
     """One container as its node told of it.
 
     `state` and `token` are the record's; `alive` is whether it has processes; `anon_bytes` is the memory that a dump
-    would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files.
+    would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files with
+    its own volumes, `disks_bytes` what each of these holds, where its node tells.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
     `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
     without which no node can restore them. `pressure` is that of its group.
@@ -88,6 +89,7 @@ class ContainerFacts:
     rss_bytes: int = 0
     anon_bytes: int = 0
     files_bytes: int = 0
+    disks_bytes: dict[str, int] = field(default_factory=dict)
     descriptor: Descriptor | None = None
     keeper: str = ""
     keeper_starts: int = 0
@@ -98,6 +100,11 @@ class ContainerFacts:
     @property
     def runtime(self) -> str:
         return self.descriptor.runtime if self.descriptor else "runc"
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no run has it, by its node's record."""
+        return self.state in ("serving", "stopped") and self.run == "-"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from migrator.model.address import bare, is_ipv6, is_written_bare
 
 PORTS_MAX = 64
+EVERY = ("0.0.0.0", "::")  # noqa: S104 - all addresses of a node of one family, IPv4 and IPv6
 _NUMBER = re.compile(r"[1-9][0-9]{0,4}")
 _ASKED = re.compile(r"(?:(\[[0-9a-fA-F:.]+\]|[0-9.]+):)?([0-9]+):([0-9]+)(?:/(tcp|udp))?")
 
@@ -50,8 +51,38 @@ class Port:
 
     @property
     def taken(self) -> str:
-        """What of the node it takes, whatever the address: "8080/tcp". No two containers of a node have the same."""
+        """What of the node it takes, whatever the address: "8080/tcp"."""
         return f"{self.port}/{self.protocol}"
+
+    @property
+    def at(self) -> str:
+        """The same with its address, where it is at one: "192.0.2.1:8080/tcp"."""
+        host = f"[{self.host_ip}]" if is_ipv6(self.host_ip) else self.host_ip
+        return f"{host}:{self.taken}" if host else self.taken
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """What it leaves to be found by: one of them is a sight of whoever it meets."""
+        family = (f"{self.taken} {EVERY[is_ipv6(self.host_ip)]}",) if self.host_ip else self._families
+        return frozenset({f"{self.taken} all", f"{self.taken} at {self.host_ip}", *family})
+
+    @property
+    def sights(self) -> frozenset[str]:
+        """Marks of all that a node could not publish beside it."""
+        if self.host_ip == "":
+            return frozenset({f"{self.taken} all"})
+        if self.host_ip in EVERY:
+            return frozenset({f"{self.taken} {self.host_ip}"})
+        wider = ("", EVERY[is_ipv6(self.host_ip)])
+        return frozenset(f"{self.taken} at {host_ip}" for host_ip in (self.host_ip, *wider))
+
+    @property
+    def _families(self) -> tuple[str, ...]:
+        return tuple(f"{self.taken} {every}" for every in EVERY)
+
+    def meets(self, other: Port) -> bool:
+        """Whether one node cannot publish both: one port, and addresses of which one is, or stands for, the other."""
+        return not self.sights.isdisjoint(other.marks)
 
 
 def parse(text: str) -> Port:
@@ -81,34 +112,39 @@ def fault(ports: tuple[Port, ...], ips: Collection[str]) -> str:
             return f"{port.host_ip[:60]!r} is no address"
         if port.host_ip and not any(is_ipv6(ip) == is_ipv6(port.host_ip) for ip in ips):
             return f"{port}: the container has no address of that family on its first card"
-        if any(port.taken == other.taken for other in ports[:number]):
-            return f"{port.taken} is there twice"
+        if any(port.meets(other) for other in ports[:number]):
+            return f"{port.at} is there twice"
     return ""
 
 
-def net_lines(ports: Collection[Port], addresses: Collection[str]) -> Iterator[str]:
-    """Lines for the kit, of a container whose first card has these (CIDR): for each port one of each family.
+def net_lines(ports: Collection[Port], addresses: Collection[str], others: Collection[str] = ()) -> Iterator[str]:
+    """Lines for the kit, of a container whose first card has these addresses (CIDR): for each port one of each family.
 
-    `port PROTOCOL,HOSTIP or -,PORT,ADDRESS,CTPORT,NETWORK`.
+    `port PROTOCOL,HOSTIP or -,PORT,ADDRESS,CTPORT,NETWORK[,NETWORK...]`: the networks, those of its `others` too, are
+    those that it would answer past its node.
     """
     for port in ports:
         for six in (False, True):
             to = next((address for address in addresses if is_ipv6(address) == six), None)
             if to is None or (port.host_ip and is_ipv6(port.host_ip) != six):
                 continue
-            network = ipaddress.ip_interface(to).network
-            yield f"port {port.protocol},{port.host_ip or '-'},{port.port},{bare(to)},{port.inside},{network}"
+            near = (ipaddress.ip_interface(address).network for address in (to, *others) if is_ipv6(address) == six)
+            networks = ",".join(map(str, ipaddress.collapse_addresses(near)))  # type: ignore[type-var]
+            yield f"port {port.protocol},{_word(port)},{port.port},{bare(to)},{port.inside},{networks}"
 
 
 def words(ports: Collection[Port]) -> list[str]:
     """Each as a node is asked whether it is free: PROTOCOL,HOSTIP or -,PORT."""
-    return [f"{port.protocol},{port.host_ip or '-'},{port.port}" for port in ports]
+    return [f"{port.protocol},{_word(port)},{port.port}" for port in ports]
+
+
+def _word(port: Port) -> str:
+    return "-" if port.host_ip in ("", *EVERY) else port.host_ip
 
 
 def taken_by(ports: Collection[Port], others: Collection[Port]) -> str:
-    """The first of these that others have on a node, or ""."""
-    there = {port.taken for port in others}
-    return next((port.taken for port in ports if port.taken in there), "")
+    """The first of these that others have on a node, as they have it, or ""."""
+    return next((other.at for port in ports for other in others if port.meets(other)), "")
 
 
 def lacking(name: str, ports: Collection[Port], there: Collection[Published]) -> Iterator[str]:

@@ -35,6 +35,28 @@ class Tight:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Outgrown:
+    """A container's own volume that holds more than is planned for it."""
+
+    container: str
+    node: str
+    volume: str
+    used_bytes: int
+    size_bytes: int
+
+
+def outgrown(cluster: Cluster) -> tuple[Outgrown, ...]:
+    """Every volume over its size, sorted by node and container."""
+    return tuple(
+        Outgrown(container.name, node.name, disk.name, container.disks_bytes[disk.name], disk.size_bytes)
+        for node in cluster.nodes
+        for container in node.containers
+        for disk in (container.descriptor.disks if container.descriptor else ())
+        if container.disks_bytes.get(disk.name, 0) > disk.size_bytes
+    )
+
+
 def strains(before: Cluster, after: Cluster) -> tuple[Strain, ...]:
     """Every node and resource under pressure, sorted by node. A stall counts if both readings have it.
 

@@ -91,6 +91,7 @@ class Targets:
         self._kinds = np.array([self._kind(node) for node in nodes], np.intp)
         self._groups: dict[tuple[str, str], Counter[int]] = {}
         self._ids: dict[int, Counter[int]] = {}
+        self._kept_ids: dict[int, Counter[int]] = {}
         self._names: dict[str, Counter[int]] = {}
         self._ports: dict[str, Counter[int]] = {}
         self._equipments: dict[tuple[object, ...], Mask] = {}
@@ -107,7 +108,7 @@ class Targets:
         other = copy(self)
         for name in ("room", "used", "transit", "inflow_s", "open"):
             setattr(other, name, getattr(self, name).copy())
-        for name in ("_groups", "_ids", "_names", "_ports"):
+        for name in ("_groups", "_ids", "_kept_ids", "_names", "_ports"):
             setattr(other, name, dict(getattr(self, name)))
         other.rules = self.rules.copy()
         other.open[list(indices)] = False
@@ -237,8 +238,10 @@ class Targets:
         if container.descriptor is not None:
             labels = container.descriptor.labels
             _count(self._ids, container.descriptor.id_index, index, sign)
-            for port in {port.taken for port in container.descriptor.published}:
-                _count(self._ports, port, index, sign)
+            if container.descriptor.volumes:
+                _count(self._kept_ids, container.descriptor.id_index, index, sign)
+            for mark in (mark for port in container.descriptor.published for mark in port.marks):
+                _count(self._ports, mark, index, sign)
             for key in self.policy.anti_affinity:
                 if key in labels:
                     _count(self._groups, (key, labels[key]), index, sign)
@@ -246,9 +249,10 @@ class Targets:
     def _taken(self, mover: Mover) -> Iterable[Collection[int]]:
         """Nodes where something is that must not be beside it."""
         yield self._names.get(mover.name, ())
-        yield self._ids.get(mover.descriptor.id_index, ())
+        ids = self._ids if mover.descriptor.volumes else self._kept_ids  # else the one that comes second is shifted
+        yield ids.get(mover.descriptor.id_index, ())
         for port in mover.descriptor.published:
-            yield self._ports.get(port.taken, ())
+            yield from (self._ports.get(mark, ()) for mark in port.sights)
         for key in self.policy.anti_affinity:
             if key in mover.descriptor.labels:
                 yield self._groups.get((key, mover.descriptor.labels[key]), ())

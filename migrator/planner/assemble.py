@@ -17,6 +17,7 @@ from migrator.planner.graph import capacity_graph, makespan_bound_s, rooms, spee
 from migrator.planner.ordering import Leg, waits
 from migrator.planner.pause_notes import pause_notes
 from migrator.planner.port_notes import port_notes
+from migrator.planner.range_notes import range_notes
 from migrator.planner.room_notes import room_notes
 from migrator.planner.rule_notes import rule_notes
 from migrator.planner.schedule import makespan_s, timeline
@@ -63,7 +64,7 @@ def assemble(
         timed = tuple(replace(m, start_s=spans[m.name].start_s) if hours.windows(m) else m for m in timed)
         told = (*told, *window_notes(timed, policy))
     told = (*told, *pause_notes(timed, policy), *device_notes(cluster.nodes))
-    told = (*told, *port_notes((leg.mover, leg.target) for leg in legs))
+    told = (*told, *port_notes((leg.mover, leg.target) for leg in legs), *range_notes(cluster, timed))
     return Plan(
         intent=intent,
         cluster=cluster.name,

@@ -15,7 +15,17 @@ from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan, Refusal, Stuck
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.pressure import Resource
-from migrator.model.strain import CPU_SHARE_MAX, Strain, Tight, cpu_milli, memory_short_bytes, strains, tight
+from migrator.model.strain import (
+    CPU_SHARE_MAX,
+    Outgrown,
+    Strain,
+    Tight,
+    cpu_milli,
+    memory_short_bytes,
+    outgrown,
+    strains,
+    tight,
+)
 from migrator.model.units import format_bytes
 from migrator.planner.construct import Choice
 from migrator.planner.movers import free_movers
@@ -49,10 +59,11 @@ class Relief:
     leaving: tuple[Leaving, ...]
     unrelieved: tuple[tuple[Strain, tuple[Stuck, ...]], ...]
     plan: Plan | Refusal | None
+    outgrown: tuple[Outgrown, ...] = ()
 
     @property
     def quiet(self) -> bool:
-        return not self.strains and not self.tight
+        return not self.strains and not self.tight and not self.outgrown
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +108,7 @@ def relieve(before: Cluster, after: Cluster, snapshot: str, policy: PlanPolicy) 
         tuple(leaving),
         tuple(unrelieved),
         _plan(after, leaving, found, snapshot, policy),
+        outgrown(after),
     )
 
 

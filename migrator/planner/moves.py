@@ -17,10 +17,11 @@ from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import Way
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.barriers import Barriers
+from migrator.planner.company import Company
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.more_room import no_order, unsent
 from migrator.planner.movers import groups_of, places_of, unmovable
-from migrator.planner.ordering import Leg, apart
+from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover, Site
 from migrator.planner.priorities import classes
 from migrator.planner.rings import said, untangle, untangle_beside
@@ -62,7 +63,8 @@ def move(cluster: Cluster, wishes: Mapping[str, str], snapshot: str, policy: Pla
         return Refusal(intent, tuple(sorted((*others, *closed), key=lambda s: s.container)))
     first = classes(movers, policy.rules)
     ready = sorted(movers, key=lambda mover: (first.get(mover.name, 0), mover.turn))
-    asked = [Leg(mover, wishes[mover.name], way(mover), apart(mover, policy), asked=policy.mode) for mover in ready]
+    company = Company.of(cluster)
+    asked = [Leg(m, wishes[m.name], way(m), company.apart(m, policy), asked=policy.mode) for m in ready]
     ground = Ground(cluster, policy, rooms(capacity_graph(cluster, policy)), asked)
     legs, blocked = _ordered(asked, wishes, ground)
     if blocked:
@@ -93,7 +95,7 @@ def _ordered(asked: Sequence[Leg], wishes: Mapping[str, str], ground: Ground) ->
 
 def _standing(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy) -> list[Leg]:
     """Of those that are where they are wished those that could move, as moves to where they are."""
-    places, found = places_of(cluster, wishes), list[Leg]()
+    places, found, company = places_of(cluster, wishes), list[Leg](), Company.of(cluster)
     for name in sorted(wishes):
         node = home(cluster, name)
         container = node.container(name)
@@ -101,7 +103,7 @@ def _standing(cluster: Cluster, wishes: Mapping[str, str], policy: PlanPolicy) -
             continue
         if node.answered and container.state != "stopped" and not unmovable(places[name], node, container):
             mover = Mover(container, container.descriptor, node)
-            found.append(Leg(mover, node.name, policy.way(node, node), apart(mover, policy), asked=policy.mode))
+            found.append(Leg(mover, node.name, policy.way(node, node), company.apart(mover, policy), asked=policy.mode))
     return found
 
 
@@ -115,14 +117,15 @@ def _closed(cluster: Cluster, movers: Sequence[Mover], wishes: Mapping[str, str]
     )
     book.leave(movers)
     coming: dict[tuple[str, object], list[str]] = defaultdict(list)
+    company = Company.of(cluster)
     for mover in movers:
-        for thing in apart(mover, policy):
+        for thing in company.apart(mover, policy):
             coming[wishes[mover.name], thing].append(mover.name)
     nodes = {node.name: node for node in cluster.nodes}
     stays = {name: _without(nodes[name], going) for name in dict.fromkeys(wishes[mover.name] for mover in movers)}
     for mover in movers:
         target = nodes[wishes[mover.name]]
-        meets = {name for thing in apart(mover, policy) for name in coming[target.name, thing]} - {mover.name}
+        meets = {name for thing in company.apart(mover, policy) for name in coming[target.name, thing]} - {mover.name}
         reasons = _against(mover, target, stays[target.name], sorted(meets), barriers)
         if against := book.why_not(mover, numbers[target.name]):
             reasons += (Reason(against, target.name),)

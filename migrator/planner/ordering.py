@@ -23,11 +23,9 @@ from migrator.model.estimate import estimate_move
 from migrator.model.facts import Resources, SharedLink
 from migrator.model.modes import AUTO
 from migrator.model.plan import move_name
-from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import DEFAULT_RATES, Way
 from migrator.model.rules import Rule
 from migrator.planner.budgets import turns
-from migrator.planner.movers import groups_of
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load, stay_of, transit_in, transit_in_bytes, transit_out, transit_out_bytes
 from migrator.planner.seats import Seats
@@ -35,7 +33,8 @@ from migrator.planner.seats import Seats
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One container on its way. `apart` is all that it must not share with another on a node: groups, its id range.
+    """One container on its way. `apart` is all that it must not share with another on a node
+    (company.py).
 
     `way` is how its memory goes; `number` counts the moves of one container, from 1; `mover` is it as it stands where
     this one starts; `asked` is the mode that the policy asks for, of all.
@@ -75,11 +74,6 @@ class Leg:
 
 _ENOUGH = Resources(2**62, 2**62, 2**62)
 _ANYTHING = Load(_ENOUGH, _ENOUGH)  # room for whatever comes
-
-
-def apart(mover: Mover, policy: PlanPolicy) -> frozenset[object]:
-    """What a container must not share with another on a node."""
-    return frozenset({*groups_of(mover.descriptor, policy), mover.descriptor.id_index})
 
 
 Waits = dict[str, tuple[str, ...]]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.ports import taken_by
+from migrator.model.ranges import must_not_meet
 from migrator.planner.room import Load, kept, room_of, shortfall, stay_of, transit_in, usable
 
 
@@ -34,7 +35,7 @@ class Site:
     """A node that may take containers, and those that come to it, in the order in which they do.
 
     `used` is against limits, by all that is there or comes; `groups` says for each label and value that must be
-    alone who has it; `id_ranges` who comes with which range of user ids.
+    alone who has it.
     """
 
     node: NodeFacts
@@ -43,7 +44,6 @@ class Site:
     policy: PlanPolicy
     used: Resources
     groups: dict[tuple[str, str], str]
-    id_ranges: dict[int, str] = field(default_factory=dict)
     comers: tuple[Mover, ...] = ()
 
     @classmethod
@@ -62,10 +62,9 @@ class Site:
         for group in _groups(mover.descriptor, self.policy):
             if group in self.groups:
                 return f"anti-affinity: {self.groups[group]}"
-        if mover.descriptor.id_index in self.id_ranges:
-            other = self.id_ranges[mover.descriptor.id_index]
-            return f"container {other} with the same range of user ids comes there"
         for comer in self.comers:
+            if must_not_meet(mover.descriptor, comer.descriptor):
+                return f"container {comer.name} with the same range of user ids comes there"
             if taken := taken_by(mover.descriptor.published, comer.descriptor.published):
                 return f"container {comer.name} with the same published port {taken} comes there"
         coming = Load()
@@ -94,7 +93,6 @@ class Site:
             self,
             used=self.used + mover.container.reserved,
             groups=self.groups | groups,
-            id_ranges=self.id_ranges | {mover.descriptor.id_index: mover.name},
             comers=self._with(mover),
         )
 

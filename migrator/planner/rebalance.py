@@ -23,9 +23,10 @@ from migrator.model.windows import windows_of
 from migrator.planner.arrays import Targets
 from migrator.planner.assemble import assemble, fleet_notes
 from migrator.planner.balance import MENDED, Balance, Terms
+from migrator.planner.company import ANYBODY, Company
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import broken, company, free_movers, groups_of, open_nodes, places_of
-from migrator.planner.ordering import Leg, apart, sequence
+from migrator.planner.ordering import Leg, sequence
 from migrator.planner.placement import Mover
 from migrator.planner.priorities import classes
 from migrator.planner.rule_notes import cost, mended
@@ -135,10 +136,10 @@ def fleet_score(
     return round(spread.score + wrong / max(1, len(nodes)), DIGITS)
 
 
-def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy) -> list[Leg]:
+def legs_of(moved: Sequence[tuple[Mover, NodeFacts]], policy: PlanPolicy, company: Company = ANYBODY) -> list[Leg]:
     """Moves with what each container must not share with another on a node."""
     return [
-        Leg(mover, target.name, policy.way(mover.source, target), apart(mover, policy), asked=policy.mode)
+        Leg(mover, target.name, policy.way(mover.source, target), company.apart(mover, policy), asked=policy.mode)
         for mover, target in moved
     ]
 
@@ -166,11 +167,12 @@ def _ordered(cluster: Cluster, search: Balance, policy: PlanPolicy) -> tuple[tup
     that are worth most.
     """
     goals = [(search.movers[i], search.nodes[search.at[i]]) for i in worth_first(search)]
-    wished, room = legs_of(goals, policy), rooms(capacity_graph(cluster, policy))
+    others = Company.of(cluster)
+    wished, room = legs_of(goals, policy, others), rooms(capacity_graph(cluster, policy))
     seats = Seats(cluster.nodes, policy)
     legs, blocked = sequence(wished, room, seats=seats)
     if blocked:
-        found = sequence(legs_of(search.legs(), policy), room, seats=seats)
+        found = sequence(legs_of(search.legs(), policy, others), room, seats=seats)
         legs, blocked = found if len(found[1]) < len(blocked) else (legs, blocked)
     if first := classes([leg.mover for leg in wished], policy.rules):
         ranked, left = sequence(sorted(wished, key=lambda leg: first[leg.name]), room, seats=seats)

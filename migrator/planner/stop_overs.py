@@ -12,7 +12,8 @@ from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.predict import predict
 from migrator.planner.barriers import Barriers
-from migrator.planner.ordering import Leg, apart
+from migrator.planner.company import Company
+from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
 from migrator.planner.room import Load
 from migrator.planner.rulebook import Rulebook
@@ -58,7 +59,7 @@ class Ground:
     def apart(self, mover: Mover) -> frozenset[object]:
         """What a container must not share with another on a node."""
         if mover.name not in self._apart:
-            self._apart[mover.name] = apart(mover, self.policy)
+            self._apart[mover.name] = self._company.apart(mover, self.policy)
         return self._apart[mover.name]
 
     def held(self, node: str) -> frozenset[object]:
@@ -66,7 +67,7 @@ class Ground:
         if node not in self._held:
             stays = self._staying[node]
             movers = [Mover(c, c.descriptor, stays) for c in stays.containers if c.descriptor]
-            self._held[node] = frozenset().union(*(apart(mover, self.policy) for mover in movers))
+            self._held[node] = frozenset().union(*(self._company.apart(mover, self.policy) for mover in movers))
         return self._held[node]
 
     def stops(self, leg: Leg, made: Sequence[Stop] = ()) -> Iterator[Stop]:
@@ -140,6 +141,10 @@ class Ground:
             if other.mover.name != leg.mover.name:
                 book.place(other.mover, self._numbers[other.target])
         return book
+
+    @cached_property
+    def _company(self) -> Company:
+        return Company.of(self.cluster)
 
     @cached_property
     def seats(self) -> Seats:

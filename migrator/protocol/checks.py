@@ -13,6 +13,7 @@ from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import memory_way
 from migrator.model.modes import Mode
 from migrator.model.policy import Policy
+from migrator.model.ranges import must_not_meet
 from migrator.model.rates import Rates
 from migrator.model.sameness import CRIU_CHECK, offered
 from migrator.model.units import format_bytes, format_seconds
@@ -82,6 +83,10 @@ def _sameness(source: NodeFacts, target: NodeFacts, neighbour: Neighbour, mode: 
 
 def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode, policy: Policy) -> Iterator[str]:
     yield from obstacles(ct, target)
+    for other in target.containers:  # it was to have another range there: this one came meanwhile
+        theirs = other.descriptor if other.name != ct.name else None
+        if theirs and theirs.id_index == ct.id_index and not must_not_meet(ct, theirs):
+            yield f"container {other.name} has the same range of user ids ({ct.id_base}) there now; begin again"
     if target.cordon is not None:
         yield f"it is cordoned (by {target.cordon}); take the mark off with: migrator uncordon {target.name}"
     mine = source.container(ct.name)

@@ -155,7 +155,7 @@ def net_file(ct: Descriptor, bridge: str) -> bytes:
     lines += [f"gateway {gateway}" for gateway in ct.gateways]
     lines += net_lines(ct)
     lines += nics.net_lines(ct.cards, [*ct.gateways, *(route.partition("=")[2] for route in ct.routes)])
-    lines += ports.net_lines(ct.published, ct.cards[0].addresses)
+    lines += ports.net_lines(ct.published, ct.cards[0].addresses, ct.addresses)
     if not all(_NET_LINE.fullmatch(line) for line in lines):
         raise BadInput(f"container {ct.name!r}: its network cannot be written down: {'; '.join(lines)!r}")
     return ("\n".join(lines) + "\n").encode()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from migrator.inventory import plan_file, snapshot
+from migrator.model.disk import Disk
 from migrator.model.pressure import Guard, Pressure, Stall
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
@@ -96,3 +97,15 @@ def test_what_cannot_be_asked_is_refused(migrator, reading, words, said):
     path = reading("a", GIB)
     code, _, err = migrator("guard", *(path if word == "A" else word for word in words))
     assert (code, said in err) == (2, True), err
+
+
+def test_a_volume_over_its_size_is_named_with_both_numbers(migrator, tmp_path):
+    owner = ct("db", disks_bytes={"data": 30 * MIB})
+    owner = replace(owner, descriptor=replace(owner.descriptor, disks=(Disk("data", "/srv/data", 20 * MIB),)))
+    snapshot.save(cluster(node("n1", owner, pressure=CALM)), tmp_path / "facts")
+    words = ("--snapshot", tmp_path / "facts", "--snapshot", tmp_path / "facts")
+    code, out, err = migrator("guard", *words)
+    assert (code, err) == (3, "migrator: more in a volume than planned: db\n")
+    assert out.startswith("container db on n1: volume data holds 30.0 MiB, and 20.0 MiB are planned for it; ")
+    (told,) = json.loads(migrator("guard", *words, "--json")[1])["outgrown"]
+    assert (told["container"], told["volume"], told["used_bytes"]) == ("db", "data", 30 * MIB)

@@ -40,7 +40,8 @@ def test_a_container_is_made_used_and_destroyed(tidy: Stage) -> None:
     assert row["not_enforced"] == sorted({"cpu", "memory"} - set(controllers))
     assert tidy.says("web", "hello\n")
     assert tidy.ok("ct", "exec", "web", "--", "cat", "/proc/sys/kernel/hostname").out == "web\n"
-    assert tidy.migrator("ct", "exec", "web", "--", "sh", "-c", "exit 7").code == 7
+    ended = tidy.migrator("ct", "exec", "web", "--", "sh", "-c", "umask; exit 7")
+    assert (ended.code, ended.out) == (7, "0022\n")
     tidy.ok("ct", "stop", "web", "--grace", "0")
     assert tidy.places("web") == [("n1", "stopped")]
     tidy.ok("ct", "start", "web")

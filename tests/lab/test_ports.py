@@ -80,7 +80,8 @@ def apart(tidy: Stage, tmp_path: Path) -> Iterator[Apart]:
 
 
 def test_a_port_leads_to_its_container_wherever_that_is_and_connections_are_said_to_end(apart: Apart) -> None:
-    made = apart.create("web", "n1", 7, "--publish", "8080:7000")
+    beside = f"eth1=br0,{apart.stage.ip(7)}/24"  # who asks is a neighbour there
+    made = apart.create("web", "n1", 7, "--publish", "8080:7000", "--nic", beside)
     assert made.code == 0, made
     assert apart.answers("n1")
     said = "connections through its published ports (8080) end"
@@ -92,6 +93,7 @@ def test_a_port_leads_to_its_container_wherever_that_is_and_connections_are_said
     assert (apart.answers("n1"), apart.tables("n1")) == (False, "")
     apart.ok("ct", "stop", "web", "--grace", "0")
     assert apart.tables("n2") == ""
+    assert "stay with web alone: 8080:7000" in apart.ok("ct", "clone", "web", "other", "--no-start").out
     apart.ok("ct", "start", "web")
     assert apart.answers("n2")
 

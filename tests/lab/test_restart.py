@@ -96,6 +96,24 @@ def test_a_container_that_has_moved_is_restarted_where_it_is_and_nowhere_else(ti
     assert (keepers(tidy, "n1"), keepers(tidy, "n2")) == (0, 1)
 
 
+def test_of_two_that_were_made_while_a_node_was_silent_the_second_does_not_start(tidy: Stage) -> None:
+    ip = always(tidy, "n1", 10)
+    labs.crash(tidy.paths, "n1")
+    again = ("ct", "create", "web", "--node", "n2", "--template", "debian", "--ip", ip)
+    refused = tidy.migrator(*again, "--", "sleep", "1d")
+    assert (refused.code, "If it has not: --without n1\n" in refused.err) == (3, True), refused.err
+    tidy.ok(*again, "--without", "n1", "--", "sleep", "1d")
+    labs.boot(tidy.paths, "n1")
+    until(tidy, "n1", f"grep -q 'does not start: its address {ip} is answered for by' {SAID}")
+    assert not has_processes(tidy, "n1")
+    started = tidy.migrator("ct", "start", "--all", "--node", "n1")
+    assert (started.code, "n2 has a container of this name too: it is not started" in started.out) == (4, True)
+    assert "there are two containers web: n1 (serving), n2 (serving)" in tidy.migrator("ct", "show", "web").err
+    tidy.ok("ct", "destroy", "web", "--node", "n2", "--yes", "--force")
+    tidy.ok("ct", "start", "web")
+    assert tidy.places("web") == [("n1", "running")]
+
+
 def test_a_source_that_dies_fenced_starts_nothing_at_boot_and_resume_settles_it(tidy: Stage) -> None:
     always(tidy, "n1", 4)
     assert tidy.kill_at("web", "n2", "fenced:end") == -9

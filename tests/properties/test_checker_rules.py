@@ -13,6 +13,7 @@ from migrator.checker.check import check
 from migrator.checker.findings import Code
 from migrator.model.facts import Cluster
 from migrator.model.plan import Plan, PlannedMove, Refusal
+from migrator.model.volume import Mounted, Volume
 from migrator.planner.drain import drain
 from migrator.planner.moves import move as by_name
 from migrator.planner.rebalance import Terms, rebalance
@@ -100,11 +101,22 @@ def test_a_kernel_without_what_the_processes_use_is_found_and_never_planned(
 
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(good())
-def test_the_same_range_of_user_ids_is_found_and_never_planned(drawn: tuple[Cluster, Plan, PlannedMove]) -> None:
+def test_a_range_of_user_ids_that_cannot_be_shifted_is_found_and_never_planned_beside_its_like(
+    drawn: tuple[Cluster, Plan, PlannedMove],
+) -> None:
     fleet, plan, move = drawn
+    for each in fleet.nodes:
+        fleet = with_node(fleet, each.name, volumes={"docs": Mounted("/srv")})
     descriptor = source_of(fleet, move).descriptor
     assert descriptor is not None
-    changed = with_guest(fleet, move.target, ct("twin", descriptor.id_index))
+    twin = ct("twin", descriptor.id_index)
+    changed = with_guest(fleet, move.target, twin)
+    assert Code.INCOMPATIBLE not in {finding.code for finding in check(changed, plan, plan.policy)}
+    kept = replace(descriptor, volumes=(Volume("docs", "/srv/docs"),))
+    holding = [
+        replace(c, descriptor=kept) if c.name == move.container else c for c in fleet.node(move.source).containers
+    ]
+    changed = with_node(changed, move.source, containers=tuple(holding))
     assert Code.INCOMPATIBLE in {finding.code for finding in check(changed, plan, plan.policy)}
     again = drain(changed, ["n0"], "-", plan.policy)
     if isinstance(again, Plan):

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from migrator.checker.check import check
 from migrator.inventory import plan_file
-from migrator.model.facts import Cluster
+from migrator.model.facts import Cluster, ContainerFacts, Resources
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
+from migrator.model.ports import Port
+from migrator.model.volume import Mounted, Volume
 from migrator.planner.drain import drain
-from tests.properties.fleets import just_feasible_fleets, larger_fleets, policies, small_fleets
+from migrator.planner.moves import move as by_name
+from migrator.planner.range_notes import shifts
+from tests.properties.fleets import just_feasible_fleets, larger_fleets, named, policies, small_fleets
 from tests.properties.oracle import can_drain, carry_out
 
 some = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -123,3 +127,48 @@ def test_what_the_checker_passes_fits_however_it_is_run_even_without_the_planner
             assert isinstance(carry_out(cluster, hasty, lambda count: data.draw(st.integers(0, count - 1))), Cluster)
         else:
             event("found")
+
+
+@some
+@given(larger_fleets, policies, st.data())
+def test_of_who_must_not_meet_for_ids_or_ports_planner_and_checker_say_the_same(
+    cluster: Cluster, policy: PlanPolicy, data: st.DataObject
+) -> None:
+    crowded = with_equal_ids_and_ports(cluster, data)
+    made = drain(crowded, ["n0"], "-", policy)
+    event(type(made).__name__)
+    if isinstance(made, Plan):
+        assert check(crowded, made, policy) == ()
+        assert not [move for move in shifts(crowded, made.moves) if is_kept(crowded, move.partition("#")[0])]
+    names = [container.name for node in crowded.nodes for container in node.containers]
+    wishes = {name: data.draw(st.sampled_from([node.name for node in crowded.nodes])) for name in names[:6]}
+    asked = by_name(crowded, wishes, "-", policy, named(wishes))
+    if isinstance(asked, Plan):
+        event(f"waits: {any(move.waits_for for move in asked.moves)}")
+        assert check(crowded, asked, policy) == ()
+
+
+def with_equal_ids_and_ports(cluster: Cluster, data: st.DataObject) -> Cluster:
+    """Two ranges of ids for all; some containers have files on a shared volume, some publish a port. There is room."""
+    volumes = st.sampled_from([*[()] * 5, (Volume("docs", "/srv/docs"),)])
+    hosts = st.sampled_from([*[None] * 5, "", "192.0.2.1", "192.0.2.2"])
+
+    def changed(container: ContainerFacts) -> ContainerFacts:
+        assert container.descriptor is not None
+        host = data.draw(hosts)
+        given = {
+            "id_index": data.draw(st.integers(16, 17)),
+            "volumes": data.draw(volumes),
+            "published": () if host is None else (Port(80, 80, "tcp", host),),
+        }
+        return replace(container, descriptor=replace(container.descriptor, **given))
+
+    roomy = {"capacity": Resources(10**6, 1 << 50, 1 << 50), "volumes": {"docs": Mounted("/srv")}}
+    roomy |= {"memory_available_bytes": 1 << 50, "disk_available_bytes": 1 << 50}
+    nodes = (replace(node, containers=tuple(map(changed, node.containers)), **roomy) for node in cluster.nodes)
+    return replace(cluster, nodes=tuple(nodes))
+
+
+def is_kept(cluster: Cluster, name: str) -> bool:
+    found = next(c for node in cluster.nodes for c in node.containers if c.name == name)
+    return bool(found.descriptor and found.descriptor.volumes)

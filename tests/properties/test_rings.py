@@ -17,10 +17,11 @@ from migrator.model.plan import Plan, PlannedMove, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Crowd, Fence, Lonely, Rule, Spread
 from migrator.model.what_if import after
+from migrator.planner.company import Company
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.more_room import Ask, what_would_do
 from migrator.planner.moves import move, way_back
-from migrator.planner.ordering import Leg, apart
+from migrator.planner.ordering import Leg
 from migrator.planner.placement import Mover
 from migrator.planner.rings import untangle
 from migrator.planner.stop_overs import Ground
@@ -296,7 +297,9 @@ def asked(fleet: Cluster, wishes: Wishes, policy: PlanPolicy) -> tuple[list[Leg]
     away = [homes[name] for name, goal in sorted(wishes.items()) if homes[name].source.name != goal]
     nodes = {n.name: n for n in fleet.nodes}
     ways = {m.name: policy.way(m.source, nodes[wishes[m.name]]) for m in away}
-    legs = [Leg(m, wishes[m.name], ways[m.name], apart(m, policy)) for m in sorted(away, key=lambda m: m.turn)]
+    legs = [
+        Leg(m, wishes[m.name], ways[m.name], Company().apart(m, policy)) for m in sorted(away, key=lambda m: m.turn)
+    ]
     return legs, Ground(fleet, policy, rooms(capacity_graph(fleet, policy)), legs)
 
 

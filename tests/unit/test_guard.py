@@ -13,11 +13,13 @@ from migrator.inventory import cluster_file
 from migrator.inventory.possible import impossible
 from migrator.inventory.pressure import pressure_of, pressures_in
 from migrator.inventory.snapshot import digest
+from migrator.model.disk import Disk
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.pressure import Guard, Pressure, Stall
 from migrator.model.rules import Fence, Pin
+from migrator.model.strain import Outgrown
 from migrator.planner.guard import Relief, relieve
 from migrator.transport.base import Answer, NodeFailed
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
@@ -188,3 +190,15 @@ def test_readings_of_pressure_do_not_change_what_an_older_snapshot_was() -> None
 )
 def test_a_snapshot_with_a_reading_that_no_kernel_gives_is_refused(given: dict[str, Any], said: str) -> None:
     assert said in impossible(cluster(node("n1", **given)))
+
+
+def test_a_volume_that_holds_more_than_is_planned_is_named_and_nobody_has_to_move() -> None:
+    held = uses("a", 100)
+    assert held.descriptor is not None
+    disks = Disk("data", "/srv/data", 20 * MIB), Disk("logs", "/srv/logs", 5 * MIB)
+    held = replace(held, descriptor=replace(held.descriptor, disks=disks))
+    fits = {"data": 20 * MIB}  # of the other one its node does not tell
+    assert found(calm("n1", replace(held, disks_bytes=fits)), calm("n2")).quiet
+    relief = found(calm("n1", replace(held, disks_bytes={**fits, "logs": 6 * MIB})), calm("n2"))
+    assert relief.outgrown == (Outgrown("a", "n1", "logs", 6 * MIB, 5 * MIB),)
+    assert (relief.quiet, relief.plan) == (False, None)

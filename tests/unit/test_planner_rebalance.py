@@ -12,10 +12,13 @@ from migrator.checker.findings import Code
 from migrator.model.facts import Link
 from migrator.model.plan import Plan
 from migrator.model.plan_policy import PlanPolicy, Weights
+from migrator.model.ports import Port
 from migrator.model.rules import Window
+from migrator.model.volume import Mounted, Volume
 from migrator.model.what_if import after
 from migrator.planner.assemble import assemble
 from migrator.planner.balance import Balance, Terms
+from migrator.planner.company import Company
 from migrator.planner.graph import capacity_graph, rooms
 from migrator.planner.movers import free_movers
 from migrator.planner.ordering import sequence
@@ -143,20 +146,34 @@ def test_rules_bind_a_rebalance_too():
     assert planned(node("n1", *[ct(f"c{n}", 100 + n) for n in range(6)], link=slow), node("n2")).moves == ()
 
 
-@pytest.mark.parametrize("label", ["same-ids", "same-group"])
-def test_who_may_not_meet_another_that_leaves_waits_for_it(label):
-    group = {"anti-affinity": "web"} if label == "same-group" else {}
-    a, b = ct("a", 50, labels=group), ct("b", 51 if group else 50, labels=group)
-    fleet = cluster(node("n1", a), node("n2", b), node("n3"))
+ALONE = {  # what no two of a node have
+    "ids of files on a shared volume": {"id_index": 50, "volumes": (Volume("docs", "/srv/docs"),)},
+    "port": {"published": (Port(80, 80),)},
+    "group": {"labels": {"anti-affinity": "web"}},
+}
+
+
+def alike(*names, given):
+    made = [ct(name, 50 + number) for number, name in enumerate(names)]
+    return [replace(c, descriptor=replace(c.descriptor, **given)) for c in made]
+
+
+@pytest.mark.parametrize("given", ALONE.values(), ids=ALONE)
+def test_who_may_not_meet_another_that_leaves_waits_for_it(given):
+    a, b = alike("a", "b", given=given)
+    there = {"volumes": {"docs": Mounted("/srv")}}
+    fleet = cluster(node("n1", a, **there), node("n2", b, **there), node("n3", **there))
     mover_b, mover_a = (Mover(c, c.descriptor, fleet.node(n)) for c, n in ((b, "n2"), (a, "n1")))
     moved = [(mover_b, fleet.node("n1")), (mover_a, fleet.node("n3"))]
-    legs, blocked = sequence(legs_of(moved, POLICY), rooms(capacity_graph(fleet, POLICY)))
+    legs, blocked = sequence(legs_of(moved, POLICY, Company.of(fleet)), rooms(capacity_graph(fleet, POLICY)))
     plan = assemble(fleet, legs, {"a": "", "b": ""}, POLICY, intent="rebalance", snapshot="x")
     assert ([leg.name for leg in legs], blocked) == (["a", "b"], ())
     assert plan.move("b").waits_for == ("a",)
     assert check(fleet, plan, POLICY) == ()
     hasty = replace(plan, moves=tuple(replace(move, waits_for=()) for move in plan.moves))
-    assert {f.code for f in check(fleet, hasty, POLICY)} == {Code.ANTI_AFFINITY if group else Code.INCOMPATIBLE}
+    assert {f.code for f in check(fleet, hasty, POLICY)} == {
+        Code.ANTI_AFFINITY if "labels" in given else Code.INCOMPATIBLE
+    }
 
 
 def test_a_broken_rule_is_mended_though_the_load_is_even():
@@ -167,11 +184,11 @@ def test_a_broken_rule_is_mended_though_the_load_is_even():
 
 
 def test_two_that_wait_for_each_other_can_never_be_ordered():
-    a, b = ct("a", 50), ct("b", 50)
+    a, b = alike("a", "b", given=ALONE["port"])
     fleet = cluster(node("n1", a), node("n2", b))
     moved = [(Mover(a, a.descriptor, fleet.node("n1")), fleet.node("n2"))]
     moved.append((Mover(b, b.descriptor, fleet.node("n2")), fleet.node("n1")))
-    legs, blocked = sequence(legs_of(moved, POLICY), rooms(capacity_graph(fleet, POLICY)))
+    legs, blocked = sequence(legs_of(moved, POLICY, Company.of(fleet)), rooms(capacity_graph(fleet, POLICY)))
     assert (legs, [leg.name for leg in blocked]) == ((), ["a", "b"])
 
 

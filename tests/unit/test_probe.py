@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,12 +13,14 @@ from hypothesis import strategies as st
 from migrator.errors import MigratorError
 from migrator.inventory.cluster_file import NodeEntry
 from migrator.inventory.probe import parse
+from migrator.model.disk import Disk
 from migrator.model.facts import NodeFacts
 from migrator.model.io_limits import IO_FEATURE, IoLimits
 from migrator.runtime import bundle
 from migrator.transport.base import Answer, NodeFailed
 from tests.unit.test_bundle import WEB
 
+KIT = Path(bundle.__file__).parent / "kit"
 GOOD = f"""\
 boot_id b
 kernel 6.1
@@ -144,3 +148,26 @@ def test_a_container_with_a_limited_disk_needs_a_node_that_can_limit_it() -> Non
     assert (facts.containers[0].needs, IO_FEATURE in facts.features) == ((IO_FEATURE,), True)
     assert IO_FEATURE not in parsed(told).features
     assert parsed(GOOD).containers[0].needs == ()
+
+
+def test_what_each_of_its_own_volumes_holds_is_told_and_of_no_other() -> None:
+    owns = replace(WEB, disks=(Disk("data", "/srv/data", 1 << 20), Disk("logs", "/srv/logs", 1 << 20)))
+    told = "own-volume web/data 4096\nown-volume web/none 8192\nown-volume db/logs 1\nfiles web"
+    text = GOOD.replace(bundle.descriptor_json(WEB).decode(), bundle.descriptor_json(owns).decode())
+    (web,) = parsed(text.replace("files web", told)).containers
+    assert web.disks_bytes == {"data": 4096}
+    with pytest.raises(NodeFailed, match="twice"):
+        parsed(text.replace("files web", told.replace("web/none", "web/data")))
+
+
+def test_the_kit_tells_what_a_container_and_each_of_its_own_volumes_holds(tmp_path: Path) -> None:
+    for place in ("web/upper", "web/disks/data", "web/disks/upper", "disks/upper"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "file").write_bytes(b"x" * 65536)
+    script = f"CONTAINERS={tmp_path}; any_is_there() {{ [ -e $1 ]; }}; . {KIT}/survey.sh; tell_files"
+    out = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True).stdout
+    rows = {key: int(number) for key, number in (line.rsplit(" ", 1) for line in out.splitlines())}
+    assert set(rows) == {"own-volume web/data", "own-volume web/upper", "files web", "files disks"}
+    one = rows["files disks"]
+    assert one >= 65536
+    assert (rows["own-volume web/data"], rows["files web"]) == (one, 3 * one)

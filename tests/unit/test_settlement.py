@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import Refused
+from migrator.errors import BadInput, Refused
 from migrator.executor import cancel, stop
 from migrator.executor.containers import overruled
+from migrator.executor.fleet import find_container
 from migrator.executor.status import what_settles
 from migrator.executor.stop import stop_worker
 from migrator.journal import lockfile
@@ -166,3 +167,23 @@ def test_a_node_that_was_away_does_not_start_what_was_decided_against_it() -> No
     old, kept = NodeFacts("n1", containers=(has("serving", 1),)), NodeFacts("n2", containers=(has("serving", 3),))
     assert list(overruled(Cluster("c", (old, kept)), "n1")) == ["web"]
     assert overruled(Cluster("c", (old, kept)), "n2") == {}
+    twin = NodeFacts("n2", containers=(has("serving", 1),))
+    assert "n2 has a container of this name too" in overruled(Cluster("c", (old, twin)), "n1")["web"]
+    moving = NodeFacts("n2", containers=(has("reserved", 1),))
+    assert overruled(Cluster("c", (old, moving)), "n1") == {}
+
+
+def test_two_of_one_name_are_told_from_one_on_the_move_and_either_can_be_meant() -> None:
+    def has(run: str) -> ContainerFacts:
+        return ContainerFacts("web", "serving", 5, 1, False, run, Resources())
+
+    two = Cluster("c", tuple(NodeFacts(name, containers=(has("-"),)) for name in ("n1", "n2")))
+    with pytest.raises(Refused, match=r"there are two containers web: .* ct destroy web --node NODE"):
+        find_container(two, "web")
+    assert find_container(two, "web", "n2")[0].name == "n2"
+    one = Cluster("c", (two.node("n1"), NodeFacts("n2")))
+    with pytest.raises(BadInput, match="--node n2: container web is on n1"):
+        find_container(one, "web", "n2")
+    moving = Cluster("c", (two.node("n1"), NodeFacts("n2", containers=(has("r1"),))))
+    with pytest.raises(Refused, match="is on the move"):
+        find_container(moving, "web")

@@ -132,10 +132,15 @@ check_not_leased() { # CT
     [ "$r_run" = - ] || refuse "container $1 is held by run $r_run; wait for its end, or: migrator resume $r_run"
 }
 
-# Starts a container cold. The record decides: only its owner may, and never one that is on the move.
-verb_ct_start() { # CT
+# Starts a container cold. The record decides: only its owner may, and never one that is on the move. With `ask` it is not
+# started while somebody answers for its address: its twin was made, or kept, while this node was not to be asked.
+verb_ct_start() { # CT [ask]
     ct=$1
     check_name "$ct"
+    if [ "${2:-}" = ask ] && [ -e "$CONTAINERS/$ct/net" ] && ! has_processes "$ct"; then
+        taken=$(address_taken "$ct")
+        [ -z "$taken" ] || fail 12 "container $ct is not started: $taken"
+    fi
     ! is_fresh "$ct" || make_first_keys
     lock
     read_record "$ct"
@@ -191,6 +196,21 @@ reopen_gate() {
     gate_open 2> /dev/null ||
         fail 12 "container $ct runs, but its gate does not open: $(gate_error); make it, then: migrator ct start $ct"
     announce "$ct"
+}
+
+# Who answers for an address of a container that does not run here, if anybody does.
+address_taken() { # CT
+    read_net "$1"
+    for at in $n_addresses $n_at; do
+        card=eth0 address=${at#*,}
+        [ "$address" = "$at" ] || card=${at%%,*}
+        for nic in $n_nics; do
+            on=${nic#*,*,} on=${on%%,*} address=${address%%/*}
+            [ "${nic%%,*}" = "$card" ] && [ -d "/sys/class/net/$on" ] || continue
+            verb_arp_owner "$on" "$address" soon |
+                sed -n "s/^owner \(.*\)/its address $address is answered for by \\1; see where it runs: migrator ct list/p" &
+        done
+    done | sed -n 1p
 }
 
 start_error() { # CT [said]   for the runtime's own words "did not start: " stands before them where `said` is given
@@ -337,6 +357,7 @@ verb_ct_exec() { # -t|- CT COMMAND...
     shift 2
     check_name "$ct"
     [ "$terminal" = -t ] || terminal=
+    umask 022 # as its first process has it; runc hands ours on
     # By the container's shell, which says in one line what it does not find, and exits as shells do.
     exec $RUNC exec $terminal -- "$ct" /bin/sh -c 'exec "$@"' sh "$@"
 }

@@ -48,9 +48,10 @@ keeper_end() { # CT
 verb_keep() { # CT   (fd 8 is the keeper's lock)
     ct=$1
     echo "$$" > "$RUN/keepers/$ct/pid"
-    delay_s=0 starts=0 said=watching
+    delay_s=0 starts=0 said=watching ran=no
     while :; do
         keeper_says
+        ! has_processes "$ct" || ran=yes
         uptime_ms
         since_ms=$now_ms
         await_end "$ct"
@@ -71,13 +72,18 @@ verb_keep() { # CT   (fd 8 is the keeper's lock)
 keep_once() {
     exec 7> "$RUN/keepers/.turn"
     flock 7
+    # At a boot it may run elsewhere, by somebody's word that this node was off.
+    taken=
+    [ "$ran" = yes ] || taken=$(address_taken "$ct" 2> /dev/null) || :
     lock_at_last
     read_record "$ct"
     boot_id
     is_armed && [ "$r_boot" = "$boot_id" ] || exit 0
     if ! has_processes "$ct"; then
         starts=$((starts + 1))
-        if (bring_up "$ct") 7>&- 8>&-; then
+        if [ -n "$taken" ]; then
+            said="it does not start: $taken"
+        elif (bring_up "$ct") 7>&- 8>&-; then
             said=watching
             rm -f "$RUN/start.$ct"
         else

@@ -1,5 +1,6 @@
 # Published ports: the node's own address translation leads a port of the node to one of a container. The rules stand before
-# its gate opens and go with its cable. n_ports has words PROTOCOL,HOSTIP or -,PORT,ADDRESS,CTPORT,NETWORK (read_net).
+# its gate opens and go with its cable. n_ports has words
+# PROTOCOL,HOSTIP or -,PORT,ADDRESS,CTPORT,NETWORK[,NETWORK...] (read_net).
 
 ports_table() { echo "inet migrator-ports-$1"; } # CT
 
@@ -17,7 +18,7 @@ publish() { # CT
             port_rule "$port" to_rule
         done
         echo '}'
-        # A neighbour on the same bridge would be answered past the node.
+        # A neighbour on the bridge of one of its cards would be answered past the node.
         echo "chain back { type nat hook postrouting priority srcnat;"
         for port in $n_ports; do
             port_rule "$port" back_rule
@@ -50,7 +51,7 @@ to_rule() {
     echo "$where $p_protocol dport $p_port dnat $p_family to $p_target"
 }
 
-back_rule() { echo "ct status dnat $p_family saddr $p_network $p_family daddr $p_to $p_protocol dport $p_inside masquerade"; }
+back_rule() { echo "ct status dnat $p_family saddr { $p_network } $p_family daddr $p_to $p_protocol dport $p_inside masquerade"; }
 
 # Why this node could not publish these ports (PROTOCOL,HOSTIP or -,PORT) of a container with these gateways, if it has any:
 # lines of `fault`. Rules of containers are their descriptors' to tell.

@@ -131,11 +131,10 @@ tell_keepers() {
 
 tell_files() {
     any_is_there "$CONTAINERS"/*/upper || return 0
-    timeout 15 du -sxk "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks 2> /dev/null | awk '{
-        size = $1
-        sub(/\/[a-z]*$/, "")
-        sub(/.*\//, "")
-        files[$0] += size
+    timeout 15 du -sxk "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks/* 2> /dev/null | awk -v containers="$CONTAINERS/" '{
+        split(substr($0, index($0, containers) + length(containers)), part, "/")
+        if (part[2] == "disks") printf "own-volume %s/%s %.0f\n", part[1], part[3], $1 * 1024
+        files[part[1]] += $1
     }
     END { for (ct in files) printf "files %s %.0f\n", ct, files[ct] * 1024 }'
 }
