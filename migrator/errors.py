@@ -6,6 +6,8 @@ do. `cli.main` turns them into that line and the exit code; nothing else prints 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def one_line(text: str) -> str:
     """A text of whatever origin as a part of one line: nothing in it ends the line, or is obeyed by a terminal."""
@@ -13,6 +15,7 @@ def one_line(text: str) -> str:
 
 
 QUOTED_CHARS_MAX = 60
+NAMED_MAX = 3  # nodes, in one line
 
 
 def quoted(text: str) -> str:
@@ -58,3 +61,16 @@ class NeedsOperator(MigratorError):
     """The program may not decide alone: the message names the container and the command that settles it."""
 
     exit_code = 5
+
+
+def nowhere(container: str, cluster: str, silent: Sequence[str]) -> MigratorError:
+    """What is told of a container that no node has: BadInput, or FailedSafe where `silent` nodes did not answer and
+    may have it; these are their errors.
+    """
+    if not silent:
+        return BadInput(f"there is no container {quoted(container)} in cluster {cluster!r}")
+    more = f" and {len(silent) - NAMED_MAX} more" if len(silent) > NAMED_MAX else ""
+    return FailedSafe(
+        f"nobody knows where container {quoted(container)} is: {'; '.join(silent[:NAMED_MAX])}{more}; nothing was "
+        "changed; try again when they answer"
+    )

@@ -12,7 +12,7 @@ from migrator.executor.fleet import Fleet
 from migrator.executor.moves import examine
 from migrator.journal.store import Journal
 from migrator.model import ports as published
-from migrator.model.estimate import estimate_move, expected_rounds
+from migrator.model.estimate import estimate_move, expected_rounds, passes_of_move
 from migrator.model.memory_way import CHANNELS, WAYS
 from migrator.model.modes import ANEW, GIVE_UP, Mode
 from migrator.model.plan import Plan
@@ -32,6 +32,9 @@ class Forecast:
     pauses are expected; of a restart it is from one that ends at once to one that takes all of its time.
     `written_bytes_per_s` is how fast it was last seen to write its memory, None where nobody has looked. `caution` is
     what may go otherwise without being against it now.
+    `files_bytes` are sent in passes while it runs and a last one, which is expected to take `files_pause_s` of the
+    pause: it looks at `files_changing_bytes` that have changed in the last ten seconds, and at `files_mapped_bytes`
+    besides that are mapped shared and writable; `files_written_bytes_per_s` is how fast they were seen to be written.
     `findings` are the reasons why it would be refused, `refusal` all of them in one line.
     """
 
@@ -47,6 +50,10 @@ class Forecast:
     memory_rounds: int
     files_bytes: int
     file_passes_max: int
+    files_changing_bytes: int
+    files_mapped_bytes: int
+    files_written_bytes_per_s: int | None
+    files_pause_s: float
     blackout_s: float
     blackout_s_range: Range
     duration_s: float
@@ -67,13 +74,16 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     estimate = estimate_move(facts, *ways, move.manner)
     pair = planned.source, planned.target
     rates = plan.policy.rates_unbounded(*pair, move.rates.way)  # those that were seen were not held back
-    seen_s, learnt_from = pause_range_s(journal, plan.cluster, *pair, estimate.blackout_s, rates, move.mode, move.plain)
-    caution = ""
+    others_s = estimate.blackout_s - estimate.files_pause_s
+    seen_s, learnt_from = pause_range_s(journal, plan.cluster, *pair, others_s, rates, move.mode, move.plain)
+    caution, passes = "", passes_of_move(facts, *ways, move.manner)
     if move.mode is Mode.RESTART:
-        seen_s = (move.rates.constant_s(Mode.RESTART), estimate.blackout_s)
+        seen_s = (move.rates.constant_s(Mode.RESTART), others_s)
     elif move.mode is Mode.PRE_COPY and (why := expected_rounds(facts, *ways, move.manner).why_not):
         end = "it would be given up" if move.way_out == GIVE_UP else "what is left goes in the pause"
         caution = f"{why}, as fast as it was seen to write: {end} (--not-convergent)"
+    low_s, high_s = (round(one + other, 3) for one, other in zip(seen_s, passes.last_s_range, strict=True))
+    written_on = f"passes do not bring the pause to what is wanted: {passes.why_not}" if passes.why_not else ""
     lost = published.lost(move.descriptor.published, planned.target)
     return Forecast(
         container=planned.container,
@@ -87,13 +97,17 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         memory_bytes=estimate.memory_bytes,
         memory_rounds=0 if move.mode is Mode.RESTART else estimate.rounds,
         files_bytes=estimate.files_bytes,
-        file_passes_max=policy.seed_passes_max + 1,
+        file_passes_max=max(policy.seed_passes_max, passes.count) + 1,
+        files_changing_bytes=facts.changing_bytes,
+        files_mapped_bytes=facts.mapped_bytes,
+        files_written_bytes_per_s=facts.files_written_bytes_per_s,
+        files_pause_s=estimate.files_pause_s,
         blackout_s=estimate.blackout_s,
-        blackout_s_range=seen_s,
+        blackout_s_range=(low_s, high_s),
         duration_s=estimate.duration_s,
         learnt_from=learnt_from,
         written_bytes_per_s=move.written_bytes_per_s,
-        caution="; ".join(filter(None, (caution, lost))),
+        caution="; ".join(filter(None, (caution, written_on, lost))),
         findings=found,
         refusal=check.refusal(move, found) if found else "",
     )
@@ -121,7 +135,7 @@ def _lines(told: Forecast) -> list[str]:
         f"memory: none is sent; it is stopped, {ANEW} on {told.target}, and connections end"
         if anew
         else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
-        f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes, the last while it is paused",
+        _files(told),
         *([f"bandwidth: at most {format_rate(most)}"] if (most := told.bandwidth_bytes_per_s) else []),
         f"pause: {'up to ' if anew else ''}{format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",
@@ -129,6 +143,19 @@ def _lines(told: Forecast) -> list[str]:
         "against it: nothing; nothing was touched" if not told.findings else "against it:",
         *(f"- {finding}" for finding in told.findings),
     ]
+
+
+def _files(told: Forecast) -> str:
+    """What of its files is sent, and what the last pass has to look at."""
+    whole = f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes"
+    if not told.files_pause_s:
+        return f"{whole}, the last while it is paused"
+    rate, mapped = told.files_written_bytes_per_s, told.files_mapped_bytes
+    how = f"that it writes at {format_bytes(rate)}/s" if rate else "that has changed in the last ten seconds"
+    parts = [f"{format_bytes(told.files_changing_bytes)} {how}"] if told.files_changing_bytes else []
+    parts += [f"{format_bytes(mapped)} mapped shared and writable"] if mapped else []
+    took = format_seconds(told.files_pause_s)
+    return f"{whole}, the last while it is paused, which takes {took} for {' and '.join(parts)}"
 
 
 def _how(told: Forecast) -> str:

@@ -25,7 +25,8 @@ _target_option = click.option(
     "target_blackout_s",
     type=FiniteRange(min=0.05, max=600),
     metavar="SECONDS",
-    help="Pre-copy has copied enough when a pause under this is predicted (default: 0.2 s over its fixed part).",
+    help="Passes over files, and rounds of pre-copy, are enough when a pause under this is predicted (default: 0.2 s "
+    "over its fixed part).",
 )
 _not_convergent_option = click.option(
     "--not-convergent",
@@ -69,7 +70,6 @@ _bandwidth_option = click.option(
 
 # Options that one mode alone looks at.
 _OF_ONE_MODE = {
-    "target_blackout_s": ("--target-blackout", Mode.PRE_COPY),
     "not_convergent": ("--not-convergent", Mode.PRE_COPY),
     "stop_timeout_s": ("--stop-timeout", Mode.RESTART),
 }

@@ -67,6 +67,7 @@ def migrate(
     from migrator.cli.report import report
     from migrator.executor.runs import plan_single, start_run
     from migrator.executor.wanted import check_container_name
+    from migrator.executor.watch import watched_in
     from migrator.model.plan_policy import PlanPolicy
     from migrator.model.policy import Policy
 
@@ -88,6 +89,7 @@ def migrate(
                 checks_waived=policy.checks_waived,
             )
             under = taught(ctx, cluster, plain)
+            cluster = await watched_in(fleet, cluster, container)
             plan = plan_single(fleet, cluster, container, target, under)
             if dry_run:
                 return "", await foretell(fleet, journal, plan, policy)

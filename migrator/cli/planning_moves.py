@@ -12,7 +12,7 @@ from migrator.cli.intents import facts_asked, planning, policy_asked
 from migrator.cli.plan import known_nodes
 from migrator.cli.planning import show
 from migrator.cli.shared import not_over, open_journal
-from migrator.errors import quoted
+from migrator.errors import nowhere, quoted
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster
@@ -111,11 +111,9 @@ def _wishes(words: tuple[str, ...], node: str | None) -> dict[str, str]:
 
 
 def _known(cluster: Cluster, wishes: dict[str, str], gone: tuple[str, ...]) -> None:
-    """Raises BadInput for a container or a node that is not there."""
-    from migrator.errors import BadInput
-
+    """Raises BadInput for a node that is not there, and what `nowhere` tells of a container that is not."""
     known_nodes(cluster, tuple(wishes.values()), gone)
     there = {container.name for node in cluster.nodes for container in node.containers}
     for name in wishes:
         if name not in there:
-            raise BadInput(f"there is no container {quoted(name)} in cluster {cluster.name!r}")
+            raise nowhere(name, cluster.name, [facts.error for facts in cluster.nodes if not facts.answered])

@@ -53,7 +53,7 @@ async def look(fleet: Fleet, asked: Asked) -> tuple[Looked, Cluster]:
     cluster = await fleet.probe()
     facts = cluster.node(fleet.file.entry(asked.node).name)
     if not facts.answered:
-        raise Refused(facts.error)
+        raise FailedSafe(facts.error)
     for root in (asked.root,) if asked.root else ROOTS:
         try:
             answer = await fleet.node(facts.name).call("foreign-look", root, asked.id, timeout_s=60)

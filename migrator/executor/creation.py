@@ -90,7 +90,7 @@ async def _create(
         cluster = await (fleet.probe() if whole else fleet.survey())
         facts = cluster.node(node)
         if not facts.answered:
-            raise Refused(facts.error)
+            raise FailedSafe(facts.error)
         refuse_silent(fleet, cluster, without, wanted[0].name)
         (owners,) = await asking
     finally:

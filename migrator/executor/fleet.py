@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from migrator.errors import BadInput, FailedSafe, Refused, quoted
+from migrator.errors import BadInput, FailedSafe, Refused, nowhere
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.probe import probe, probe_all, survey_all
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -70,7 +70,7 @@ class Fleet:
 
 
 def find_container(cluster: Cluster, name: str, on: str | None = None) -> tuple[NodeFacts, ContainerFacts]:
-    """The one node that owns a container. Refused when several claim it; BadInput when none does.
+    """The one node that owns a container. Refused when several claim it; when none does, as `nowhere` tells.
 
     `on` names the node where it is meant, of two that have a container of this name each.
     """
@@ -81,10 +81,8 @@ def find_container(cluster: Cluster, name: str, on: str | None = None) -> tuple[
             raise BadInput(f"--node {on}: container {name} is on {', '.join(node.name for node, _ in owners)}")
     if len(owners) == 1:
         return owners[0]
-    silent = [node.error for node in cluster.nodes if not node.answered]
     if not owners:
-        hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
-        raise BadInput(f"there is no container {quoted(name)} in cluster {cluster.name!r}{hint}")
+        raise nowhere(name, cluster.name, [node.error for node in cluster.nodes if not node.answered])
     claims = ", ".join(f"{node.name} ({c.state})" for node, c in owners)
     if all(c.at_rest for _, c in owners):
         raise Refused(
@@ -95,7 +93,7 @@ def find_container(cluster: Cluster, name: str, on: str | None = None) -> tuple[
 
 
 def refuse_silent(fleet: Fleet, cluster: Cluster, without: Collection[str], name: str) -> None:
-    """Refuses to make a container while a node that may have its name or its address cannot be asked.
+    """FailedSafe rather than to make a container while a node that may have its name or its address cannot be asked.
 
     `without` are the nodes of which somebody says that they need not be asked; BadInput for one that is none.
     """
@@ -104,7 +102,7 @@ def refuse_silent(fleet: Fleet, cluster: Cluster, without: Collection[str], name
     silent = [node for node in cluster.nodes if not node.answered and node.name not in without]
     if silent:
         words = " ".join(f"--without {node.name}" for node in silent)
-        raise Refused(
+        raise FailedSafe(
             f"{silent[0].error}; whether it has a container {name}, or one of its address, nobody can tell. If it has "
             f"not: {words}"
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.errors import BadInput, FailedSafe, MigratorError, Refused, nowhere
 from migrator.executor.creation import refuse_rules
 from migrator.executor.fleet import Fleet
 from migrator.executor.wanted import DESCRIPTION_BYTES_MAX
@@ -116,8 +116,7 @@ async def _at_rest(fleet: Fleet, name: str, until_s: float, wait_s: float, tell:
     while True:
         found, silent = await _everywhere(fleet, name)
         if not found:
-            hint = f", as far as they answer: {'; '.join(silent[:3])}" if silent else ""
-            raise BadInput(f"there is no container {name!r} in cluster {fleet.file.name!r}{hint}")
+            raise nowhere(name, fleet.file.name, silent)
         if len(found) == 1 and found[0].at_rest:
             return found[0]
         where = ", ".join(f"{seen.node} ({seen.state})" for seen in found)

@@ -11,6 +11,7 @@ from migrator.errors import NotYet, Refused
 from migrator.executor.fleet import Fleet
 from migrator.executor.look import look
 from migrator.executor.ranges import range_beside, range_there
+from migrator.executor.watch import watched
 from migrator.journal.store import Journal, Migration
 from migrator.model.container import Descriptor
 from migrator.model.estimate import estimate_move, manner_of
@@ -67,6 +68,7 @@ async def examine(
     """
     under = under or PlanPolicy()
     source, target = await asyncio.gather(fleet.facts(planned.source), fleet.facts(planned.target))
+    source = await watched(fleet.node(planned.source), source, planned.container)
     found = source.container(planned.container)
     if found is not None and found.run not in ("-", run):
         raise Refused(_held(planned.container, found.run))

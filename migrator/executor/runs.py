@@ -43,7 +43,7 @@ def plan_single(
     if source.name == target:
         raise BadInput(f"container {container} is on node {target} already")
     if not cluster.node(target).answered:
-        raise Refused(cluster.node(target).error)
+        raise FailedSafe(cluster.node(target).error)
     if not found.alive:
         raise Refused(
             f"container {container} does not run on {source.name}; start it with: migrator ct start {container}"

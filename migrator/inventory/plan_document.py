@@ -32,7 +32,13 @@ _LEFT_OUT: tuple[tuple[str, Any], ...] = (
     ("written_bytes_per_s", {}),
 )
 # The same of an estimate and of a move: all of these are nothing in a move by stop-and-copy.
-_ESTIMATE_LEFT_OUT: tuple[tuple[str, Any], ...] = (("ahead_bytes", 0), ("following_bytes", 0), ("following_s", 0.0))
+_ESTIMATE_LEFT_OUT: tuple[tuple[str, Any], ...] = (
+    ("ahead_bytes", 0),
+    ("following_bytes", 0),
+    ("following_s", 0.0),
+    ("files_again_s", 0.0),
+    ("files_pause_s", 0.0),
+)
 _MOVE_LEFT_OUT: tuple[tuple[str, Any], ...] = (("mode", Mode.STOP_AND_COPY), ("follows_s", 0.0))
 
 

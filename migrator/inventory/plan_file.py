@@ -96,6 +96,8 @@ class _Estimate(Strict):
     ahead_bytes: Count = 0
     following_bytes: Count = 0
     following_s: Seconds = 0.0
+    files_again_s: Seconds = 0.0
+    files_pause_s: Seconds = 0.0
 
 
 class _Span(Strict):

@@ -38,6 +38,8 @@ REPEATED = (
     "holds",
     "memory",
     "files",
+    "changing",
+    "mapped",
     "own-volume",
     "descriptor",
     "needs",
@@ -178,7 +180,8 @@ def _templates(answer: Answer) -> dict[str, str]:
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     holds = _by_name(answer, "holds", 3)
     memory = _by_name(answer, "memory", 2)
-    files, own = _by_name(answer, "files", 1), _by_name(answer, "own-volume", 1)
+    files, changing, mapped = (_by_name(answer, key, 1) for key in ("files", "changing", "mapped"))
+    own = _by_name(answer, "own-volume", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
     keepers = _keepers(answer)
     gates = dict(_pairs(answer, "gate"))
@@ -219,6 +222,8 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 gate=gate,
                 needs=_needs(needs.get(name), described),
                 pressure=pressures.get(name, Pressure()),
+                changing_bytes=changing.get(name, [0])[0],
+                mapped_bytes=mapped.get(name, [0])[0],
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))

@@ -88,6 +88,9 @@ def _drop_from_container(container: dict[str, Any]) -> None:
             del container[later]
     if container["pressure"] == NO_PRESSURE:
         del container["pressure"]
+    for later in ("changing_bytes", "mapped_bytes", "files_written_bytes_per_s", "files_growing_bytes_per_s"):
+        if not container[later]:
+            del container[later]
 
 
 def _drop_later(ct: dict[str, Any]) -> None:

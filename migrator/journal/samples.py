@@ -10,6 +10,7 @@ from typing import Any
 from migrator.journal.base import Migration
 from migrator.journal.events import Event, Phase
 from migrator.model.estimate import FOLLOW_PAUSE_BYTES, silent_s
+from migrator.model.file_passes import LITTLE_BYTES
 from migrator.model.memory_way import PLAIN
 from migrator.model.modes import Mode
 from migrator.model.rates import Rates, Way
@@ -54,7 +55,9 @@ class Sample:
 
 
 def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
-    """What a migration took; None if it did not go straight to its end under one orchestrator."""
+    """What a migration took; None if it did not go straight to its end under one orchestrator, or if files that were
+    written meanwhile made its pause.
+    """
     count = Counter((event.state, event.phase) for event in events)
     straight = all(count[state, Phase.END] == 1 for state in FORWARD[1:]) and all(
         count[state, Phase.BEGIN] == 1 for state in FORWARD[1:] if state is not State.COMMITTED
@@ -66,7 +69,8 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     if migration.token != data[State.LEASED].get("token"):
         return None  # another has taken it over, and nobody knows how long it lay
     sent = _sent(migration.mode, data)
-    if sent is None:
+    # A last pass with much to look at makes the pause its own, and the memory beside it waits for it.
+    if sent is None or data[State.SYNCED].get("looked_bytes", 0) > LITTLE_BYTES:
         return None
 
     def took_s(state: State) -> float:

@@ -10,6 +10,9 @@ part does not grow with bytes (`Rates.constant_s`, and there where it was measur
 | pre-copy      | what the last round left / rate, rounds read again   | rounds (rounds.py)      |                     |
 | restart       | the time it takes to end, at most `stop_timeout_s`   |                         |                     |
 
+To each pause is added what the last pass over the files has to look at (file_passes.py): it goes beside memory, over
+the same link and by the same processors.
+
 The rate is the slowest of what the machinery reaches (rates.py) and the speeds that links declare, a node's own or one
 that nodes share.
 """
@@ -20,7 +23,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migrator.model.facts import ContainerFacts, Link
-from migrator.model.modes import STOP_TIMEOUT_S, Mode
+from migrator.model.file_passes import PASSES_MAX, ExpectedPasses, passes_of
+from migrator.model.modes import ROUNDS_REST_S, STOP_TIMEOUT_S, Mode
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
 from migrator.model.rounds import ExpectedRounds, rounds_of
@@ -36,7 +40,8 @@ class Estimate:
     """What one move will cost. `blackout_s` is from the freeze to the release on the target.
 
     `memory_bytes` is all that crosses the link of its memory: `ahead_bytes` of it in `rounds` but the last, before the
-    pause (pre-copy), `following_bytes` after it, which takes `following_s` of `duration_s` (post-copy).
+    pause (pre-copy), `following_bytes` after it, which takes `following_s` of `duration_s` (post-copy). At files that
+    are written meanwhile passes look again for `files_again_s` before the pause, and `files_pause_s` in it.
     """
 
     memory_bytes: int
@@ -47,6 +52,8 @@ class Estimate:
     ahead_bytes: int = 0
     following_bytes: int = 0
     following_s: float = 0.0
+    files_again_s: float = 0.0
+    files_pause_s: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -107,7 +114,8 @@ def estimate_move(
     """
     rate = send_rate_bytes_per_s(source, target, rates, shared)
     memory, files, mode = container.anon_bytes, container.files_bytes, manner.mode
-    before_s, rounds, ahead, following = rates.setup_s + files / min(rate, rates.files_bytes_per_s), 1, 0, 0
+    files_rate = min(rate, rates.files_bytes_per_s)
+    before_s, rounds, ahead, following = rates.setup_s + files / files_rate, 1, 0, 0
     if mode is Mode.RESTART:
         memory = 0
     elif mode is Mode.POST_COPY:
@@ -118,17 +126,45 @@ def estimate_move(
         memory, before_s = ahead + expected.rest_bytes, before_s + expected.ahead_s
     paused = memory - ahead - following
     blackout_s = paused / rate + sum(silent_s(mode, rates, ahead, paused, manner.stop_timeout_s))
+    passes = _passes(container, files_rate, manner, blackout_s)
+    files_again_s, files_pause_s = round(passes.ahead_s, 3), round(passes.last_s, 3)
+    blackout_s, before_s = blackout_s + files_pause_s, before_s + files_again_s
     following_s = following / rate
     return Estimate(
         memory_bytes=memory,
-        files_bytes=files,
+        files_bytes=files + passes.again_bytes,
         blackout_s=round(blackout_s, 3),
         duration_s=round(before_s + blackout_s + following_s, 3),
         rounds=rounds,
         ahead_bytes=ahead,
         following_bytes=following,
         following_s=round(following_s, 3),
+        files_again_s=files_again_s,
+        files_pause_s=files_pause_s,
     )
+
+
+def passes_of_move(
+    container: ContainerFacts, source: Link, target: Link, rates: Rates, shared: Iterable[int], manner: Manner
+) -> ExpectedPasses:
+    """The passes over the files that a move over these links is expected to need."""
+    shared = tuple(shared)
+    told = estimate_move(container, source, target, rates, shared, manner)
+    files_rate = min(send_rate_bytes_per_s(source, target, rates, shared), rates.files_bytes_per_s)
+    return _passes(container, files_rate, manner, told.blackout_s - told.files_pause_s)
+
+
+def _passes(container: ContainerFacts, rate_bytes_per_s: float, manner: Manner, others_s: float) -> ExpectedPasses:
+    target_s = manner.target_blackout_s
+    more_max = PASSES_MAX if target_s is None else manner.rounds_max
+    return passes_of(container, rate_bytes_per_s, files_wanted_s(target_s, others_s), more_max)
+
+
+def files_wanted_s(target_s: float | None, others_s: float) -> float:
+    """How long the pass over the files in the pause may take, where a pause of `target_s` is wanted and the rest of it
+    is predicted to take `others_s`; None is what is usual.
+    """
+    return ROUNDS_REST_S if target_s is None else max(0.0, target_s - others_s)
 
 
 def silent_s(

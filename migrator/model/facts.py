@@ -76,7 +76,10 @@ class ContainerFacts:
     its own volumes, `disks_bytes` what each of these holds, where its node tells.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
     `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
-    without which no node can restore them. `pressure` is that of its group.
+    without which no node can restore them. `pressure` is that of its group. `changing_bytes` is the size of those of
+    its files that have changed in the last ten seconds, `mapped_bytes` of those besides that are mapped shared and
+    writable; `files_written_bytes_per_s` is how fast it writes its files, None where nobody has looked twice, and
+    `files_growing_bytes_per_s` how fast they grow by that.
     """
 
     name: str
@@ -96,6 +99,10 @@ class ContainerFacts:
     gate: str = "none"
     needs: tuple[str, ...] = ()
     pressure: Pressure = field(default_factory=Pressure)
+    changing_bytes: int = 0
+    mapped_bytes: int = 0
+    files_written_bytes_per_s: int | None = None
+    files_growing_bytes_per_s: int = 0
 
     @property
     def runtime(self) -> str:

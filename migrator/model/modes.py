@@ -53,6 +53,16 @@ STOP_TIMEOUT_S = 10.0  # how long a container that is stopped may take to end by
 ANEW = "its processes begin anew"
 
 
+# A rehearsal shows stop-and-copy, whose dump, restore and comparison are in each mode that dumps: what of the others it
+# does not show.
+NOT_REHEARSED: Final = {
+    Mode.STOP_AND_COPY: "",
+    Mode.PRE_COPY: "rounds of memory before the pause, and how fast it writes it",
+    Mode.POST_COPY: "memory that follows when it runs on {target} already",
+    Mode.RESTART: "its stop, and its start from its files on {target}",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Allowed:
     """What `auto` may also take for the containers that a selector means."""
@@ -92,7 +102,7 @@ def rounds_between(source: NodeFacts, target: NodeFacts, way: MemoryWay, estimat
         return Rounds(
             f"the kernel of {source.name} ({source.kernel or 'unknown'}) does not track which memory is written"
         )
-    if estimate.blackout_s - rates.constant_s(Mode.STOP_AND_COPY) <= ROUNDS_REST_S:
+    if estimate.blackout_s - estimate.files_pause_s - rates.constant_s(Mode.STOP_AND_COPY) <= ROUNDS_REST_S:
         return Rounds(not_worth="its memory is sent in no time")
     if target.memory_available_bytes < 2 * (2 * estimate.memory_bytes + IMAGE_MARGIN_BYTES):
         return Rounds(not_worth=f"{target.name} has too little free memory to keep its memory twice")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from migrator.model.estimate import PLAIN, Estimate, Manner, estimate_move
+from migrator.model.estimate import Estimate, Manner, estimate_move
 from migrator.model.facts import ContainerFacts, Link, NodeFacts
 from migrator.model.modes import AUTO, Mode
 from migrator.model.plan_policy import PlanPolicy
@@ -33,9 +33,9 @@ def predicted(
     if policy.mode != AUTO:
         mode = Mode(policy.mode)
         return mode, estimate_move(container, source, target, rates, shared, manner(container, policy, mode))
-    plain = estimate_move(container, source, target, rates, shared, PLAIN)
+    plain = estimate_move(container, source, target, rates, shared, manner(container, policy, Mode.STOP_AND_COPY))
     if policy.allow and rates.way == "stream" and Mode.POST_COPY in _allowed(container, policy):
-        follows = estimate_move(container, source, target, rates, shared, Manner(Mode.POST_COPY))
+        follows = estimate_move(container, source, target, rates, shared, manner(container, policy, Mode.POST_COPY))
         if follows.blackout_s < plain.blackout_s:
             return Mode.POST_COPY, follows
     return Mode.STOP_AND_COPY, plain

@@ -41,8 +41,9 @@ class Bounds:
     """What is wanted, and what there is.
 
     `pause_s` is the part of a pause that does not grow with bytes, `ready_s` what passes between the last round's end
-    and the freeze. `target_s` is the pause that is good enough; None is `pause_s` and ROUNDS_REST_S. `room_bytes` is
-    what the target can keep of rounds. `way_out` is one of modes.WAYS_OUT.
+    and the freeze. `target_s` is the pause that is good enough; None is `fixed_s` and ROUNDS_REST_S. `room_bytes` is
+    what the target can keep of rounds. `way_out` is one of modes.WAYS_OUT. `files_s` is what the last pass over the
+    files is predicted to add to the pause.
     """
 
     pause_s: float
@@ -51,10 +52,16 @@ class Bounds:
     target_s: float | None = None
     rounds_max: int = 8
     way_out: str = GIVE_UP
+    files_s: float = 0.0
+
+    @property
+    def fixed_s(self) -> float:
+        """What of the pause no round shortens."""
+        return self.pause_s + self.files_s
 
     @property
     def wanted_s(self) -> float:
-        return self.pause_s + ROUNDS_REST_S if self.target_s is None else self.target_s
+        return self.fixed_s + ROUNDS_REST_S if self.target_s is None else self.target_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ def predicted_pause_s(rounds: Sequence[Round], bounds: Bounds) -> float | None:
     if rate is None:
         return None
     written_bytes = rate * (rounds[-1].send_ms / 1000 + bounds.ready_s)
-    return bounds.pause_s + written_bytes / bandwidth_bytes_per_s(rounds)
+    return bounds.fixed_s + written_bytes / bandwidth_bytes_per_s(rounds)
 
 
 def decide(rounds: Sequence[Round], bounds: Bounds, throttled: int = 0) -> Verdict:
@@ -126,7 +133,7 @@ def decide(rounds: Sequence[Round], bounds: Bounds, throttled: int = 0) -> Verdi
     if sum(each.sent_bytes for each in rounds) + _next_bytes(rounds, bounds) > bounds.room_bytes:
         return _way_out(rounds, bounds, "the target has no room for another round", len(THROTTLE_PERCENT))
     before_s = predicted_pause_s(rounds[:-1], bounds)
-    if before_s is not None and predicted_s - bounds.pause_s > SHRINKS * (before_s - bounds.pause_s):
+    if before_s is not None and predicted_s - bounds.fixed_s > SHRINKS * (before_s - bounds.fixed_s):
         return _way_out(rounds, bounds, "rounds no longer shrink", throttled)
     return NextRound()
 
@@ -147,7 +154,7 @@ def _way_out(rounds: Sequence[Round], bounds: Bounds, why: str, throttled: int) 
         return Slower(THROTTLE_PERCENT[throttled], told)
     if bounds.way_out != GO_ON:
         return GiveUp(told)
-    return Pause(predicted_pause_s(rounds, bounds) or bounds.pause_s, f"it goes on with a longer pause, for {told}")
+    return Pause(predicted_pause_s(rounds, bounds) or bounds.fixed_s, f"it goes on with a longer pause, for {told}")
 
 
 def in_words(rounds: Sequence[Round], bounds: Bounds) -> str:
@@ -156,6 +163,7 @@ def in_words(rounds: Sequence[Round], bounds: Bounds) -> str:
     rate, predicted_s = dirty_rate_bytes_per_s(rounds), predicted_pause_s(rounds, bounds)
     written = f", memory is written at {format_bytes(round(rate))}/s" if rate is not None else ""
     pause = f", the pause would be {format_seconds(predicted_s)}" if predicted_s is not None else ""
+    pause += f", {format_seconds(bounds.files_s)} of it for files that it writes" if bounds.files_s else ""
     return (
         f"rounds of {sent}{written} and sent at {format_bytes(round(bandwidth_bytes_per_s(rounds)))}/s{pause}, "
         f"{format_seconds(bounds.wanted_s)} wanted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from migrator.errors import FailedSafe
@@ -12,6 +12,7 @@ from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.precopy import Bounds, GiveUp, Pause, Round, Slower, decide, dirty_rate_bytes_per_s
 from migrator.protocol.states import State
 from migrator.steps.base import Move, beside, run_job
+from migrator.steps.passes import FilePasses
 
 
 def bounds_of(move: Move) -> Bounds:
@@ -31,15 +32,16 @@ def bounds_of(move: Move) -> Bounds:
     )
 
 
-async def copy_rounds(move: Move, files: Callable[[], Awaitable[object]]) -> dict[str, Any]:
+async def copy_rounds(move: Move, files: FilePasses) -> dict[str, Any]:
     """Copies memory until little is left. Returns what the rounds were. FailedSafe when it gives up.
 
-    Beside each round but the first goes a pass over the files (`files`): what is written to them while memory is copied
-    would else be left to the pause.
+    Beside each round but the first goes a pass over the files: what is written to them while memory is copied would
+    else be left to the pause. What is left of them all the same counts in what is predicted.
     """
-    bounds, rounds, throttled = bounds_of(move), list[Round](), 0
+    usual, rounds, throttled = bounds_of(move), list[Round](), 0
     while True:
-        rounds.append(await beside(_round(move, len(rounds) + 1), *([files()] if rounds else [])))
+        rounds.append(await beside(_round(move, len(rounds) + 1), *([files.one()] if rounds else [])))
+        bounds = replace(usual, files_s=files.left_s)
         _tell(move, rounds)
         verdict = decide(rounds, bounds, throttled)
         if isinstance(verdict, Pause):

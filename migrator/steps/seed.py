@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from itertools import count
 from typing import Any
 
-from migrator.errors import FailedSafe
 from migrator.model.address import is_within
-from migrator.model.estimate import estimate_move
 from migrator.model.memory_way import trusted_networks
-from migrator.model.modes import READY_S, ROUNDS_REST_S, Mode
+from migrator.model.modes import Mode
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
-from migrator.protocol.passes import Pass, are_enough, left_s, too_long
 from migrator.protocol.states import State
 from migrator.runtime import bundle
 from migrator.steps import traces, volumes
 from migrator.steps.base import Move, Side, Step, run_job
+from migrator.steps.passes import FilePasses
 from migrator.steps.precopy import copy_rounds
 from migrator.transport import kit
 from migrator.transport.base import Answer, NodeFailed
@@ -32,10 +29,10 @@ async def do(move: Move) -> dict[str, Any]:
     await put_bundle(move.target, move)
     detour = await _link(move)
     await _template(move)
-    found = {**await _files(move), **({"channel_why": detour} if detour else {})}
+    files = FilePasses(move)
+    found = {**await files.until_enough(), **({"channel_why": detour} if detour else {})}
     if move.mode is Mode.PRE_COPY:
-        numbers = count(int(found["passes"]) + 1)
-        found |= await copy_rounds(move, lambda: _pass(move, next(numbers)))
+        found |= await copy_rounds(move, files)
     await volumes.prove(move)  # once more, and late: seeding may have taken hours, and the next step is the pause
     return found
 
@@ -140,54 +137,6 @@ async def _template(move: Move) -> None:
     await run_job(move.source.node, move, "template", *words, timeout_s=move.policy.job_timeout_s)
     done = ("template-done", ct.name, move.token, ct.template, ct.template_digest)
     await move.target.node.call(*done, timeout_s=move.policy.job_timeout_s)  # which reads it all
-
-
-async def _files(move: Move) -> dict[str, Any]:
-    """Passes over the files until one finds little to send, or little is predicted to be left. Returns what went, and
-    how long the last pass took. FailedSafe where what is left would make the pause too long.
-    """
-    clock, policy = asyncio.get_running_loop().time, move.policy
-    sent_bytes, passes = 0, list[Pass]()
-    rest_bytes = policy.seed_rest_bytes_max
-    if policy.bandwidth_bytes_per_s is not None:
-        rest_bytes = min(rest_bytes, round(policy.bandwidth_bytes_per_s * ROUNDS_REST_S))
-    for number in range(1, policy.seed_passes_max + 1):
-        began_s = clock()
-        done = await _pass(move, number)
-        passes.append(Pass(done.number("bytes"), began_s, done.number("ms") / 1000))
-        sent_bytes += done.number("sent")
-        if are_enough(passes, READY_S, ROUNDS_REST_S, rest_bytes):
-            break
-    else:
-        if why := too_long(passes, READY_S, _pause_without_files_s(move), policy.blackout_s_max):
-            raise FailedSafe(
-                f"container {move.name} writes its files faster than they go to {move.target.node.name}: {why}; allow "
-                "more with --max-blackout, or move it when it writes less"
-            )
-    left = left_s(passes, READY_S)
-    predicted = {} if left is None else {"files_left_ms": round(left * 1000)}
-    return {
-        "passes": len(passes),
-        "sent_bytes": sent_bytes,
-        "last_pass_ms": round(passes[-1].took_s * 1000),
-        **predicted,
-    }
-
-
-async def _pass(move: Move, number: int) -> Answer:
-    words, timeout_s = ("send-files", move.name, move.token, number), move.policy.job_timeout_s
-    done = await run_job(move.source.node, move, f"files{number}", *words, timeout_s=timeout_s)
-    move.on_progress(State.SEEDED, f"files: pass {number}, {done.number('bytes')} bytes")
-    return done
-
-
-def _pause_without_files_s(move: Move) -> float:
-    """What the rest of the pause is predicted to take."""
-    mine = move.source.facts.container(move.name)
-    if mine is None:
-        return 0.0
-    links = move.source.facts.link, move.target.facts.link
-    return estimate_move(mine, *links, move.rates, move.shared, move.manner).blackout_s
 
 
 STEP = Step(State.SEEDED, do, traces.frozen)

@@ -1,6 +1,7 @@
 """Sync: the last pass over the files has ended; what the target has is what the frozen container sees.
 
-`listed` is how many names it was given, where somebody had noted what changes; else it walked over all files.
+`looked_bytes` is the size of the files that it brought up to date, `sent_bytes` what it sent for that. `listed` is how
+many names it was given, where somebody had noted what changes; else it walked over all files.
 That is compared on request: the source's digest is taken here, the target's when the held copy is verified.
 """
 
@@ -25,7 +26,12 @@ async def do(move: Move) -> dict[str, Any]:
 
 def _passed(done: Answer) -> dict[str, Any]:
     listed = {"listed": done.number("listed")} if done.get("listed") else {}
-    return {"sent_bytes": done.number("sent"), "sync_ms": done.number("ms"), **listed}
+    return {
+        "sent_bytes": done.number("sent"),
+        "looked_bytes": done.number("bytes"),
+        "sync_ms": done.number("ms"),
+        **listed,
+    }
 
 
 async def manifest(move: Move, node: Node) -> list[str]:

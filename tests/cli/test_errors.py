@@ -41,7 +41,7 @@ BAD = [
     (["--cluster", "{tmp}/good.yaml", "migrate", "web", "--to", "n1", "--max-blackout", "-1"], 2, "--max-blackout"),
     ([*MANY, "--nic", "eth1=br1,10.1.0.7/24", "--", "true"], 2, "--nic: its addresses and ports are for one"),
     ([*MANY, "--publish", "8080:80", "--", "true"], 2, "leave out --count"),
-    (["migrate", "web", "--to", "n1", "--mode", "restart", "--target-blackout", "1"], 2, "it is for pre-copy"),
+    (["migrate", "web", "--to", "n1", "--mode", "restart", "--not-convergent", "go-on"], 2, "it is for pre-copy"),
     (["migrate", "web", "--to", "n1", "--mode", "pre-copy", "--stop-timeout", "1"], 2, "it is for restart"),
     (["drain", "n1", "--mode", "post-copy", "--not-convergent", "go-on"], 2, "nothing with --mode post-copy"),
     (["--cluster", "{tmp}/good.yaml", "plan", "drain", "n9"], 2, "no node 'n9'"),

@@ -216,6 +216,7 @@ VERBS = {
     "see-mark": ["/tmp", "1048576", "w"],
     "see-ports": ["10.0.0.1", "tcp,-,80"],
     "obstacles": ["ghost"],
+    "writing": ["ghost"],
     "carry": ["ghost", "1"],
     "cordon": ["r"],
 }

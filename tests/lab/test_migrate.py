@@ -82,6 +82,11 @@ async def test_a_dry_run_tells_what_a_migration_would_find_and_touches_nothing(t
     low_s, high_s = told["blackout_s_range"]
     assert 0 < low_s < told["blackout_s"] < high_s
     assert told["blackout_s"] < told["duration_s"]
+    tidy.ok("ct", "exec", "web", "--", "sh", "-c", "head -c 40000000 /dev/zero > /root/log")
+    writes = tidy.ok("migrate", "web", "--to", "n2", "--dry-run", "--json").json()
+    assert writes["files_changing_bytes"] >= 40_000_000
+    assert writes["blackout_s"] >= told["blackout_s"] + writes["files_pause_s"] - 0.01
+    assert writes["files_pause_s"] > 0.1
     follows = tidy.ok("migrate", "web", "--to", "n2", "--dry-run", "--mode", "post-copy", "--json").json()
     assert follows["blackout_s"] < follows["duration_s"]
     rounds = tidy.migrator("migrate", "web", "--to", "n2", "--dry-run", "--mode", "pre-copy", "--json")
@@ -282,6 +287,8 @@ def test_files_of_every_kind_are_equal_on_both_sides_by_a_digest_that_notices_ea
     events = tidy.last_run()["migrations"][0]["events"]
     synced = next(e["data"] for e in events if (e["state"], e["phase"]) == ("synced", "end"))
     assert len(synced["manifest"][0]) == 64
+    seeded = next(e["data"] for e in events if (e["state"], e["phase"]) == ("seeded", "end"))
+    assert seeded["sent_bytes"] < 1 << 20  # a hole is no byte of its own
     before = digest()
     for change in (
         f"printf X | dd of={upper}/holes conv=notrunc bs=1 seek=100 && touch -r {upper}/plain {upper}/holes",

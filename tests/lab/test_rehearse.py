@@ -14,6 +14,7 @@ async def test_a_rehearsal_shows_that_a_move_would_work_and_leaves_the_container
         assert done.code == 0, done.err
         assert "rehearsal: web stays on n1 and pauses there for up to about" in done.err
         assert "container web can be moved to n2; it runs on n1 as before" in done.out
+        assert "shown by stop-and-copy, as a move would be" in done.out
         await client.more(20)
         assert tidy.places("web") == [("n1", "running")]
         migration = tidy.last_run()["migrations"][0]

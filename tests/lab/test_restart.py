@@ -101,7 +101,7 @@ def test_of_two_that_were_made_while_a_node_was_silent_the_second_does_not_start
     labs.crash(tidy.paths, "n1")
     again = ("ct", "create", "web", "--node", "n2", "--template", "debian", "--ip", ip)
     refused = tidy.migrator(*again, "--", "sleep", "1d")
-    assert (refused.code, "If it has not: --without n1\n" in refused.err) == (3, True), refused.err
+    assert (refused.code, "If it has not: --without n1\n" in refused.err) == (4, True), refused.err
     tidy.ok(*again, "--without", "n1", "--", "sleep", "1d")
     labs.boot(tidy.paths, "n1")
     until(tidy, "n1", f"grep -q 'does not start: its address {ip} is answered for by' {SAID}")

@@ -294,3 +294,16 @@ class TestRange:
     def test_one_that_was_held_up_by_something_of_its_own_does_not_spoil_it(self) -> None:
         assert spread([1.0] * 19 + [1e6]) == spread([1.0] * 19 + [5.0])
         assert spread([1.0] * 19 + [1e6])[1] < 2
+
+
+def test_a_pause_that_was_made_by_files_teaches_nothing_of_others() -> None:
+    migration, events = ended()
+    looked = {"sent_bytes": MB, "sync_ms": 26_000}
+    for looked_bytes, counts in ((MB, True), (GB, False)):
+        synced = [
+            replace(event, data=looked | {"looked_bytes": looked_bytes})
+            if (event.state, event.phase) == (State.SYNCED, Phase.END)
+            else event
+            for event in events
+        ]
+        assert (sample(migration, synced) is not None) is counts

@@ -166,6 +166,10 @@ class TestWhereItIsOffered:
         why = "auto: the shortest predicted pause, 0.40 s (stop-and-copy 1.60 s)"
         assert (choice.mode, choice.why) == (Mode.PRE_COPY, why)
 
+    def test_files_that_are_written_make_no_round_of_memory_worth_more(self) -> None:
+        little = replace(self.BIG, blackout_s=8.3, files_pause_s=8.0)
+        assert self.rounds(estimate=little) == Rounds(not_worth="its memory is sent in no time")
+
     def test_auto_says_why_it_does_not_offer_it(self) -> None:
         choice = choose(
             "auto", (), self.STREAM, self.rounds(source=replace(self.SOURCE, kernel="6.18", features=())), PAUSES_S

@@ -26,6 +26,10 @@ TOLD = Forecast(
     memory_rounds=1,
     files_bytes=1024,
     file_passes_max=4,
+    files_changing_bytes=0,
+    files_mapped_bytes=0,
+    files_written_bytes_per_s=None,
+    files_pause_s=0.0,
     blackout_s=0.3,
     blackout_s_range=(0.2, 0.5),
     duration_s=1.6,
@@ -56,6 +60,14 @@ class TestDryRun:
         watched = replace(rounds, written_bytes_per_s=2 << 20, caution="rounds do not shrink: it would be given up")
         assert ", as it was seen to write 2.0 MiB/s, " in line(watched, "memory")
         assert line(watched, "caution") == "caution: rounds do not shrink: it would be given up"
+
+    def test_files_that_are_written_say_what_of_the_pause_is_for_them(self) -> None:
+        assert line(TOLD, "files") == "files: 1.0 KiB, in up to 4 passes, the last while it is paused"
+        written = replace(TOLD, files_changing_bytes=1 << 30, files_pause_s=6.2)
+        told = "the last while it is paused, which takes 6.20 s for 1.0 GiB that "
+        assert line(written, "files").endswith(f"{told}has changed in the last ten seconds")
+        seen = replace(written, files_written_bytes_per_s=5 << 20, files_mapped_bytes=1 << 20)
+        assert line(seen, "files").endswith(f"{told}it writes at 5.0 MiB/s and 1.0 MiB mapped shared and writable")
 
     def test_a_restart_tells_the_longest(self) -> None:
         anew = replace(TOLD, mode="restart", memory_bytes=0, blackout_s=10.35, blackout_s_range=(0.35, 10.35))

@@ -164,9 +164,11 @@ def test_the_kit_tells_what_a_container_and_each_of_its_own_volumes_holds(tmp_pa
     for place in ("web/upper", "web/disks/data", "web/disks/upper", "disks/upper"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "file").write_bytes(b"x" * 65536)
-    script = f"CONTAINERS={tmp_path}; any_is_there() {{ [ -e $1 ]; }}; . {KIT}/survey.sh; tell_files"
+    setting = f"CONTAINERS={tmp_path}; CGROUP={tmp_path}/none; any_is_there() {{ [ -e $1 ]; }}"
+    script = f"{setting}; . {KIT}/survey.sh; tell_files"
     out = subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True).stdout
     rows = {key: int(number) for key, number in (line.rsplit(" ", 1) for line in out.splitlines())}
+    assert (rows.pop("changing web"), rows.pop("changing disks")) == (3 * 65536, 65536)
     assert set(rows) == {"own-volume web/data", "own-volume web/upper", "files web", "files disks"}
     one = rows["files disks"]
     assert one >= 65536

@@ -8,9 +8,10 @@ import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -210,3 +211,26 @@ class TestSender:
         channel = programs["channel"].Channel(["sleep", "60"], tmp_path)
         assert channel.in_words(programs["frames"].Damaged("CRIU ended")) == "CRIU ended"
         channel.end()
+
+
+def test_pages_wait_for_the_files_longer_than_for_a_restore(programs: dict[str, Any], tmp_path: Path) -> None:
+    """CRIU takes none before the last pass has ended, and that may take as long as the pause is let."""
+    program = programs["stream_in"]
+    stream = program.Stream.__new__(program.Stream)
+    stream._move, stream._buffers = tmp_path, []
+    stream._restore = SimpleNamespace(has=lambda pid: False)
+    stream._kept = [SimpleNamespace(run=SimpleNamespace(pid=1, address=4096))]
+
+    def placed_after(since_began_s: float, since_moved_s: float) -> None:
+        now_s = time.monotonic()
+        stream._began_s, stream._moved_s = now_s - since_began_s, now_s - since_moved_s
+        stream._place_kept()
+
+    placed_after(40, 40)
+    placed_after(700, 20)
+    with pytest.raises(program.Damaged, match="takes no pages"):
+        placed_after(700, 40)
+    (tmp_path / "files-came").touch()
+    placed_after(100, 20)
+    with pytest.raises(program.Damaged, match="takes no pages"):
+        placed_after(100, 40)

@@ -57,6 +57,8 @@ KEPT_RUNS_MAX = 64
 # A restore that is not there yet, an area that CRIU has not registered yet: asked again, so long.
 WAIT_TIMEOUT_S = 30
 WAIT_PAUSE_S = 0.001
+# CRIU takes no pages before the last pass over the files has ended. As long as a pause may last.
+FILES_TIMEOUT_S = 600
 # Before the freeze nothing is lost by waiting until CRIU stands ready; where it does not, that is told later.
 READY_TIMEOUT_S = 5
 READY_PAUSE_S = 0.01
@@ -151,7 +153,7 @@ class Stream:
         self._header = memoryview(bytearray(HEADER.size))
         self._buffers: list[Buffer] = []
         self._kept: list[Kept] = []
-        self._moved_s = time.monotonic()
+        self._began_s = self._moved_s = time.monotonic()
         self._placed = 0
         self._inventory = bytearray()
 
@@ -294,9 +296,19 @@ class Stream:
         self._kept = waiting
         if not waiting:
             self._moved_s = time.monotonic()
-        elif time.monotonic() - self._moved_s > WAIT_TIMEOUT_S:
+        elif self._is_overdue():
             run = waiting[0].run
             raise Damaged(f"process {run.pid} takes no pages at {run.address:#x}")
+
+    def _is_overdue(self) -> bool:
+        """Whether pages have waited for longer than a restore takes, once all files are there."""
+        now_s = time.monotonic()
+        if now_s - self._moved_s <= WAIT_TIMEOUT_S:
+            return False
+        if (self._move / "files-came").exists() or now_s - self._began_s > FILES_TIMEOUT_S:
+            return True
+        self._moved_s = now_s
+        return False
 
 
 def say_ready(move: Path, answers: int) -> None:

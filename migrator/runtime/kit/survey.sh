@@ -129,14 +129,88 @@ tell_keepers() {
     done
 }
 
+# What each container's own files take, and how much of that the last pass of a move would have to look at: files that have
+# changed lately, and those besides that are mapped shared and writable. One walk over all, in which no name is told.
+LATELY_S=10
 tell_files() {
     any_is_there "$CONTAINERS"/*/upper || return 0
-    timeout 15 du -sxk "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks/* 2> /dev/null | awk -v containers="$CONTAINERS/" '{
-        split(substr($0, index($0, containers) + length(containers)), part, "/")
-        if (part[2] == "disks") printf "own-volume %s/%s %.0f\n", part[1], part[3], $1 * 1024
-        files[part[1]] += $1
-    }
-    END { for (ct in files) printf "files %s %.0f\n", ct, files[ct] * 1024 }'
+    timeout 15 find "$CONTAINERS"/*/upper "$CONTAINERS"/*/disks/* -xdev -printf '%D:%i %n %y %b %s %C@ %H\n' 2> /dev/null |
+        awk -v since="$(($(date +%s) - LATELY_S))" -v containers="$CONTAINERS/" '
+            $2 > 1 && $3 != "d" && seen[$1]++ { next }
+            {
+                split(substr($7, length(containers) + 1), part, "/")
+                files[part[1]] += $4
+                if (part[2] == "disks") own[part[1] "/" part[3]] += $4
+                if ($3 == "f" && $6 >= since) changing[part[1]] += $5
+            }
+            END {
+                for (volume in own) printf "own-volume %s %.0f\n", volume, own[volume] * 512
+                for (ct in files) printf "files %s %.0f\n", ct, files[ct] * 512
+                for (ct in changing) printf "changing %s %.0f\n", ct, changing[ct]
+            }'
+    tell_mapped
+}
+
+tell_mapped() {
+    mapping=" $(find "$CGROUP/ct" -name cgroup.procs -exec cat {} + 2> /dev/null | sed 's|.*|/proc/&/maps|' |
+        xargs -r grep -lE '^[0-9a-f-]+ .w.s [0-9a-f]+ [0-9a-f:]+ [1-9][0-9]* +/.*[^)]$' 2> /dev/null | tr '\n' ' ')"
+    [ "$mapping" != ' ' ] || return 0
+    for group in "$CGROUP"/ct/*/cgroup.procs; do
+        ct=${group%/cgroup.procs}
+        ct=${ct##*/}
+        [ -e "$RECORDS/$ct" ] || continue
+        for pid in $(pids_of "$ct"); do
+            case $mapping in
+                *" /proc/$pid/maps "*)
+                    echo "mapped $ct $(mapped_at_rest "$ct")"
+                    break ;;
+            esac
+        done
+    done
+}
+
+# The sizes of files that are mapped shared and writable, and have not changed lately.
+mapped_at_rest() { # CT
+    mapped_files "$1" | sort -zu | in_place "$1" |
+        xargs -0r sh -c 'exec find "$@" -maxdepth 0 -type f -not -newerct "$0 seconds ago" -printf "%D:%i %s\n"' "$LATELY_S" \
+            2> /dev/null | sort -u | awk '{ sum += $2 } END { printf "%.0f\n", sum }'
+}
+
+# How fast a container writes its files, by two looks at those that have changed lately: by what they have grown, or, where
+# one was written over, by what its processes have written in all. What goes through a mapping is not seen.
+verb_writing() { # CT
+    scratch=$RUN/.look.$$
+    trap 'rm -f "$scratch"*' EXIT
+    find "$CONTAINERS/$1/upper" "$CONTAINERS/$1/disks" -xdev -type f -newerct "$LATELY_S seconds ago" -print0 2> /dev/null |
+        head -zn 10000 > "$scratch.names" || :
+    if [ -s "$scratch.names" ]; then
+        began_ms=$(now_ms)
+        { sizes_of < "$scratch.names"; written_by "$1"; } > "$scratch.before"
+        sleep 0.4
+        { sizes_of < "$scratch.names"; written_by "$1"; } > "$scratch.after"
+        awk '
+            NR == FNR { was[$1] = $2; at[$1] = $3; next }
+            /^by:/ { written += $2 - was[$1]; next }
+            $1 in was && $3 != at[$1] {
+                changed += $2
+                if ($2 > was[$1]) grown += $2 - was[$1]; else over = 1
+            }
+            END {
+                printf "grown_bytes %.0f\n", grown
+                if (written > changed) written = changed
+                if (over && written > grown) grown = written
+                printf "written_bytes %.0f\n", grown
+            }' "$scratch.before" "$scratch.after"
+        echo "ms $(($(now_ms) - began_ms))"
+    fi
+    echo 'end writing'
+}
+
+sizes_of() { xargs -0r stat -c '%d:%i %s %z' 2> /dev/null | sed 's/ \([0-9:.]*\) [-+0-9]*$/T\1/'; }
+
+# Bytes that each process has written by system calls, to files and to all else.
+written_by() { # CT
+    pids_of "$1" | sed 's|.*|/proc/&/io|' | xargs -r grep -H '^wchar:' 2> /dev/null | sed 's|^/proc/\([0-9]*\)/io:wchar:|by:\1|' || :
 }
 
 # Pages that the kernel may drop (MAP_DROPPABLE, since Linux 6.11), in which glibc 2.41 and later keep the state of their
