@@ -263,8 +263,10 @@ async def _take_back(node: Node, name: str, creator: str, error: BaseException) 
 
 def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
     if wanted.template not in facts.templates:
-        there = ", ".join(facts.templates) or "none"
-        raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
+        there = ", ".join(name for name in facts.templates if "@" not in name) or "none"
+        older = any(name.startswith(f"{wanted.template}@") for name in facts.templates)
+        why = "only older ones are" if older else "not"
+        raise BadInput(f"--template {wanted.template}: {why} on node {facts.name}, which has: {there}; push it there")
     _refuse_absent(facts, wanted)
     refuse_bridges(facts, wanted.nics)
     refuse_macs(cluster, wanted.nics)

@@ -31,6 +31,7 @@ REPEATED = (
     "feature",
     "bridge",
     "template",
+    "kept-template",
     "container",
     "keeper",
     "gate",
@@ -139,7 +140,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         stream_out=answer.get("stream_out"),
         stream_in=answer.get("stream_in"),
         bridges=tuple(sorted(answer.lines("bridge"))),
-        templates=dict(sorted(_pairs(answer, "template"))),
+        templates=_templates(answer),
         cordon=answer.get("cordon") or None,
         cpus=answer.number("cpus"),
         memory_bytes=answer.number("memory_bytes"),
@@ -191,6 +192,11 @@ def capacity_of(entry: NodeEntry, measured: Resources) -> Resources:
 
 def _pairs(answer: Answer, key: str) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for line in answer.lines(key) if len(row := line.split()) == 2 and NAME.fullmatch(row[0])]
+
+
+def _templates(answer: Answer) -> dict[str, str]:
+    kept = {f"{name}@{digest}": digest for name, digest in _pairs(answer, "kept-template")}
+    return dict(sorted({**kept, **dict(_pairs(answer, "template"))}.items()))
 
 
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:

@@ -3,14 +3,14 @@
 # Makes a container's directory and its record, stopped; the files follow by ct-put. CREATOR is a word that nobody else
 # has: by it a second try knows its own container from another of the same name.
 verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK CREATOR [VOLUMES_INSIDE...]
-    ct=$1 template=$2 creator=${11:--}
+    ct=$1 creator=${11:--}
     check_name "$ct"
     check_template "$2" "$3"
     for number in "$5" "$6" "$7" "$8" "$9" "${10}"; do
         check_number "$number"
     done
     check_creator "$creator"
-    [ "$#" -le 11 ] || (shift 11 && check_inside "$template" "$@") || exit
+    [ "$#" -le 11 ] || (shift 11 && check_inside "$place" "$@") || exit
     lock
     read_record "$ct"
     if [ "$r_state" != absent ]; then
@@ -20,7 +20,8 @@ verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTE
     fi
     check_template "$2" "$3" # it may have gone before the lock was this one's
     check_room "$5" "$6" "$7" "$8" "$9" "${10}"
-    make_container_dir "$ct" "$2" "$4"
+    make_container_dir "$ct" "$place" "$4"
+    : > "$CONTAINERS/$ct/fresh"
     boot_id
     floor_of "$ct" # what was said to an earlier container of this name is not said to this one
     r_state=stopped r_token=$((floor + 1)) r_generation=1 r_boot=$boot_id r_role=owner r_creator=$creator
@@ -37,15 +38,19 @@ check_creator() {
 
 is_creator() { [ "$1" != - ] && [ "$r_creator" = "$1" ]; }
 
-check_template() { # TEMPLATE DIGEST
+# Sets `place` to where it is.
+check_template() { # TEMPLATE DIGEST|-
     check_name "$1"
-    [ -d "$DISK/templates/$1/rootfs" ] || fail 11 "template $1 is not on this node"
-    [ "$2" = - ] && return 0
-    read -r digest < "$DISK/templates/$1/digest"
-    [ "$digest" = "$2" ] || refuse "template $1 on this node is another one (digest $digest)"
+    if [ "$2" = - ]; then
+        current_of "$1"
+        [ -d "$TEMPLATES/$place/rootfs" ] || fail 11 "template $1 is not on this node"
+    elif ! find_template "$1" "$2"; then
+        any_is_there "$TEMPLATES/$1" "$TEMPLATES/$1"@* || fail 11 "template $1 is not on this node"
+        refuse "template $1 on this node is another one than that with digest $2"
+    fi
 }
 
-make_container_dir() { # CT TEMPLATE ID_BASE
+make_container_dir() { # CT PLACE_OF_TEMPLATE ID_BASE
     check_number "$3"
     [ "$3" -ge 1048576 ] || refuse "ids from $3 on belong to the node itself"
     check_range "$1" "$3"
@@ -161,6 +166,7 @@ verb_ct_start() { # CT [ask]
         taken=$(address_taken "$ct")
         [ -z "$taken" ] || fail 12 "container $ct is not started: $taken"
     fi
+    ! is_fresh "$ct" || make_first_keys
     lock
     read_record "$ct"
     check_at_rest "$ct"
@@ -173,6 +179,10 @@ verb_ct_start() { # CT [ask]
     end_container "$ct"
     fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
     mount_root "$ct"
+    identify "$ct" > /dev/null || {
+        unmount_root "$ct"
+        fail 1 "container $ct is not started: its name and host keys cannot be written; is the node's disk full?"
+    }
     boot_id
     r_state=serving r_boot=$boot_id ended=no
     arm "$ct"

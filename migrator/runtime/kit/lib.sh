@@ -32,6 +32,14 @@ check_name() {
     [ "${#1}" -le 63 ] || refuse "a container's name has at most 63 characters"
 }
 
+# The directory of a template: its name's, or that of one version of several.
+check_place() { # NAME|NAME@VERSION
+    check_name "${1%%@*}"
+    case $1 in
+        *@*[!a-z0-9]* | *@) refuse "not a template's place: $1" ;;
+    esac
+}
+
 check_number() {
     case $1 in
         '' | *[!0-9]*) refuse "not a number: $1" ;;

@@ -52,8 +52,11 @@ tell_places() { # [NAME=PATH...]
         [ -e "$template" ] || continue
         digest=
         read -r digest < "$template" || :
-        name=${template%/digest}
-        echo "template ${name##*/} $digest"
+        at=${template%/digest} && at=${at##*/}
+        current_of "${at%%@*}"
+        # What new containers are made from, and what others stand on, whatever their places.
+        [ "$place" = "$at" ] && key=template || key=kept-template
+        echo "$key ${at%%@*} $digest"
     done
     for volume in "$@"; do
         check_name "${volume%%=*}"
