@@ -45,7 +45,7 @@ def pair_findings(cluster: Cluster, plan: Plan, policy: PlanPolicy) -> Iterator[
 
 
 def suits(source: NodeFacts, container: ContainerFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
-    """Whether one node's container could be on another, by machine, template, volumes, devices, whatever is there."""
+    """Whether one node's container could be on another, by machine, volumes, devices, whatever is there."""
     alike = unlike(source, container, target, policy.checks_waived)
     of_container = (*_in_the_way(container, target), *_volumes(container, target), *_devices(container, target))
     return not any((*alike, *of_container))
@@ -62,9 +62,6 @@ def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
     descriptor = container.descriptor
     if descriptor is None:
         return
-    there = target.templates.get(descriptor.template, descriptor.template_digest)
-    if there != descriptor.template_digest:
-        yield f"its template {descriptor.template} is another"
     for nic in descriptor.nics:
         if not any(bridge == nic.bridge for bridge in target.bridges):
             yield f"it has no bridge {nic.bridge} for {nic.name}"

@@ -75,7 +75,7 @@ class _Allowed:
         looks = self.looks.get(lost.name) or self.looks.setdefault(lost.name, machine_looks(lost))
         mine = container.descriptor
         rules = [r for r in self.rules if selects(r.containers, container.name, mine.labels if mine else {})]
-        of_files = (mine.template, mine.template_digest, mine.volumes, mine.devices, mine.nics) if mine else None
+        of_files = (mine.volumes, mine.devices, mine.nics) if mine else None
         alike = (looks, container.needs, container.runtime, of_files, tuple(map(id, rules)))
         if alike not in self.found:
             may = [_keep(rules, node) and suits(lost, container, node, self.policy) for node in self.nodes]

@@ -107,7 +107,6 @@ def create(
 ) -> int:
     """Make a container and start it: ct create NAME --node N|--place --template T --ip A -- CMD..."""
     from migrator.cli.ct_place import Nowhere, best_place
-    from migrator.cli.plan import refused
     from migrator.errors import BadInput
     from migrator.executor.creation import create_container
     from migrator.executor.wanted import Wanted
@@ -128,6 +127,8 @@ def create(
     try:
         made = run_async(work(), ending=OF_MAKING)
     except Nowhere as nowhere:
+        from migrator.cli.plan import refused
+
         return refused(nowhere.refusal, as_json)
     if as_json:
         print_json(made)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.cli.plan import policy_of
 from migrator.errors import Refused
-from migrator.executor.creation import descriptor_of
-from migrator.executor.ranges import free_ranges
-from migrator.model.plan import Refusal
-from migrator.planner.newcomer import place_new
 
 if TYPE_CHECKING:
     from migrator.executor.fleet import Fleet
     from migrator.executor.wanted import Wanted
+    from migrator.model.plan import Refusal
 
 
 class Nowhere(Refused):
@@ -26,6 +22,12 @@ class Nowhere(Refused):
 
 async def best_place(fleet: Fleet, wanted: Wanted) -> tuple[str, str]:
     """The node, and why that one."""
+    from migrator.cli.plan import policy_of
+    from migrator.executor.creation import descriptor_of
+    from migrator.executor.ranges import free_ranges
+    from migrator.model.plan import Refusal
+    from migrator.planner.newcomer import place_new
+
     cluster = await fleet.probe()
     (id_index,) = free_ranges(cluster, 1)
     chosen = place_new(cluster, descriptor_of(wanted, "-", id_index), policy_of({}, cluster))

@@ -57,11 +57,26 @@ def template(ctx: click.Context, store: str | None) -> None:
     type=click.Choice(("refuse", "drop")),
     help="Device nodes, which no template holds (default: refuse, with --suite drop).",
 )
+@click.option(
+    "--host-keys",
+    type=click.Choice(("drop", "keep")),
+    default="drop",
+    show_default=True,
+    help="An sshd's keys in /etc/ssh; containers get their own all the same.",
+)
 @click.option("--replace", is_flag=True, help="Also where the store has another template of this name.")
 @json_option
 @click.pass_context
 def build(
-    ctx: click.Context, /, name: str, setuid: str, devices: str | None, replace: bool, as_json: bool, **given: Any
+    ctx: click.Context,
+    /,
+    name: str,
+    setuid: str,
+    devices: str | None,
+    host_keys: str,
+    replace: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Build template NAME from SOURCE: a directory, a tar (gz, bz2, xz), an OCI layout or a `docker save` archive."""
     from migrator.model.units import counted, format_bytes
@@ -69,7 +84,7 @@ def build(
     from migrator.templates.tree import Rules
 
     source = _source(**given)
-    rules = Rules(setuid, devices or ("drop" if source.kind == "suite" else "refuse"))
+    rules = Rules(setuid, devices or ("drop" if source.kind == "suite" else "refuse"), host_keys)
     store = _store(ctx)
     built = building.build(store, name, source, rules, replace)
     manifest = built.manifest
@@ -94,19 +109,25 @@ def _source(
     arch: str | None,
     ref: str | None,
 ) -> Any:
-    from migrator.errors import BadInput
+    from migrator.errors import BadInput, quoted
     from migrator.templates.build import Source, kind_of
 
     if (source is None) == (suite is None):
         raise BadInput("template build: give a SOURCE, or --suite SUITE")
     if source is None:
+        if ref is not None:
+            raise BadInput("template build: --ref goes with an image, and not with --suite")
         packages = tuple(filter(None, (include or "").split(",")))
         return Source("suite", suite=str(suite), mirror=mirror, packages=packages, arch=arch)
     if mirror or include:
         raise BadInput("template build: --mirror and --include go with --suite")
     found = kind_of(source)
     if kind == "directory" and not source.is_dir():
-        raise BadInput(f"--as directory: {source} is none")
+        raise BadInput(f"--as directory: {quoted(str(source))} is none")
+    if kind == "tar" and source.is_dir():
+        raise BadInput(f"--as tar: {quoted(str(source))} is a directory")
+    if ref is not None and (kind or found) != "image":
+        raise BadInput(f"--ref: {quoted(str(source))} is no image, but a {kind or found}")
     return Source(kind or found, source, arch=arch, ref=ref)
 
 
@@ -146,9 +167,9 @@ def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
         return
     rows = [("here", r.name, r.digest[:12], r.arch, format_bytes(r.files_bytes), r.source) for r in mine]
     for found in there:
-        same = "" if found.name not in here else "as here" if here[found.name] == found.digest else "ANOTHER than here"
         users = f"{counted(len(found.users), 'container')} on it" if found.users else "unused"
-        rows.append((found.node, found.name, found.digest[:12], "", "", ", ".join(filter(None, (users, same)))))
+        what = ", ".join(filter(None, (users, _compared(found, here.get(found.name, "")))))
+        rows.append((found.node, found.name, found.digest[:12], "", "", what))
     print_table(("WHERE", "TEMPLATE", "DIGEST", "ARCH", "SIZE", "WHAT"), rows)
     for x in left:
         click.echo(
@@ -156,6 +177,15 @@ def list_(ctx: click.Context, local: bool, as_json: bool) -> None:
         )
     for node, error in silent.items():
         click.echo(clean(f"no answer from {node}: {error}"), err=True)
+
+
+def _compared(found: OnNode, here: str) -> str:
+    """How what a node has is to what the store has under that name, if anything."""
+    if found.digest == here:
+        return "as here" if found.current else "as here, and not for new ones: push it"
+    if not found.current:
+        return "not for new ones"
+    return "ANOTHER than here" if here else ""
 
 
 @template.command()
@@ -186,7 +216,9 @@ def push(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -
         for found in done:
             reused = f"{format_bytes(found.reused_bytes)} were there in other templates"
             sent = f"sent {format_bytes(found.sent_bytes)}, {reused}"
-            click.echo(f"template {name} on {found.node}: {'there already' if found.present else sent}")
+            again = "there already, and for new containers again"
+            told = "there already" if found.present else again if found.again else sent
+            click.echo(f"template {name} on {found.node}: {told}")
     for error in failed:
         click.echo(clean(f"migrator: {error}"), err=True)
     return max((error.exit_code for error in failed), default=0)
@@ -198,11 +230,16 @@ def push(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -
 @json_option
 @click.pass_context
 def rm(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -> None:
-    """Remove template NAME from the local store, or from NODES where no container stands on it."""
+    """Remove template NAME from the local store, or from NODES where no container stands on it; NAME@DIGEST is one
+    version of several on a node."""
+    from migrator.errors import BadInput
     from migrator.executor.templates import remove
     from migrator.templates.store import check_name
 
+    whole, (name, _, version) = name, name.partition("@")
     check_name(name)
+    if version and not nodes:
+        raise BadInput(f"template rm {whole}: the store has one version of a name; give nodes, or the name alone")
     if not nodes:
         store = _store(ctx)
         store.remove(name)
@@ -212,7 +249,7 @@ def rm(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -> 
 
         async def work() -> dict[str, str]:
             async with open_fleet(ctx) as fleet:
-                return await remove(fleet, name, nodes)
+                return await remove(fleet, name, nodes, version)
 
         gone = run_async(work())
     if as_json:
@@ -226,9 +263,10 @@ def rm(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -> 
 @click.argument("nodes", nargs=-1)
 @click.option("--local", is_flag=True, help="The store of this machine alone; no node is asked.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be removed, and remove nothing.")
 @json_option
 @click.pass_context
-def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_json: bool) -> int:
+def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, dry_run: bool, as_json: bool) -> int:
     """Remove from NODES (all, if none is named) what no container stands on, and what cut pushes have left."""
     from migrator.errors import BadInput
     from migrator.executor.templates import collect, list_on
@@ -243,12 +281,12 @@ def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_js
     there, left, silent = ([], [], {}) if local else run_async(look(), only_looks=True)
     unused = [found for found in there if not found.users and not found.fixed]
     count, size = store.collect(really=False)
-    lines = [f"template {found.name} on {found.node}" for found in unused]
+    lines = [str(found) for found in unused]
     lines += [f"{x.name} on {x.node}, {format_bytes(x.size_bytes)}" for x in left]
     lines += [f"{count} contents in {store.root}, {format_bytes(size)}"] if count else []
-    if lines and not yes:
+    if lines and not yes and not dry_run:
         if not sys.stdin.isatty():
-            raise BadInput("template gc: there is no terminal to ask on; use --yes")
+            raise BadInput("template gc: there is no terminal to ask on; use --dry-run to look, --yes to remove")
         for line in lines:
             click.echo(clean(line), err=True)
         click.confirm("Remove these?", abort=True, err=True)
@@ -257,18 +295,18 @@ def gc(ctx: click.Context, nodes: tuple[str, ...], local: bool, yes: bool, as_js
         async with open_fleet(ctx) as fleet:
             return await collect(fleet, unused, left)
 
-    kept = run_async(work()) if unused or left else {}
-    if count:
+    kept = run_async(work()) if (unused or left) and not dry_run else {}
+    if count and not dry_run:
         store.collect(really=True)
     if as_json:
-        gone = [asdict(found) for found in unused if f"{found.name} on {found.node}" not in kept]
+        gone = [asdict(found) for found in unused if str(found) not in kept]
         sizes = {"contents": count, "bytes": size}
         print_json(
             {"removed": gone, "leftovers": [asdict(x) for x in left], "store": sizes, "kept": kept, "no_answer": silent}
         )
     else:
         for line in lines or ["nothing to remove"]:
-            click.echo(clean(f"removed: {line}" if lines else line))
+            click.echo(clean(f"{'would be removed' if dry_run else 'removed'}: {line}" if lines else line))
         for what, why in [*kept.items(), *((f"node {n}", e) for n, e in silent.items())]:
             click.echo(clean(f"{what} stays as it is: {why}"), err=True)
     return 4 if kept or silent else 0

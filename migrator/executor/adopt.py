@@ -100,7 +100,7 @@ async def adopt(fleet: Fleet, asked: Asked, looked: Looked, cluster: Cluster) ->
     if wrong := fault(ct):
         raise Refused(f"container {asked.id} on {asked.node} cannot be taken: none of ours has such a {wrong}")
     _refuse_clashes(cluster, node, ct)
-    if manifest.digest != node.templates.get(TEMPLATE):
+    if not node.has_template(TEMPLATE, manifest.digest):
         await there.call("template-offer", TEMPLATE, manifest.digest, stdin=manifest.text().encode())
         await there.call("template-make", TEMPLATE, manifest.digest)
     creator = f"adopt-{looked.seen.pid}-{looked.seen.started}"

@@ -6,7 +6,6 @@ from migrator.errors import BadInput, Refused, quoted
 from migrator.model import ports
 from migrator.model.container import Descriptor
 from migrator.model.facts import NodeFacts
-from migrator.steps.ports import findings
 from migrator.transport.base import Node
 
 
@@ -25,5 +24,9 @@ def asked_ports(given: tuple[str, ...], addresses: tuple[str, ...]) -> tuple[por
 
 async def refuse_ports(node: Node, facts: NodeFacts, ct: Descriptor) -> None:
     """Refuses ports that the node cannot publish: another container's, in use, or with no way back from it."""
+    if not ct.published:
+        return
+    from migrator.steps.ports import findings  # noqa: PLC0415   (with it come all steps of a migration)
+
     for why in (*ports.lacking(ct.name, ct.published, facts.containers), *await findings(node, ct)):
         raise Refused(f"--publish: on node {node.name}: {why}")

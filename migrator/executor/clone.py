@@ -205,7 +205,7 @@ async def _make(fleet: Fleet, node: NodeFacts, source: ContainerFacts, ct: Descr
         files = bundle.files(ct, kit.directory(), node.bridge, node.controllers, node.volumes)
         await asyncio.gather(*(put(name, len(data), stdin=data) for name, data in files.items()))
         image_bytes = decide.image_bytes(source) if asked.live else 0
-        copied, now = await asyncio.gather(_copy(there, ct.name, creator, asked, image_bytes), fleet.survey())
+        copied, now = await asyncio.gather(_copy(there, ct.name, creator, asked, image_bytes), fleet.described())
         refuse_twins(now, node.name, [ct])
         if asked.start:
             await there.call("ct-start", ct.name, timeout_s=120)

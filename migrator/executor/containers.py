@@ -7,7 +7,6 @@ from typing import IO, Any
 
 from migrator.errors import MigratorError, Refused
 from migrator.executor.fleet import Fleet, find_container
-from migrator.executor.wanted import check_text
 from migrator.model.facts import Cluster, ContainerFacts
 from migrator.model.limits import Limits, limits_of, not_enforced
 from migrator.model.observation import STATES
@@ -65,6 +64,8 @@ async def exec_in(
     fleet: Fleet, name: str, command: tuple[str, ...], stdin: IO[Any], stdout: IO[Any], stderr: IO[Any]
 ) -> int:
     """Runs a command in a container with the given streams; returns its exit code."""
+    from migrator.executor.wanted import check_text  # noqa: PLC0415   (who lists containers waits for no more than that)
+
     check_text("COMMAND", command)
     node, found = find_container(await fleet.survey(), name)
     if not found.alive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from migrator.transport import kit
 from migrator.transport.base import Answer, Node, NodeRefused
 
 T = TypeVar("T")
+Ip = tuple[str, str, str]  # see _asked_for
+FEW = 2  # addresses up to which a shell stands ready for what is asked next: with more there were too many sessions
 AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
 
 
@@ -81,37 +84,55 @@ async def create_containers(
 async def _create(
     fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, without: Sequence[str], first_range: int
 ) -> list[dict[str, object]]:
-    bridge, there = fleet.file.bridge(fleet.file.entry(node)), fleet.node(node)
-    # Other runtimes are told by a probe alone. Who answers for an address is asked meanwhile: it takes as long.
-    whole = any(each.runtime != "runc" for each in wanted)
-    ips = [ip for each in wanted for ip in _asked_for(each, bridge)]
-    asking = asyncio.gather(_all(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips))
-    try:
-        cluster = await (fleet.probe() if whole else fleet.survey())
+    there, ips = fleet.node(node), list(_asked_for(wanted, fleet.file.bridge(fleet.file.entry(node))))
+    async with contextlib.AsyncExitStack() as shell:
+        cluster, owners = await _asked(fleet, node, wanted, without, ips, shell)
         facts = cluster.node(node)
-        if not facts.answered:
-            raise FailedSafe(facts.error)
+        new = _described(cluster, facts, wanted, first_range)
+        for (option, ip, _), answer in zip(ips, owners, strict=True):
+            refuse_owned(node, f"{option} {ip}", answer)
+        for rules in {each.ct.firewall for each in new}:
+            await refuse_rules(there, rules)
+        for one in new:
+            await refuse_ports(there, facts, one.ct)
+        try:
+            await _all(_make(there, facts, each) for each in new)
+            refuse_twins(await fleet.described(), node, [each.ct for each in new])
+        except (MigratorError, asyncio.CancelledError) as error:
+            await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
+            raise
+        if start:
+            await _all(_start(there, each) for each in new)
+        return [each.told(node, start) for each in new]
+
+
+async def _asked(
+    fleet: Fleet,
+    node: str,
+    wanted: Sequence[Wanted],
+    without: Sequence[str],
+    ips: list[Ip],
+    shell: contextlib.AsyncExitStack,
+) -> tuple[Cluster, list[Answer]]:
+    """The cluster, and who answers for each address. Meanwhile a shell gets ready for what is asked next."""
+    there = fleet.node(node)
+
+    async def get_ready() -> None:
+        if len(ips) <= FEW:
+            await shell.enter_async_context(there.standing_by(1))
+
+    asking = asyncio.gather(_all(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips), get_ready())
+    try:
+        # Other runtimes are told by a probe alone.
+        cluster = await (fleet.probe() if any(each.runtime != "runc" for each in wanted) else fleet.survey())
+        if not cluster.node(node).answered:
+            raise FailedSafe(cluster.node(node).error)
         refuse_silent(fleet, cluster, without, wanted[0].name)
-        (owners,) = await asking
+        owners, _ = await asking
     finally:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
-    new = _described(cluster, facts, wanted, first_range)
-    for (option, ip, _), answer in zip(ips, owners, strict=True):
-        refuse_owned(node, f"{option} {ip}", answer)
-    for rules in {each.ct.firewall for each in new}:
-        await refuse_rules(there, rules)
-    for one in new:
-        await refuse_ports(there, facts, one.ct)
-    try:
-        await _all(_make(there, facts, each) for each in new)
-        refuse_twins(await fleet.survey(), node, [each.ct for each in new])
-    except (MigratorError, asyncio.CancelledError) as error:
-        await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
-        raise
-    if start:
-        await _all(_start(there, each) for each in new)
-    return [each.told(node, start) for each in new]
+    return cluster, owners
 
 
 def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted], first_range: int) -> list[_New]:
@@ -130,13 +151,14 @@ def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted], fir
     return found
 
 
-def _asked_for(wanted: Wanted, bridge: str) -> Iterator[tuple[str, str, str]]:
+def _asked_for(wanted: Sequence[Wanted], bridge: str) -> Iterator[Ip]:
     """Each address: the option that gave it, without its prefix, and the bridge on which others may have it."""
-    for address in (wanted.address, *wanted.more_addresses):
-        yield "--ip", bare(address), bridge
-    for nic in wanted.nics:
-        for address in nic.addresses:
-            yield "--nic", bare(address), nic.bridge
+    for each in wanted:
+        for address in (each.address, *each.more_addresses):
+            yield "--ip", bare(address), bridge
+        for nic in each.nics:
+            for address in nic.addresses:
+                yield "--nic", bare(address), nic.bridge
 
 
 def refuse_owned(node: str, asked: str, answer: Answer) -> None:
@@ -148,7 +170,7 @@ def refuse_owned(node: str, asked: str, answer: Answer) -> None:
 
 
 async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
-    """Its record, then its descriptor, by which others see it, then the rest of its files."""
+    """Its record, then its files, of which the descriptor is the first: by that others see it."""
     ct = new.ct
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
@@ -159,7 +181,8 @@ async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
         raise RangeTaken(str(refused)) if RANGE_WORDS in str(refused) else refused from refused
     token = made.number("token")
     files = bundle.files(ct, kit.directory(), facts.bridge, facts.controllers, facts.volumes)
-    await _all(there.call("ct-put", ct.name, token, name, len(data), stdin=data) for name, data in files.items())
+    sizes = [word for name, data in files.items() for word in (name, len(data))]
+    await there.call("ct-put", ct.name, token, *sizes, stdin=b"".join(files.values()))
 
 
 async def _start(there: Node, new: _New) -> None:
@@ -240,8 +263,10 @@ async def _take_back(node: Node, name: str, creator: str, error: BaseException) 
 
 def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
     if wanted.template not in facts.templates:
-        there = ", ".join(facts.templates) or "none"
-        raise BadInput(f"--template {wanted.template}: not on node {facts.name}, which has: {there}")
+        there = ", ".join(name for name in facts.templates if "@" not in name) or "none"
+        older = any(name.startswith(f"{wanted.template}@") for name in facts.templates)
+        why = "only older ones are" if older else "not"
+        raise BadInput(f"--template {wanted.template}: {why} on node {facts.name}, which has: {there}; push it there")
     _refuse_absent(facts, wanted)
     refuse_bridges(facts, wanted.nics)
     refuse_macs(cluster, wanted.nics)

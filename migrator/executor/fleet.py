@@ -12,7 +12,7 @@ from typing import Any
 
 from migrator.errors import BadInput, FailedSafe, Refused, nowhere
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
-from migrator.inventory.probe import probe, probe_all, survey_all
+from migrator.inventory.probe import described_all, probe, probe_all, survey_all
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
 from migrator.transport.hooks import HookCaller, LocalHooks
 from migrator.transport.retry import RetryingNode
@@ -60,6 +60,10 @@ class Fleet:
     async def survey(self) -> Cluster:
         """All containers and what nodes have for them, without what only a move asks of a machine."""
         return await survey_all(self.file, self.nodes)
+
+    async def described(self) -> Cluster:
+        """All containers by their descriptions, and nothing else."""
+        return await described_all(self.file, self.nodes)
 
     async def facts(self, name: str) -> NodeFacts:
         """Fresh facts of one node that has to answer."""

@@ -11,15 +11,18 @@ import json
 import secrets
 from collections.abc import Collection
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from migrator.errors import Refused
 from migrator.executor.fleet import Fleet
-from migrator.journal.store import Journal
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.ranges import another_range, taken_ranges
 from migrator.protocol.states import State
-from migrator.steps.base import Move
+
+if TYPE_CHECKING:  # who makes a container, or changes one, looks for ranges too, and moves nothing
+    from migrator.journal.store import Journal
+    from migrator.steps.base import Move
 
 
 class RangeTaken(Refused):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from migrator.errors import BadInput, Refused
+from migrator.errors import BadInput, FailedSafe, Refused
 from migrator.executor.asked_ports import refuse_ports
 from migrator.executor.creation import refuse_owned
 from migrator.executor.fleet import Fleet, refuse_silent
@@ -54,7 +54,7 @@ async def refuse_taken(
     asked = asyncio.gather(*(there.call("arp-owner", bridge, ip, "soon") for ip in ips))
     cluster, owners = await asyncio.gather(fleet.survey(), asked)
     if not (facts := cluster.node(node)).answered:
-        raise Refused(facts.error)
+        raise FailedSafe(facts.error)
     for ip, owner in zip(ips, owners, strict=True):
         refuse_owned(node, f"--ip {ip}", owner)
     if why := clash(cluster, ct, ips):
@@ -80,7 +80,7 @@ async def met(fleet: Fleet, node: str, before: Descriptor, ct: Descriptor) -> st
     """Why it cannot stay so, seen after it was written down: who has done the same meanwhile; or ""."""
     if not new_ips(before, ct) and not asks_for_ports(before, ct):
         return ""
-    cluster = await fleet.survey()
+    cluster = await fleet.described()
     if why := clash(cluster, ct, new_ips(before, ct)):
         return f"--ip {why}"
     others = cluster.node(node).containers if asks_for_ports(before, ct) else ()

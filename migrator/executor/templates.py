@@ -29,10 +29,12 @@ OFFER_S, MAKE_S, STREAM_S = 600, 1800, 6 * 3600
 
 @dataclass
 class Pushed:
-    """What a push to one node has come to. `reused_bytes` are of contents that it had in other templates."""
+    """What a push to one node has come to. `reused_bytes` are of contents that it had in other templates; `again` is
+    whether it had this version beside a newer one, and makes containers from this one again."""
 
     node: str
     present: bool = False
+    again: bool = False
     sent_contents: int = 0
     sent_bytes: int = 0
     reused_bytes: int = 0
@@ -41,13 +43,20 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class OnNode:
-    """A template on a node: who stands on it, and whether it was put there by other means than ours (a mount)."""
+    """One version of a template on a node: where it is there, who stands on it, whether it was put there by other means
+    than ours (a mount), and whether new containers are made from it."""
 
     node: str
     name: str
     digest: str
     fixed: bool
+    current: bool
+    place: str
     users: tuple[str, ...]
+
+    def __str__(self) -> str:
+        which = "" if self.current else f"@{self.digest[:12]}"
+        return f"template {self.name}{which} on {self.node}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +108,6 @@ async def push(fleet: Fleet, store: Store, name: str, nodes: tuple[str, ...]) ->
 
 
 def _refuse(node: NodeFacts, source: Source) -> None:
-    there = node.templates.get(source.name)
-    if there is not None and there != source.digest:
-        raise Refused(
-            f"node {node.name} has another template {source.name} (digest {there[:12]}); "
-            f"remove it there first: migrator template rm {source.name} {node.name}"
-        )
     arch = source.manifest.arch
     if arch not in ("any", node.arch) and (node.arch, arch) != ("x86_64", "i686"):
         raise Refused(f"template {source.name} is for {arch}, and node {node.name} is {node.arch}")
@@ -128,10 +131,12 @@ async def _try(node: RetryingNode, source: Source, done: Pushed) -> Pushed:
     if told.get("present") == "yes":
         done.present = done.tries == 1
         return done
-    need = needed(told, len(source.contents))
-    done.reused_bytes += need.reused_bytes
-    if need.places:
-        await node.pour("template-take", *words, chunks=frames(source, need, done), timeout_s=STREAM_S)
+    done.again = told.get("present") == "older"
+    if not done.again:
+        need = needed(told, len(source.contents))
+        done.reused_bytes += need.reused_bytes
+        if need.places:
+            await node.pour("template-take", *words, chunks=frames(source, need, done), timeout_s=STREAM_S)
     await node.call("template-make", *words, timeout_s=MAKE_S)
     return done
 
@@ -201,33 +206,45 @@ async def list_on(fleet: Fleet, nodes: tuple[str, ...]) -> tuple[list[OnNode], l
     leftovers: list[Leftover] = []
     for name, answer in zip(names, await asyncio.gather(*(ask(name) for name in names)), strict=True):
         for line in answer.lines("template") if answer else ():
-            template, digest, fixed, users = (line.split(" ") + [""] * 4)[:4]
-            templates.append(OnNode(name, template, digest, fixed == "yes", tuple(filter(None, users.split(",")))))
+            place, digest, fixed, current, users = (line.split(" ") + [""] * 5)[:5]
+            flags = (fixed == "yes", current == "yes", place)
+            names_on = tuple(filter(None, users.split(",")))
+            templates.append(OnNode(name, place.partition("@")[0], digest, *flags, names_on))
         for line in answer.lines("leftover") if answer else ():
             size, _, left = line.partition(" ")
             leftovers.append(Leftover(name, left, int(size) if _is_in(size, 1 << 60) else 0))
     return templates, leftovers, silent
 
 
-async def remove(fleet: Fleet, name: str, nodes: tuple[str, ...]) -> dict[str, str]:
-    """Removes a template from nodes on which no container stands on it; none is touched if one of them refuses."""
+async def remove(fleet: Fleet, name: str, nodes: tuple[str, ...], version: str = "") -> dict[str, str]:
+    """Removes a template, or one version of it by its digest's beginning, from nodes where no container stands on it.
+
+    None is touched if one of them refuses.
+    """
     for node in nodes:
         fleet.file.entry(node)
     there, _, silent = await list_on(fleet, nodes)
     if silent:
         raise FailedSafe(next(iter(silent.values())))
-    mine = [found for found in there if found.name == name]
+    mine = [found for found in there if found.name == name and found.digest.startswith(version)]
     missing = sorted(set(nodes) - {found.node for found in mine})
     if missing:
-        raise BadInput(f"template {name} is not on {', '.join(missing)}")
+        said = f"{name} with digest {version}" if version else name
+        raise BadInput(f"template {said} is not on {', '.join(missing)}")
     for found in mine:
         if found.users:
-            raise Refused(f"template {name} on {found.node} is what these stand on: {' '.join(found.users[:5])}")
+            raise Refused(f"{found} is what these stand on: {first_of(found.users)}")
         if found.fixed:
-            raise Refused(f"template {name} on {found.node} is mounted there, and was not put there by us")
+            raise Refused(f"{found} is mounted there, and was not put there by us")
     for found in mine:
-        await fleet.node(found.node).call("template-remove", name, timeout_s=MAKE_S)
+        await fleet.node(found.node).call("template-remove", found.place, timeout_s=MAKE_S)
     return {found.node: "removed" for found in mine}
+
+
+def first_of(names: tuple[str, ...], most: int = 5) -> str:
+    """Names in a line, and how many more there are."""
+    rest = len(names) - most
+    return " ".join(names) if rest <= 0 else f"{' '.join(names[:most])} and {rest} more"
 
 
 async def collect(fleet: Fleet, unused: list[OnNode], leftovers: list[Leftover]) -> dict[str, str]:
@@ -237,9 +254,9 @@ async def collect(fleet: Fleet, unused: list[OnNode], leftovers: list[Leftover])
     async def one(node: str) -> None:
         for found in (row for row in unused if row.node == node):
             try:
-                await fleet.node(node).call("template-remove", found.name, timeout_s=MAKE_S)
+                await fleet.node(node).call("template-remove", found.place, timeout_s=MAKE_S)
             except MigratorError as error:
-                kept[f"{found.name} on {node}"] = str(error)
+                kept[str(found)] = str(error)
         if any(left.node == node for left in leftovers):
             try:
                 await fleet.node(node).call("template-sweep", timeout_s=MAKE_S)

@@ -31,6 +31,7 @@ REPEATED = (
     "feature",
     "bridge",
     "template",
+    "kept-template",
     "container",
     "keeper",
     "gate",
@@ -63,6 +64,28 @@ async def survey_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster
     """The same, sooner, without what only a move asks of machines: versions, CPU features, sizes of files."""
     facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name], "survey") for entry in cluster.nodes))
     return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), policy=cluster.policy.value())
+
+
+async def described_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
+    """Which containers there are and their descriptions, and nothing else of any node; sooner still."""
+    facts = await asyncio.gather(*(_described(nodes[entry.name], entry.name) for entry in cluster.nodes))
+    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)))
+
+
+async def _described(node: Node, name: str) -> NodeFacts:
+    try:
+        answer = await node.call("described", timeout_s=PROBE_TIMEOUT_S, tries=2)
+        if answer.get("end") != "described":
+            raise NodeFailed(name, "described", "its answer is cut short")
+        _refuse_noise(answer)
+        pairs = [line.split(" ", 1) for line in answer.lines("descriptor") if " " in line]
+        found = [
+            ContainerFacts(ct, "", 0, 0, False, "-", Resources(), descriptor=_descriptor(answer, ct, text))
+            for ct, text in pairs
+        ]
+        return NodeFacts(name, containers=tuple(found))
+    except MigratorError as error:
+        return NodeFacts(name, error=str(error))
 
 
 async def probe(
@@ -118,7 +141,7 @@ def parse(answer: Answer, declared: NodeFacts, entry: NodeEntry) -> NodeFacts:
         stream_out=answer.get("stream_out"),
         stream_in=answer.get("stream_in"),
         bridges=tuple(sorted(answer.lines("bridge"))),
-        templates=dict(sorted(_pairs(answer, "template"))),
+        templates=_templates(answer),
         cordon=answer.get("cordon") or None,
         cpus=answer.number("cpus"),
         memory_bytes=answer.number("memory_bytes"),
@@ -170,6 +193,11 @@ def capacity_of(entry: NodeEntry, measured: Resources) -> Resources:
 
 def _pairs(answer: Answer, key: str) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for line in answer.lines(key) if len(row := line.split()) == 2 and NAME.fullmatch(row[0])]
+
+
+def _templates(answer: Answer) -> dict[str, str]:
+    kept = {f"{name}@{digest}": digest for name, digest in _pairs(answer, "kept-template")}
+    return dict(sorted({**kept, **dict(_pairs(answer, "template"))}.items()))
 
 
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:

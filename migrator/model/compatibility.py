@@ -64,9 +64,6 @@ def obstacles(ct: Descriptor, target: NodeFacts) -> Iterator[str]:
             way = "recreate one of them" if ct.volumes else "moved there by its name it gets another (migrator migrate)"
             why = f"container {other.name} has the same range of user ids ({ct.id_base})"
             yield f"{why}, and files on shared volumes keep theirs; {way}"
-    digest = target.templates.get(ct.template)
-    if digest is not None and digest != ct.template_digest:
-        yield f"template {ct.template} is another one there; make them the same"
     yield from lacking(ct.volumes, target.volumes)
     yield from devices_lacking(ct.devices, target.devices)
     yield from nics.lacking(ct.nics, target.bridges)

@@ -185,6 +185,10 @@ class NodeFacts:
     def room(self) -> Resources:
         return self.capacity - self.reserved
 
+    def has_template(self, name: str, digest: str) -> bool:
+        """Whether this version is there; `templates` has that for new containers by its name, others as NAME@DIGEST."""
+        return self.templates.get(name) == digest or f"{name}@{digest}" in self.templates
+
     def container(self, name: str) -> ContainerFacts | None:
         return next((c for c in self.containers if c.name == name), None)
 

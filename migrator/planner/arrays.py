@@ -135,7 +135,7 @@ class Targets:
         return fits & self.rules.allows(mover)
 
     def unsuited(self, mover: Mover) -> Mask:
-        """The nodes whose machine, template, volumes, devices or predicted pause do not suit it."""
+        """The nodes whose machine, volumes, devices or predicted pause do not suit it."""
         unsuited: Mask = ~(self._suited(mover)[self._kinds] & self._equipped(mover))
         return unsuited
 
@@ -258,15 +258,13 @@ class Targets:
                 yield self._groups.get((key, mover.descriptor.labels[key]), ())
 
     def _equipped(self, mover: Mover) -> Mask:
-        """The nodes on which its template is no other one, and which have its volumes, devices and bridges."""
+        """The nodes that have its volumes, devices and bridges."""
         ct = mover.descriptor
-        template, digest = ct.template, ct.template_digest
         bridges = tuple(nic.bridge for nic in ct.nics)
-        key = (template, digest, tuple(volume.name for volume in ct.volumes), ct.devices, bridges)
+        key = (tuple(volume.name for volume in ct.volumes), ct.devices, bridges)
         if key not in self._equipments:
             has = [
-                node.templates.get(template, digest) == digest
-                and next(lacking(ct.volumes, node.volumes), None) is None
+                next(lacking(ct.volumes, node.volumes), None) is None
                 and next(devices_lacking(ct.devices, node.devices), None) is None
                 and set(bridges) <= set(node.bridges)
                 for node in self.nodes

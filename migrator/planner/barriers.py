@@ -94,10 +94,10 @@ class _There:
                 self.publishes = self.publishes or bool(container.descriptor.published)
 
     def concerns(self, mover: Mover) -> bool:
-        """Whether a name, a range of user ids, a template, volumes, devices, bridges or ports are to be looked at."""
+        """Whether a name, a range of user ids, volumes, devices, bridges or ports are to be looked at."""
         ct = mover.descriptor
         if ct.nics or (ct.published and self.publishes):
             return True
-        if mover.name in self.names or ct.template in self.node.templates or ct.volumes or ct.devices:
+        if mover.name in self.names or ct.volumes or ct.devices:
             return True
         return ct.id_index in self.ranges and bool(self.ranges[ct.id_index] - {mover.name})

@@ -27,7 +27,7 @@ def place_new(cluster: Cluster, ct: Descriptor, policy: PlanPolicy) -> Choice | 
     able = [node.name for node in cluster.nodes if node.answered and ct.template in node.templates]
     reserved = Resources(ct.cpu_milli, ct.memory_bytes, ct.disk_bytes)
     new = ContainerFacts(ct.name, "serving", 0, 0, True, "-", reserved, descriptor=ct)
-    alike = [_alike(node, ct) for node in cluster.nodes]
+    alike = [_alike(node) for node in cluster.nodes]
     if not able:
         silent = [Reason(f"no answer: {node.error}", node.name) for node in cluster.nodes if not node.answered]
         return Refusal(intent, reasons=(Reason(f"no node that answers has template {ct.template}"), *silent))
@@ -89,7 +89,6 @@ def _placed(
     return Refusal(intent, reasons=unsafe) if unsafe else built.choices[mover.name]
 
 
-def _alike(node: NodeFacts, ct: Descriptor) -> NodeFacts:
+def _alike(node: NodeFacts) -> NodeFacts:
     """A node as it is for a container that nothing was ever restored of."""
-    has = {ct.template: ct.template_digest} if ct.template in node.templates else {}
-    return replace(node, arch="", cgroup_version=0, templates=has)
+    return replace(node, arch="", cgroup_version=0)

@@ -1,8 +1,8 @@
 """Where a container may be once the node that it is on is lost: by what both are, whatever room there is.
 
-Theory. The machines have to be as for a move from the lost node, the template has to be no other one, volumes have to
-be there, and a hard fence, ban or pin goes on holding. So containers are of few kinds, and nodes are of few kinds; each
-pair of these is asked once for all nodes, and where every node will do nothing is asked of a container any more.
+Theory. The machines have to be as for a move from the lost node, volumes have to be there, and a hard fence, ban or pin
+goes on holding. So containers are of few kinds, and nodes are of few kinds; each pair of these is asked once for all
+nodes, and where every node will do nothing is asked of a container any more.
 """
 
 from __future__ import annotations
@@ -59,8 +59,7 @@ class Refuges:
         labels = ct.labels if ct else {}
         meant = tuple(i for i, r in enumerate(self._rules) if selects(r.containers, container.name, labels))
         names = (tuple(volume.name for volume in ct.volumes), ct.devices, _bridges(ct)) if ct else ()
-        has = (ct.template, ct.template_digest, *names) if ct else ()
-        return container.needs, container.runtime, meant, has
+        return container.needs, container.runtime, meant, names
 
     def _asked(self, container: ContainerFacts, lost: NodeFacts) -> Mask:
         return np.array([self._may(container, lost, node) for node in self.nodes], bool)
@@ -68,8 +67,6 @@ class Refuges:
     def _may(self, container: ContainerFacts, lost: NodeFacts, node: NodeFacts) -> bool:
         ct = container.descriptor
         if any(differences(lost, node, self._waived)) or any(lacks(container, node, self._waived)):
-            return False
-        if ct and node.templates.get(ct.template, ct.template_digest) != ct.template_digest:
             return False
         if ct and (any(lacking(ct.volumes, node.volumes)) or any(devices_lacking(ct.devices, node.devices))):
             return False

@@ -93,7 +93,7 @@ class Ground:
         return predict(mover.container, source, target, self.policy, shared)
 
     def _suitable(self, leg: Leg) -> tuple[NodeFacts, ...]:
-        """The nodes that machines, templates and the predicted pauses allow, on both moves."""
+        """The nodes that machines and the predicted pauses allow, on both moves."""
         key = (leg.mover.name, leg.source, leg.target)
         if key not in self._open:
             found = list[NodeFacts]()

@@ -19,6 +19,7 @@ Verb = Callable[..., Awaitable[str]]
 VERBS: dict[str, Verb] = {
     "probe": lease.probe,
     "survey": lease.probe,
+    "described": lease.described,
     "boot": restart.boot,
     "inspect": lease.inspect,
     "lease": lease.lease,

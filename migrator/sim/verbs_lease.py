@@ -204,6 +204,15 @@ def _report(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
+async def described(m: Machine) -> str:
+    await m.step("described")
+    trees = ((ct, m.disk.trees[ct]) for ct in m.disk.records if ct in m.disk.trees)
+    lines = [
+        f"descriptor {ct} {tree.text('descriptor.json')}" for ct, tree in trees if "descriptor.json" in tree.bundle
+    ]
+    return "\n".join([*lines, "end described"]) + "\n"
+
+
 async def probe(m: Machine, *volumes: str) -> str:
     await m.step("probe")
     gib = sum(r.memory_bytes for r in m.disk.records.values())

@@ -44,7 +44,7 @@ async def prepare(m: Machine, ct: str, token: str, role: str, template: str, id_
             raise Exit(1, "containers: No space left on device")
         await m.step("make directory")
         if ct not in m.disk.trees:
-            m.disk.trees[ct] = Tree(-1, template, int(id_base))
+            m.disk.trees[ct] = Tree(-1, template.partition("@")[0], int(id_base))
         return ""
 
 

@@ -52,7 +52,8 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     if move.mode is Mode.RESTART:
         images_bytes, pages = min(IMAGE_MARGIN_BYTES, free_bytes), "none"
     ct = move.descriptor if role == "source" else move.descriptor_there
-    words = ("prepare", ct.name, move.token, role, ct.template, ct.id_base, images_bytes, pages)
+    template = ct.template if role == "source" else f"{ct.template}@{ct.template_digest}"
+    words = ("prepare", ct.name, move.token, role, template, ct.id_base, images_bytes, pages)
     most = move.policy.bandwidth_bytes_per_s if role == "source" else None
     more: tuple[int, ...] = () if most is None else (most,)
     if role == "target" and move.shifts:
@@ -130,7 +131,7 @@ def _user(admitted: Answer) -> str:
 
 async def _template(move: Move) -> None:
     ct = move.descriptor
-    if ct.template in move.target.facts.templates:
+    if move.target.facts.has_template(ct.template, ct.template_digest):
         return
     words = ("send-template", ct.name, move.token, ct.template)
     await run_job(move.source.node, move, "template", *words, timeout_s=move.policy.job_timeout_s)

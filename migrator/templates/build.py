@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import platform
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,10 @@ from migrator.templates.store import Store, check_name
 from migrator.templates.tree import Rules, Tree, store_in
 
 KINDS = ("directory", "tar", "image", "suite")
-_BLOB = re.compile(r"(\./)?[0-9a-f]{64}(\.json|/.*)?")
+# What the root of a system has in it, and no image beside its layers: a long archive need not be read to its end.
+_ROOTS = frozenset(
+    ("bin", "boot", "dev", "etc", "home", "lib", "lib64", "opt", "proc", "root", "run", "sbin", "usr", "var")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +51,24 @@ def kind_of(path: Path) -> str:
     if path.is_dir():
         return "image" if (path / "oci-layout").is_file() else "directory"
     if not path.is_file():
-        raise BadInput(f"{quoted(str(path))}: there is no such file or directory")
+        what = "is neither a file nor a directory" if path.exists() else "there is no such file or directory"
+        raise BadInput(f"{quoted(str(path))}: {what}")
     try:
-        name = tars.first_name(path)
-        if name.removeprefix("./").split("/")[0] not in images.IMAGE_STARTS and not _BLOB.fullmatch(name):
-            return "tar"
-        with images.files_of(path) as find:
-            return "image" if find("oci-layout") or find("manifest.json") else "tar"
+        return "image" if _is_image(path) else "tar"
     except BadInput as error:
         raise BadInput(f"{quoted(str(path))}: {error}") from None
+
+
+def _is_image(path: Path) -> bool:
+    """By what an archive has at its top, in whatever order and however it is written."""
+    for name in tars.names(path):
+        top, _, below = name.removeprefix("./").partition("/")
+        if top in _ROOTS:
+            return False
+        if not below and top in images.MARKS:
+            with images.files_of(path) as find:
+                return images.is_image(find)
+    return False
 
 
 def build(store: Store, name: str, source: Source, rules: Rules, replace: bool = False) -> Built:

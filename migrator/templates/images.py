@@ -31,7 +31,7 @@ GO_ARCH = {"amd64": "x86_64", "arm64": "aarch64", "386": "i686", "arm": "armv7l"
 MARK, OPAQUE = ".wh.", ".wh..wh..opq"
 JSON_BYTES_MAX = 16 << 20
 NESTED_MAX = 4
-IMAGE_STARTS = ("blobs", "oci-layout", "index.json", "manifest.json", "repositories")
+MARKS = ("oci-layout", "manifest.json")  # by which a layout, and a docker archive, is known
 
 
 @contextmanager
@@ -48,6 +48,19 @@ def files_of(path: Path) -> Iterator[Find]:
         return there.open("rb") if there.is_relative_to(root) and there.is_file() else None
 
     yield find_file
+
+
+def is_image(find: Find) -> bool:
+    """Whether files are those of a layout or a docker archive, broken ones too; many programs have a manifest.json."""
+    if find("oci-layout") is not None:
+        return True
+    if (listed := find("manifest.json")) is None:
+        return False
+    try:
+        found = json.loads(listed.read(JSON_BYTES_MAX))
+    except ValueError:
+        return True  # which is refused with a word, and not taken for a tree without one
+    return isinstance(found, list) and any(isinstance(e, dict) and "Layers" in e for e in found)
 
 
 def read_image(tree: Tree, find: Find, arch: str, ref: str | None) -> None:

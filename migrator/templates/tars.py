@@ -131,11 +131,11 @@ def _node(tree: Tree, entry: tarfile.TarInfo) -> Node:
     )
 
 
-def first_name(path: Path) -> str:
-    """The first name in a tar, by which an image is told from a plain tree."""
-    with broken(), path.open("rb") as file, tarfile.open(fileobj=decompressed(file), mode="r|", tarinfo=_Entry) as tar:
-        entry = tar.next()
-        return entry.name if entry else ""
+def names(path: Path) -> Iterator[str]:
+    """The names in a tar, one after the other, by which an image is told from a plain tree."""
+    with broken(), path.open("rb") as file, tarfile.open(fileobj=decompressed(file), mode="r:", tarinfo=_Entry) as tar:
+        for entry in tar:
+            yield entry.name
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ parent is a directory (`finish`), so no name can lead through a link. What remai
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ READ_BYTES = 1 << 20
 NAME_BYTES_MAX, PATH_BYTES_MAX = 255, 4095
 SETUID = 0o6000
 CAPABILITY = "security.capability"
+HOST_KEY = re.compile(r"etc/ssh/ssh_host_[^/]*_key(-cert)?(\.pub)?")
 KEPT_XATTRS = ("user.", CAPABILITY, "system.posix_acl_")
 # ELF's e_machine as `uname -m` names it.
 MACHINES = {
@@ -45,10 +47,11 @@ class Content(Protocol):
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What a tree may hold. `setuid` (files with setuid or setgid, or with capabilities): keep, strip or refuse them;
-    `devices`: refuse or drop them."""
+    `devices`: refuse or drop them; `host_keys` of an sshd: drop or keep them."""
 
     setuid: str = "keep"
     devices: str = "refuse"
+    host_keys: str = "drop"
 
 
 @dataclass
@@ -117,6 +120,8 @@ class Tree:
 
     def finish(self, arch: str | None, source: str, built_ms: int) -> Manifest:
         """The manifest of what was read; BadInput where a name lies below what is no directory."""
+        if self.rules.host_keys == "drop":
+            self._drop_host_keys()
         self.nodes.setdefault(ROOT, Node("dir"))
         if self.nodes[ROOT].kind != "dir":
             raise BadInput("its root is not a directory")
@@ -131,6 +136,12 @@ class Tree:
             raise BadInput("there is nothing in it")
         ordered = {path: self.nodes[path] for path in sorted(self.nodes, key=path_key)}
         return Manifest(ordered, self._arch(arch), source, built_ms)
+
+    def _drop_host_keys(self) -> None:
+        """Whoever has a template could be each of its containers, which make keys of their own when they are made."""
+        for name in [name for name in self.nodes if HOST_KEY.fullmatch(name)]:
+            self.remove(name)
+            self.dropped["ssh host keys"] += 1
 
     def _arch(self, wanted: str | None) -> str:
         """What most of its programs are made for; a tree may hold a few for others. Said, it has to be true."""

@@ -16,6 +16,7 @@ from migrator.errors import FailedSafe, Refused
 
 REFUSED, MISSING, BUSY = 10, 11, 12
 MESSAGE_CHARS_MAX = 2000
+SHELLS = 3  # that stand ready for verbs
 
 
 class NodeError(FailedSafe):
@@ -100,7 +101,7 @@ class Node(Protocol):
         """Calls a verb; raises one of the errors above. `tries` bounds repeats after `NodeUnreachable`."""
         ...
 
-    def standing_by(self) -> AbstractAsyncContextManager[None]:
+    def standing_by(self, shells: int = SHELLS) -> AbstractAsyncContextManager[None]:
         """Entered before a pause: as long as it is, the node has shells that stand ready for verbs, if it can."""
         ...
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import tarfile
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parent.parent / "runtime" / "kit"
@@ -28,16 +27,20 @@ sync "$part"/* "$part"
 mv -T "$part" "$1" 2> /dev/null || { rm -rf "$part"; [ -e "$1/node" ]; }
 """
 PRESENT = '[ -e "$1/node" ]'
+# A verb that asks for the kit itself: ABSENT is an exit code that no verb has, and then nothing was done.
+ABSENT = 97
+IF_PRESENT = '[ -e "$1/node" ] || exit 97; kit=$1; shift; exec sh "$kit/node" "$@"'
 
 
 @functools.cache
 def archive() -> bytes:
     """The kit as a tar archive, the same bytes every time."""
+    import tarfile  # noqa: PLC0415   (a kit is sent once)
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path in sorted(SCRIPTS.iterdir()):
-            data = path.read_bytes()
-            entry = tarfile.TarInfo(path.name)
+        for name, data in _scripts():
+            entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(data), 0o755
             tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
@@ -46,4 +49,11 @@ def archive() -> bytes:
 @functools.cache
 def directory() -> str:
     """Where this version of the kit lies on a node."""
-    return f"{KITS}/{hashlib.sha256(archive()).hexdigest()[:16]}"
+    digest = hashlib.sha256()
+    for name, data in _scripts():
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    return f"{KITS}/{digest.hexdigest()[:16]}"
+
+
+def _scripts() -> list[tuple[str, bytes]]:
+    return [(path.name, path.read_bytes()) for path in sorted(SCRIPTS.iterdir())]

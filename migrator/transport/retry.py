@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import IO, Any
 
-import tenacity
-
-from migrator.transport.base import Answer, NodeFailed, NodeUnreachable
+from migrator.transport.base import SHELLS, Answer, NodeFailed, NodeUnreachable
 
 
 class RetryingNode(ABC):
@@ -28,6 +26,8 @@ class RetryingNode(ABC):
         except NodeUnreachable:
             if tries <= 1:
                 raise
+        import tenacity  # noqa: PLC0415   (most calls are made once)
+
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(NodeUnreachable),
             stop=tenacity.stop_after_attempt(tries - 1),
@@ -39,7 +39,7 @@ class RetryingNode(ABC):
                 return await self.call_once(verb, words, stdin, timeout_s)
         raise AssertionError("tenacity ends with a result or an error")
 
-    def standing_by(self) -> AbstractAsyncContextManager[None]:
+    def standing_by(self, shells: int = SHELLS) -> AbstractAsyncContextManager[None]:
         """See `transport.base.Node`."""
         return nullcontext()
 

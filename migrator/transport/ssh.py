@@ -15,8 +15,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from migrator.errors import one_line
 from migrator.transport import kit
+from migrator.transport.asyncssh_import import library
 from migrator.transport.attach import attach
-from migrator.transport.base import Answer, NodeError, NodeFailed, NodeUnreachable, NodeUntrusted, ended
+from migrator.transport.base import SHELLS, Answer, NodeError, NodeFailed, NodeUnreachable, NodeUntrusted, ended
+from migrator.transport.early import early_socket
 from migrator.transport.retry import RetryingNode
 from migrator.transport.standing import Standing, can_be_asked
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 OUTPUT_BYTES_MAX = 4_000_000
 SESSIONS_MAX = 8  # sshd's default of ten a connection, less what another program may have open on it
-STANDING_MAX = 3  # shells that stand ready, of those
 CONNECT_TIMEOUT_S = 6
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes256-ctr")
 
@@ -51,6 +52,8 @@ class SshNode(RetryingNode):
         self.address = address
         self._connection: asyncssh.SSHClientConnection | None = None
         self._connecting = asyncio.Lock()
+        self._with_kit: asyncssh.SSHClientConnection | None = None  # the one over which the kit was found
+        self._installing = asyncio.Lock()
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
         self._standing: list[Standing] = []
         self._standing_wanted = 0
@@ -67,7 +70,8 @@ class SshNode(RetryingNode):
         self, verb: str, *args: str, stdin: IO[Any], stdout: IO[Any], stderr: IO[Any], terminal: bool
     ) -> int:
         connection = await self._connected(verb)
-        line = self.command("sh", f"{kit.directory()}/node", verb, "-t" if terminal else "-", *args)
+        await self._bring_kit(connection)
+        line = self._line(verb, "-t" if terminal else "-", *args)
         code = await attach(connection, line, stdin, stdout, stderr, terminal)
         return code if code >= 0 else 4
 
@@ -85,13 +89,17 @@ class SshNode(RetryingNode):
         prefix = ["sudo", "-n", "--"] if self.address.become == "sudo" else []
         return shlex.join([*prefix, *argv])
 
+    def _line(self, verb: str, *args: str) -> str:
+        """What calls a verb of a kit that is there."""
+        return self.command("sh", f"{kit.directory()}/node", verb, *args)
+
     @contextlib.asynccontextmanager
-    async def standing_by(self) -> AsyncIterator[None]:
+    async def standing_by(self, shells: int = SHELLS) -> AsyncIterator[None]:
         """See `transport.base.Node`. Several pauses share the shells; the last one closes them."""
         self._standing_wanted += 1
         try:
             if self._standing_wanted == 1:
-                await asyncio.gather(*(self._stand_by() for _ in range(STANDING_MAX)))
+                await asyncio.gather(*(self._stand_by() for _ in range(shells)))
             yield
         finally:
             self._standing_wanted -= 1
@@ -106,7 +114,8 @@ class SshNode(RetryingNode):
             await session.enter_async_context(self._sessions)
             with contextlib.suppress(NodeError, *_broken()):
                 connection = await self._connected("stand-by")
-                line = self.command("sh", f"{kit.directory()}/node", "stand-by")
+                await self._bring_kit(connection)
+                line = self._line("stand-by")
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     process = await connection.create_process(line, encoding=None)
                 self._standing.append(Standing(connection, process))
@@ -138,14 +147,20 @@ class SshNode(RetryingNode):
                 return await self._ask(standing, [verb, *args], timeout_s)
             self._close(standing)
         connection = await self._connected(verb)
-        line = self.command("sh", f"{kit.directory()}/node", verb, *args)
-        code, out, err = await self._run(connection, verb, line, stdin, timeout_s)
+        if connection is not self._with_kit:
+            line = self.command("sh", "-c", kit.IF_PRESENT, "sh", kit.directory(), verb, *args)
+            code, out, err = await self._run(connection, verb, line, stdin, timeout_s)
+            if code != kit.ABSENT:
+                self._with_kit = connection
+                return ended(self.name, verb, code, out, _one_line(err))
+            await self._bring_kit(connection)
+        code, out, err = await self._run(connection, verb, self._line(verb, *args), stdin, timeout_s)
         return ended(self.name, verb, code, out, _one_line(err))
 
     async def pour(self, verb: str, *args: str, chunks: AsyncIterator[bytes], timeout_s: float) -> Answer:
         connection = await self._connected(verb)
-        line = self.command("sh", f"{kit.directory()}/node", verb, *args)
-        code, out, err = await self._run(connection, verb, line, chunks, timeout_s)
+        await self._bring_kit(connection)  # first: what is poured cannot be poured again
+        code, out, err = await self._run(connection, verb, self._line(verb, *args), chunks, timeout_s)
         return ended(self.name, verb, code, out, _one_line(err))
 
     async def _run(
@@ -201,12 +216,9 @@ class SshNode(RetryingNode):
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connect(verb)
                 self.connected_at_s = asyncio.get_running_loop().time()
-                await self._install_kit(self._connection)
             return self._connection
 
     async def _connect(self, verb: str) -> asyncssh.SSHClientConnection:
-        import asyncssh  # noqa: PLC0415
-
         address = self.address
         options: dict[str, object] = {
             "keepalive_interval": 5,
@@ -224,40 +236,55 @@ class SshNode(RetryingNode):
         given = {key: value for key, value in options.items() if value is not None}
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                return await asyncssh.connect(address.host, **given)
-        except asyncssh.HostKeyNotVerifiable as error:
+                return await _login(address, given)
+        except library().HostKeyNotVerifiable as error:
             raise NodeUntrusted(
                 self.name,
                 verb,
                 f"host key of {address.host} is not known or has changed; check it on the node's console and put it "
                 f"into {address.known_hosts or '~/.ssh/known_hosts'}",
             ) from error
-        except asyncssh.PermissionDenied as error:
+        except library().PermissionDenied as error:
             raise NodeUntrusted(
                 self.name, verb, f"{address.host} does not let us in: {_one_line(str(error))}"
             ) from error
-        except (asyncssh.KeyImportError, ValueError) as error:
+        except (library().KeyImportError, ValueError) as error:
             said = f"a key or known_hosts file for {address.host} cannot be read: {_one_line(str(error))}"
             raise NodeUntrusted(self.name, verb, said) from error
-        except (asyncssh.Error, OSError, TimeoutError) as error:
+        except (library().Error, OSError, TimeoutError) as error:
             said = f"no answer in {CONNECT_TIMEOUT_S} s" if isinstance(error, TimeoutError) else _one_line(str(error))
             raise NodeUnreachable(self.name, verb, f"cannot connect to {address.host}: {said}") from error
 
-    async def _install_kit(self, connection: asyncssh.SSHClientConnection) -> None:
-        where = kit.directory()
-        code, _, _ = await self._run(connection, "kit", self.command("sh", "-c", kit.PRESENT, "sh", where), b"", 20)
-        if code == 0:
-            return
-        install = self.command("sh", "-c", kit.INSTALL, "sh", where)
-        code, _, err = await self._run(connection, "kit", install, kit.archive(), 30)
-        if code != 0:
-            raise NodeFailed(self.name, "kit", f"cannot install the kit in {where}: {_one_line(err)}")
+    async def _bring_kit(self, connection: asyncssh.SSHClientConnection) -> None:
+        """Returns when the kit is there. What `call_once` calls asks for it itself, and needs no session for that."""
+        async with self._installing:
+            if connection is self._with_kit:
+                return
+            where = kit.directory()
+            present = self.command("sh", "-c", kit.PRESENT, "sh", where)
+            code, _, _ = await self._run(connection, "kit", present, b"", 20)
+            if code != 0:
+                install = self.command("sh", "-c", kit.INSTALL, "sh", where)
+                code, _, err = await self._run(connection, "kit", install, kit.archive(), 30)
+                if code != 0:
+                    raise NodeFailed(self.name, "kit", f"cannot install the kit in {where}: {_one_line(err)}")
+            self._with_kit = connection
+
+
+async def _login(address: SshAddress, options: dict[str, object]) -> asyncssh.SSHClientConnection:
+    early = await early_socket(address.host, address.port, address.config)
+    try:
+        connection: asyncssh.SSHClientConnection = await library().connect(address.host, sock=early, **options)
+    except BaseException:
+        if early is not None:
+            early.close()
+        raise
+    return connection
 
 
 def _broken() -> tuple[type[Exception], ...]:
     """How a connection shows that it is gone."""
-    import asyncssh  # noqa: PLC0415
-
+    asyncssh = library()
     return (asyncssh.Error, OSError, TimeoutError)
 
 

@@ -41,7 +41,7 @@ ROWS = (
     "admit web @ 127.0.0.1 600 ssh-ed25519 KEY",
     "prepare web @ source debian {id_base} 100000000 0",
     "prepare web @ target debian {id_base} 100000000 0",
-    "template-done web @ debian digest",
+    "template-done web @ debian {digest}",
     "await-held web @ 1",
     "release web @",
     "stand-down web @ 1",

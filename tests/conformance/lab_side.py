@@ -280,7 +280,9 @@ class LabSide:
         peer = self.file.entry(self.roles["t"]).host
         host_key = await self.console("t").shell("cut -d ' ' -f 1,2 /etc/ssh/ssh_host_ed25519_key.pub")
         id_base = await self.console("s").shell(f"cat /var/lib/migrator/containers/{NAME}/id_base")
+        digest = await self.console("t").shell("head -n 1 /var/lib/migrator/templates/debian/digest")
         self.values = {"peer": peer, "host_key": host_key.strip(), "id_base": id_base.strip(), "room": ROOM}
+        self.values["digest"] = digest.strip()
         numbers = {key: int(mine[f"record {key}"]) for key in ("generation", "memory_bytes", "cpu_milli", "disk_bytes")}
         self.move, self.generation = None, numbers["generation"]
         return Start(token=self.base, floors=floors, **numbers)

@@ -1,7 +1,7 @@
 """Step scripts: what is done to a source `s` and a target `t`, as data, one act a line.
 
 ROLE VERB ARGS...       calls a verb; {0} is the container's token before the script, {1} the next one, and so on;
-                        {peer}, {host_key}, {address}, {key}, {id_base} and {room} are what the nodes gave
+                        {peer}, {host_key}, {address}, {key}, {id_base}, {digest} and {room} are what the nodes gave
 start ACT ...           any of these, and what is true then is not looked at: something goes on
 twice ROLE VERB ...     the same, and once more
 cut ROLE VERB ...       the caller's connection is cut while the verb waits for the node's lock; then asked again

@@ -53,6 +53,7 @@ class SimSide:
         self.machines = {role: Machine(self.world, name, 64, 64 * GIB, 1 << 40) for role, name in self.names.items()}
         self.orchestrator = Orchestrator("o", self.world)
         self.values = {"peer": "n2", "host_key": "ssh-ed25519 HOST", "id_base": "9961472", "room": ROOM}
+        self.values["digest"] = "digest"
         for role, machine in self.machines.items():
             self.world.machines[machine.name] = machine
             machine.disk.templates["debian"] = "digest"

@@ -126,7 +126,9 @@ def test_a_twin_has_the_memory_of_its_source_and_is_another_machine_while_that_o
     made, before, twins, after = asyncio.run(clone_under_a_client())
     assert before < twins <= after + 1  # it goes on counting from the moment at which it was made
     assert (made["node"], made["state"], made["addresses"]) == ("n1", "running", [f"{other}/24"])
-    assert set(made["renewed"]) == {"/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key"}
+    assert set(made["renewed"]) == {"/etc/machine-id", "/etc/hosts", "/etc/ssh/ssh_host_ed25519_key"}
+    for name, has in (("web", ip), ("twin", other)):
+        assert tidy.ok("ct", "exec", name, "--", "getent", "hosts", name).out.split() == [has, name]
     (machine, host, mac), (its_machine, its_host, its_mac) = identity(tidy, "web"), identity(tidy, "twin")
     assert (host, its_host) == ("web", "twin")
     assert machine != its_machine and mac != its_mac and len(its_machine) == 32

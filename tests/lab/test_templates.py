@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def store(tidy: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     for row in tidy.ok("ct", "list", "--json").json()["containers"]:
         tidy.migrator("ct", "destroy", row["name"], "--force", "--yes")
     for node in tidy.spec.nodes:
-        tidy.on_node(node, "sh", "-c", f"rm -rf {THERE}/bb {THERE}/bb2 {THERE}/small {THERE}/.push-* {THERE}/.gone.*")
+        tidy.on_node(node, "sh", "-c", f"cd {THERE} && rm -rf bb bb@* bb2 small .current.* .push-* .gone.*")
 
 
 def built(stage: Stage, tmp_path: Path, name: str = "bb", **more: bytes) -> Path:
@@ -54,15 +55,16 @@ def make(stage: Stage, name: str, node: str, template: str, number: int, *more: 
 
 
 def rows(stage: Stage, name: str) -> dict[str, list[str]]:
-    """Node to the containers that stand on a template there."""
+    """Node to the containers that stand on a template there; a version that new ones are not made from is "kept"."""
     found = stage.ok("template", "list", "--json").json()["nodes"]
-    return {row["node"]: row["users"] for row in found if row["name"] == name}
+    return {f"{r['node']}{'' if r['current'] else ' kept'}": r["users"] for r in found if r["name"] == name}
 
 
-async def test_a_container_without_any_library_moves_and_takes_its_template_along(
+async def test_a_container_without_any_library_moves_and_takes_its_template_along_beside_a_newer_one(
     tidy: Stage, store: Store, tmp_path: Path
 ) -> None:
-    built(tidy, tmp_path, **{"etc/group": b"web:x:33:\n", "etc/passwd": b"web:x:33:33::/:/bin/sh\n"})
+    tree = built(tidy, tmp_path, **{"etc/group": b"web:x:33:\n", "etc/passwd": b"web:x:33:33::/:/bin/sh\n"})
+    digest = store.manifest("bb").digest
     pushed = tidy.ok("template", "push", "bb", "n1", "--json").json()["nodes"][0]
     assert pushed["sent_bytes"] == store.manifest("bb").files_bytes
     assert tidy.ok("template", "push", "bb", "n1", "--json").json()["nodes"][0]["present"]
@@ -70,19 +72,28 @@ async def test_a_container_without_any_library_moves_and_takes_its_template_alon
     ids = tidy.ok("ct", "exec", "box", "--", "awk", "/^[UG]id/ { print $2 }", "/proc/1/status")
     assert ids.out.split() == ["33", "33"]
     assert tidy.migrator("ct", "exec", "box", "--", "sh", "-c", "echo x > /etc/passwd && cat /etc/passwd-").out
+    (tree / "newer").write_bytes(b"newer")
+    tidy.ok("template", "build", "bb", "--replace", str(tree))
+    tidy.ok("template", "push", "bb", "n1", "n2")
+    assert rows(tidy, "bb") == {"n1 kept": ["box"], "n1": [], "n2": []}
     async with CountingClient(ip) as client:
         done = await asyncio.to_thread(tidy.migrator, "migrate", "box", "--to", "n2", "--json")
         assert done.code == 0, done.err
         await client.more(20)
-    assert rows(tidy, "bb") == {"n1": [], "n2": ["box"]}
-    digest = store.manifest("bb").digest
+    assert rows(tidy, "bb") == {"n1": [], "n1 kept": [], "n2": [], "n2 kept": ["box"]}
+    assert tidy.migrator("ct", "exec", "box", "--", "test", "-e", "/newer").code == 1
+    make(tidy, "new", "n2", "bb", 3)
+    tidy.ok("ct", "exec", "new", "--", "test", "-e", "/newer")
+    tidy.ok("ct", "destroy", "new", "--force", "--yes")
     kit = tidy.on_node("n2", "sh", "-c", "ls -d /var/lib/migrator/kit/*/template.py | tail -n 1").out.strip()
-    assert tidy.on_node("n2", "python3", kit, "verify", f"{THERE}/bb", digest).code == 0
-    for word, stays in (("rm", "n2"), ("gc", "n2")):
-        refused = tidy.migrator("template", word, *(("bb", "n2") if word == "rm" else ("--yes",)))
-        assert refused.code == (3 if word == "rm" else 0), refused.err
-        assert stays in rows(tidy, "bb")
-    assert rows(tidy, "bb") == {"n2": ["box"]}  # gc has taken it from n1, where nothing stood on it
+    assert tidy.on_node("n2", "python3", kit, "verify", f"{THERE}/bb@{digest[:12]}", digest).code == 0
+    one_line(
+        tidy.migrator("template", "rm", "bb", "n2"), 3, f"template bb@{digest[:12]} on n2 is what these stand on: box"
+    )
+    tidy.ok("template", "gc", "--yes")
+    assert rows(tidy, "bb") == {"n2 kept": ["box"]}  # the rest nothing stood on
+    words = ("--node", "n2", "--template", "bb", "--ip", tidy.ip(3), "--", "true")
+    one_line(tidy.migrator("ct", "create", "new", *words), 2, "only older ones are on node n2")
     tidy.ok("ct", "destroy", "box", "--force", "--yes")
     tidy.ok("template", "rm", "bb", "n2")
     assert rows(tidy, "bb") == {}
@@ -151,6 +162,9 @@ def test_what_another_template_of_the_node_has_is_not_sent(tidy: Stage, store: S
     tidy.ok("template", "push", "bb", "n1")
     (tree / "more").write_bytes(b"some bytes more")
     tidy.ok("template", "build", "bb2", str(tree))
+    with ThreadPoolExecutor() as both:  # two who know nothing of each other
+        for pushed in both.map(lambda _: tidy.migrator("template", "push", "bb2", "n3"), range(2)):
+            assert (pushed.code, pushed.err) == (0, "")
     done = tidy.ok("template", "push", "bb2", "n1", "--json").json()["nodes"][0]
     assert (done["sent_contents"], done["sent_bytes"]) == (1, 15)
     assert done["reused_bytes"] > 1_000_000
@@ -173,11 +187,7 @@ def one_line(done: Outcome, code: int, said: str) -> None:
 def test_a_push_that_must_not_be_is_refused_in_one_line_and_leaves_nothing(
     tidy: Stage, store: Store, tmp_path: Path
 ) -> None:
-    tree = built(tidy, tmp_path)
-    tidy.ok("template", "push", "bb", "n1")
-    (tree / "more").write_bytes(b"more")
-    tidy.ok("template", "build", "bb", "--replace", str(tree))
-    one_line(tidy.migrator("template", "push", "bb", "n2", "n1"), 3, "node n1 has another template bb")
+    built(tidy, tmp_path)
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "program").write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + (243).to_bytes(2, "little") + bytes(44))
@@ -201,6 +211,7 @@ def test_what_is_left_of_a_push_goes_with_gc_and_what_is_mounted_stays(
     left = f"{THERE}/.push-{'a' * 64}"
     tidy.on_node("n1", "sh", "-c", f"mkdir -p {left}/contents {THERE}/.part-old.7; echo x > {left}/contents/x")
     one_line(tidy.migrator("template", "gc"), 2, "--yes")
+    assert "would be removed: .part-old.7 on n1" in tidy.ok("template", "gc", "--dry-run").out
     tidy.ok("template", "rm", "bb")
     gone = tidy.ok("template", "gc", "n1", "--yes", "--json").json()
     assert sorted(row["name"] for row in gone["leftovers"]) == [".part-old.7", f".push-{'a' * 64}"]

@@ -105,7 +105,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "ct-remove other a-word")
     template_verbs(twice)
     tidy.counter("web", "n1", 1, more=("--no-start", "--restart", "always"))
-    twice("n1", "ct-put web 1 restart 7", stdin="always\n")
+    twice("n1", "ct-put web 1 stop-signal 3 restart 7", stdin="15\nalways\n")
     volume_marks(twice)
     twice("n1", "ct-start web")
     twice("n1", "ct-stop web 0")

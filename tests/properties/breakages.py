@@ -245,8 +245,6 @@ def useless_refuge(why: str) -> Callable[[Cluster, Plan, PlannedMove], Broken]:
         match why:
             case "machine":
                 facts["arch"] = "aarch64"
-            case "template":
-                facts["templates"] = {"debian": "sha256:other"}
             case "ban":
                 rules += tuple(Ban(name, ("huge",)) for name in containers)
             case "fence":
@@ -478,7 +476,7 @@ VARIANTS: list[tuple[Code, Callable[[Cluster, Plan, PlannedMove], Broken]]] = [
     (Code.INTENT, lambda f, p, m: (f, replace(p, intent="return move another=n1", empties=()))),
     (Code.INTENT, lambda f, p, m: (f, replace(named(p, *p.moves), intent="return " + named(p, *p.moves).intent))),
     (Code.STAYS, lambda f, p, m: (f, replace(allowing(p, False), stays=("c0",)))),
-    *((Code.NOT_SURVIVED, useless_refuge(why)) for why in ("machine", "template", "ban", "fence", "pin", "cordon")),
+    *((Code.NOT_SURVIVED, useless_refuge(why)) for why in ("machine", "ban", "fence", "pin", "cordon")),
     (Code.STAYS_ELSEWHERE, lambda f, p, m: (f, allowing(replace(without(p, m), stays=(m.container,))))),
 ]
 

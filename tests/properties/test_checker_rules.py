@@ -61,7 +61,6 @@ def test_a_soft_rule_is_no_finding_and_never_makes_a_plan_stale(drawn: tuple[Clu
         {"features": ("timens",)},
         {"cordon": "operator"},
         {"bridges": ("br1",)},
-        {"templates": {"debian": "sha256:other"}},
         {"inodes_available": 9},
     ],
     ids=str,

@@ -168,13 +168,13 @@ def test_a_node_that_the_containers_of_a_lost_one_cannot_be_on_is_no_refuge_for_
         for n in nodes
     ]
     fenced = replace(POLICY, rules=(RULE, *(Fence(f"c{i}", ("n0", "n1", "n2")) for i in range(3))))
-    other = replace(huge, templates={"debian": "sha256:other"})
-    assert isinstance(drain(cluster(*nodes, huge), ["n0"], "-", POLICY), Plan)
+    other = replace(huge, templates={"debian": "sha256:other"})  # it takes the template along, beside the other one
+    for refuge in (huge, other):
+        assert isinstance(drain(cluster(*nodes, refuge), ["n0"], "-", POLICY), Plan)
     for fleet, policy in (
         (cluster(*nodes), POLICY),
         (cluster(*nodes, replace(huge, arch="arm")), POLICY),
         (cluster(*nodes, replace(huge, cordon="operator")), POLICY),
-        (cluster(*nodes, other), POLICY),
         (cluster(*nodes, huge), fenced),
         (cluster(*with_volume, huge), POLICY),
     ):

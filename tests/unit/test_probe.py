@@ -40,6 +40,7 @@ rsync 3.4.1
 feature uffd-noncoop
 bridge br0
 template debian d1
+kept-template debian d0
 container web serving 3 2 yes -
 holds web 268435456 500 1073741824
 memory web 5000 4000
@@ -92,7 +93,8 @@ def test_a_good_answer_becomes_facts() -> None:
     facts = parsed(GOOD)
     assert facts.capacity.cpu_milli == 4000
     assert facts.controllers == ("cpu", "memory")
-    assert facts.templates == {"debian": "d1"}
+    assert facts.templates == {"debian": "d1", "debian@d0": "d0"}
+    assert [facts.has_template("debian", digest) for digest in ("d0", "d1", "d2")] == [True, True, False]
     assert facts.features == ("uffd-noncoop",)
     (web,) = facts.containers
     assert (web.state, web.token, web.generation, web.alive, web.anon_bytes) == ("serving", 3, 2, True, 4000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.transport import ssh
-from migrator.transport.base import NodeFailed, NodeMissing, NodeRefused, NodeUnreachable, NodeUntrusted
+from migrator.transport import kit, ssh
+from migrator.transport.base import SHELLS, NodeFailed, NodeMissing, NodeRefused, NodeUnreachable, NodeUntrusted
 from migrator.transport.ssh import SshAddress, SshNode
 
 Serve = Callable[[asyncssh.SSHServerProcess[str]], object]
@@ -40,18 +41,27 @@ async def node(tmp_path: Path, answers: Answers) -> AsyncIterator[SshNode]:
 
 
 class Answers:
-    """What the server does with a command: the kit is always there, the rest is the test's."""
+    """What the server does with a command: the kit is there or comes when it is sent, the rest is the test's."""
 
     def __init__(self) -> None:
+        self.has_kit, self.kits_sent, self.sessions = True, 0, 0
         self.commands: list[list[str]] = []
         self.act: Callable[[asyncssh.SSHServerProcess[str]], None] = lambda process: process.exit(0)
         self.stand_by: Callable[[asyncssh.SSHServerProcess[str]], Coroutine[None, None, None]] | None = None
 
     async def serve(self, process: asyncssh.SSHServerProcess[str]) -> None:
+        self.sessions += 1
         words = shlex.split(process.command or "")
-        if words[:2] == ["sh", "-c"]:
+        if words[:3] == ["sh", "-c", kit.INSTALL]:
+            await process.stdin.read()
+            self.has_kit, self.kits_sent = True, self.kits_sent + 1
             process.exit(0)
             return
+        if words[:2] == ["sh", "-c"] and (words[2] == kit.PRESENT or not self.has_kit):
+            process.exit(0 if self.has_kit else 1 if words[2] == kit.PRESENT else kit.ABSENT)
+            return
+        if words[:3] == ["sh", "-c", kit.IF_PRESENT]:
+            words = ["sh", f"{words[4]}/node", *words[5:]]
         if words[2:] == ["stand-by"] and self.stand_by is not None:
             await self.stand_by(process)
             return
@@ -68,6 +78,42 @@ async def test_words_arrive_as_they_were_given(node: SshNode, answers: Answers) 
     words = ["a b", "$(reboot)", "`x`", "'", '"', ";", "--", "-rf", "\n", "ü", "*", "", "x" * 4000]
     await node.call("inspect", *words)
     assert answers.commands[0][2:] == ["inspect", *words]
+
+
+async def test_a_verb_that_finds_the_kit_needs_no_session_to_ask_for_it(node: SshNode, answers: Answers) -> None:
+    await node.call("inspect", "x")
+    await node.call("inspect", "y")
+    assert (answers.sessions, answers.kits_sent) == (2, 0)
+
+
+async def test_a_kit_that_is_not_there_is_sent_once_and_each_verb_asked_again_with_all_it_was_given(
+    node: SshNode, answers: Answers
+) -> None:
+    answers.has_kit = False
+    took: list[str] = []
+    reading: list[asyncio.Future[None]] = []
+
+    def take(process: asyncssh.SSHServerProcess[str]) -> None:
+        async def read() -> None:
+            took.append(await process.stdin.read())
+            process.exit(0)
+
+        reading.append(asyncio.ensure_future(read()))
+
+    answers.act = take
+    await asyncio.gather(*(node.call("ct-put", str(n), stdin=b"whole") for n in range(3)))
+    assert sorted(words[2:] for words in answers.commands) == [["ct-put", str(n)] for n in range(3)]
+    assert (took, answers.kits_sent) == (["whole"] * 3, 1)
+
+
+def test_a_node_without_the_kit_says_so_by_a_code_of_its_own_and_one_with_it_runs_the_verb(tmp_path: Path) -> None:
+    def asked() -> subprocess.CompletedProcess[str]:
+        words = ["sh", "-c", kit.IF_PRESENT, "sh", str(tmp_path), "inspect", "a b"]
+        return subprocess.run(words, capture_output=True, text=True, check=False)
+
+    assert asked().returncode == kit.ABSENT
+    (tmp_path / "node").write_text('echo "$0|$1|$2"; exit 10\n')
+    assert (asked().returncode, asked().stdout) == (10, f"{tmp_path}/node|inspect|a b\n")
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=5))
@@ -148,7 +194,7 @@ async def test_in_a_pause_verbs_are_asked_of_shells_that_stand_ready(node: SshNo
     async with node.standing_by():
         both = await asyncio.gather(node.call("census", "web"), node.call("job", "web", 2, "dump", "15,0", "r/w"))
         assert [answer.get("asked") for answer in both] == ["census web", "job web 2 dump 15,0 r/w"]
-        assert shells.open == ssh.STANDING_MAX
+        assert shells.open == SHELLS
     await node.call("inspect", "web")
     assert answers.commands[-1][2:] == ["inspect", "web"]
     assert shells.asked == ["census web", "job web 2 dump 15,0 r/w"]

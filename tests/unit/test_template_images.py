@@ -16,6 +16,7 @@ import pytest
 import zstandard
 
 from migrator.model.template import Manifest
+from migrator.templates.build import kind_of
 from tests.unit.test_template_sources import DIR, made, put, refused, row, tar_of
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -195,3 +196,29 @@ def test_the_layers_of_an_old_archive_may_be_links_to_each_other(tmp_path: Path)
         link.type, link.linkname = tarfile.SYMTYPE, f"../{real}"
         tar.addfile(link)
     assert "opt/new" in what(made(tmp_path, put(tmp_path, out.getvalue()), arch="x86_64"))
+
+
+@pytest.mark.parametrize("start", ["", "./"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_archive_is_known_as_an_image_in_whatever_order_and_manner_it_is_written(
+    tmp_path: Path, start: str, pack: Callable[[bytes], bytes]
+) -> None:
+    images = json.loads(docker(LOWER, UPPER)["manifest.json"])
+    old = {"l0/layer.tar": LOWER, "l1/layer.tar": UPPER, "c.json": docker(LOWER, UPPER)["f" * 64 + ".json"]}
+    images[0] |= {"Config": "c.json", "Layers": ["l0/layer.tar", "l1/layer.tar"]}
+    old["manifest.json"] = json.dumps(images).encode()
+    for at, files in enumerate((Layout(LOWER, UPPER).files, old)):
+        rows = [row(f"{start}{name}", data=data) for name, data in files.items()]
+        archive = put(tmp_path, pack(tar_of(*([row("./", DIR)] if start else []), *rows)))
+        assert "opt/new" in what(made(tmp_path / str(at), archive, arch="x86_64"))
+
+
+def test_a_tree_with_a_file_of_an_images_name_stays_a_tree(tmp_path: Path) -> None:
+    for at, rows in enumerate(
+        (
+            (row("app", data=b"x"), row("manifest.json", data=b'{"name": "an app"}')),
+            (row("etc/a", data=b"x"), row("manifest.json", data=b"broken")),
+            (row("bin/a", data=b"x"), row("oci-layout", data=b"{}")),
+        )
+    ):
+        assert kind_of(put(tmp_path, tar_of(*rows), f"{at}.tar")) == "tar"

@@ -83,6 +83,20 @@ async def test_a_connection_that_always_breaks_ends_with_how_to_go_on(source: So
     assert TRIES < 600_000 / 1000
 
 
+class Older(Cut):
+    """A node that has this version beside the one from which it makes containers."""
+
+    async def call_once(self, verb: str, args: list[str], stdin: bytes, timeout_s: float) -> Answer:
+        self.made = self.made or verb == "template-make"
+        return Answer(self.name, verb, "present older\n" if verb == "template-offer" else "")
+
+
+async def test_a_version_that_is_there_is_not_sent_again_but_made_the_one_for_new_containers(source: Source) -> None:
+    node = Older(source, 0)
+    done = await _push(node, source)
+    assert (node.made, done.again, done.sent_bytes) == (True, True, 0)
+
+
 async def test_a_store_that_lost_a_content_says_so(source: Source) -> None:
     source.store.content(source.contents[0][0]).unlink()
     with pytest.raises(FailedSafe, match="build it anew"):

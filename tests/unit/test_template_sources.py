@@ -250,3 +250,14 @@ def test_no_node_of_a_manifest_is_shared_by_chance() -> None:
 def test_the_line_of_an_error_holds_no_name_that_ends_it(tmp_path: Path) -> None:
     error = refused(tmp_path, put(tmp_path, tar_of(row("../a\nb\x1b[31m", data=b"x"))))
     assert json.dumps(str(error)).count("\\u001b") == 0
+
+
+def test_a_template_holds_no_host_keys_of_an_sshd_unless_that_is_said(tmp_path: Path) -> None:
+    keys = [f"./etc/ssh/ssh_host_{name}" for name in ("rsa_key", "rsa_key.pub", "ed25519_key-cert.pub")]
+    path = put(tmp_path, tar_of(*(row(name, data=b"k") for name in keys), row("etc/ssh/sshd_config", data=b"c")))
+    built = build(Store(tmp_path / "store"), "t", Source("tar", path), KEEP)
+    assert {name for name in built.manifest.nodes if "ssh/" in name} == {"etc/ssh/sshd_config"}
+    assert built.dropped == {"ssh host keys": 3}
+    assert not (tmp_path / "store/contents" / hashlib.sha256(b"k").hexdigest()[:2]).exists()
+    kept = made(tmp_path / "kept", path, Rules(host_keys="keep"))
+    assert len([name for name in kept.nodes if "ssh_host_" in name]) == 3

@@ -85,7 +85,8 @@ verb_clone_copy() { # CT SRC TOKEN BYTES DEADLINE_S
     fi
     trap - EXIT
     exec 7>&-
-    renew_identity
+    # One that has never been started is given its own when it is, and so is its clone.
+    is_fresh "$source" || { renew_identity && rm -f "$CONTAINERS/$ct/fresh"; } || fail 1 "the clone $ct cannot be told from $source"
     [ "$bytes" = 0 ] || python3 -ESsB "$KIT/twin_images.py" "$move/images" "$source" "$ct" "$from_base" "$base" \
         "$(hostname_of "$ct")" || fail 1 "the images of $source cannot be made those of $ct"
     rm "$CONTAINERS/$ct/cloning"
@@ -302,61 +303,3 @@ verb_bound() { # CT
             printf 'bound %s %s %s %s\n' "$kind" "$at" "${inner:-1}" "${comm:--}"
         done
 }
-
-# --- identity -------------------------------------------------------------------------------------------------------------
-
-# What says which machine it is, renewed in the clone's own layer: nothing runs on it yet. A directory that is a link is not
-# followed; what is not there is not made.
-renew_identity() {
-    mount_root "$ct"
-    root=$(realpath "$CONTAINERS/$ct/rootfs")
-    machine=$(tr -d - < /proc/sys/kernel/random/uuid)
-    for file in etc/machine-id var/lib/dbus/machine-id; do
-        (
-            enter "$root/${file%/*}" && [ ! -h machine-id ] && [ -f machine-id ] && [ -s machine-id ] || exit 0
-            put_own machine-id 444 << END
-$machine
-END
-            echo "renewed /$file"
-        )
-    done
-    (enter "$root/etc/ssh" || exit 0; renew_host_keys)
-    unmount_root "$ct"
-}
-
-enter() { # DIRECTORY   without a link on the way
-    cd -P "$1" 2> /dev/null && [ "$(pwd -P)" = "$1" ]
-}
-
-# In place of whatever has the name; content on stdin.
-put_own() { # NAME MODE
-    part=$(mktemp ./.migrator-XXXXXXXX)
-    cat > "$part"
-    chown "$base:$base" "$part"
-    chmod "$2" "$part"
-    mv -T "$part" "$1"
-}
-
-# Those that were there are made anew, by the node's own ssh-keygen; of a kind that it does not make, none is left.
-renew_host_keys() {
-    kinds=
-    for key in ssh_host_*_key; do
-        [ -f "$key" ] && [ ! -h "$key" ] || continue
-        case $key in
-            ssh_host_rsa_key | ssh_host_ecdsa_key | ssh_host_ed25519_key) key=${key#ssh_host_} kinds="$kinds ${key%_key}" ;;
-        esac
-    done
-    rm -f -- ssh_host_* 2> /dev/null || :
-    made=$RUN/.keys.$$
-    for kind in $kinds; do
-        mkdir -m 700 "$made"
-        if ssh-keygen -q -t "$kind" -N '' -C "root@$(hostname_of "$ct")" -f "$made/key" < /dev/null > /dev/null 2>&1; then
-            put_own "ssh_host_${kind}_key" 600 < "$made/key"
-            put_own "ssh_host_${kind}_key.pub" 644 < "$made/key.pub"
-            echo "renewed /etc/ssh/ssh_host_${kind}_key"
-        fi
-        rm -r "$made"
-    done
-}
-
-hostname_of() { sed -n 's/.*"hostname": "\([A-Za-z0-9.-]*\)", "root".*/\1/p' "$CONTAINERS/$1/config.json"; } # CT

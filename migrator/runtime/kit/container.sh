@@ -3,14 +3,14 @@
 # Makes a container's directory and its record, stopped; the files follow by ct-put. CREATOR is a word that nobody else
 # has: by it a second try knows its own container from another of the same name.
 verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTES CAP_MEMORY CAP_CPU CAP_DISK CREATOR [VOLUMES_INSIDE...]
-    ct=$1 template=$2 creator=${11:--}
+    ct=$1 creator=${11:--}
     check_name "$ct"
     check_template "$2" "$3"
     for number in "$5" "$6" "$7" "$8" "$9" "${10}"; do
         check_number "$number"
     done
     check_creator "$creator"
-    [ "$#" -le 11 ] || (shift 11 && check_inside "$template" "$@") || exit
+    [ "$#" -le 11 ] || (shift 11 && check_inside "$place" "$@") || exit
     lock
     read_record "$ct"
     if [ "$r_state" != absent ]; then
@@ -20,7 +20,8 @@ verb_ct_create() { # CT TEMPLATE DIGEST ID_BASE MEMORY_BYTES CPU_MILLI DISK_BYTE
     fi
     check_template "$2" "$3" # it may have gone before the lock was this one's
     check_room "$5" "$6" "$7" "$8" "$9" "${10}"
-    make_container_dir "$ct" "$2" "$4"
+    make_container_dir "$ct" "$place" "$4"
+    : > "$CONTAINERS/$ct/fresh"
     boot_id
     floor_of "$ct" # what was said to an earlier container of this name is not said to this one
     r_state=stopped r_token=$((floor + 1)) r_generation=1 r_boot=$boot_id r_role=owner r_creator=$creator
@@ -37,15 +38,19 @@ check_creator() {
 
 is_creator() { [ "$1" != - ] && [ "$r_creator" = "$1" ]; }
 
-check_template() { # TEMPLATE DIGEST
+# Sets `place` to where it is.
+check_template() { # TEMPLATE DIGEST|-
     check_name "$1"
-    [ -d "$DISK/templates/$1/rootfs" ] || fail 11 "template $1 is not on this node"
-    [ "$2" = - ] && return 0
-    read -r digest < "$DISK/templates/$1/digest"
-    [ "$digest" = "$2" ] || refuse "template $1 on this node is another one (digest $digest)"
+    if [ "$2" = - ]; then
+        current_of "$1"
+        [ -d "$TEMPLATES/$place/rootfs" ] || fail 11 "template $1 is not on this node"
+    elif ! find_template "$1" "$2"; then
+        any_is_there "$TEMPLATES/$1" "$TEMPLATES/$1"@* || fail 11 "template $1 is not on this node"
+        refuse "template $1 on this node is another one than that with digest $2"
+    fi
 }
 
-make_container_dir() { # CT TEMPLATE ID_BASE
+make_container_dir() { # CT PLACE_OF_TEMPLATE ID_BASE
     check_number "$3"
     [ "$3" -ge 1048576 ] || refuse "ids from $3 on belong to the node itself"
     check_range "$1" "$3"
@@ -59,28 +64,53 @@ make_container_dir() { # CT TEMPLATE ID_BASE
     echo "$3" > "$CONTAINERS/$1/id_base"
 }
 
-# Writes one of the files that describe a container; its content comes on stdin. The size is told beforehand: a
-# connection that dies half-way looks like the end of the content, and that may be long after a second try came whole.
-verb_ct_put() { # CT TOKEN FILE BYTES
-    check_name "$1"
-    check_number "$4"
-    case $3 in
-        descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning | init | stop-signal) ;;
-        *) refuse "not a file of a container: $3" ;;
-    esac
-    part=$CONTAINERS/$1/.$3.$$
-    head -c 1000000 > "$part" # before the lock: a slow sender must hold up nobody
-    if [ "$(wc -c < "$part")" != "$4" ]; then
-        rm -f "$part"
-        fail 1 "$3 of $1 came cut short"
-    fi
+# Writes files that describe a container; their contents come on stdin, one behind the other. The sizes are told beforehand:
+# a connection that dies half-way looks like the end of the content, and that may be long after a second try came whole.
+verb_ct_put() { # CT TOKEN FILE BYTES [FILE BYTES]...
+    ct=$1 token=$2
+    check_name "$ct"
+    shift 2
+    check_put "$@"
+    receive_put "$@" # before the lock: a slow sender must hold up nobody
     lock
-    read_record "$1"
-    if [ "$r_token" != "$2" ]; then
-        rm -f "$part"
-        check_token "$1" "$2"
+    read_record "$ct"
+    if [ "$r_token" != "$token" ]; then
+        rm -f $parts
+        check_token "$ct" "$token"
     fi
-    put_file "$part" "$1" "$3"
+    while [ "$#" -gt 0 ]; do
+        put_file "$CONTAINERS/$ct/.$1.$$" "$ct" "$1"
+        shift 2
+    done
+}
+
+check_put() { # FILE BYTES [FILE BYTES]...
+    while :; do
+        case ${1:-} in
+            descriptor.json | config.json | net | criu.conf | restart | runtime | volumes | disk-list | firewall | resolv.conf | io | cloning | init | stop-signal) ;;
+            *) refuse "not a file of a container: ${1:-}" ;;
+        esac
+        check_number "${2:-}"
+        [ "$#" -gt 2 ] || return 0
+        shift 2
+    done
+}
+
+# Of the last one too much is as bad as too little; the others end where they are told to.
+receive_put() { # FILE BYTES [FILE BYTES]...   (sets parts)
+    parts= all=$* sizes=
+    while [ "$#" -gt 0 ]; do
+        parts="$parts $CONTAINERS/$ct/.$1.$$" sizes="$sizes $2"
+        [ "$#" -gt 2 ] && most=$2 || most=1000000
+        head -c "$most" > "$CONTAINERS/$ct/.$1.$$"
+        shift 2
+    done
+    # shellcheck disable=SC2046
+    set -- $(stat -c %s $parts)
+    [ " $*" = "$sizes" ] && return 0
+    rm -f $parts
+    all=${all% *}
+    fail 1 "${all##* } of $ct came cut short"
 }
 
 # A file that is bound into containers is written where it is: another in its place would not be seen inside.
@@ -136,6 +166,7 @@ verb_ct_start() { # CT [ask]
         taken=$(address_taken "$ct")
         [ -z "$taken" ] || fail 12 "container $ct is not started: $taken"
     fi
+    ! is_fresh "$ct" || make_first_keys
     lock
     read_record "$ct"
     check_at_rest "$ct"
@@ -148,6 +179,10 @@ verb_ct_start() { # CT [ask]
     end_container "$ct"
     fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
     mount_root "$ct"
+    identify "$ct" > /dev/null || {
+        unmount_root "$ct"
+        fail 1 "container $ct is not started: its name and host keys cannot be written; is the node's disk full?"
+    }
     boot_id
     r_state=serving r_boot=$boot_id ended=no
     arm "$ct"

@@ -278,8 +278,10 @@ verb_send_template() { # CT TOKEN TEMPLATE
     check_name "$3"
     read_record "$ct"
     check_run "$ct" "$token"
+    read -r place < "$CONTAINERS/$ct/template"
+    check_place "$place"
     # shellcheck disable=SC2046
-    rsync $(bandwidth) -aHAXS --numeric-ids --delete -e "$(link_shell "$RUN/links")" "$DISK/templates/$3/" peer::template
+    rsync $(bandwidth) -aHAXS --numeric-ids --delete -e "$(link_shell "$RUN/links")" "$DISK/templates/$place/" peer::template
 }
 
 # Paths, inside the container, of files that some process has open for writing or mapped shared and writable.

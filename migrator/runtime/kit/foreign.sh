@@ -33,6 +33,7 @@ verb_ct_take() { # CT CREATOR ROOT ID
     fi
     read_net "$ct"
     python3 -ESsB "$KIT/foreign.py" take "$ct" "$3" "$4" "$CONTAINERS/$ct/upper" "$n_veth" "$n_mac"
+    rm -f "$CONTAINERS/$ct/fresh" # it is who it was
     pid=$(init_pid "$ct")
     [ -n "$pid" ] || fail 12 "container $4 has ended meanwhile"
     [ -e "/sys/class/net/$n_veth" ] || echo "\"pid\": $pid" | "$KIT/net-hook" "$ct"

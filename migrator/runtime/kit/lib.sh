@@ -32,6 +32,14 @@ check_name() {
     [ "${#1}" -le 63 ] || refuse "a container's name has at most 63 characters"
 }
 
+# The directory of a template: its name's, or that of one version of several.
+check_place() { # NAME|NAME@VERSION
+    check_name "${1%%@*}"
+    case $1 in
+        *@*[!a-z0-9]* | *@) refuse "not a template's place: $1" ;;
+    esac
+}
+
 check_number() {
     case $1 in
         '' | *[!0-9]*) refuse "not a number: $1" ;;
@@ -271,6 +279,7 @@ end_container() { # CT
 }
 
 forget_in_runtime() { # ID
+    [ -d "$RUN/runc/$1" ] || return 0 # all that a runtime knows of it would lie there
     # A runtime that was killed in a restore leaves this mount, and cannot remove its own note of the container then.
     [ ! -d "$RUN/runc/$1/criu-root" ] || umount -l "$RUN/runc/$1/criu-root" 2> /dev/null || :
     $RUNC delete -f "$1" > /dev/null 2>&1 || :

@@ -199,6 +199,7 @@ set_limits() {
         echo "the limits of $ct are in force, and not all are written down: the disk of this node is full, or broken" >&2
         return 1
     }
+    [ "$a_hostname" = - ] || ! runs_here || follow_hosts "$a_hostname"
     r_memory_bytes=$memory r_cpu_milli=$cpu
     [ "$promised" = "$r_token $memory $cpu" ] || write_record_new "$ct" || return 1
     follow_policy

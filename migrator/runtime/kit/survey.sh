@@ -3,7 +3,8 @@
 # What making, listing and finding containers asks for: as the probe, without what a migration would ask of a machine.
 verb_survey() { # [NAME=PATH...]
     tell_room
-    echo "boot_id $(cat /proc/sys/kernel/random/boot_id)"
+    boot_id
+    echo "boot_id $boot_id"
     (tell_cgroup)
     tell_places "$@"
     tell_containers
@@ -12,12 +13,33 @@ verb_survey() { # [NAME=PATH...]
     echo 'end probe'
 }
 
+# Who is here, as described: enough to find out whether two have been made at once with one name, address or range.
+verb_described() {
+    set --
+    for ct in "$RECORDS"/*; do
+        [ ! -e "$ct" ] || set -- "$@" "$CONTAINERS/${ct##*/}/descriptor.json"
+    done
+    awk 'BEGIN {
+        for (i = 1; i < ARGC; i++) {
+            ct = ARGV[i]
+            sub(/\/[^\/]*$/, "", ct)
+            sub(/.*\//, "", ct)
+            if ((getline line < ARGV[i]) > 0) print "descriptor", ct, substr(line, 1, 100000)
+            close(ARGV[i])
+        }
+    }' "$@"
+    echo 'end described'
+}
+
 tell_room() {
     echo "cpus $(nproc)"
     awk '$1 == "MemTotal:" { printf "memory_bytes %.0f\n", $2 * 1024 }
         $1 == "MemAvailable:" { printf "memory_available_bytes %.0f\n", $2 * 1024 }' /proc/meminfo
-    df -Pk "$DISK" | awk 'NR == 2 { printf "disk_bytes %.0f\ndisk_available_bytes %.0f\n", $2 * 1024, $4 * 1024 }'
-    df -Pi "$DISK" | awk 'NR == 2 { print "inodes_available", $4 }'
+    # shellcheck disable=SC2046
+    set -- $(stat -f -c '%S %b %a %d' "$DISK")
+    echo "disk_bytes $(($1 * $2))"
+    echo "disk_available_bytes $(($1 * $3))"
+    echo "inodes_available $4"
 }
 
 # Bridges, templates, volumes, devices, and whether anything may come here at all.
@@ -30,8 +52,11 @@ tell_places() { # [NAME=PATH...]
         [ -e "$template" ] || continue
         digest=
         read -r digest < "$template" || :
-        name=${template%/digest}
-        echo "template ${name##*/} $digest"
+        at=${template%/digest} && at=${at##*/}
+        current_of "${at%%@*}"
+        # What new containers are made from, and what others stand on, whatever their places.
+        [ "$place" = "$at" ] && key=template || key=kept-template
+        echo "$key ${at%%@*} $digest"
     done
     for volume in "$@"; do
         check_name "${volume%%=*}"

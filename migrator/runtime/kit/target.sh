@@ -1,12 +1,12 @@
 # Verbs of a migration's target.
 
 # Makes ready, on either side, what the frozen time must not wait for: directories, and memory for the images.
-verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none [BYTES_PER_S [ID_BASE_AT_SOURCE]]
+verb_prepare() { # CT TOKEN ROLE TEMPLATE[@DIGEST] ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|stream|follow|none [BYTES_PER_S [ID_BASE_AT_SOURCE]]
     ct=$1
     lock
     read_record "$ct"
     check_run "$ct" "$2"
-    check_name "$4"
+    check_name "${4%%@*}"
     check_number "$5"
     check_number "$6"
     check_number "${8:-0}"
@@ -47,33 +47,45 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE ID_BASE IMAGE_BYTES_MAX PAGES_BYTES|st
         *) [ -s "$move/images/pages-1.img" ] || fallocate -l "$7" "$move/images/pages-1.img" ;;
     esac
     [ "${9:-0}" = 0 ] || echo "$9" > "$move/shifted-from"
-    make_container_dir "$ct" "$4" "$5"
+    place=$4
+    case $4 in # one that is not here yet may get another place when it has come
+        *@*) find_template "${4%%@*}" "${4#*@}" || : ;;
+    esac
+    make_container_dir "$ct" "$place" "$5"
 }
 
-# Puts a template that was received for this move in its place, unless another move was first. One that has a manifest is
+# Puts a template that was received for this move in a place, unless another move was first. One that has a manifest is
 # held against it, every file, before anybody stands on it: outside the lock, and after who could still write to it has ended.
+# What new containers are made from stays what it was.
 verb_template_done() { # CT TOKEN TEMPLATE DIGEST
     check_name "$3"
     lock
     read_record "$1"
     check_run "$1" "$2"
-    came=$DISK/templates/.part-$1.$2.came
-    if [ ! -d "$DISK/templates/$3" ]; then
-        receivers_end "$1"
-        [ -d "$came" ] || mv -T "$DISK/templates/.part-$1.$2" "$came" 2> /dev/null || refuse "template $3 did not arrive"
-        unlock
-        digest=
-        [ ! -e "$came/digest" ] || read -r digest < "$came/digest" || :
-        [ "$digest" = "$4" ] || refuse "template $3 did not arrive whole"
-        if [ -e "$came/manifest" ]; then
-            fault=$(template_program verify "$came" "$4" 2>&1) || refuse "template $3 did not arrive whole: $fault"
-        fi
-        lock
-        read_record "$1"
-        check_run "$1" "$2"
-        [ -d "$DISK/templates/$3" ] || mv -T "$came" "$DISK/templates/$3"
+    came=$TEMPLATES/.part-$1.$2.came
+    at=
+    [ ! -e "$CONTAINERS/$1/template" ] || read -r at < "$CONTAINERS/$1/template" || :
+    if [ "${at%%@*}" != "$3" ] || [ ! -d "$TEMPLATES/$at" ]; then
+        find_template "$3" "$4" || template_came "$@"
+        [ "${at%%@*}" != "$3" ] || echo "$place" > "$CONTAINERS/$1/template"
     fi
-    rm -rf "$DISK/templates/.part-$1.$2" "$came"
+    rm -rf "$TEMPLATES/.part-$1.$2" "$came"
+}
+
+template_came() { # CT TOKEN TEMPLATE DIGEST
+    receivers_end "$1"
+    [ -d "$came" ] || mv -T "$TEMPLATES/.part-$1.$2" "$came" 2> /dev/null || refuse "template $3 did not arrive"
+    unlock
+    digest=
+    [ ! -e "$came/digest" ] || read -r digest < "$came/digest" || :
+    [ "$digest" = "$4" ] || refuse "template $3 did not arrive whole"
+    if [ -e "$came/manifest" ]; then
+        fault=$(template_program verify "$came" "$4" 2>&1) || refuse "template $3 did not arrive whole: $fault"
+    fi
+    lock
+    read_record "$1"
+    check_run "$1" "$2"
+    put_template "$came" "$3" "$4"
 }
 
 # Restores and holds: returns only when the container was released, or the restore failed or was called off. Where memory
@@ -315,9 +327,12 @@ verb_arp_owner() { # BRIDGE ADDRESS [soon]
 }
 
 # Twice, for one packet may be lost. A neighbour answers within some milliseconds; where there is time it is given a second.
+# Where there is little, each has 100 ms for its answer, and the second begins 30 ms after the first.
 ask_for_owner() { # BRIDGE ADDRESS [soon]
     if [ "${3:-}" = soon ]; then
-        timeout 0.1 arping -f -c 1 -I "$1" "$2" || timeout 0.1 arping -f -c 1 -I "$1" "$2" || :
+        { sleep 0.03; exec timeout 0.1 arping -f -c 1 -I "$1" "$2"; } &
+        timeout 0.1 arping -f -c 1 -I "$1" "$2" || :
+        wait "$!" || :
     else
         arping -f -w 1 -I "$1" "$2" || :
     fi

@@ -64,7 +64,7 @@ drop_volumes() { # CT
 }
 
 # Where a volume of a container's is to be, nothing may lead elsewhere in its template: CRIU knows a mount by where it is.
-check_inside() { # TEMPLATE INSIDE...
+check_inside() { # PLACE_OF_TEMPLATE INSIDE...
     root=$DISK/templates/$1/rootfs
     shift
     for inside in "$@"; do

@@ -1,0 +1,182 @@
+# Which machine a container is: its machine-id, its sshd's host keys, and what its /etc/hosts calls it.
+#
+# Many containers stand on one template, so none may go by what lies in it. One that is made (it has the file `fresh`) gets
+# its own before its first start; a clone gets new ones in place of its source's. All is written to the upper layer, through
+# the mounted root. A running container's root can put a link anywhere in it at any moment: no link is followed, and what is
+# entered is a directory by its real path.
+
+HOSTS_OURS='# By Migrator, which keeps these lines true as long as this one is here:'
+HOSTS_END='# (end)'
+HOSTS_BYTES_MAX=1000000
+
+is_fresh() { [ -e "$CONTAINERS/$1/fresh" ]; } # CT
+
+# The keys of one that was never started, before the node's lock is held: one by RSA takes seconds.
+make_first_keys() {
+    for part in "$CONTAINERS/$ct"/.keys.*; do # of one that was killed
+        [ ! -d "$part" ] || [ -e "/proc/${part##*.}" ] || rm -rf "$part"
+    done
+    keys=$CONTAINERS/$ct/.keys.$$
+    read -r template < "$CONTAINERS/$ct/template"
+    # shellcheck disable=SC2046
+    make_host_keys "$keys" $(first_kinds "$DISK/templates/$template/rootfs")
+}
+
+# Nothing where there is no sshd. RSA, which few still ask for, only where its configuration names it.
+first_kinds() { # ROOT
+    [ -d "$1/etc/ssh" ] || return 0
+    any_is_there "$1/etc/ssh/sshd_config" "$1"/etc/ssh/ssh_host_*_key "$1/usr/sbin/sshd" || return 0
+    echo ed25519 ecdsa
+    ! grep -qsi '^[[:space:]]*HostKey[[:space:]].*ssh_host_rsa_key' "$1/etc/ssh/sshd_config" "$1"/etc/ssh/sshd_config.d/*.conf ||
+        echo rsa
+}
+
+# By the node's own ssh-keygen; a kind that it does not make is left out.
+make_host_keys() { # DIRECTORY [KIND...]
+    made=$1
+    shift
+    [ $# -gt 0 ] || return 0
+    mkdir -m 700 "$made" || return 1
+    for kind; do
+        ssh-keygen -q -t "$kind" -N '' -C "root@$(hostname_of "$ct")" -f "$made/$kind" < /dev/null > /dev/null 2>&1 || :
+    done
+}
+
+# In place of all that are there, in the directory that was entered.
+put_host_keys() { # DIRECTORY
+    rm -f -- ssh_host_* 2> /dev/null || :
+    for key in "$1"/*.pub; do
+        [ -e "$key" ] || continue
+        kind=${key##*/} && kind=${kind%.pub}
+        put_own "ssh_host_${kind}_key" 600 < "${key%.pub}" && put_own "ssh_host_${kind}_key.pub" 644 < "$key" || return 1
+        echo "renewed /etc/ssh/ssh_host_${kind}_key"
+    done
+}
+
+# What is to be done before a start, with the root mounted. What a stopped one was named meanwhile is written, too.
+identify() { # CT
+    ct=$1
+    read -r base < "$CONTAINERS/$ct/id_base" && read_net "$ct" || return 1
+    root=$(realpath "$CONTAINERS/$ct/rootfs")
+    if ! is_fresh "$ct"; then
+        (! enter "$root/etc" || name_hosts ours "$(hostname_of "$ct")") || : # which is no reason to let it lie
+        return 0
+    fi
+    renew_machine_id && (! enter "$root/etc" || name_hosts first "$(hostname_of "$ct")") &&
+        (! enter "$root/etc/ssh" || put_host_keys "$CONTAINERS/$ct/.keys.$$") || return 1
+    rm -rf "$CONTAINERS/$ct/.keys.$$"
+    rm -f "$CONTAINERS/$ct/fresh"
+}
+
+# In a clone, on which nothing runs yet; what is not there is not made. Of host keys those kinds that were there.
+renew_identity() {
+    mount_root "$ct" && read_net "$ct" || return 1
+    root=$(realpath "$CONTAINERS/$ct/rootfs")
+    renew_machine_id && (! enter "$root/etc" || name_hosts ours "$(hostname_of "$ct")") &&
+        (! enter "$root/etc/ssh" || renew_host_keys) || return 1
+    unmount_root "$ct"
+}
+
+# One that is empty, or says that it is yet to be made, is its init's to make.
+renew_machine_id() {
+    machine=$(tr -d - < /proc/sys/kernel/random/uuid)
+    for file in etc/machine-id var/lib/dbus/machine-id; do
+        (
+            enter "$root/${file%/*}" && [ ! -h machine-id ] && [ -f machine-id ] && [ -s machine-id ] || exit 0
+            ! grep -qx uninitialized machine-id || exit 0
+            put_own machine-id 444 << END
+$machine
+END
+            echo "renewed /$file"
+        ) || return 1
+    done
+}
+
+renew_host_keys() {
+    kinds=
+    for key in ssh_host_*_key; do
+        [ -f "$key" ] && [ ! -h "$key" ] || continue
+        case $key in
+            ssh_host_rsa_key | ssh_host_ecdsa_key | ssh_host_ed25519_key) key=${key#ssh_host_} kinds="$kinds ${key%_key}" ;;
+        esac
+    done
+    keys=$RUN/.keys.$$
+    rm -rf "$keys"
+    # shellcheck disable=SC2086
+    make_host_keys "$keys" $kinds && put_host_keys "$keys" && code=0 || code=1
+    rm -rf "$keys"
+    return "$code"
+}
+
+enter() { # DIRECTORY   without a link on the way
+    cd -P "$1" 2> /dev/null && [ "$(pwd -P)" = "$1" ]
+}
+
+# In place of whatever has the name; content on stdin.
+put_own() { # NAME MODE
+    part=$(mktemp ./.migrator-XXXXXXXX) || return 1
+    cat > "$part" && chown "$base:$base" "$part" && chmod "$2" "$part" && mv -T "$part" "$1" && return 0
+    rm -f "$part"
+    return 1
+}
+
+hostname_of() { sed -n 's/.*"hostname": "\([A-Za-z0-9.-]*\)", "root".*/\1/p' "$CONTAINERS/$1/config.json"; } # CT
+
+# --- /etc/hosts -----------------------------------------------------------------------------------------------------------
+
+# In the directory that was entered, with the container's network read. `first` adds our lines, `ours` writes them anew where
+# they are: localhost and its own name, as far as no other line there has them.
+name_hosts() { # first|ours HOSTNAME
+    if [ -h hosts ] || { [ -e hosts ] && [ ! -f hosts ]; }; then
+        return 0
+    fi
+    had=
+    if [ -e hosts ]; then
+        had=$(dd if=hosts iflag=nofollow,nonblock bs=64k count=16 status=none && echo .) || return 0
+        had=${had%.}
+        [ "${#had}" -lt "$HOSTS_BYTES_MAX" ] || return 0
+    fi
+    if [ "$1" = ours ]; then
+        case $had in
+            *"$HOSTS_OURS"*"$HOSTS_END"*) ;;
+            *) return 0 ;;
+        esac
+    fi
+    now=$(printf '%s' "$had" | hosts_with "$2" "$n_addresses" && echo .) || return 1
+    now=${now%.}
+    [ "$now" != "$had" ] || return 0
+    printf '%s' "$now" | put_own hosts 644 && echo 'renewed /etc/hosts'
+}
+
+hosts_with() { # HOSTNAME ADDRESSES
+    awk -v ours="$HOSTS_OURS" -v end="$HOSTS_END" -v name="$1" -v addresses="$2" '
+        $0 == ours { inside = 1 }
+        !inside {
+            print
+            sub(/#.*/, "")
+            for (i = 2; i <= NF; i++) {
+                if ($i == "localhost") { if ($1 ~ /^127\./) v4 = 1; if ($1 == "::1") v6 = 1 }
+                if ($i == name) own = 1
+            }
+        }
+        $0 == end { inside = 0 }
+        END {
+            if (!v4) lines = "127.0.0.1 localhost\n"
+            if (!v6) lines = lines "::1 localhost ip6-localhost ip6-loopback\n"
+            short = name
+            sub(/\..*/, "", short)
+            count = own ? 0 : split(addresses, of, " ")
+            for (i = 1; i <= count; i++) {
+                sub(/\/.*/, "", of[i])
+                lines = lines of[i] " " name (short != name ? " " short : "") "\n"
+            }
+            if (lines) printf "%s\n%s%s\n", ours, lines, end
+        }'
+}
+
+# After its name was changed while it runs.
+follow_hosts() { # HOSTNAME
+    read -r base < "$CONTAINERS/$ct/id_base" && read_net "$ct" || return 0
+    root=$(realpath "$CONTAINERS/$ct/rootfs")
+    (! enter "$root/etc" || name_hosts ours "$1") > /dev/null 2>&1 || :
+}
