@@ -131,7 +131,7 @@ def last_pass_of_files_forgotten(patch: Patch) -> None:
 def sync_not_awaited(patch: Patch) -> None:
     async def started(move: Move) -> Answer:
         await dump.start_last_pass(move)
-        return Answer("n1", dump.LAST_PASS, "sent 0\nms 0\n")
+        return Answer("n1", dump.LAST_PASS, "bytes 0\nsent 0\nms 0\n")
 
     patch.setattr(dump, "last_pass", started)
 
