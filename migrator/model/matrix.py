@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from migrator.model.compatibility import lacks, machine_of, without_runtime
+from migrator.model.compatibility import lacks, without_runtime
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.sameness import CHECKS, FIRM, KERNEL_FEATURES, RUNTIME, offered
 
@@ -58,7 +58,7 @@ def kinds(nodes: Iterable[NodeFacts]) -> tuple[Kind, ...]:
     found: dict[object, list[NodeFacts]] = {}
     for node in sorted(nodes, key=lambda node: node.name):
         if node.answered:
-            found.setdefault((machine_of(node), node.kernel), []).append(node)
+            found.setdefault(tuple(check.value(node) for check in CHECKS), []).append(node)
     alike = [Kind(tuple(group)) for group in found.values()]
     return tuple(sorted(alike, key=lambda kind: (-len(kind.nodes), kind.first.name)))
 

@@ -174,6 +174,11 @@ def test_nodes_that_differ_in_what_is_compared_are_of_two_kinds(name: str):
     assert [kind.name for kind in found] == ["n1 +1", "n4"]
 
 
+def test_nodes_that_differ_in_nothing_that_is_compared_are_of_one_kind():
+    more = replace(other(bridges=(*SOURCE.bridges, "br7")), name="n4")  # one more than is asked for
+    assert [kind.name for kind in kinds([SOURCE, other(), more])] == ["n1 +2"]
+
+
 @pytest.mark.parametrize("words", ["", "xfeatures=0x", "xfeatures=7", "xfeatures=0x" + "f" * 17, "xsave=3", "rubbish"])
 def test_a_node_that_tells_of_its_registers_in_no_way_that_is_known_tells_nothing(words: str):
     assert state_components(words) is None
