@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from migrator.errors import BadInput, FailedSafe, Refused, nowhere
+from migrator.errors import BadInput, FailedSafe, Refused, nowhere, quoted
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.probe import described_all, probe, probe_all, survey_all
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -79,10 +79,8 @@ def find_container(cluster: Cluster, name: str, on: str | None = None) -> tuple[
     `on` names the node where it is meant, of two that have a container of this name each.
     """
     owners = [(node, c) for node in cluster.owners(name) if (c := node.container(name)) is not None]
-    if on is not None and cluster.node(on).answered:
-        owners = [found for found in owners if found[0].name == on] or owners
-        if owners and owners[0][0].name != on:
-            raise BadInput(f"--node {on}: container {name} is on {', '.join(node.name for node, _ in owners)}")
+    if on is not None:
+        owners = _meant(cluster, name, on, owners)
     if len(owners) == 1:
         return owners[0]
     if not owners:
@@ -94,6 +92,20 @@ def find_container(cluster: Cluster, name: str, on: str | None = None) -> tuple[
             f"the one that is wrong, with: migrator ct destroy {name} --node NODE"
         )
     raise Refused(f"container {name} is on the move: {claims}; see: migrator runs")
+
+
+def _meant(
+    cluster: Cluster, name: str, on: str, owners: list[tuple[NodeFacts, ContainerFacts]]
+) -> list[tuple[NodeFacts, ContainerFacts]]:
+    """That of `owners` on the node that is meant, and never another: where that is silent, nobody knows."""
+    if on not in [node.name for node in cluster.nodes]:
+        raise BadInput(f"--node {quoted(on)}: no such node in cluster {cluster.name!r}")
+    if not cluster.node(on).answered:
+        raise FailedSafe(f"{cluster.node(on).error}; nothing was done to container {name}, on this node or another")
+    found = [(node, c) for node, c in owners if node.name == on]
+    if owners and not found:
+        raise BadInput(f"--node {on}: container {name} is on {', '.join(node.name for node, _ in owners)}")
+    return found
 
 
 def refuse_silent(fleet: Fleet, cluster: Cluster, without: Collection[str], name: str) -> None:

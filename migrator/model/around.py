@@ -54,7 +54,7 @@ class Around:
             gateway6=next((gateway for gateway in gateways if is_ipv6(gateway)), None),
             published=ct.published if self.published is None else self.published,
             restart=self.restart or ct.restart,
-            env=_merged(ct.env, self.env),
+            env=_merged(ct.env, self.env) if self.env else ct.env,  # an adopted one may have a name twice
             labels=_with(ct.labels, self.labels),
             hostname=ct.hostname if self.hostname is None else self.hostname or None,
             nameservers=ct.nameservers if self.nameservers is None else self.nameservers,

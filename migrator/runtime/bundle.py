@@ -27,8 +27,8 @@ CONTAINERS = "/var/lib/migrator/containers"
 # A host file on stdout breaks the dump, so the log is opened inside. Static text; the command comes as arguments.
 _ENTRY = 'mkdir -p /var/log && exec </dev/null >>/var/log/console.log 2>&1 && exec "$@"'
 # Becomes a user of the container's own /etc/passwd, by what is there for that. The words: USER COMMAND...
-_AS_USER = """user=$1; shift
-[ ! -r /etc/passwd ] || while IFS=: read -r name _ uid gid _; do
+AS_USER = """user=$1; shift
+[ ! -r /etc/passwd ] || while IFS=: read -r name _ uid gid _ || [ -n "$name" ]; do
     case $user in "$name" | "$uid" | "$uid:$gid") break ;; esac
     name= uid= gid=
 done < /etc/passwd
@@ -100,7 +100,7 @@ def config_json(
     identity = {"containerID": 0, "hostID": ct.id_base, "size": ID_RANGE}
     directory = f"{CONTAINERS}/{ct.name}"
     has = [f"CAP_{name}" for name in capabilities(ct)]
-    as_user = ["/bin/sh", "-c", _AS_USER, "sh", ct.user] if ct.user else []
+    as_user = ["/bin/sh", "-c", AS_USER, "sh", ct.user] if ct.user else []
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "hostname": hostname_of(ct),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from migrator.errors import BadInput, Refused
+from migrator.errors import BadInput, FailedSafe, Refused
 from migrator.executor import cancel, stop
 from migrator.executor.containers import overruled
 from migrator.executor.fleet import find_container
@@ -184,6 +184,11 @@ def test_two_of_one_name_are_told_from_one_on_the_move_and_either_can_be_meant()
     one = Cluster("c", (two.node("n1"), NodeFacts("n2")))
     with pytest.raises(BadInput, match="--node n2: container web is on n1"):
         find_container(one, "web", "n2")
+    silent = Cluster("c", (two.node("n1"), NodeFacts("n2", error="node n2: no answer in 6 s")))
+    with pytest.raises(FailedSafe, match="node n2: no answer in 6 s; nothing was done"):
+        find_container(silent, "web", "n2")  # and never the one that can be reached
+    with pytest.raises(BadInput, match="--node 'n9': no such node"):
+        find_container(two, "web", "n9")
     moving = Cluster("c", (two.node("n1"), NodeFacts("n2", containers=(has("r1"),))))
     with pytest.raises(Refused, match="is on the move"):
         find_container(moving, "web")

@@ -82,7 +82,7 @@ ask_to_end() { # GRACE_S
 begin_anew() { # CT
     : > "$RUN/start.$1"
     if ! (bring_up "$1") 7>&- 8>&-; then
-        echo "start_error $(start_error "$1")"
+        printf 'start_error %s\n' "$(start_error "$1")"
         (end_container "$1") 7>&- 8>&- || :
     fi
     rm -f "$RUN/start.$1"

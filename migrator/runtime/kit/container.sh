@@ -163,8 +163,10 @@ verb_ct_start() { # CT [ask]
     ct=$1
     check_name "$ct"
     if [ "${2:-}" = ask ] && [ -e "$CONTAINERS/$ct/net" ] && ! has_processes "$ct"; then
+        read_record "$ct"
+        check_at_rest "$ct" # which is asked again under the lock
         taken=$(address_taken "$ct")
-        [ -z "$taken" ] || fail 12 "container $ct is not started: $taken"
+        [ -z "$taken" ] || has_processes "$ct" || fail 12 "container $ct is not started: $taken"
     fi
     ! is_fresh "$ct" || make_first_keys
     lock
@@ -191,7 +193,7 @@ verb_ct_start() { # CT [ask]
     rm -f "$RUN/start.$ct"
     unlock # a moment, in which others need not wait
     outlives_its_start "$ct" || ended=yes
-    lock
+    lock_at_last # it runs, and nobody would know
     read_record "$ct"
     [ "$r_state $r_run" = 'serving -' ] || { # somebody has stopped it meanwhile, or moves it
         echo 'started now'
@@ -242,11 +244,12 @@ start_error() { # CT [said]   for the runtime's own words "did not start: " stan
     said=$(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$1" | tail -n 1)
     [ -n "$said" ] || said=$(tail -n 1 "$RUN/start.$1") # crun says it in plain words
     [ -n "$said" ] || ended_at_once "$1"
-    [ -z "$said" ] || echo "${2:+did not start: }$said"
+    [ -z "$said" ] || printf '%s\n' "${2:+did not start: }$said"
 }
 
 undo_start() { # WHY   (the lock is held and the record read)
     end_container "$ct"
+    take_cable "$ct" || :
     stopped_record
     rm -f "$RUN/start.$ct"
     fail 1 "container $ct $1"
@@ -265,9 +268,9 @@ outlives_its_start() { # CT
 }
 
 ended_at_once() { # CT   with the last line that it has written
-    words=$( (go_to_log "$1" && own_log) 2> /dev/null | tail -c 4096 | tr -cd '[:print:]\n' |
+    words=$( (go_to_log "$1" && own_log 4096) 2> /dev/null | tr -cd '[:print:]\n' |
         sed -n '/./h; ${x;p}' | cut -c 1-200) || :
-    echo "ended at once: ${words:-it has written no word}"
+    printf '%s\n' "ended at once: ${words:-it has written no word}"
 }
 
 start_container() { # CT
@@ -362,7 +365,7 @@ verb_ct_log() { # CT LINES
         return 0
     fi
     go_to_log "$1"
-    own_log | tail -c "$LOG_BYTES_MAX" | tail -n "$2"
+    own_log "$LOG_BYTES_MAX" | tail -n "$2"
 }
 
 # Makes the directory of a log this program's own, of a container that is not running.
@@ -373,8 +376,11 @@ go_to_log() { # CT
     [ -f console.log ] || fail 11 "container $1 has written no log here"
 }
 
-own_log() {
-    dd if=console.log iflag=nofollow,nonblock bs=64k status=none
+# Its end. A log may be as large as its container likes, and is mostly holes then: what is before is not read.
+own_log() { # BYTES
+    size=$(stat -c %s console.log)
+    dd if=console.log iflag=nofollow,nonblock,skip_bytes,count_bytes skip="$((size > $1 ? size - $1 : 0))" count="$1" bs=64k \
+        status=none
 }
 
 verb_ct_exec() { # -t|- CT COMMAND...

@@ -124,7 +124,7 @@ tell_containers() {
 # "process CT PID" for each, then what its memory is, when it began, then which cables are in a bridge. What may go while it is read, as a
 # process does all the time, is read by grep, which passes over it: awk would end there.
 tell_processes() {
-    pids=$(own_pids; deep_pids)
+    pids=$({ own_pids; deep_pids; } | sort -u)
     [ -z "$pids" ] || printf '%s\n' "$pids" | sed 's/^/process /'
     printf '%s\n' "$pids" | sed -n 's|.* \(.*\)|/proc/\1/status /proc/\1/smaps_rollup|p' |
         xargs grep -sE '^(RssAnon|Pss|Pss_Shmem):' /dev/null || :
@@ -213,7 +213,7 @@ mapped_at_rest() { # CT
 verb_writing() { # CT
     scratch=$RUN/.look.$$
     trap 'rm -f "$scratch"*' EXIT
-    find "$CONTAINERS/$1/upper" "$CONTAINERS/$1/disks" -xdev -type f -newerct "$LATELY_S seconds ago" -print0 2> /dev/null |
+    timeout 5 find "$CONTAINERS/$1/upper" "$CONTAINERS/$1/disks" -xdev -type f -newerct "$LATELY_S seconds ago" -print0 2> /dev/null |
         head -zn 10000 > "$scratch.names" || :
     if [ -s "$scratch.names" ]; then
         began_ms=$(now_ms)
