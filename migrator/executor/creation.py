@@ -198,8 +198,11 @@ async def _all(acts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def in_turn(act: Coroutine[Any, Any, T]) -> T:
-        async with turns:
-            return await act
+        try:
+            async with turns:
+                return await act
+        finally:
+            act.close()  # of one that was cancelled before its turn
 
     done = await asyncio.gather(*map(in_turn, acts), return_exceptions=True)
     for each in done:

@@ -75,7 +75,7 @@ verb_clone_copy() { # CT SRC TOKEN BYTES DEADLINE_S
     from=$CONTAINERS/$source/upper
     read -r from_base < "$CONTAINERS/$source/id_base"
     read -r base < "$CONTAINERS/$ct/id_base"
-    frozen=
+    frozen= fresh=
     trap let_source_go EXIT
     if has_processes "$source"; then
         copy_running
@@ -83,10 +83,11 @@ verb_clone_copy() { # CT SRC TOKEN BYTES DEADLINE_S
         [ "$bytes" = 0 ] || fail 12 "container $source does not run, so it has no memory to be cloned"
         copy_whole
     fi
+    ! is_fresh "$source" || fresh=yes # asked while it cannot be started
     trap - EXIT
     exec 7>&-
     # One that has never been started is given its own when it is, and so is its clone.
-    is_fresh "$source" || { renew_identity && rm -f "$CONTAINERS/$ct/fresh"; } || fail 1 "the clone $ct cannot be told from $source"
+    [ -n "$fresh" ] || { renew_identity && rm -f "$CONTAINERS/$ct/fresh"; } || fail 1 "the clone $ct cannot be told from $source"
     [ "$bytes" = 0 ] || python3 -ESsB "$KIT/twin_images.py" "$move/images" "$source" "$ct" "$from_base" "$base" \
         "$(hostname_of "$ct")" || fail 1 "the images of $source cannot be made those of $ct"
     rm "$CONTAINERS/$ct/cloning"

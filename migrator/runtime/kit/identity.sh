@@ -17,6 +17,7 @@ make_first_keys() {
         [ ! -d "$part" ] || [ -e "/proc/${part##*.}" ] || rm -rf "$part"
     done
     keys=$CONTAINERS/$ct/.keys.$$
+    rm -rf "$keys" # another's, whose number this is now
     read -r template < "$CONTAINERS/$ct/template"
     # shellcheck disable=SC2046
     make_host_keys "$keys" $(first_kinds "$DISK/templates/$template/rootfs")
