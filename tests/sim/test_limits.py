@@ -85,12 +85,8 @@ async def test_two_changes_of_different_limits_at_once_are_both_made(theatre: Th
     assert (record.memory_bytes, record.cpu_milli) == (100 * MIB, 700)
 
 
-@pytest.mark.parametrize("mib", [32, 128], ids=["less", "more"])
-@pytest.mark.parametrize("step", range(1, 24))
-@played
-async def test_a_node_that_dies_at_any_moment_of_it_is_healed_by_a_second_call(
-    theatre: Theatre, step: int, mib: int
-) -> None:
+def crash_at(theatre: Theatre, step: int) -> None:
+    """Has n1 die so many steps of the world from now on."""
     first = theatre.world.steps
 
     def strike() -> None:
@@ -98,6 +94,15 @@ async def test_a_node_that_dies_at_any_moment_of_it_is_healed_by_a_second_call(
             theatre.crash("n1")
 
     theatre.world.on_step = strike
+
+
+@pytest.mark.parametrize("mib", [32, 128], ids=["less", "more"])
+@pytest.mark.parametrize("step", range(1, 24))
+@played
+async def test_a_node_that_dies_at_any_moment_of_it_is_healed_by_a_second_call(
+    theatre: Theatre, step: int, mib: int
+) -> None:
+    crash_at(theatre, step)
     with contextlib.suppress(MigratorError):
         await change(theatre, mib * MIB, wait_s=0)
     theatre.world.on_step = lambda: None
@@ -127,13 +132,7 @@ async def test_restarters_go_by_a_new_policy_also_where_the_node_died_before_it_
 ) -> None:
     await policy(theatre, "no")
     assert restarters(theatre, "n1") == ("no", "no", False)
-    first = theatre.world.steps
-
-    def strike() -> None:
-        if theatre.world.steps == first + step:
-            theatre.crash("n1")
-
-    theatre.world.on_step = strike
+    crash_at(theatre, step)
     with contextlib.suppress(MigratorError):
         await policy(theatre, "always", wait_s=0)
     theatre.world.on_step = lambda: None
