@@ -68,8 +68,8 @@ VolumePath = Annotated[str, AfterValidator(_is_volume_path)]
 
 
 class _Strict(BaseModel):
-    # A command reads few kinds of files. What is left out of one is made without validation, or each section's validators
-    # would be built beside those of the whole file: 20 ms of each command.
+    # A command reads few kinds of files. What is left out of one is made without validation, or the validators of each
+    # section would be built beside those of the whole file: 20 ms of each command.
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
 
 
