@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import click
@@ -13,6 +14,7 @@ from migrator.executor.moves import examine
 from migrator.journal.store import Journal
 from migrator.model import ports as published
 from migrator.model.estimate import estimate_move, expected_rounds, passes_of_move
+from migrator.model.file_passes import TMPFS_AT_LEAST, TMPFS_AT_MOST, tmpfs_s
 from migrator.model.memory_way import CHANNELS, WAYS
 from migrator.model.modes import ANEW, GIVE_UP, Mode
 from migrator.model.plan import Plan
@@ -35,6 +37,7 @@ class Forecast:
     `files_bytes` are sent in passes while it runs and a last one, which is expected to take `files_pause_s` of the
     pause: it looks at `files_changing_bytes` that have changed in the last ten seconds, and at `files_mapped_bytes`
     besides that are mapped shared and writable; `files_written_bytes_per_s` is how fast they were seen to be written.
+    `tmpfs_bytes` of files lie in its memory, and `tmpfs_pause_s` of `files_pause_s` are for packing them.
     `findings` are the reasons why it would be refused, `refusal` all of them in one line.
     """
 
@@ -54,6 +57,8 @@ class Forecast:
     files_mapped_bytes: int
     files_written_bytes_per_s: int | None
     files_pause_s: float
+    tmpfs_bytes: int
+    tmpfs_pause_s: float
     blackout_s: float
     blackout_s_range: Range
     duration_s: float
@@ -82,7 +87,9 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     elif move.mode is Mode.PRE_COPY and (why := expected_rounds(facts, *ways, move.manner).why_not):
         end = "it would be given up" if move.way_out == GIVE_UP else "what is left goes in the pause"
         caution = f"{why}, as fast as it was seen to write: {end} (--not-convergent)"
-    low_s, high_s = (round(one + other, 3) for one, other in zip(seen_s, passes.last_s_range, strict=True))
+    packed_s = 0.0 if move.mode is Mode.RESTART else tmpfs_s(facts)
+    packed_s_range = packed_s * TMPFS_AT_LEAST, packed_s * TMPFS_AT_MOST
+    low_s, high_s = (round(sum(each), 3) for each in zip(seen_s, passes.last_s_range, packed_s_range, strict=True))
     written_on = f"passes do not bring the pause to what is wanted: {passes.why_not}" if passes.why_not else ""
     lost = published.lost(move.descriptor.published, planned.target)
     return Forecast(
@@ -102,6 +109,8 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         files_mapped_bytes=facts.mapped_bytes,
         files_written_bytes_per_s=facts.files_written_bytes_per_s,
         files_pause_s=estimate.files_pause_s,
+        tmpfs_bytes=facts.tmpfs_bytes,
+        tmpfs_pause_s=packed_s,
         blackout_s=estimate.blackout_s,
         blackout_s_range=(low_s, high_s),
         duration_s=estimate.duration_s,
@@ -136,6 +145,7 @@ def _lines(told: Forecast) -> list[str]:
         if anew
         else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
         _files(told),
+        *_in_memory(told),
         *([f"bandwidth: at most {format_rate(most)}"] if (most := told.bandwidth_bytes_per_s) else []),
         f"pause: {'up to ' if anew else ''}{format_seconds(told.blackout_s)} ({basis})",
         f"duration: {format_seconds(told.duration_s)}",
@@ -148,14 +158,24 @@ def _lines(told: Forecast) -> list[str]:
 def _files(told: Forecast) -> str:
     """What of its files is sent, and what the last pass has to look at."""
     whole = f"files: {format_bytes(told.files_bytes)}, in up to {told.file_passes_max} passes"
-    if not told.files_pause_s:
+    last_s = told.files_pause_s - told.tmpfs_pause_s
+    if last_s < 0.001:
         return f"{whole}, the last while it is paused"
     rate, mapped = told.files_written_bytes_per_s, told.files_mapped_bytes
     how = f"that it writes at {format_bytes(rate)}/s" if rate else "that has changed in the last ten seconds"
     parts = [f"{format_bytes(told.files_changing_bytes)} {how}"] if told.files_changing_bytes else []
     parts += [f"{format_bytes(mapped)} mapped shared and writable"] if mapped else []
-    took = format_seconds(told.files_pause_s)
+    took = format_seconds(last_s)
     return f"{whole}, the last while it is paused, which takes {took} for {' and '.join(parts)}"
+
+
+def _in_memory(told: Forecast) -> Iterator[str]:
+    """Files that are no files on a disk."""
+    whole = f"files in memory (tmpfs: /tmp, /run and the like): {format_bytes(told.tmpfs_bytes)}"
+    if told.tmpfs_pause_s:
+        yield f"{whole}, packed while it is paused, which takes {format_seconds(told.tmpfs_pause_s)}"
+    elif told.mode == Mode.RESTART and told.tmpfs_bytes:
+        yield f"{whole}, which end with it"
 
 
 def _how(told: Forecast) -> str:

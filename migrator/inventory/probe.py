@@ -203,7 +203,7 @@ def _templates(answer: Answer) -> dict[str, str]:
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     holds = _by_name(answer, "holds", 3)
     memory = _by_name(answer, "memory", 2)
-    files, changing, mapped = (_by_name(answer, key, 1) for key in ("files", "changing", "mapped"))
+    files, changing, mapped, tmpfs = (_by_name(answer, key, 1) for key in ("files", "changing", "mapped", "tmpfs"))
     own = _by_name(answer, "own-volume", 1)
     up = _by_name(answer, "up", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
@@ -249,6 +249,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 pressure=pressures.get(name, Pressure()),
                 changing_bytes=changing.get(name, [0])[0],
                 mapped_bytes=mapped.get(name, [0])[0],
+                tmpfs_bytes=tmpfs.get(name, [0])[0],
             )
         )
     return tuple(sorted(found, key=lambda container: container.name))

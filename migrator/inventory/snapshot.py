@@ -89,7 +89,8 @@ def _drop_from_container(container: dict[str, Any]) -> None:
             del container[later]
     if container["pressure"] == NO_PRESSURE:
         del container["pressure"]
-    for later in ("changing_bytes", "mapped_bytes", "files_written_bytes_per_s", "files_growing_bytes_per_s"):
+    written = ("files_written_bytes_per_s", "files_growing_bytes_per_s")
+    for later in ("changing_bytes", "mapped_bytes", *written, "tmpfs_bytes"):
         if not container[later]:
             del container[later]
 

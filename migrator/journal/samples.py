@@ -69,8 +69,10 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     if migration.token != data[State.LEASED].get("token"):
         return None  # another has taken it over, and nobody knows how long it lay
     sent = _sent(migration.mode, data)
-    # A last pass with much to look at makes the pause its own, and the memory beside it waits for it.
-    if sent is None or data[State.SYNCED].get("looked_bytes", 0) > LITTLE_BYTES:
+    # A last pass with much to look at makes the pause its own, and the memory beside it waits for it; and so do files
+    # in memory, which are packed.
+    looked_bytes, packed_bytes = data[State.SYNCED].get("looked_bytes", 0), data[State.CHECKED].get("tmpfs_bytes", 0)
+    if sent is None or max(looked_bytes, packed_bytes) > LITTLE_BYTES:
         return None
 
     def took_s(state: State) -> float:

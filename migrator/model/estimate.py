@@ -11,7 +11,7 @@ part does not grow with bytes (`Rates.constant_s`, and there where it was measur
 | restart       | the time it takes to end, at most `stop_timeout_s`   |                         |                     |
 
 To each pause is added what the last pass over the files has to look at (file_passes.py): it goes beside memory, over
-the same link and by the same processors.
+the same link and by the same processors. And where it is dumped, what packing its files in memory takes (tmpfs).
 
 The rate is the slowest of what the machinery reaches (rates.py) and the speeds that links declare, a node's own or one
 that nodes share.
@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from migrator.model.facts import ContainerFacts, Link
-from migrator.model.file_passes import PASSES_MAX, ExpectedPasses, passes_of
+from migrator.model.file_passes import PASSES_MAX, ExpectedPasses, passes_of, tmpfs_s
 from migrator.model.modes import ROUNDS_REST_S, STOP_TIMEOUT_S, Mode
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
@@ -41,7 +41,8 @@ class Estimate:
 
     `memory_bytes` is all that crosses the link of its memory: `ahead_bytes` of it in `rounds` but the last, before the
     pause (pre-copy), `following_bytes` after it, which takes `following_s` of `duration_s` (post-copy). At files that
-    are written meanwhile passes look again for `files_again_s` before the pause, and `files_pause_s` in it.
+    are written meanwhile passes look again for `files_again_s` before the pause, and in it `files_pause_s` go to them
+    and to files that lie in memory (tmpfs).
     """
 
     memory_bytes: int
@@ -124,10 +125,13 @@ def estimate_move(
         expected = expected_rounds(container, source, target, rates, shared, manner)
         rounds, ahead = len(expected.sizes_bytes) + 1, expected.ahead_bytes
         memory, before_s = ahead + expected.rest_bytes, before_s + expected.ahead_s
+    packed_s = 0.0
+    if mode is not Mode.RESTART:
+        packed_s, memory = tmpfs_s(container), memory + container.tmpfs_bytes
     paused = memory - ahead - following
     blackout_s = paused / rate + sum(silent_s(mode, rates, ahead, paused, manner.stop_timeout_s))
-    passes = _passes(container, files_rate, manner, blackout_s)
-    files_again_s, files_pause_s = round(passes.ahead_s, 3), round(passes.last_s, 3)
+    passes = _passes(container, files_rate, manner, blackout_s + packed_s)
+    files_again_s, files_pause_s = round(passes.ahead_s, 3), round(passes.last_s + packed_s, 3)
     blackout_s, before_s = blackout_s + files_pause_s, before_s + files_again_s
     following_s = following / rate
     return Estimate(
@@ -151,7 +155,8 @@ def passes_of_move(
     shared = tuple(shared)
     told = estimate_move(container, source, target, rates, shared, manner)
     files_rate = min(send_rate_bytes_per_s(source, target, rates, shared), rates.files_bytes_per_s)
-    return _passes(container, files_rate, manner, told.blackout_s - told.files_pause_s)
+    packed_s = 0.0 if manner.mode is Mode.RESTART else tmpfs_s(container)
+    return _passes(container, files_rate, manner, told.blackout_s - told.files_pause_s + packed_s)
 
 
 def _passes(container: ContainerFacts, rate_bytes_per_s: float, manner: Manner, others_s: float) -> ExpectedPasses:

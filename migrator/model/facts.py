@@ -79,7 +79,8 @@ class ContainerFacts:
     without which no node can restore them. `pressure` is that of its group. `changing_bytes` is the size of those of
     its files that have changed in the last ten seconds, `mapped_bytes` of those besides that are mapped shared and
     writable; `files_written_bytes_per_s` is how fast it writes its files, None where nobody has looked twice, and
-    `files_growing_bytes_per_s` how fast they grow by that. `up_s` is how long its first process is on this
+    `files_growing_bytes_per_s` how fast they grow by that. `tmpfs_bytes` is what lies in /tmp, /run and the like, which
+    is memory, and is no part of `anon_bytes`. `up_s` is how long its first process is on this
     node: from its start, or from when it came by a move; it is no part of a snapshot.
     """
 
@@ -105,6 +106,7 @@ class ContainerFacts:
     mapped_bytes: int = 0
     files_written_bytes_per_s: int | None = None
     files_growing_bytes_per_s: int = 0
+    tmpfs_bytes: int = 0
 
     @property
     def runtime(self) -> str:

@@ -26,6 +26,9 @@ LOOK_BYTES_PER_S: Final = 180_000_000
 NEW_BYTES_PER_S: Final = 60_000_000
 # In the pause the target has what did not change in them on its disk, too, before anything runs there.
 SYNC_BYTES_PER_S: Final = 450_000_000
+# Files in memory (tmpfs): CRIU packs them by tar and gzip, in the pause, and unpacks them there (docs/decisions/0045).
+TMPFS_BYTES_PER_S: Final = 35_000_000
+TMPFS_AT_LEAST, TMPFS_AT_MOST = 0.3, 1.3
 # A pass that has nothing to do. In the pause it is a part of what does not grow with bytes.
 PASS_S: Final = 0.3
 # As much as this is looked at in no time, and no more is said of it.
@@ -64,6 +67,12 @@ class ExpectedPasses:
 
 
 NONE = ExpectedPasses()
+
+
+def tmpfs_s(container: ContainerFacts) -> float:
+    """What the files in a container's memory add to a pause in which it is dumped, in seconds."""
+    packed_bytes = container.tmpfs_bytes
+    return round(packed_bytes / TMPFS_BYTES_PER_S, 3) if packed_bytes > LITTLE_BYTES else 0.0
 
 
 def passes_of(

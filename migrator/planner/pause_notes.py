@@ -22,7 +22,8 @@ def pause_notes(moves: Sequence[PlannedMove], policy: PlanPolicy) -> Iterator[st
         more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
         yield (
             f"pauses: {len(writing)} of {counted(len(moves), 'move')} predicted to pause for up to "
-            f"{format_seconds(longest_s)} longer, for large files that were being written when this was planned: "
+            f"{format_seconds(longest_s)} longer, for large files that were being written, or lay in memory (tmpfs), "
+            "when this was planned: "
             f"{', '.join(names[:NAMED_MAX])}{more}"
         )
     lasts_s = [move.pause.end_s - move.pause.start_s for move in moves if move.pause is not None]

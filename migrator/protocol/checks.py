@@ -164,7 +164,7 @@ def _pause(
     estimate = estimate_move(mine, source.link, target.link, rates, shared, manner)
     if estimate.blackout_s > policy.blackout_s_max:
         files_s = estimate.files_pause_s
-        of_it = f", {format_seconds(files_s)} of it for files that it writes" if files_s else ""
+        of_it = f", {format_seconds(files_s)} of it for files that it writes or holds in memory" if files_s else ""
         yield (
             f"its pause is predicted at {format_seconds(estimate.blackout_s)}{of_it}, over the limit of "
             f"{format_seconds(policy.blackout_s_max)}; allow it with --max-blackout"

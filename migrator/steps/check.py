@@ -8,6 +8,7 @@ from typing import Any
 
 from migrator.errors import Refused
 from migrator.model import ports as published
+from migrator.model.file_passes import LITTLE_BYTES
 from migrator.model.modes import ANEW, Mode
 from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
@@ -32,7 +33,13 @@ async def do(move: Move) -> dict[str, Any]:
     if move.mode is Mode.RESTART:
         return {"findings": 0, "mode": move.mode, "mode_why": move.mode_why, **told}
     why = {"memory_why": move.memory.why} if move.memory.why else {}
-    return {"findings": 0, **way, "channel": move.channel, **why, **told}
+    return {"findings": 0, **way, "channel": move.channel, **why, **told, **_packed(move)}
+
+
+def _packed(move: Move) -> dict[str, int]:
+    """What of its files is memory, where that is not little, for what is learnt: their time is not that of memory."""
+    mine = move.source.facts.container(move.name)
+    return {"tmpfs_bytes": mine.tmpfs_bytes} if mine and mine.tmpfs_bytes > LITTLE_BYTES else {}
 
 
 def _link(move: Move) -> dict[str, int]:

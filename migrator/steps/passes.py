@@ -7,8 +7,8 @@ from typing import Any
 
 from migrator.errors import FailedSafe
 from migrator.model.estimate import estimate_move, files_wanted_s
-from migrator.model.file_passes import LITTLE_BYTES, LOOK_BYTES_PER_S
-from migrator.model.modes import READY_S
+from migrator.model.file_passes import LITTLE_BYTES, LOOK_BYTES_PER_S, tmpfs_s
+from migrator.model.modes import READY_S, Mode
 from migrator.model.units import format_seconds
 from migrator.protocol.passes import Pass, Wanted, go_on, left_s, too_long
 from migrator.protocol.states import State
@@ -84,4 +84,5 @@ def _pause_without_files_s(move: Move) -> float:
         return 0.0
     links = move.source.facts.link, move.target.facts.link
     estimate = estimate_move(mine, *links, move.rates, move.shared, move.manner)
-    return estimate.blackout_s - estimate.files_pause_s
+    packed_s = 0.0 if move.mode is Mode.RESTART else tmpfs_s(mine)
+    return estimate.blackout_s - estimate.files_pause_s + packed_s

@@ -114,6 +114,22 @@ class TestEstimates:
         assert passes_of_move(LARGE, *ways, Manner(target_blackout_s=20.0)).why_not == ""
         assert passes_of_move(LARGE, *ways, Manner(target_blackout_s=1.0)).why_not
 
+    @ALL_MODES
+    def test_files_in_memory_are_packed_in_a_pause_in_which_it_is_dumped(self, mode: Mode) -> None:
+        quiet, held = estimate(QUIET, mode), replace(QUIET, tmpfs_bytes=350 * MB)
+        told = estimate(held, mode)
+        dumped = mode is not Mode.RESTART
+        assert told.files_pause_s == (10.0 if dumped else 0.0)
+        assert told.memory_bytes - quiet.memory_bytes == (350 * MB if dumped else 0)
+        assert told.blackout_s - quiet.blackout_s >= told.files_pause_s
+        assert estimate(replace(QUIET, tmpfs_bytes=LITTLE_BYTES), mode).files_pause_s == 0.0
+
+    def test_the_target_blackout_counts_files_in_memory(self) -> None:
+        held, manner = replace(LARGE, tmpfs_bytes=350 * MB), Manner(target_blackout_s=15.0)
+        assert passes_of_move(held, Link(), Link(), RATES, (), manner).why_not
+        assert not passes_of_move(LARGE, Link(), Link(), RATES, (), manner).why_not
+        assert estimate(held, target_s=15.0).files_again_s > estimate(LARGE, target_s=15.0).files_again_s
+
 
 class TestPlans:
     CLUSTER = cluster(node("n1", LARGE, ct("web")), node("n2"), node("n3"))

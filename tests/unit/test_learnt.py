@@ -307,3 +307,10 @@ def test_a_pause_that_was_made_by_files_teaches_nothing_of_others() -> None:
             for event in events
         ]
         assert (sample(migration, synced) is not None) is counts
+        packed = [
+            replace(event, data=event.data | {"tmpfs_bytes": looked_bytes})
+            if (event.state, event.phase) == (State.CHECKED, Phase.END)
+            else event
+            for event in events
+        ]
+        assert (sample(migration, packed) is not None) is counts

@@ -30,6 +30,8 @@ TOLD = Forecast(
     files_mapped_bytes=0,
     files_written_bytes_per_s=None,
     files_pause_s=0.0,
+    tmpfs_bytes=0,
+    tmpfs_pause_s=0.0,
     blackout_s=0.3,
     blackout_s_range=(0.2, 0.5),
     duration_s=1.6,
@@ -68,6 +70,17 @@ class TestDryRun:
         assert line(written, "files").endswith(f"{told}has changed in the last ten seconds")
         seen = replace(written, files_written_bytes_per_s=5 << 20, files_mapped_bytes=1 << 20)
         assert line(seen, "files").endswith(f"{told}it writes at 5.0 MiB/s and 1.0 MiB mapped shared and writable")
+
+    def test_files_in_memory_have_a_line_of_their_own(self) -> None:
+        assert not any(each.startswith("files in memory") for each in _lines(TOLD))
+        held = replace(TOLD, tmpfs_bytes=200 << 20, files_pause_s=5.99, tmpfs_pause_s=5.99)
+        told = "files in memory (tmpfs: /tmp, /run and the like): 200.0 MiB"
+        assert line(held, "files in") == f"{told}, packed while it is paused, which takes 5.99 s"
+        assert line(held, "files: ").endswith("the last while it is paused")
+        both = replace(held, files_pause_s=7.99, files_changing_bytes=1 << 30)
+        assert "which takes 2.00 s for 1.0 GiB" in line(both, "files: ")
+        anew = replace(held, mode="restart", files_pause_s=0.0, tmpfs_pause_s=0.0)
+        assert line(anew, "files in") == f"{told}, which end with it"
 
     def test_a_restart_tells_the_longest(self) -> None:
         anew = replace(TOLD, mode="restart", memory_bytes=0, blackout_s=10.35, blackout_s_range=(0.35, 10.35))

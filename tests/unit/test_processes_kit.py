@@ -105,3 +105,39 @@ def test_a_survey_tells_of_every_container_while_processes_and_cables_go(tmp_pat
         "gate web closed",
         "descriptor web {}",
     ]
+
+
+ROOTED = "import os; os.chroot('.'); print('ready', flush=True); input()"
+
+
+def test_files_in_memory_are_told_of_each_container_and_no_file_on_a_disk_or_of_another(tmp_path: Path) -> None:
+    for name in ("records", "inside/tmp", "inside/run", "inside/again", "inside/bound", "others"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "records/web").touch()
+    (tmp_path / "inside/disk").write_bytes(bytes(9_000_000))
+    (group := tmp_path / "ct/web").mkdir(parents=True)
+    mounts = """
+        for place in inside/tmp inside/run others; do mount -t tmpfs tmpfs "$place"; done
+        head -c 4096000 /dev/zero > inside/tmp/a
+        head -c 8192000 /dev/zero > inside/run/b
+        mount --bind inside/tmp inside/again
+        mkdir others/c
+        head -c 9000000 /dev/zero > others/c/d
+        mount --bind others/c inside/bound
+        cd inside
+        exec "$0" -c "$1"
+    """
+    argv = ["unshare", "--mount", "sh", "-ec", mounts, sys.executable, ROOTED]
+    place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} CGROUP={tmp_path}; tell_tmpfs"
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            (group / "cgroup.procs").write_text(f"{process.pid}\n")
+            assert told(place) == "tmpfs web 12288000\n"
+        finally:
+            process.kill()
+    assert told(place) == ""
+    (group / "cgroup.procs").write_text("")
+    assert told(place) == ""

@@ -20,6 +20,7 @@ verb_probe() { # [NAME=PATH...]
     tell_containers
     tell_needs
     tell_files
+    tell_tmpfs
     tell_pressure
     echo "time_ms $(now_ms)"
     echo 'end probe'

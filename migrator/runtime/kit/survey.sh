@@ -208,6 +208,35 @@ mapped_at_rest() { # CT
             2> /dev/null | sort -u | awk '{ sum += $2 } END { printf "%.0f\n", sum }'
 }
 
+# What of a container's files lies in its memory (/tmp, /run, /dev/shm, and what it has mounted itself): CRIU packs all of that
+# in the pause. Looked at from a process of it, each tmpfs once. Paths with a blank in them are left out; a filesystem of its own
+# (FUSE) that does not answer holds nobody up for long.
+tell_tmpfs() {
+    set --
+    for group in "$CGROUP"/ct/*/cgroup.procs; do
+        ct=${group%/cgroup.procs}
+        ct=${ct##*/}
+        [ -e "$RECORDS/$ct" ] || continue
+        pid=
+        if is_delegated "$ct"; then
+            pid=$(pids_of "$ct" | head -n 1)
+        else
+            { read -r pid || :; } 2> /dev/null < "$group" || :
+        fi
+        [ -z "$pid" ] || set -- "$@" "/proc/$pid/mountinfo $ct"
+    done
+    [ "$#" -gt 0 ] || return 0
+    {
+        printf 'of %s\n' "$@"
+        printf '%s\n' "$@" | sed 's/ .*//' | xargs grep -s ' - tmpfs ' /dev/null |
+            awk '{ sub(/:/, " ") } $5 == "/" && $6 !~ /\\/ && !seen[$1, $4]++ { sub(/mountinfo$/, "root", $1); print $1 $6 }' |
+            timeout 5 xargs -rd '\n' stat -f -c '%n %T %S %b %f' 2> /dev/null || :
+    } | awk '
+        $1 == "of" { split($2, part, "/"); of[part[3]] = $3; next }
+        $2 == "tmpfs" { split($1, part, "/"); used[of[part[3]]] += ($4 - $5) * $3 }
+        END { for (ct in used) printf "tmpfs %s %.0f\n", ct, used[ct] }'
+}
+
 # How fast a container writes its files, by two looks at those that have changed lately: by what they have grown, or, where
 # one was written over, by what its processes have written in all. What goes through a mapping is not seen.
 verb_writing() { # CT
