@@ -182,8 +182,11 @@ def _mounts(seen: Foreign) -> Iterator[Finding]:
         for target, source in seen.outside
         if not _is_given(target, source) and target not in seen.binds
     ]
+    shares = not (seen.namespaces or {}).get("cgroup")
     for kind, target in seen.mounts:
-        if kind not in _MOUNTS and not _BEHIND.fullmatch(target) and target not in seen.binds:
+        if kind.startswith("cgroup") and shares and target not in seen.binds:
+            wrong.append(f"{target} shows the node's control groups, for it has no cgroup namespace, and is not restored")
+        elif kind not in _MOUNTS and not _BEHIND.fullmatch(target) and target not in seen.binds:
             wrong.append(f"{target} is a mount of {kind}")
     wrong += [f"device {device} was asked for" for device in seen.devices]
     for text in wrong:

@@ -129,12 +129,15 @@ def network(pid: int) -> dict[str, Any]:
 
 
 def look(root: str, name: str) -> None:
-    runtime = notes.runtime_of(Path(root, name))
+    place = Path(root, name)
+    runtime = notes.runtime_of(place)
     if not runtime:
         fail(11, f"there is no container {name} of runc's or crun's under {root}")
     state = json.loads(output(runtime, "--root", root, "state", name) or "{}")
-    pid = int(state.get("pid", 0))
-    told: dict[str, Any] = {"runtime": runtime, "status": state.get("status", "unknown"), "pid": pid}
+    pid, status = int(state.get("pid", 0)), state.get("status", "unknown")
+    if status == "stopped" and notes.lives(place):  # crun says so of one whose group is gone: by an earlier try
+        pid, status = notes.first_process(place)[0], "running"
+    told: dict[str, Any] = {"runtime": runtime, "status": status, "pid": pid}
     if told["status"] == "running" and pid:
         told |= of_running(pid, Path(state.get("bundle", "/")))
     sys.stdout.write(f"foreign {json.dumps(told)}\n")
@@ -161,7 +164,7 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
     bounding = process.get("capabilities", {}).get("bounding", [])
     binds = [m["destination"] for m in config.get("mounts", []) if "bind" in [*m.get("options", []), m.get("type")]]
     return {
-        "started": Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19],
+        "started": notes.started(pid),
         "rootfs": str(rootfs or ""),
         "root_type": next((mount.kind for mount in seen if mount.target == "/"), ""),
         "same_disk": rootfs is not None and rootfs.stat().st_dev == CONTAINERS.stat().st_dev,

@@ -31,6 +31,19 @@ def first_process(place: Path) -> tuple[int, Path]:
     return int(state["init_process_pid"]), Path(state["config"]["rootfs"])
 
 
+def lives(place: Path) -> bool:
+    """Whether its first process is still the one that the runtime has noted, whatever the runtime thinks of it."""
+    file, key = ("status", "process-start-time") if runtime_of(place) == "crun" else ("state.json", "init_process_start")
+    with contextlib.suppress(OSError):
+        return started(first_process(place)[0]) == str(read(place / file).get(key))
+    return False
+
+
+def started(pid: int) -> str:
+    """When it began, as the kernel counts."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
 def write(name: str, root: str, foreign: str, upper: str) -> None:
     there, new, ours = Path(root, foreign), RUN / f".note.{name}", RUN / "runc" / name
     shutil.rmtree(new, ignore_errors=True)  # of one that was cut short
