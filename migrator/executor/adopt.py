@@ -77,6 +77,8 @@ async def look(fleet: Fleet, asked: Asked) -> tuple[Looked, Cluster]:
         taken = _taken(cluster, asked)
         found = findings(seen, asked.name, facts.bridge, taken, asked.addresses, facts.features)
         return Looked(root, seen, found), cluster
+    if any(container.name == asked.name for container in facts.containers):
+        raise BadInput(f"node {facts.name}: container {asked.name} is Migrator's already; see: migrator ct list")
     where = asked.root or " or ".join(ROOTS)
     raise BadInput(f"node {facts.name}: no runtime has a container {asked.id} under {where}; see: runc --root DIR list")
 

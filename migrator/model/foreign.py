@@ -171,7 +171,7 @@ def _namespaces(seen: Foreign, name: str) -> Iterator[Finding]:
 
 
 def _is_given(target: str, source: str) -> bool:
-    """Whether a runtime binds that in by itself: where a device cannot be made, and the null device over what it hides."""
+    """Whether a runtime binds that in by itself: a device that it cannot make, or null over what it hides."""
     return target == f"/dev/{source}" or (source == "null" and target.startswith(("/proc/", "/sys/")))
 
 
@@ -185,7 +185,7 @@ def _mounts(seen: Foreign) -> Iterator[Finding]:
     shares = not (seen.namespaces or {}).get("cgroup")
     for kind, target in seen.mounts:
         if kind.startswith("cgroup") and shares and target not in seen.binds:
-            wrong.append(f"{target} shows the node's control groups, for it has no cgroup namespace, and is not restored")
+            wrong.append(f"{target} shows the node's control groups, as it has no cgroup namespace")
         elif kind not in _MOUNTS and not _BEHIND.fullmatch(target) and target not in seen.binds:
             wrong.append(f"{target} is a mount of {kind}")
     wrong += [f"device {device} was asked for" for device in seen.devices]

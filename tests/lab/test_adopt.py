@@ -1,4 +1,4 @@
-"""A container that runc or crun began without us: told what it is, made ours while it runs, and moved with its clients."""
+"""A container that a runtime began without us: told what it is, made ours while it runs, and moved with its clients."""
 
 from __future__ import annotations
 
@@ -77,14 +77,16 @@ def bundle(tidy: Stage) -> Iterator[Path]:
     for row in tidy.ok("ct", "list", "--json").json()["containers"]:
         tidy.migrator("ct", "destroy", row["name"], "--force", "--yes")
     for node in tidy.spec.nodes:
-        clean = f"runc delete -f plain; crun delete -f plain; rm -f /usr/local/sbin/ip; rm -rf {PLACE} /var/lib/migrator/templates/adopted"
-        tidy.on_node(node, "sh", "-c", clean)
+        clean = "runc delete -f plain; crun delete -f plain; rm -f /usr/local/sbin/ip; rm -rf"
+        tidy.on_node(node, "sh", "-c", f"{clean} {PLACE} /var/lib/migrator/templates/adopted")
 
 
 def begin(stage: Stage, place: Path, user_namespace: bool = True, runtime: str = "runc") -> None:
     (place / "config.json").write_text(json.dumps(spec(user_namespace)))
-    words = f"chown -hR {BASE if user_namespace else 0}:{BASE if user_namespace else 0} {PLACE}/rootfs; "
-    run = stage.on_node("n1", "sh", "-c", words + f"{runtime} run -d --bundle {PLACE} plain < /dev/null > /dev/null 2>&1")
+    words = (
+        f"chown -hR {BASE if user_namespace else 0}:{BASE if user_namespace else 0} {PLACE}/rootfs; {runtime} run -d"
+    )
+    run = stage.on_node("n1", "sh", "-c", f"{words} --bundle {PLACE} plain < /dev/null > /dev/null 2>&1")
     assert run.code == 0, run
 
 

@@ -151,15 +151,16 @@ def killed_at(step: int, act: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("file", "pid", "since"), [("status", "pid", "process-start-time"), ("state.json", "init_process_pid", "init_process_start")]
+    ("file", "pid", "since"),
+    [("status", "pid", "process-start-time"), ("state.json", "init_process_pid", "init_process_start")],
 )
 def test_it_lives_while_its_first_process_is_the_one_that_was_noted(
     notes: Any, tmp_path: Path, file: str, pid: str, since: str
 ) -> None:
     about = {"bundle": "/", "rootfs": "", "config": {"rootfs": "/"}}
     began = int(notes.started(os.getpid()))
-    for noted_pid, noted_since, lives in ((os.getpid(), began, True), (os.getpid(), began - 1, False), (0, began, False)):
-        (tmp_path / file).write_text(json.dumps(about | {pid: noted_pid, since: noted_since}))
+    for noted_pid, at, lives in ((os.getpid(), began, True), (os.getpid(), began - 1, False), (0, began, False)):
+        (tmp_path / file).write_text(json.dumps(about | {pid: noted_pid, since: at}))
         assert notes.lives(tmp_path) is lives
 
 

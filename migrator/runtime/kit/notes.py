@@ -1,10 +1,10 @@
-"""What a runtime notes of a container, in a directory below its root: read where it is foreign, and written as ours.
+"""What a runtime notes of a container, in a directory below its root: read where it is foreign, written anew as ours.
 
-runc's is `state.json`. crun's is `status` and the configuration that it has started with, `config.json`, of which a dump
-reads mounts, namespaces and annotations; and `seccomp.bpf` where there is a filter, for who is put in later.
+runc's is `state.json`. crun's is `status` and the configuration that it has started with, `config.json`, of which a
+dump reads mounts, namespaces and annotations; and `seccomp.bpf` where there is a filter, for who is put in later.
 
-Ours is made whole under a name that nobody reads, synced, and renamed into place; the other goes last, and its first file
-last of all. So whatever ends this, one of the two is whole, and the same again finishes it.
+Ours is made whole under a name that nobody reads, synced, and renamed into place; the other goes last, and its first
+file last of all. So whatever ends this, one of the two is whole, and the same again finishes it.
 """
 
 import contextlib
@@ -33,9 +33,10 @@ def first_process(place: Path) -> tuple[int, Path]:
 
 def lives(place: Path) -> bool:
     """Whether its first process is still the one that the runtime has noted, whatever the runtime thinks of it."""
-    file, key = ("status", "process-start-time") if runtime_of(place) == "crun" else ("state.json", "init_process_start")
+    runtime = runtime_of(place)
+    key = "process-start-time" if runtime == "crun" else "init_process_start"
     with contextlib.suppress(OSError):
-        return started(first_process(place)[0]) == str(read(place / file).get(key))
+        return started(first_process(place)[0]) == str(read(place / FIRST[runtime]).get(key))
     return False
 
 
@@ -85,14 +86,14 @@ def as_runcs(state: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
 
 
 def as_cruns(status: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
-    """crun's, in our group, of our bundle. What of it led where at its start is nothing any more: it is closed since."""
+    """crun's, in our group, of our bundle. Where its first descriptors led is past: they are closed since."""
     group = {"cgroup-path": f"/ct/{name}", "scope": "", "systemd-cgroup": False}
     files = {"bundle": str(place), "rootfs": f"{place}/rootfs"}
     return status | group | files | {"external_descriptors": json.dumps(["/dev/null"] * 3)}
 
 
 def as_configured(config: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
-    """What crun has started it with, as a dump may read it. What it was to hide, the kit's crun finds where it is hidden."""
+    """What crun has started it with, as a dump may read it. What it was to hide the kit's crun finds by itself."""
     linux = (config.get("linux") or {}) | {"cgroupsPath": f"/ct/{name}", "maskedPaths": []}
     root = (config.get("root") or {}) | {"path": f"{place}/rootfs"}
     return config | {"linux": linux, "root": root, "annotations": {"org.criu.config": f"{place}/criu.conf"}}
