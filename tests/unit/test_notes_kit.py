@@ -43,13 +43,19 @@ STATE = {
 
 
 @pytest.fixture
-def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def kit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    module = import_module("notes")
+    yield import_module
+    for name in ("foreign", "notes", "origins"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def notes(kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    module = kit("notes")
     monkeypatch.setattr(module, "RUN", tmp_path / "run")
     (tmp_path / "run/runc").mkdir(parents=True)
-    yield module
-    sys.modules.pop("notes")
+    return module
 
 
 def noted(tmp_path: Path, runtime: str) -> str:
@@ -125,6 +131,27 @@ def test_whatever_step_it_is_killed_at_one_note_is_whole_and_the_same_again_fini
     raise AssertionError("it never ended")
 
 
+def test_its_files_are_whole_at_one_place_or_the_other_whatever_it_is_killed_at(
+    kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = kit("foreign")
+    monkeypatch.setattr(foreign, "is_root", lambda path, _: (path / "etc").exists())
+    for step in range(20):
+        rootfs, upper = tmp_path / str(step) / "rootfs", tmp_path / str(step) / "shop" / "upper"
+        (rootfs / "etc").mkdir(parents=True)
+        upper.mkdir(parents=True)
+
+        def take(rootfs: Path = rootfs, upper: Path = upper) -> None:
+            foreign.take_files(7, rootfs, upper)
+
+        killed = killed_at(step, take)
+        take()
+        assert ((upper / "etc").exists(), rootfs.exists()) == (True, False)
+        if not killed:
+            break
+    assert step > 1
+
+
 def killed_at(step: int, act: Any) -> bool:
     """Runs it and ends it before its nth change of anything; whether that came."""
     changes = ("mkdir", "open", "rename", "unlink", "rmdir", "fsync")
@@ -173,16 +200,21 @@ def test_a_note_of_another_process_is_not_forgotten(notes: Any, tmp_path: Path) 
     notes.forget("shop", root, "nobody")
 
 
-@pytest.fixture
-def origins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    yield import_module("origins")
-    sys.modules.pop("origins")
+@pytest.mark.parametrize("end", ["vplain", "ct900"])
+def test_its_cable_comes_up_also_where_an_earlier_try_has_named_it_and_was_killed_then(
+    kit: Any, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    foreign, said = kit("foreign"), []
+    monkeypatch.setattr(foreign, "network", lambda _: {"links": [["eth0", "mac", end, "br0"]]})
+    monkeypatch.setattr(foreign, "output", lambda *argv: said.append(" ".join(argv)))
+    foreign.take_cable(7, "ct900", "02:00:00:00:00:01")
+    assert any(words.startswith("ip link set dev ct900") and words.endswith(" up") for words in said)
 
 
 def test_a_device_that_a_runtime_gives_is_told_by_its_name_and_all_else_by_the_nodes_path(
-    origins: Any, tmp_path: Path
+    kit: Any,
 ) -> None:
+    origins = kit("origins")
     node = origins.mounts("self")
     at = next(mount for mount in node if mount.target == "/dev")
     zero = at._replace(root=f"{at.root.rstrip('/')}/zero", target="/dev/zero")

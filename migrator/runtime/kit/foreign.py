@@ -203,12 +203,17 @@ def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str) ->
 
 def take_files(pid: int, rootfs: Path, upper: Path) -> None:
     """Its root becomes the layer that a container of ours has; for its processes it is where it was."""
-    if os.path.samestat(upper.stat(), Path(f"/proc/{pid}/root").stat()):
+    if is_root(upper, pid):
         return
-    if not os.path.samestat(rootfs.stat(), Path(f"/proc/{pid}/root").stat()):
+    if not is_root(rootfs, pid):
         fail(12, f"{rootfs} is not the root of process {pid}")
-    upper.rmdir()
-    rootfs.rename(upper)
+    rootfs.rename(upper)  # which is empty: there is no moment without one
+    for parent in (upper.parent, rootfs.parent):
+        notes.sync(parent)  # before the record says that it is there
+
+
+def is_root(path: Path, pid: int) -> bool:
+    return os.path.samestat(path.stat(), Path(f"/proc/{pid}/root").stat())
 
 
 def take_cable(pid: int, veth: str, mac: str) -> None:
@@ -219,7 +224,7 @@ def take_cable(pid: int, veth: str, mac: str) -> None:
     if host != veth:
         output("ip", "link", "set", "dev", host, "down")
         output("ip", "link", "set", "dev", host, "name", veth)
-        output("ip", "link", "set", "dev", veth, "addrgenmode", "none", "up")
+    output("ip", "link", "set", "dev", veth, "addrgenmode", "none", "up")  # a try before may have ended in between
     output("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "dev", "eth0", "address", mac)
 
 
