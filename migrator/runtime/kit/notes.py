@@ -93,7 +93,11 @@ def as_cruns(status: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
 
 
 def as_configured(config: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
-    """What crun has started it with, as a dump may read it. What it was to hide the kit's crun finds by itself."""
+    """What crun has started it with, as a dump may read it.
+
+    Not what it was to hide: crun would tell CRIU of each by a name that a restore by our configuration does not know.
+    Without, CRIU sees that they are binds of the null device, which it is told of.
+    """
     linux = (config.get("linux") or {}) | {"cgroupsPath": f"/ct/{name}", "maskedPaths": []}
     root = (config.get("root") or {}) | {"path": f"{place}/rootfs"}
     return config | {"linux": linux, "root": root, "annotations": {"org.criu.config": f"{place}/criu.conf"}}
