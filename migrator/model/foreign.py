@@ -97,10 +97,13 @@ def findings(
 
     `features` are what its node has beside what all have: a crun that can dump among them.
     """
+    runtime = _runtime(seen, features)
+    if not runtime.fit and seen.status != "running":
+        return [runtime]
     if seen.status != "running":
         return [Finding("state", False, f"it is {seen.status}, not running; there is nothing to take")]
     return [
-        _runtime(seen, features),
+        runtime,
         *_files(seen),
         *_ids(seen, ids_taken),
         *_namespaces(seen, name),

@@ -54,6 +54,7 @@ def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None
     [
         ({"status": "stopped"}, "it is stopped, not running"),
         ({"runtime": "crun"}, "crun made it, and is not there any more, or not built with CRIU"),
+        ({"runtime": "crun", "status": "unknown"}, "crun made it, and is not there any more"),
         ({"handler": "krun"}, "runc runs it by krun"),
         ({"rootfs": ""}, "not the directory that its bundle names"),
         ({"root_type": "overlay"}, "an overlay over layers of somebody else's"),

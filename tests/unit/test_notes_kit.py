@@ -80,7 +80,7 @@ def test_cruns_status_is_of_our_group_and_bundle_and_keeps_its_process(notes: An
     assert (status["cgroup-path"], status["scope"], status["systemd-cgroup"]) == ("/ct/shop", "", False)
     assert (status["bundle"], status["rootfs"]) == (OURS, f"{OURS}/rootfs")
     assert "pipe" not in status["external_descriptors"]
-    assert config["annotations"] == {"org.criu.config": f"{OURS}/criu.conf"}
+    assert config["annotations"] == {}  # CRIU's configuration comes from kit/crun
     assert (config["linux"]["cgroupsPath"], config["linux"]["maskedPaths"]) == ("/ct/shop", [])
     assert (config["linux"]["namespaces"], config["process"]) == (CONFIG["linux"]["namespaces"], CONFIG["process"])  # type: ignore[index]
     assert config["root"] == {"path": f"{OURS}/rootfs", "readonly": True}

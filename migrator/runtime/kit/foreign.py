@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -133,9 +134,12 @@ def look(root: str, name: str) -> None:
     runtime = notes.runtime_of(place)
     if not runtime:
         fail(11, f"there is no container {name} of runc's or crun's under {root}")
-    state = json.loads(output(runtime, "--root", root, "state", name) or "{}")
+    there = shutil.which(runtime) is not None  # else nothing can be said of it but that
+    state = json.loads((there and output(runtime, "--root", root, "state", name)) or "{}")
     pid, status = int(state.get("pid", 0)), state.get("status", "unknown")
-    if status == "stopped" and notes.lives(place):  # crun says so of one whose group is gone: by an earlier try
+    if (
+        there and status == "stopped" and notes.lives(place)
+    ):  # crun says so of one whose group is gone: by an earlier try
         pid, status = notes.first_process(place)[0], "running"
     told: dict[str, Any] = {"runtime": runtime, "status": status, "pid": pid}
     if told["status"] == "running" and pid:
@@ -162,7 +166,8 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
     pids = processes(GROUPS / group.lstrip("/")) if group else [pid]
     limits = linux.get("resources", {})
     bounding = process.get("capabilities", {}).get("bounding", [])
-    binds = [m["destination"] for m in config.get("mounts", []) if "bind" in [*m.get("options", []), m.get("type")]]
+    wanted = ((m["destination"], {*m.get("options", []), m.get("type")}) for m in config.get("mounts", []))
+    binds = [target for target, words in wanted if words & {"bind", "rbind"}]
     return {
         "started": notes.started(pid),
         "rootfs": str(rootfs or ""),

@@ -100,7 +100,7 @@ def as_configured(config: dict[str, Any], name: str, place: Path) -> dict[str, A
     """
     linux = (config.get("linux") or {}) | {"cgroupsPath": f"/ct/{name}", "maskedPaths": []}
     root = (config.get("root") or {}) | {"path": f"{place}/rootfs"}
-    return config | {"linux": linux, "root": root, "annotations": {"org.criu.config": f"{place}/criu.conf"}}
+    return config | {"linux": linux, "root": root, "annotations": {}}
 
 
 def read(path: Path) -> dict[str, Any]:
