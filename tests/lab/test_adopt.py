@@ -130,6 +130,8 @@ async def test_one_of_cruns_is_taken_though_the_first_try_was_killed_and_lives_a
         assert (cut.code, "give the command again" in cut.err) == (4, True), cut
         assert pid_of(tidy, "crun") == pid  # its own runtime knows it until it is whole
         await asyncio.to_thread(tidy.ok, "ct", "adopt", "n1", "plain", "--yes")
+        again = await asyncio.to_thread(tidy.migrator, "ct", "adopt", "n1", "plain", "--yes")
+        assert (again.code, "plain is Migrator's already" in again.err) == (2, True), again
         await client.more(5)
         told = tidy.on_node("n1", "sh", "-c", "crun --root /run/migrator/runc state plain; ls /run/crun").out
         assert (f'"pid": {pid}' in told, told.rpartition("}")[2].split()) == (True, [])

@@ -137,9 +137,8 @@ def look(root: str, name: str) -> None:
     there = shutil.which(runtime) is not None  # else nothing can be said of it but that
     state = json.loads((there and output(runtime, "--root", root, "state", name)) or "{}")
     pid, status = int(state.get("pid", 0)), state.get("status", "unknown")
-    if (
-        there and status == "stopped" and notes.lives(place)
-    ):  # crun says so of one whose group is gone: by an earlier try
+    # crun says so of one whose group is gone: by an earlier try.
+    if there and status == "stopped" and notes.lives(place):
         pid, status = notes.first_process(place)[0], "running"
     told: dict[str, Any] = {"runtime": runtime, "status": status, "pid": pid}
     if told["status"] == "running" and pid:
@@ -177,7 +176,7 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
         "uid_map": ranges(pid, "uid"),
         "gid_map": ranges(pid, "gid"),
         "mounts": [[mount.kind, mount.target] for mount in seen if mount.target != "/"][:TOLD_MAX],
-        "outside": list(origins.outside(seen, origins.mounts("self")))[:TOLD_MAX],
+        "outside": origins.outside(seen, origins.mounts("self"))[:TOLD_MAX],
         "binds": binds[:TOLD_MAX],
         "devices": [device["path"] for device in linux.get("devices", [])][:TOLD_MAX],
         "hooks": sorted(config.get("hooks", {})),

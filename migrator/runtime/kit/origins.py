@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,15 +27,15 @@ def mounts(pid: str) -> list[Mount]:
     return found
 
 
-def outside(inner: list[Mount], node: list[Mount]) -> Iterator[list[str]]:
+def outside(inner: list[Mount], node: list[Mount]) -> list[list[str]]:
     """Of each mount that leads to the node its target, and what is there: a device that any runtime gives by its name.
 
-    Its root may, and control groups, of which there is one tree.
+    Its root may, and control groups, of which there is one tree. What is no such device comes first.
     """
     devices = {mount.device for mount in node}
-    for mount in inner:
-        if mount.target != "/" and mount.device in devices and not mount.kind.startswith("cgroup"):
-            yield [mount.target, source(mount, node)]
+    leads = [mount for mount in inner if mount.target != "/" and mount.device in devices]
+    found = [[mount.target, source(mount, node)] for mount in leads if not mount.kind.startswith("cgroup")]
+    return sorted(found, key=lambda pair: pair[1] in DEVICES.values())
 
 
 def source(mount: Mount, node: list[Mount]) -> str:
