@@ -28,7 +28,15 @@ def told(words: str) -> str:
     return done.stdout
 
 
-def test_processes_are_those_of_a_namespace_within_and_one_that_ends_meanwhile_is_none(ending: str) -> None:
+@pytest.mark.parametrize("init", ["of ours", "of its own"])
+def test_processes_are_those_of_a_namespace_within_and_one_that_ends_meanwhile_is_none(
+    tmp_path: Path, ending: str, init: str
+) -> None:
+    (group := tmp_path / "ct/web").mkdir(parents=True)
+    if init == "of its own":
+        (tmp_path / "web").mkdir()
+        (tmp_path / "web/init").touch()
+    asked = f"CGROUP={tmp_path} CONTAINERS={tmp_path}; processes web; count_processes web"
     inner = ["unshare", "--pid", "--fork", "--mount-proc", "sleep", "60"]
     with subprocess.Popen(inner) as outer:
         try:
@@ -36,9 +44,12 @@ def test_processes_are_those_of_a_namespace_within_and_one_that_ends_meanwhile_i
             while not (found := children.read_text().split()):
                 pass
             (pid,) = found
-            words = f"pids_of() {{ printf '%s\\n' {outer.pid} {ending} {pid}; }}"
-            assert told(f"{words}; processes web; count_processes web") == f"{pid} 1\n1\n"
-            assert told("pids_of() { :; }; processes web; count_processes web") == "0\n"
+            (group / "cgroup.procs").write_text(f"{outer.pid}\n{ending}\n{pid}\n")
+            assert told(asked) == f"{pid} 1\n1\n"
+            (group / "cgroup.procs").write_text("")
+            assert told(asked) == "0\n"
+            (group / "cgroup.procs").unlink()
+            assert told(asked) == "0\n"
         finally:
             outer.kill()
             subprocess.run(["kill", "-9", *found], check=True)

@@ -41,8 +41,11 @@ class Follower:
         self._stream, self._answers, self._images, self._connection = stream, answers, images, connection
         self._watcher = watcher
         self._missing: dict[int, list[Piece]] = {}
+        areas: dict[int, Areas] = {}
         for run in lazy_runs(images):
-            pieces = Areas(images, run.pid).pieces(run.address, run.pages * PAGE)
+            if run.pid not in areas:  # an image that is read anew for each run of pages is 60 ms of a pause at 1 GiB
+                areas[run.pid] = Areas(images, run.pid)
+            pieces = areas[run.pid].pieces(run.address, run.pages * PAGE)
             self._missing.setdefault(run.pid, []).extend(Piece(at, at, size) for at, size in pieces)
         self._spaces: dict[int, Space] = {}
         self._of: dict[int, list[Space]] = {}

@@ -323,15 +323,38 @@ processes() { # CT
     nspid_of "$1" | sed -n 's|^/proc/\(.*\)/status:NSpid:\t[0-9]*\t\([0-9]*\).*|\1 \2|p'
 }
 
-# How many those are, asked quickly: it is asked in the pause.
+# How many those are, by few programs: it is asked in the pause.
 count_processes() { # CT
-    nspid_of "$1" | grep -c ':NSpid:[[:space:]][0-9]*[[:space:]][0-9]' || :
+    # shellcheck disable=SC2046
+    set -- $(grep -sl '^NSpid:[[:space:]][0-9]*[[:space:]][0-9]' /dev/null $(status_of_all "$1"))
+    echo "$#"
 }
 
 # By grep, which passes over a process that has ended when it is read; awk and a shell's loop would end there too.
 nspid_of() { # CT
     # shellcheck disable=SC2046
-    grep -sH '^NSpid:' /dev/null $(pids_of "$1" | sed 's|.*|/proc/&/status|') || :
+    grep -sH '^NSpid:' /dev/null $(status_of_all "$1") || :
+}
+
+status_of_all() { # CT
+    if is_delegated "$1"; then
+        pids_of "$1" | sed 's|.*|/proc/&/status|'
+    else
+        sed 's|.*|/proc/&/status|' "$CGROUP/ct/$1/cgroup.procs" 2> /dev/null || :
+    fi
+}
+
+# What runs in a container, and its sockets: what a restored copy is told from the original by.
+census() { # CT
+    found=$(processes "$1") init=
+    while read -r pid inner; do
+        echo "process $inner"
+        [ "$inner" != 1 ] || init=$pid
+    done << END
+$found
+END
+    in_network "$init" ss -Htanu state established state listening state unconnected |
+        awk '{ print "socket", $1, $2, $5, $6 }'
 }
 
 init_pid() { # CT
