@@ -1,4 +1,4 @@
-"""migrator ct adopt: a container that runc began without us, looked at and made ours."""
+"""migrator ct adopt: a container that a runtime began without us, looked at and made ours."""
 
 from __future__ import annotations
 

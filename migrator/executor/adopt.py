@@ -74,8 +74,11 @@ async def look(fleet: Fleet, asked: Asked) -> tuple[Looked, Cluster]:
             seen = _FOREIGN.validate_json(answer.get("foreign"))
         except ValidationError as error:
             raise NodeFailed(facts.name, "foreign-look", f"it tells of {asked.id} what no node tells") from error
-        found = findings(seen, asked.name, facts.bridge, _taken(cluster, asked), asked.addresses)
+        taken = _taken(cluster, asked)
+        found = findings(seen, asked.name, facts.bridge, taken, asked.addresses, facts.features)
         return Looked(root, seen, found), cluster
+    if any(container.name == asked.name for container in facts.containers):
+        raise BadInput(f"node {facts.name}: container {asked.name} is Migrator's already; see: migrator ct list")
     where = asked.root or " or ".join(ROOTS)
     raise BadInput(f"node {facts.name}: no runtime has a container {asked.id} under {where}; see: runc --root DIR list")
 

@@ -38,7 +38,8 @@ _SCOPES = (("docker-", "docker"), ("libpod-", "podman"), ("crio-", "CRI-O"), ("c
 class Foreign:
     """What a node tells of one. All but the first three are known of a running one alone.
 
-    `links` are (name, MAC, host's end, bridge), `descriptors` those that lead out of it (pid, number, to what),
+    `mounts` are (kind, target), `outside` those that lead to the node (target, a device's name or the node's path),
+    `links` (name, MAC, host's end, bridge), `descriptors` those that lead out of it (pid, number, to what),
     `parents` who would notice its end (pid, name), nearest first, `group` its cgroup.
     """
 
@@ -53,9 +54,11 @@ class Foreign:
     uid_map: tuple[tuple[int, int, int], ...] = ()
     gid_map: tuple[tuple[int, int, int], ...] = ()
     mounts: tuple[tuple[str, str], ...] = ()
+    outside: tuple[tuple[str, str], ...] = ()
     binds: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
+    handler: str = ""
     terminal: bool = False
     descriptors: tuple[tuple[str, str, str], ...] = ()
     parents: tuple[tuple[str, str], ...] = ()
@@ -83,13 +86,24 @@ class Finding:
 
 
 def findings(
-    seen: Foreign, name: str, bridge: str, ids_taken: Collection[int], addresses: tuple[str, ...]
+    seen: Foreign,
+    name: str,
+    bridge: str,
+    ids_taken: Collection[int],
+    addresses: tuple[str, ...],
+    features: Collection[str] = (),
 ) -> list[Finding]:
-    """All that decides whether it can be ours by a name, a line each; `addresses` are for one without network."""
+    """All that decides whether it can be ours by a name, a line each; `addresses` are for one without network.
+
+    `features` are what its node has beside what all have: a crun that can dump among them.
+    """
+    runtime = _runtime(seen, features)
+    if not runtime.fit and seen.status != "running":
+        return [runtime]
     if seen.status != "running":
         return [Finding("state", False, f"it is {seen.status}, not running; there is nothing to take")]
     return [
-        _runtime(seen),
+        runtime,
         *_files(seen),
         *_ids(seen, ids_taken),
         *_namespaces(seen, name),
@@ -101,10 +115,12 @@ def findings(
     ]
 
 
-def _runtime(seen: Foreign) -> Finding:
-    if seen.runtime != "runc":
-        return Finding("runtime", False, f"{seen.runtime} made it, and only what runc made can be taken")
-    return Finding("runtime", True, f"runc, first process {seen.pid}")
+def _runtime(seen: Foreign, features: Collection[str]) -> Finding:
+    if seen.runtime not in ("runc", *features):
+        return Finding("runtime", False, f"{seen.runtime} made it, and is not there any more, or not built with CRIU")
+    if seen.handler:
+        return Finding("runtime", False, f"{seen.runtime} runs it by {seen.handler[:80]} (run.oci.handler)")
+    return Finding("runtime", True, f"{seen.runtime}, first process {seen.pid}")
 
 
 def _files(seen: Foreign) -> Iterator[Finding]:
@@ -157,10 +173,23 @@ def _namespaces(seen: Foreign, name: str) -> Iterator[Finding]:
         yield Finding("namespaces", True, f"its own: {', '.join(OWN_NAMESPACES)}")
 
 
+def _is_given(target: str, source: str) -> bool:
+    """Whether a runtime binds that in by itself: a device that it cannot make, or null over what it hides."""
+    return target == f"/dev/{source}" or (source == "null" and target.startswith(("/proc/", "/sys/")))
+
+
 def _mounts(seen: Foreign) -> Iterator[Finding]:
     wrong = [f"{target} is bound in from the node" for target in seen.binds]
+    wrong += [
+        f"{target} is the node's {source}"
+        for target, source in seen.outside
+        if not _is_given(target, source) and target not in seen.binds
+    ]
+    shares = not (seen.namespaces or {}).get("cgroup")
     for kind, target in seen.mounts:
-        if kind not in _MOUNTS and not _BEHIND.fullmatch(target) and target not in seen.binds:
+        if kind.startswith("cgroup") and shares and target not in seen.binds:
+            wrong.append(f"{target} shows the node's control groups, as it has no cgroup namespace")
+        elif kind not in _MOUNTS and not _BEHIND.fullmatch(target) and target not in seen.binds:
             wrong.append(f"{target} is a mount of {kind}")
     wrong += [f"device {device} was asked for" for device in seen.devices]
     for text in wrong:
@@ -242,6 +271,7 @@ def descriptor_of(
         name=name,
         template=TEMPLATE,
         template_digest=digest,
+        runtime="crun" if seen.runtime == "crun" else "runc",
         command=seen.args,
         address=address,
         more_addresses=tuple(more),

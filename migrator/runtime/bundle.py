@@ -122,7 +122,8 @@ def config_json(
             *_disks(ct, directory),
         ],
         "hooks": {"createRuntime": [{"path": f"{kit_dir}/net-hook", "args": ["net-hook", ct.name]}]},
-        "annotations": {"org.criu.config": f"{directory}/criu.conf"},
+        # crun's is told by its kit's program; a later one would read both, and CRIU run its script twice.
+        "annotations": {"org.criu.config": f"{directory}/criu.conf"} if ct.runtime == "runc" else {},
         "linux": {
             "cgroupsPath": f"/ct/{ct.name}",
             "namespaces": [{"type": t} for t in ("pid", "network", "ipc", "uts", "mount", "user", "cgroup")],

@@ -1,4 +1,4 @@
-"""A container that runc began without us: told what it is, made ours while it runs, and moved with its clients."""
+"""A container that a runtime began without us: told what it is, made ours while it runs, and moved with its clients."""
 
 from __future__ import annotations
 
@@ -20,10 +20,21 @@ COUNT = "n=0; while read line; do n=$((n+1)); echo $n; done"
 SERVE = 'exec < /dev/null > /root/log 2>&1; exec nc -ll -p 7000 -e /bin/sh -c "$0"'
 PLACE = "/var/lib/migrator/foreign"
 CABLE = """
-pid=$(runc state plain | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')
+pid=$($2 state plain | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')
 ip link add vplain type veth peer name eth0 netns "$pid"
 ip link set vplain master br0 up
 nsenter --net="/proc/$pid/ns/net" sh -c "ip address add $1/24 dev eth0; ip link set eth0 up"
+"""
+
+# In the place of the program that takes its cable: kills who calls it, once.
+KILLS = """
+cat > /usr/local/sbin/ip << 'END'
+#!/bin/sh
+case $* in "link set dev vplain down") rm -f "$0"; kill -9 "$PPID" ;; esac
+PATH=/usr/sbin:/sbin:/usr/bin:/bin
+exec ip "$@"
+END
+chmod 755 /usr/local/sbin/ip
 """
 
 
@@ -66,19 +77,21 @@ def bundle(tidy: Stage) -> Iterator[Path]:
     for row in tidy.ok("ct", "list", "--json").json()["containers"]:
         tidy.migrator("ct", "destroy", row["name"], "--force", "--yes")
     for node in tidy.spec.nodes:
-        clean = f"runc delete -f plain; rm -rf {PLACE} /var/lib/migrator/templates/adopted"
-        tidy.on_node(node, "sh", "-c", clean)
+        clean = "runc delete -f plain; crun delete -f plain; rm -f /usr/local/sbin/ip; rm -rf"
+        tidy.on_node(node, "sh", "-c", f"{clean} {PLACE} /var/lib/migrator/templates/adopted")
 
 
-def begin(stage: Stage, place: Path, user_namespace: bool = True) -> None:
+def begin(stage: Stage, place: Path, user_namespace: bool = True, runtime: str = "runc") -> None:
     (place / "config.json").write_text(json.dumps(spec(user_namespace)))
-    words = f"chown -hR {BASE if user_namespace else 0}:{BASE if user_namespace else 0} {PLACE}/rootfs; "
-    run = stage.on_node("n1", "sh", "-c", words + f"runc run -d --bundle {PLACE} plain < /dev/null > /dev/null 2>&1")
+    words = (
+        f"chown -hR {BASE if user_namespace else 0}:{BASE if user_namespace else 0} {PLACE}/rootfs; {runtime} run -d"
+    )
+    run = stage.on_node("n1", "sh", "-c", f"{words} --bundle {PLACE} plain < /dev/null > /dev/null 2>&1")
     assert run.code == 0, run
 
 
-def pid_of(stage: Stage) -> str:
-    return str(json.loads(stage.on_node("n1", "runc", "state", "plain").out)["pid"])
+def pid_of(stage: Stage, runtime: str = "runc") -> str:
+    return str(json.loads(stage.on_node("n1", runtime, "state", "plain").out)["pid"])
 
 
 async def test_a_plain_container_of_runcs_is_told_then_taken_then_moved_while_a_client_goes_on(
@@ -86,7 +99,7 @@ async def test_a_plain_container_of_runcs_is_told_then_taken_then_moved_while_a_
 ) -> None:
     begin(tidy, bundle)
     ip = tidy.ip(1)
-    assert tidy.on_node("n1", "sh", "-c", CABLE, "sh", ip).code == 0
+    assert tidy.on_node("n1", "sh", "-c", CABLE, "sh", ip, "runc").code == 0
     pid = pid_of(tidy)
     async with CountingClient(ip) as client:
         told = (await asyncio.to_thread(tidy.ok, "ct", "adopt", "n1", "plain", "--json")).json()
@@ -102,6 +115,39 @@ async def test_a_plain_container_of_runcs_is_told_then_taken_then_moved_while_a_
     tidy.ok("ct", "start", "plain")
     async with CountingClient(ip) as client:
         await client.more(2)
+
+
+async def test_one_of_cruns_is_taken_though_the_first_try_was_killed_and_lives_as_any_of_ours(
+    tidy: Stage, bundle: Path
+) -> None:
+    begin(tidy, bundle, runtime="crun")
+    ip = tidy.ip(3)  # one by hand announces nothing: who has been asked for another's MAC would go on to use that
+    assert tidy.on_node("n1", "sh", "-c", CABLE, "sh", ip, "crun").code == 0
+    pid = pid_of(tidy, "crun")
+    async with CountingClient(ip) as client:
+        tidy.on_node("n1", "sh", "-c", KILLS)
+        cut = await asyncio.to_thread(tidy.migrator, "ct", "adopt", "n1", "plain", "--yes")
+        assert (cut.code, "give the command again" in cut.err) == (4, True), cut
+        assert pid_of(tidy, "crun") == pid  # its own runtime knows it until it is whole
+        await asyncio.to_thread(tidy.ok, "ct", "adopt", "n1", "plain", "--yes")
+        again = await asyncio.to_thread(tidy.migrator, "ct", "adopt", "n1", "plain", "--yes")
+        assert (again.code, "plain is Migrator's already" in again.err) == (2, True), again
+        await client.more(5)
+        told = tidy.on_node("n1", "sh", "-c", "crun --root /run/migrator/runc state plain; ls /run/crun").out
+        assert (f'"pid": {pid}' in told, told.rpartition("}")[2].split()) == (True, [])
+        await asyncio.to_thread(tidy.ok, "migrate", "plain", "--to", "n2")
+        await client.more(5)
+        await asyncio.to_thread(tidy.ok, "migrate", "plain", "--to", "n1")  # dumped by what the restore has noted
+        await client.more(5)
+    assert tidy.places("plain") == [("n1", "running")]
+    assert tidy.ok("ct", "exec", "plain", "--", "cat", "/proc/timer_list").out == ""  # hidden as before
+    tidy.ok("ct", "set", "plain", "--memory", "128M")
+    tidy.ok("ct", "stop", "plain", "--grace", "0")
+    tidy.ok("ct", "start", "plain")
+    async with CountingClient(ip) as client:
+        await client.more(2)
+    tidy.ok("ct", "destroy", "plain", "--force", "--yes")
+    assert tidy.places("plain") == []
 
 
 def test_one_without_network_is_given_a_cable(tidy: Stage, bundle: Path) -> None:

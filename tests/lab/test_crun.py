@@ -65,6 +65,28 @@ async def test_one_that_is_rehearsed_or_killed_before_the_commit_goes_on_at_its_
     assert tidy.on_node("n2", "ls", "/run/migrator/runc").out == ""
 
 
+# Waits with a file without a name, larger than CRIU takes by itself, and a watch that CRIU finds no path for.
+HOLDS = """
+import ctypes, os, time
+held = open("/root/held", "w+b")
+held.write(os.urandom(5 << 20))
+held.flush()
+os.unlink("/root/held")
+os.makedirs("/root/watched")
+libc = ctypes.CDLL(None)
+assert libc.inotify_add_watch(libc.inotify_init(), b"/root/watched", 2) > 0
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_what_criu_has_to_be_told_of_files_it_is_told_through_crun(tidy: Stage) -> None:
+    words = ("ct", "create", "holds", "--node", "n1", "--template", "debian", "--ip", tidy.ip(1), *CRUN)
+    tidy.ok(*words, "--", "python3", "-c", HOLDS)
+    assert tidy.says("holds", "ready\n")
+    tidy.ok("rehearse", "holds", "--to", "n2")
+
+
 def test_it_begins_anew_by_a_restart_and_after_a_stop(tidy: Stage) -> None:
     tidy.counter("web", "n1", 1, more=CRUN)
     tidy.ok("migrate", "web", "--to", "n2", "--mode", "restart")

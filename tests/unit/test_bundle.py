@@ -66,6 +66,11 @@ def test_a_restore_asks_the_hook_before_anything_runs() -> None:
     assert "action-script /kit/criu-hook" in bundle.criu_conf("/kit").decode()
 
 
+def test_cruns_is_told_by_the_kit_alone_and_not_a_second_time_by_a_crun_that_reads_the_annotation() -> None:
+    made = json.loads(bundle.config_json(replace(WEB, runtime="crun"), "/kit", ()))
+    assert made["annotations"] == {}
+
+
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=50)), st.lists(st.text(max_size=50), min_size=1))
 def test_a_descriptor_survives_its_file(labels: dict[str, str], command: list[str]) -> None:
     ct = Descriptor(**{**_fields(WEB), "labels": labels, "command": tuple(command)})

@@ -22,6 +22,7 @@ GOOD = Foreign(
     uid_map=((0, 50 * 65536, 65536),),
     gid_map=((0, 50 * 65536, 65536),),
     mounts=(("proc", "/proc"), ("tmpfs", "/dev"), ("devtmpfs", "/dev/null"), ("tmpfs", "/proc/kcore")),
+    outside=(("/dev/null", "null"), ("/dev/tty", "tty"), ("/proc/kcore", "null")),
     group="/user/plain",
     args=("/bin/server",),
     env=("A=b",),
@@ -52,7 +53,9 @@ def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None
     ("change", "said"),
     [
         ({"status": "stopped"}, "it is stopped, not running"),
-        ({"runtime": "crun"}, "crun made it"),
+        ({"runtime": "crun"}, "crun made it, and is not there any more, or not built with CRIU"),
+        ({"runtime": "crun", "status": "unknown"}, "crun made it, and is not there any more"),
+        ({"handler": "krun"}, "runc runs it by krun"),
         ({"rootfs": ""}, "not the directory that its bundle names"),
         ({"root_type": "overlay"}, "an overlay over layers of somebody else's"),
         ({"same_disk": False}, "on another filesystem"),
@@ -63,6 +66,11 @@ def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None
         ({"uid_map": ((0, 20 * 65536, 65536),), "gid_map": ((0, 20 * 65536, 65536),)}, "another container"),
         ({"binds": ("/data",)}, "/data is bound in from the node"),
         ({"mounts": (("nfs4", "/srv"),)}, "/srv is a mount of nfs4"),
+        ({"mounts": (("cgroup2", "/sys/fs/cgroup"),)}, "/sys/fs/cgroup shows the node's control groups"),
+        ({"outside": (("/dev/null", "/srv/x"),)}, "/dev/null is the node's /srv/x"),
+        ({"outside": (("/dev/zero", "null"),)}, "/dev/zero is the node's null"),
+        ({"outside": (("/proc/cpuinfo", "/run/cpuinfo"),)}, "/proc/cpuinfo is the node's /run/cpuinfo"),
+        ({"outside": (("/sys/firmware", "/run/crun/.empty-directory"),)}, "/sys/firmware is the node's /run/crun/.em"),
         ({"devices": ("/dev/fuse",)}, "device /dev/fuse"),
         ({"links": ()}, "give it an address with --ip"),
         ({"links": (*GOOD.links, ("eth1", "m", "veth8", "br0"))}, "its cards are eth0, eth1"),
@@ -86,6 +94,23 @@ def test_whatever_is_otherwise_is_named(change: dict[str, object], said: str) ->
 
 def test_one_with_a_cgroup_namespace_is_fit_where_its_group_is_ours_already() -> None:
     assert against(replace(GOOD, namespaces={**OWN, "cgroup": True}, group="/ct/plain")) == []
+
+
+def test_one_of_cruns_is_fit_where_its_node_has_a_crun_that_dumps_and_stays_cruns() -> None:
+    seen = replace(GOOD, runtime="crun")
+    assert [f for f in findings(seen, "plain", "br0", {20}, (), ("crun", "tun")) if not f.fit] == []
+    assert descriptor_of(seen, "plain", "d", (), 1 << 28, 1000).runtime == "crun"
+    assert descriptor_of(GOOD, "plain", "d", (), 1 << 28, 1000).runtime == "runc"
+
+
+def test_its_control_groups_may_be_mounted_where_they_are_its_own() -> None:
+    mounts = (*GOOD.mounts, ("cgroup2", "/sys/fs/cgroup"))
+    assert against(replace(GOOD, mounts=mounts, namespaces={**OWN, "cgroup": True}, group="/ct/plain")) == []
+
+
+def test_what_is_bound_in_by_request_is_told_once() -> None:
+    seen = replace(GOOD, binds=("/data",), outside=(("/data", "/srv/data"),), mounts=(("ext4", "/data"),))
+    assert against(seen) == ["mounts: /data is bound in from the node"]
 
 
 def test_one_without_network_is_given_an_address_and_one_with_a_card_is_not() -> None:

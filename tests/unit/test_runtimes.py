@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -79,6 +80,32 @@ def test_a_restore_takes_the_devices_of_its_own_node(crun) -> None:
     argv, settings = crun("restore", "--detach", "--lazy-pages", "--work-path", "WORK", "web.rehearsal")
     assert argv[-4:] == ["--detach", "--work-path", "WORK", "web.rehearsal"]
     assert {"lazy-pages", "external mnt[null]:/dev/null"} <= set(settings)
+
+
+@pytest.mark.parametrize("verb", ["checkpoint", "restore"])
+def test_a_dump_leaves_it_to_criu_what_is_hidden_and_tells_it_what_was_found_of_the_container(
+    tmp_path: Path, verb: str
+) -> None:
+    for name, data in bundle.files(replace(WEB, runtime="crun"), "/kit", "br0", ()).items():
+        (tmp_path / "web").mkdir(exist_ok=True)
+        (tmp_path / "web" / name).write_bytes(data)
+    more = "ghost-limit 7\naction-script /kit/criu-hook\nirmap-scan-path /etc/x\n"  # as tell_criu writes it
+    (tmp_path / "web/criu.conf").write_text(more)
+    before = json.loads((tmp_path / "web/config.json").read_text())
+    script = (KIT / "crun").read_text().replace("ROOT=/run/migrator/runc", f"ROOT={tmp_path}")
+    script = script.replace("CONTAINERS=/var/lib/migrator/containers", f"CONTAINERS={tmp_path}")
+    (tmp_path / "crun").write_text("#!/bin/sh\n")
+    (tmp_path / "crun").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = [verb, "--work-path", f"{tmp_path}/work", "web"]
+    subprocess.run(["sh", "-c", script, "crun", *words], env=env, check=True)
+    after = json.loads((tmp_path / "web/config.json").read_text())
+    assert after["linux"]["maskedPaths"] == ([] if verb == "checkpoint" else before["linux"]["maskedPaths"])
+    told = (tmp_path / "crun.conf").read_text().splitlines()
+    assert ({"ghost-limit 7", "irmap-scan-path /etc/x"} <= set(told)) == (verb == "checkpoint")
+    assert [line for line in told if line.startswith("action-script")] == [told[0]]
+    after["linux"]["maskedPaths"] = before["linux"]["maskedPaths"]
+    assert after == before
 
 
 def by_crun(name: str):

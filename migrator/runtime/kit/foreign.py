@@ -1,8 +1,9 @@
-"""A container that runc began without us: what it is (foreign.py look), and made ours (foreign.py take).
+"""A container that runc or crun began without us: what it is (foreign.py look), and made ours (foreign.py take).
 
     look ROOT ID                        one line of JSON, as model/foreign.py reads it
     take NAME ROOT ID UPPER VETH MAC    its processes' group, its cable, its files
-    note NAME ROOT ID UPPER             the runtime's own note of it
+    note NAME ROOT ID UPPER             the runtime's own note of it, written anew as ours
+    forget NAME ROOT ID                 the note that it had, once ours is there
 
 Each part of `take` is left alone where it is done already, so one that was cut short is finished by the next.
 """
@@ -11,13 +12,17 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-GROUPS, OURS = Path("/sys/fs/cgroup"), Path("/run/migrator/runc")
+import notes
+import origins
+
+GROUPS = Path("/sys/fs/cgroup")
 CONTAINERS = Path("/var/lib/migrator/containers")
 TOLD_MAX = 50
 STANDARD = 3  # descriptors that whoever starts a container gives it
@@ -51,15 +56,6 @@ def group_of(pid: int) -> str:
     return ""
 
 
-def mounts(pid: int) -> list[tuple[str, str, str]]:
-    """Id, target and type of each."""
-    found = []
-    for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        found.append((before.split()[0], before.split()[4], after.split()[0]))
-    return found
-
-
 def namespaces(pid: int) -> dict[str, bool]:
     """Of each kind whether it is the container's own."""
     kinds = ("pid", "net", "ipc", "uts", "mnt", "user", "cgroup")
@@ -88,7 +84,7 @@ def descriptors(pids: list[int]) -> Iterator[list[str]]:
     """Those that lead out of the container: to a file of the node's, or to a pipe that another has."""
     inside = {}
     for pid in pids:
-        known = {mount for mount, _, _ in mounts(pid)}
+        known = {mount.id for mount in origins.mounts(str(pid))}
         for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
             with contextlib.suppress(OSError):
                 leads = str(Path(f"/proc/{pid}/fd/{fd}").readlink())
@@ -135,12 +131,16 @@ def network(pid: int) -> dict[str, Any]:
 
 def look(root: str, name: str) -> None:
     place = Path(root, name)
-    runtime = "runc" if (place / "state.json").exists() else "crun" if (place / "status").exists() else ""
+    runtime = notes.runtime_of(place)
     if not runtime:
         fail(11, f"there is no container {name} of runc's or crun's under {root}")
-    state = json.loads(output(runtime, "--root", root, "state", name) or "{}")
-    pid = int(state.get("pid", 0))
-    told: dict[str, Any] = {"runtime": runtime, "status": state.get("status", "unknown"), "pid": pid}
+    there = shutil.which(runtime) is not None  # else nothing can be said of it but that
+    state = json.loads((there and output(runtime, "--root", root, "state", name)) or "{}")
+    pid, status = int(state.get("pid", 0)), state.get("status", "unknown")
+    # crun says so of one whose group is gone: by an earlier try.
+    if there and status == "stopped" and notes.lives(place):
+        pid, status = notes.first_process(place)[0], "running"
+    told: dict[str, Any] = {"runtime": runtime, "status": status, "pid": pid}
     if told["status"] == "running" and pid:
         told |= of_running(pid, Path(state.get("bundle", "/")))
     sys.stdout.write(f"foreign {json.dumps(told)}\n")
@@ -160,24 +160,27 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
     config = json.loads((bundle / "config.json").read_text())
     process, linux = config.get("process", {}), config.get("linux", {})
     rootfs = root_of(pid, Path(os.path.realpath(bundle / config.get("root", {}).get("path", ""))))
-    seen = mounts(pid)
+    seen = origins.mounts(str(pid))
     group = group_of(pid)
     pids = processes(GROUPS / group.lstrip("/")) if group else [pid]
     limits = linux.get("resources", {})
     bounding = process.get("capabilities", {}).get("bounding", [])
-    binds = [m["destination"] for m in config.get("mounts", []) if "bind" in [*m.get("options", []), m.get("type")]]
+    wanted = ((m["destination"], {*m.get("options", []), m.get("type")}) for m in config.get("mounts", []))
+    binds = [target for target, words in wanted if words & {"bind", "rbind"}]
     return {
-        "started": Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19],
+        "started": notes.started(pid),
         "rootfs": str(rootfs or ""),
-        "root_type": next((kind for _, target, kind in seen if target == "/"), ""),
+        "root_type": next((mount.kind for mount in seen if mount.target == "/"), ""),
         "same_disk": rootfs is not None and rootfs.stat().st_dev == CONTAINERS.stat().st_dev,
         "namespaces": namespaces(pid),
         "uid_map": ranges(pid, "uid"),
         "gid_map": ranges(pid, "gid"),
-        "mounts": [[kind, target] for _, target, kind in seen if target != "/"][:TOLD_MAX],
+        "mounts": [[mount.kind, mount.target] for mount in seen if mount.target != "/"][:TOLD_MAX],
+        "outside": origins.outside(seen, origins.mounts("self"))[:TOLD_MAX],
         "binds": binds[:TOLD_MAX],
         "devices": [device["path"] for device in linux.get("devices", [])][:TOLD_MAX],
         "hooks": sorted(config.get("hooks", {})),
+        "handler": (config.get("annotations") or {}).get("run.oci.handler", ""),
         "terminal": bool(process.get("terminal")),
         "descriptors": list(descriptors(pids))[:TOLD_MAX],
         "parents": list(parents(pid)),
@@ -196,29 +199,25 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
 
 def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str) -> None:
     """All but the runtime's note: as long as that is where it was, this can be done again."""
-    note = json.loads(Path(root, foreign, "state.json").read_text())
-    pid = int(note["init_process_pid"])
+    pid, rootfs = notes.first_process(Path(root, foreign))
     take_group(pid, GROUPS / "ct" / name)  # first: from here on it is seen to run, and is not removed
     take_cable(pid, veth, mac)
-    take_files(pid, Path(note["config"]["rootfs"]), Path(upper))
-
-
-def take_note(name: str, root: str, foreign: str, upper: str) -> None:
-    there = Path(root, foreign)
-    note = json.loads((there / "state.json").read_text())
-    (there / "state.json.new").write_text(json.dumps(as_ours(note, name, Path(upper))))
-    (there / "state.json.new").replace(there / "state.json")
-    there.rename(OURS / name)
+    take_files(pid, rootfs, Path(upper))
 
 
 def take_files(pid: int, rootfs: Path, upper: Path) -> None:
     """Its root becomes the layer that a container of ours has; for its processes it is where it was."""
-    if os.path.samestat(upper.stat(), Path(f"/proc/{pid}/root").stat()):
+    if is_root(upper, pid):
         return
-    if not os.path.samestat(rootfs.stat(), Path(f"/proc/{pid}/root").stat()):
+    if not is_root(rootfs, pid):
         fail(12, f"{rootfs} is not the root of process {pid}")
-    upper.rmdir()
-    rootfs.rename(upper)
+    rootfs.rename(upper)  # which is empty: there is no moment without one
+    for parent in (upper.parent, rootfs.parent):
+        notes.sync(parent)  # before the record says that it is there
+
+
+def is_root(path: Path, pid: int) -> bool:
+    return os.path.samestat(path.stat(), Path(f"/proc/{pid}/root").stat())
 
 
 def take_cable(pid: int, veth: str, mac: str) -> None:
@@ -229,7 +228,7 @@ def take_cable(pid: int, veth: str, mac: str) -> None:
     if host != veth:
         output("ip", "link", "set", "dev", host, "down")
         output("ip", "link", "set", "dev", host, "name", veth)
-        output("ip", "link", "set", "dev", veth, "addrgenmode", "none", "up")
+    output("ip", "link", "set", "dev", veth, "addrgenmode", "none", "up")  # a try before may have ended in between
     output("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "dev", "eth0", "address", mac)
 
 
@@ -249,18 +248,6 @@ def take_group(pid: int, group: Path) -> None:
             old.rmdir()
 
 
-def as_ours(note: dict[str, Any], name: str, upper: Path) -> dict[str, Any]:
-    """The runtime's note of it, under our name, with our group and CRIU's configuration."""
-    config = note["config"]
-    note["id"] = name
-    note["cgroup_paths"] = {key: str(GROUPS / "ct" / name) for key in note["cgroup_paths"]}
-    config["cgroups"] = (config.get("cgroups") or {}) | {"path": f"/ct/{name}"}
-    labels = [label for label in config.get("labels") or [] if not label.startswith(("bundle=", "org.criu.config="))]
-    config["labels"] = [*labels, f"bundle={upper.parent}", f"org.criu.config={upper.parent}/criu.conf"]
-    config["rootfs"] = f"{upper.parent}/rootfs"
-    return note
-
-
 if __name__ == "__main__":
-    DOES: dict[str, Callable[..., None]] = {"look": look, "take": take, "note": take_note}
+    DOES: dict[str, Callable[..., None]] = {"look": look, "take": take, "note": notes.write, "forget": notes.forget}
     DOES[sys.argv[1]](*sys.argv[2:])

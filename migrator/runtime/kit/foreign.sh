@@ -18,8 +18,8 @@ verb_foreign_look() { # ROOT ID
 }
 
 # Makes it the container that has been described by now, while it runs on. It is this one by its first process and when that
-# began (CREATOR), so a second call finds what the first has left. The runtime's note of it is taken last: until then
-# it can be looked at as before, and all of this be done again.
+# began (CREATOR), so a second call finds what the first has left. The runtime's note of it is written as ours late, and the
+# one that it had goes last: until then it can be looked at as before, and all of this be done again.
 verb_ct_take() { # CT CREATOR ROOT ID
     ct=$1
     check_foreign "$3" "$4"
@@ -27,23 +27,25 @@ verb_ct_take() { # CT CREATOR ROOT ID
     read_record "$ct"
     is_creator "$2" || refuse "container $ct here was made by somebody else"
     check_not_leased "$ct"
-    if [ "$r_state" = serving ] && [ -d "$RUN/runc/$ct" ]; then
-        echo 'taken before'
-        return 0
-    fi
     read_net "$ct"
-    python3 -ESsB "$KIT/foreign.py" take "$ct" "$3" "$4" "$CONTAINERS/$ct/upper" "$n_veth" "$n_mac"
+    if [ "$r_state" != serving ] || [ ! -d "$RUN/runc/$ct" ]; then
+        take_foreign "$3" "$4"
+    fi
+    announce "$ct"
+    keeper_start "$ct"
+    python3 -ESsB "$KIT/foreign.py" forget "$ct" "$3" "$4"
+}
+
+take_foreign() { # ROOT ID
+    python3 -ESsB "$KIT/foreign.py" take "$ct" "$1" "$2" "$CONTAINERS/$ct/upper" "$n_veth" "$n_mac"
     rm -f "$CONTAINERS/$ct/fresh" # it is who it was
     pid=$(init_pid "$ct")
-    [ -n "$pid" ] || fail 12 "container $4 has ended meanwhile"
+    [ -n "$pid" ] || fail 12 "container $2 has ended meanwhile"
     [ -e "/sys/class/net/$n_veth" ] || echo "\"pid\": $pid" | "$KIT/net-hook" "$ct"
     gate_open || fail 12 "container $ct is cut off: $(gate_error)"
     boot_id
     r_state=serving r_boot=$boot_id
     arm "$ct"
     write_record "$ct"
-    python3 -ESsB "$KIT/foreign.py" note "$ct" "$3" "$4" "$CONTAINERS/$ct/upper"
-    announce "$ct"
-    keeper_start "$ct"
-    echo 'taken now'
+    python3 -ESsB "$KIT/foreign.py" note "$ct" "$1" "$2" "$CONTAINERS/$ct/upper"
 }

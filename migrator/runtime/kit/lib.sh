@@ -279,6 +279,7 @@ end_container() { # CT
 }
 
 forget_in_runtime() { # ID
+    [ ! -d "$RUN/.note.$1" ] || rm -rf "$RUN/.note.$1" # of an adoption that was cut short
     [ -d "$RUN/runc/$1" ] || return 0 # all that a runtime knows of it would lie there
     # A runtime that was killed in a restore leaves this mount, and cannot remove its own note of the container then.
     [ ! -d "$RUN/runc/$1/criu-root" ] || umount -l "$RUN/runc/$1/criu-root" 2> /dev/null || :
