@@ -87,6 +87,11 @@ async def test_a_dry_run_tells_what_a_migration_would_find_and_touches_nothing(t
     assert writes["files_changing_bytes"] >= 40_000_000
     assert writes["blackout_s"] >= told["blackout_s"] + writes["files_pause_s"] - 0.01
     assert writes["files_pause_s"] > 0.1
+    tidy.ok("ct", "exec", "web", "--", "sh", "-c", "head -c 40000000 /dev/zero > /tmp/held")
+    held = tidy.ok("migrate", "web", "--to", "n2", "--dry-run", "--json").json()
+    assert held["tmpfs_bytes"] >= 40_000_000
+    assert held["tmpfs_pause_s"] > 1.0
+    assert held["memory_bytes"] >= told["memory_bytes"] + 40_000_000
     follows = tidy.ok("migrate", "web", "--to", "n2", "--dry-run", "--mode", "post-copy", "--json").json()
     assert follows["blackout_s"] < follows["duration_s"]
     rounds = tidy.migrator("migrate", "web", "--to", "n2", "--dry-run", "--mode", "pre-copy", "--json")
