@@ -124,7 +124,9 @@ async def _half(fleet: Fleet, asked: Asked, creator: str, error: MigratorError) 
     """What to say of one that failed: nothing was taken, or what is to be done about the rest."""
     try:
         await fleet.node(asked.node).call("ct-remove", asked.name, creator)
-    except MigratorError:
+    except MigratorError as left:
+        if "its files are in" in str(left):  # it has ended
+            return FailedSafe(f"{error}; {left}")
         return FailedSafe(f"{error}; it runs, and is taken by half; give the command again: {asked.command}")
     return error
 

@@ -46,7 +46,7 @@ STATE = {
 def kit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     yield import_module
-    for name in ("foreign", "notes", "origins"):
+    for name in ("foreign", "groups", "notes", "origins"):
         sys.modules.pop(name, None)
 
 
@@ -150,6 +150,49 @@ def test_its_files_are_whole_at_one_place_or_the_other_whatever_it_is_killed_at(
         if not killed:
             break
     assert step > 1
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty directory"])
+def test_files_of_one_that_failed_go_back_where_they_were(kit: Any, tmp_path: Path, there: str) -> None:
+    foreign, rootfs, upper = taken(kit, tmp_path)
+    if there != "nothing":
+        rootfs.mkdir()
+    foreign.give_back("shop", str(upper))
+    assert ((rootfs / "etc").exists(), upper.exists()) == (True, False)
+    foreign.give_back("shop", str(upper))  # a second call finds it done
+
+
+def test_files_that_cannot_go_back_are_told_of_and_stay(
+    kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign, rootfs, upper = taken(kit, tmp_path)
+    (rootfs / "other").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended:
+        foreign.give_back("shop", str(upper))
+    assert (ended.value.code, (upper / "etc").exists()) == (10, True)
+    said = capsys.readouterr().err
+    assert f"its files are in {upper} and cannot go back to {rootfs}: Directory not empty" in said
+
+
+def test_of_one_whose_files_were_not_moved_nothing_goes_back(kit: Any, tmp_path: Path) -> None:
+    foreign, rootfs, upper = taken(kit, tmp_path)
+    upper.rename(rootfs)
+    upper.mkdir()  # as it was made, when the mark was there and the rename was not
+    foreign.give_back("shop", str(upper))
+    (upper.parent / foreign.MARK).unlink()
+    foreign.give_back("shop", str(upper))
+    assert ((rootfs / "etc").exists(), list(upper.iterdir())) == (True, [])
+
+
+def taken(kit: Any, tmp_path: Path) -> tuple[Any, Path, Path]:
+    foreign = kit("foreign")
+    rootfs, upper = tmp_path / "theirs" / "rootfs", tmp_path / "shop" / "upper"
+    (rootfs / "etc").mkdir(parents=True)
+    upper.mkdir(parents=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(foreign, "is_root", lambda path, _: (path / "etc").exists())
+        foreign.take_files(7, rootfs, upper)
+    return foreign, rootfs, upper
 
 
 def killed_at(step: int, act: Any) -> bool:

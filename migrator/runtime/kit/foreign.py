@@ -4,6 +4,7 @@
     take NAME ROOT ID UPPER VETH MAC    its processes' group, its cable, its files
     note NAME ROOT ID UPPER             the runtime's own note of it, written anew as ours
     forget NAME ROOT ID                 the note that it had, once ours is there
+    give-back NAME UPPER                its files, where all of that has failed
 
 Each part of `take` is left alone where it is done already, so one that was cut short is finished by the next.
 """
@@ -19,14 +20,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import groups
 import notes
 import origins
 
-GROUPS = Path("/sys/fs/cgroup")
 CONTAINERS = Path("/var/lib/migrator/containers")
 TOLD_MAX = 50
 STANDARD = 3  # descriptors that whoever starts a container gives it
-TRIES = 200
+MARK = "taken-from"  # in a container's directory: where what is its upper layer now has been
 
 
 def fail(code: int, text: str) -> None:
@@ -36,24 +37,6 @@ def fail(code: int, text: str) -> None:
 
 def output(*argv: str) -> str:
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20).stdout
-
-
-def processes(group: Path) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(line) for path in (group, *below(group)) for line in (path / "cgroup.procs").read_text().split()]
-    return []
-
-
-def below(group: Path) -> list[Path]:
-    return [path for path in group.rglob("*") if path.is_dir()]
-
-
-def group_of(pid: int) -> str:
-    """Its group in the second version's tree, as this node names it; empty where there is none."""
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        if line.startswith("0::"):
-            return line[3:]
-    return ""
 
 
 def namespaces(pid: int) -> dict[str, bool]:
@@ -161,8 +144,7 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
     process, linux = config.get("process", {}), config.get("linux", {})
     rootfs = root_of(pid, Path(os.path.realpath(bundle / config.get("root", {}).get("path", ""))))
     seen = origins.mounts(str(pid))
-    group = group_of(pid)
-    pids = processes(GROUPS / group.lstrip("/")) if group else [pid]
+    group = groups.group_of(pid)
     limits = linux.get("resources", {})
     bounding = process.get("capabilities", {}).get("bounding", [])
     wanted = ((m["destination"], {*m.get("options", []), m.get("type")}) for m in config.get("mounts", []))
@@ -182,7 +164,7 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
         "hooks": sorted(config.get("hooks", {})),
         "handler": (config.get("annotations") or {}).get("run.oci.handler", ""),
         "terminal": bool(process.get("terminal")),
-        "descriptors": list(descriptors(pids))[:TOLD_MAX],
+        "descriptors": list(descriptors(groups.own(pid)))[:TOLD_MAX],
         "parents": list(parents(pid)),
         "group": group,
         "args": process.get("args", []),
@@ -200,7 +182,10 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
 def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str) -> None:
     """All but the runtime's note: as long as that is where it was, this can be done again."""
     pid, rootfs = notes.first_process(Path(root, foreign))
-    take_group(pid, GROUPS / "ct" / name)  # first: from here on it is seen to run, and is not removed
+    try:
+        groups.take(pid, name)  # first: from here on it is seen to run, and is not removed
+    except (OSError, groups.NotMoved) as error:
+        fail(12, f"container {foreign} is not taken: {error}")
     take_cable(pid, veth, mac)
     take_files(pid, rootfs, Path(upper))
 
@@ -211,9 +196,28 @@ def take_files(pid: int, rootfs: Path, upper: Path) -> None:
         return
     if not is_root(rootfs, pid):
         fail(12, f"{rootfs} is not the root of process {pid}")
+    mark = upper.parent / MARK
+    mark.write_text(str(rootfs))
+    for path in (mark, upper.parent):
+        notes.sync(path)  # whoever comes upon the files must know that they are not ours to delete
     rootfs.rename(upper)  # which is empty: there is no moment without one
     for parent in (upper.parent, rootfs.parent):
         notes.sync(parent)  # before the record says that it is there
+
+
+def give_back(name: str, upper: str) -> None:
+    """The files of one that was not taken after all go where they were; where they cannot, nothing is removed."""
+    layer, mark = Path(upper), Path(upper).parent / MARK
+    if not mark.exists() or not layer.exists() or not any(layer.iterdir()):
+        return
+    rootfs = Path(mark.read_text())
+    try:
+        layer.rename(rootfs)  # which is not there, or empty
+    except OSError as error:
+        why = f"{rootfs}: {os.strerror(error.errno or 0)}"
+        fail(10, f"its files are in {upper} and cannot go back to {why}; move them, then: migrator ct destroy {name}")
+    for parent in (rootfs.parent, layer.parent):
+        notes.sync(parent)
 
 
 def is_root(path: Path, pid: int) -> bool:
@@ -232,22 +236,12 @@ def take_cable(pid: int, veth: str, mac: str) -> None:
     output("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "link", "set", "dev", "eth0", "address", mac)
 
 
-def take_group(pid: int, group: Path) -> None:
-    """Its processes go into the group that a container of ours has; until none is left that began meanwhile."""
-    old = GROUPS / group_of(pid).lstrip("/")
-    group.mkdir(parents=True, exist_ok=True)
-    for _ in range(TRIES):
-        left = processes(old) if old != group else []
-        if not left:
-            break
-        for one in left:
-            with contextlib.suppress(OSError):
-                (group / "cgroup.procs").write_text(str(one))
-    if old != group:
-        with contextlib.suppress(OSError):
-            old.rmdir()
-
-
 if __name__ == "__main__":
-    DOES: dict[str, Callable[..., None]] = {"look": look, "take": take, "note": notes.write, "forget": notes.forget}
+    DOES: dict[str, Callable[..., None]] = {
+        "look": look,
+        "take": take,
+        "note": notes.write,
+        "forget": notes.forget,
+        "give-back": give_back,
+    }
     DOES[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,164 @@
+"""A container's processes go into the group of ours, all of them and no others, or its files stay where they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from migrator.errors import MigratorError
+from migrator.executor import adopt
+from migrator.transport.base import NodeFailed, NodeRefused
+from migrator.transport.kit import SCRIPTS
+
+FIRST = 50
+
+
+class Machine:
+    """Processes and groups, of files: a pid namespace is a file, and a process of it a link to that."""
+
+    def __init__(self, groups: Any, top: Path) -> None:
+        self.groups, self.top = groups, top
+        self.stuck: set[int] = set()
+        for name in ("proc", "groups", "spaces"):
+            (top / name).mkdir()
+
+    def begins(self, pid: int, group: str, space: str, state: str = "S") -> None:
+        place = self.top / "proc" / str(pid)
+        (place / "ns").mkdir(parents=True)
+        (self.top / "spaces" / space).touch()
+        os.link(self.top / "spaces" / space, place / "ns/pid")
+        (place / "comm").write_text(f"name{pid}\n")
+        (place / "stat").write_text(f"{pid} (na) me) {state} 1 1")
+        self.put(pid, group)
+
+    def put(self, pid: int, group: str) -> None:
+        (self.top / "proc" / str(pid) / "cgroup").write_text(f"1:cpu:/\n0::{group}\n")
+        for path in (self.top / "groups").rglob("cgroup.procs"):
+            path.write_text("".join(f"{at}\n" for at in path.read_text().split() if at != str(pid)))
+        procs = self.top / "groups" / group.lstrip("/") / "cgroup.procs"
+        procs.parent.mkdir(parents=True, exist_ok=True)
+        with procs.open("a") as file:
+            file.write(f"{pid}\n")
+
+    def move(self, pid: int, group: Path) -> None:
+        if pid in self.stuck:
+            raise OSError(16, "busy")
+        self.put(pid, f"/{group.relative_to(self.top / 'groups')}")
+
+    def groups_of(self, *pids: int) -> list[str]:
+        return [self.groups.group_of(pid) for pid in pids]
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    def above(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    groups = import_module("groups")
+    made = Machine(groups, tmp_path)
+    monkeypatch.setattr(groups, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(groups, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(groups.fcntl, "ioctl", above)
+    monkeypatch.setattr(groups, "move", made.move)
+    made.begins(FIRST, "/user/plain", "plain")
+    yield made
+    for name in ("foreign", "groups", "notes", "origins"):
+        sys.modules.pop(name, None)
+
+
+def test_all_of_its_processes_are_moved_those_in_groups_below_and_elsewhere_too(machine: Machine) -> None:
+    machine.begins(51, "/user/plain/below", "plain")
+    machine.begins(52, "/elsewhere", "plain")
+    machine.begins(53, "/elsewhere", "node")
+    machine.begins(54, "/user/plain", "plain", "Z")  # in no group that could be left
+    (machine.top / "groups/user/plain/cgroup.procs").write_text("50\n")
+    machine.groups.take(FIRST, "shop")
+    assert machine.groups_of(FIRST, 51, 52, 53) == ["/ct/shop"] * 3 + ["/elsewhere"]
+    machine.groups.take(FIRST, "shop")  # a second call finds it done
+
+
+def test_one_that_does_not_move_is_told_of(machine: Machine) -> None:
+    machine.begins(51, "/user/plain", "plain")
+    machine.stuck = {51}
+    with pytest.raises(machine.groups.NotMoved, match="process 51 does not go from /user/plain into group /ct/shop: D"):
+        machine.groups.take(FIRST, "shop")
+
+
+def test_a_group_that_cannot_be_read_is_no_empty_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = Path.read_text
+
+    def threaded(path: Path, *words: Any, **more: Any) -> str:
+        if path.match("threads/cgroup.procs"):
+            raise OSError(95, "not supported")
+        return read(path, *words, **more)
+
+    machine.begins(51, "/user/plain/threads", "plain")
+    monkeypatch.setattr(Path, "read_text", threaded)
+    assert machine.groups.processes(machine.top / "groups/user/plain") == [FIRST]
+    with pytest.raises(OSError, match="not supported"):
+        machine.groups.processes(machine.top / "groups/user/plain/threads")
+    machine.groups.take(FIRST, "shop")
+    assert machine.groups_of(FIRST, 51) == ["/ct/shop"] * 2
+
+
+def test_no_file_is_moved_where_its_processes_are_not(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = import_module("foreign")
+    machine.stuck, moved = {FIRST}, []
+    monkeypatch.setattr(foreign.notes, "first_process", lambda _: (FIRST, Path("/srv/plain/rootfs")))
+    monkeypatch.setattr(foreign.notes, "lives", lambda _: True)
+    for part in ("take_files", "take_cable"):
+        monkeypatch.setattr(foreign, part, lambda *words: moved.append(words))
+    with pytest.raises(SystemExit) as ended:
+        foreign.take("shop", "/run/runc", "plain", "/upper", "ct900", "02:00:00:00:00:01")
+    assert (ended.value.code, moved) == (12, [])
+    assert "container plain is not taken: process 50 does not go" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "code", "left"), [("shop me", 10, ["upper"]), ("shop", 0, [])])
+def test_a_clean_up_that_cannot_put_files_back_removes_nothing_and_a_person_may(
+    tmp_path: Path, words: str, code: int, left: list[str]
+) -> None:
+    place = tmp_path / "containers" / "shop"
+    (place / "upper/etc").mkdir(parents=True)
+    (place / "taken-from").write_text(f"{tmp_path}/no/rootfs")
+    nothing = "lock read_record check_name check_at_rest check_not_leased check_not_cloned keeper_end end_container"
+    nothing += " take_cable clean_move unmount_below remove_record unlock mountpoint"
+    stubs = " ".join(f"{name}() {{ :; }};" for name in nothing.split())
+    script = f"""set -eu; KIT={SCRIPTS} r_state=stopped r_creator=me r_token=1 r_run=-
+        . $KIT/lib.sh; . $KIT/container.sh; . $KIT/foreign.sh; {stubs} CONTAINERS={tmp_path}/containers
+        has_processes() {{ return 1; }}; umount() {{ :; }}; verb_ct_remove {words}"""
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done
+    assert ("cannot go back to" in done.stderr) == (code == 10)
+    assert sorted(path.name for path in (tmp_path / "containers").rglob("upper")) == left
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ("container plain is running", "it runs, and is taken by half; give the command again: migrator ct adopt n1"),
+        ("its files are in /upper and cannot go back", "it ended; node n1: its files are in /upper and cannot go back"),
+    ],
+)
+async def test_what_is_left_of_one_that_failed_is_said(left: str, said: str) -> None:
+    class Node:
+        async def call(self, verb: str, *_: str) -> None:
+            raise NodeRefused("n1", verb, left)
+
+    class Fleet:
+        def node(self, _: str) -> Node:
+            return Node()
+
+    error: MigratorError = NodeFailed("n1", "ct-take", "it ended")
+    told = await adopt._half(Fleet(), adopt.Asked("n1", "plain", "plain"), "me", error)  # type: ignore[arg-type]
+    assert said in str(told)
