@@ -40,7 +40,8 @@ class Foreign:
 
     `mounts` are (kind, target), `outside` those that lead to the node (target, a device's name or the node's path),
     `links` (name, MAC, host's end, bridge), `descriptors` those that lead out of it (pid, number, to what),
-    `parents` who would notice its end (pid, name), nearest first, `group` its cgroup.
+    `parents` who would notice its end (pid, name), nearest first, `group` its cgroup, `strangers` what is in that and
+    not in the container (pid, name).
     """
 
     runtime: str
@@ -63,6 +64,7 @@ class Foreign:
     descriptors: tuple[tuple[str, str, str], ...] = ()
     parents: tuple[tuple[str, str], ...] = ()
     group: str = ""
+    strangers: tuple[tuple[str, str], ...] = ()
     args: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     cwd: str = "/"
@@ -107,6 +109,7 @@ def findings(
         *_files(seen),
         *_ids(seen, ids_taken),
         *_namespaces(seen, name),
+        *_group(seen, name),
         *_mounts(seen),
         *_network(seen, bridge, addresses),
         *_reaching_out(seen),
@@ -171,6 +174,20 @@ def _namespaces(seen: Foreign, name: str) -> Iterator[Finding]:
         yield Finding("namespaces", False, why)
     if all(own.get(kind) for kind in OWN_NAMESPACES) and not leaves:
         yield Finding("namespaces", True, f"its own: {', '.join(OWN_NAMESPACES)}")
+
+
+def _group(seen: Foreign, name: str) -> Iterator[Finding]:
+    """Its processes leave it, and nobody else's may: what a runtime began without a group is in its caller's."""
+    group, parts = seen.group[:80], seen.group.split("/")
+    if parts[0] or not all(parts[1:] or [""]) or ".." in parts:
+        yield Finding("group", False, f"its group is {group or 'none'}; begin it in one of its own (cgroupsPath)")
+    elif parts[1] == "ct" and parts[2:3] != [name]:
+        yield Finding("group", False, f"its group is {group}, which is for another container; begin it elsewhere")
+    elif seen.strangers:
+        told = ", ".join(f"{comm} ({pid})" for pid, comm in seen.strangers[:5])
+        yield Finding("group", False, f"its group {group} has others' processes: {told}; begin it in its own")
+    else:
+        yield Finding("group", True, f"its own: {group}")
 
 
 def _is_given(target: str, source: str) -> bool:

@@ -92,6 +92,43 @@ def test_one_that_does_not_move_is_told_of(machine: Machine) -> None:
         machine.groups.take(FIRST, "shop")
 
 
+def test_nothing_is_moved_where_the_group_has_others_processes(machine: Machine) -> None:
+    machine.begins(51, "/user/plain/below", "node")
+    assert list(machine.groups.strangers(FIRST, machine.top / "groups/user/plain")) == [["51", "name51"]]
+    with pytest.raises(machine.groups.NotMoved, match=r"/user/plain has process 51 \(name51\), which is not the cont"):
+        machine.groups.take(FIRST, "shop")
+    assert machine.groups_of(FIRST, 51) == ["/user/plain", "/user/plain/below"]
+
+
+@pytest.mark.parametrize("group", ["/", "/ct/web", "/ct", "/../plain", "/ct/shopping"])
+def test_what_is_in_no_group_of_its_own_is_not_moved(machine: Machine, group: str) -> None:
+    machine.put(FIRST, group)
+    with pytest.raises(machine.groups.NotMoved, match="its processes are in"):
+        machine.groups.take(FIRST, "shop")
+    assert machine.groups_of(FIRST) == [group]
+
+
+def test_one_that_is_in_our_group_already_stays_where_it_is_in_it(machine: Machine) -> None:
+    machine.put(FIRST, "/ct/shop/inner")
+    machine.groups.take(FIRST, "shop")
+    assert machine.groups_of(FIRST) == ["/ct/shop/inner"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a pid namespace is made")
+def test_what_lives_in_a_pid_namespace_below_is_the_containers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    groups = import_module("groups")
+    words = ["unshare", "-fp", "--mount-proc", "sh", "-c", "echo; unshare -fp sh -c 'echo; read x'; :"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as inner:
+        assert (inner.stdin, inner.stdout) != (None, None)
+        for _ in range(2):
+            inner.stdout.readline()  # type: ignore[union-attr]
+        first = int(Path(f"/proc/{inner.pid}/task/{inner.pid}/children").read_text())
+        mine = groups.own(first)
+        assert (first in mine, len(mine), inner.pid in mine, os.getpid() in mine) == (True, 3, False, False)
+        inner.communicate(b"\n")
+
+
 def test_a_group_that_cannot_be_read_is_no_empty_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Path.read_text
 

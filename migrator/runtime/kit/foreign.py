@@ -167,6 +167,7 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
         "descriptors": list(descriptors(groups.own(pid)))[:TOLD_MAX],
         "parents": list(parents(pid)),
         "group": group,
+        "strangers": list(groups.strangers(pid, groups.GROUPS / group.lstrip("/")))[:TOLD_MAX] if group else [],
         "args": process.get("args", []),
         "env": process.get("env", []),
         "cwd": process.get("cwd", "/"),
