@@ -151,14 +151,29 @@ def test_no_file_is_moved_where_its_processes_are_not(
 ) -> None:
     foreign = import_module("foreign")
     machine.stuck, moved = {FIRST}, []
-    monkeypatch.setattr(foreign.notes, "first_process", lambda _: (FIRST, Path("/srv/plain/rootfs")))
-    monkeypatch.setattr(foreign.notes, "lives", lambda _: True)
     for part in ("take_files", "take_cable"):
         monkeypatch.setattr(foreign, part, lambda *words: moved.append(words))
-    with pytest.raises(SystemExit) as ended:
-        foreign.take("shop", "/run/runc", "plain", "/upper", "ct900", "02:00:00:00:00:01")
-    assert (ended.value.code, moved) == (12, [])
+    assert (takes(foreign, monkeypatch), moved) == (12, [])
     assert "container plain is not taken: process 50 does not go" in capsys.readouterr().err
+
+
+def takes(foreign: Any, patch: pytest.MonkeyPatch, lives: bool = True, creator: str = "adopt-50-99") -> object:
+    """What it exits with."""
+    patch.setattr(foreign.notes, "first_process", lambda _: (FIRST, Path("/srv/plain/rootfs")))
+    patch.setattr(foreign.notes, "lives", lambda _: lives)
+    patch.setattr(foreign.notes, "started", lambda _: "99")
+    with pytest.raises(SystemExit) as ended:
+        foreign.take("shop", "/run/runc", "plain", "/upper", "ct900", "02:00:00:00:00:01", creator)
+    return ended.value.code
+
+
+@pytest.mark.parametrize(("lives", "creator"), [(False, "adopt-50-99"), (True, "adopt-50-98"), (True, "adopt-49-99")])
+def test_nothing_is_moved_of_another_process_than_was_looked_at(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, lives: bool, creator: str
+) -> None:
+    foreign = import_module("foreign")
+    assert takes(foreign, monkeypatch, lives, creator) == 12
+    assert machine.groups_of(FIRST) == ["/user/plain"]
 
 
 @pytest.mark.parametrize(("words", "code", "left"), [("shop me", 10, ["upper"]), ("shop", 0, [])])

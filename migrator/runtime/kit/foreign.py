@@ -1,10 +1,10 @@
 """A container that runc or crun began without us: what it is (foreign.py look), and made ours (foreign.py take).
 
-    look ROOT ID                        one line of JSON, as model/foreign.py reads it
-    take NAME ROOT ID UPPER VETH MAC    its processes' group, its cable, its files
-    note NAME ROOT ID UPPER             the runtime's own note of it, written anew as ours
-    forget NAME ROOT ID                 the note that it had, once ours is there
-    give-back NAME UPPER                its files, where all of that has failed
+    look ROOT ID                                one line of JSON, as model/foreign.py reads it
+    take NAME ROOT ID UPPER VETH MAC CREATOR    its processes' group, its cable, its files
+    note NAME ROOT ID UPPER                     the runtime's own note of it, written anew as ours
+    forget NAME ROOT ID                         the note that it had, once ours is there
+    give-back NAME UPPER                        its files, where all of that has failed
 
 Each part of `take` is left alone where it is done already, so one that was cut short is finished by the next.
 """
@@ -180,9 +180,14 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
     }
 
 
-def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str) -> None:
+def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str, creator: str) -> None:
     """All but the runtime's note: as long as that is where it was, this can be done again."""
-    pid, rootfs = notes.first_process(Path(root, foreign))
+    place = Path(root, foreign)
+    if not notes.lives(place):
+        fail(12, f"container {foreign} has ended meanwhile")
+    pid, rootfs = notes.first_process(place)
+    if creator != f"adopt-{pid}-{notes.started(pid)}":
+        fail(12, f"container {foreign} is not the one any more that was looked at; look again")
     try:
         groups.take(pid, name)  # first: from here on it is seen to run, and is not removed
     except (OSError, groups.NotMoved) as error:

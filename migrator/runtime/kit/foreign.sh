@@ -29,15 +29,15 @@ verb_ct_take() { # CT CREATOR ROOT ID
     check_not_leased "$ct"
     read_net "$ct"
     if [ "$r_state" != serving ] || [ ! -d "$RUN/runc/$ct" ]; then
-        take_foreign "$3" "$4"
+        take_foreign "$3" "$4" "$2"
     fi
     announce "$ct"
     keeper_start "$ct"
     python3 -ESsB "$KIT/foreign.py" forget "$ct" "$3" "$4"
 }
 
-take_foreign() { # ROOT ID
-    python3 -ESsB "$KIT/foreign.py" take "$ct" "$1" "$2" "$CONTAINERS/$ct/upper" "$n_veth" "$n_mac"
+take_foreign() { # ROOT ID CREATOR
+    python3 -ESsB "$KIT/foreign.py" take "$ct" "$1" "$2" "$CONTAINERS/$ct/upper" "$n_veth" "$n_mac" "$3"
     rm -f "$CONTAINERS/$ct/fresh" # it is who it was
     pid=$(init_pid "$ct")
     [ -n "$pid" ] || fail 12 "container $2 has ended meanwhile"
