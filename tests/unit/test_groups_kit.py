@@ -162,6 +162,7 @@ def takes(foreign: Any, patch: pytest.MonkeyPatch, lives: bool = True, creator: 
     patch.setattr(foreign.notes, "first_process", lambda _: (FIRST, Path("/srv/plain/rootfs")))
     patch.setattr(foreign.notes, "lives", lambda _: lives)
     patch.setattr(foreign.notes, "started", lambda _: "99")
+    patch.setattr(foreign, "check_root_s", lambda _: None)
     with pytest.raises(SystemExit) as ended:
         foreign.take("shop", "/run/runc", "plain", "/upper", "ct900", "02:00:00:00:00:01", creator)
     return ended.value.code

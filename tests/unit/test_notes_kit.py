@@ -31,6 +31,7 @@ STATUS = {
 CONFIG = {
     "root": {"path": "rootfs", "readonly": True},
     "process": {"args": ["true"]},
+    "hooks": {"poststop": [{"path": "/bin/x"}]},
     "annotations": {"org.criu.config": "/etc/theirs", "run.oci.x": "y"},
     "linux": {"maskedPaths": ["/proc/keys"], "namespaces": [{"type": "pid"}]},
 }
@@ -38,7 +39,12 @@ STATE = {
     "id": "plain",
     "init_process_pid": 50,
     "cgroup_paths": {"": "/sys/fs/cgroup/plain"},
-    "config": {"rootfs": "/srv/plain/rootfs", "labels": ["bundle=/srv/plain", "a=b"], "cgroups": {"path": "plain"}},
+    "config": {
+        "rootfs": "/srv/plain/rootfs",
+        "labels": ["bundle=/srv/plain", "a=b"],
+        "cgroups": {"path": "plain"},
+        "Hooks": {"prestart": None, "poststop": [{"path": "/bin/x"}]},
+    },
 }
 
 
@@ -80,6 +86,7 @@ def test_cruns_status_is_of_our_group_and_bundle_and_keeps_its_process(notes: An
     assert (status["cgroup-path"], status["scope"], status["systemd-cgroup"]) == ("/ct/shop", "", False)
     assert (status["bundle"], status["rootfs"]) == (OURS, f"{OURS}/rootfs")
     assert "pipe" not in status["external_descriptors"]
+    assert config["hooks"] == {}  # `delete -f` would run them
     assert config["annotations"] == {}  # CRIU's configuration comes from kit/crun
     assert (config["linux"]["cgroupsPath"], config["linux"]["maskedPaths"]) == ("/ct/shop", [])
     assert (config["linux"]["namespaces"], config["process"]) == (CONFIG["linux"]["namespaces"], CONFIG["process"])  # type: ignore[index]
@@ -91,7 +98,56 @@ def test_runcs_state_is_of_our_name_and_group(notes: Any, tmp_path: Path) -> Non
     notes.write("shop", noted(tmp_path, "runc"), "plain", f"{OURS}/upper")
     state = json.loads((tmp_path / "run/runc/shop/state.json").read_text())
     assert (state["id"], state["cgroup_paths"]) == ("shop", {"": "/sys/fs/cgroup/ct/shop"})
+    assert state["config"]["Hooks"] == {}
     assert state["config"]["labels"] == ["a=b", f"bundle={OURS}", f"org.criu.config={OURS}/criu.conf"]
+
+
+def test_cruns_own_copy_of_the_configuration_is_what_counts_and_without_one_the_bundle(
+    notes: Any, tmp_path: Path
+) -> None:
+    place, bundle = Path(noted(tmp_path, "crun"), "plain"), tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "config.json").write_text('{"process": {}}')
+    assert notes.configuration(place, bundle) == CONFIG
+    (place / "config.json").unlink()
+    assert notes.configuration(place, bundle) == {"process": {}}
+    assert notes.configuration(place, tmp_path) == {}
+
+
+def test_what_runc_keeps_counts_before_a_bundle_that_has_been_edited_since(notes: Any, tmp_path: Path) -> None:
+    place, bundle = Path(noted(tmp_path, "runc"), "plain"), tmp_path / "bundle"
+    bundle.mkdir()
+    innocent = {"process": {"args": ["/bin/server"], "capabilities": {"bounding": []}, "noNewPrivileges": True}}
+    (bundle / "config.json").write_text(json.dumps(innocent | {"mounts": [], "hooks": None, "linux": None}))
+    null = {"path": "/dev/null", "type": 99, "major": 1, "minor": 3}
+    kept = {
+        "Hooks": {"prestart": None, "poststop": [{"path": "/bin/x"}]},
+        "capabilities": {"Bounding": ["CAP_SYS_ADMIN"]},
+        "cgroups": {"memory": 1 << 28},
+        "devices": [null, null | {"path": "/dev/fuse", "major": 10, "minor": 229}, null | {"minor": 9}],
+        "mounts": [{"destination": "/data", "device": "bind", "flags": 20480}, {"destination": "/p", "device": "proc"}],
+    }
+    (place / "state.json").write_text(json.dumps(STATE | {"config": kept}))
+    config = notes.configuration(place, bundle)
+    assert config["process"]["args"] == ["/bin/server"]  # which runc does not keep
+    assert config["process"]["capabilities"] == {"bounding": ["CAP_SYS_ADMIN"]}
+    assert not config["process"]["noNewPrivileges"]
+    assert [mount["destination"] for mount in config["mounts"]] == ["/data"]
+    assert [device["path"] for device in config["linux"]["devices"]] == ["/dev/fuse", "/dev/null"]
+    assert config["linux"]["resources"]["memory"]["limit"] == 1 << 28
+    assert config["hooks"]["poststop"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is given to somebody else")
+@pytest.mark.parametrize("whose", ["theirs", "theirs/plain"])
+def test_what_somebody_else_may_have_noted_is_not_believed(
+    kit: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], whose: str
+) -> None:
+    root = noted(tmp_path, "runc")
+    os.chown(tmp_path / whose, 1000, 1000)
+    with pytest.raises(SystemExit) as ended:
+        kit("foreign").look(root, "plain")
+    assert (ended.value.code, f"{whose} is not root's" in capsys.readouterr().err) == (10, True)
 
 
 class Killed(BaseException):

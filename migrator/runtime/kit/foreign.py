@@ -117,6 +117,7 @@ def look(root: str, name: str) -> None:
     runtime = notes.runtime_of(place)
     if not runtime:
         fail(11, f"there is no container {name} of runc's or crun's under {root}")
+    check_root_s(place)
     there = shutil.which(runtime) is not None  # else nothing can be said of it but that
     state = json.loads((there and output(runtime, "--root", root, "state", name)) or "{}")
     pid, status = int(state.get("pid", 0)), state.get("status", "unknown")
@@ -125,8 +126,15 @@ def look(root: str, name: str) -> None:
         pid, status = notes.first_process(place)[0], "running"
     told: dict[str, Any] = {"runtime": runtime, "status": status, "pid": pid}
     if told["status"] == "running" and pid:
-        told |= of_running(pid, Path(state.get("bundle", "/")))
+        told |= of_running(pid, place, notes.configuration(place, Path(state.get("bundle", "/"))))
     sys.stdout.write(f"foreign {json.dumps(told)}\n")
+
+
+def check_root_s(place: Path) -> None:
+    """Whoever else one of the two directories is of could have written the note, or may yet."""
+    for path in (place.parent, place):
+        if path.stat().st_uid != 0:
+            fail(10, f"{path} is not root's, and what it tells of container {place.name} is not believed")
 
 
 def root_of(pid: int, named: Path) -> Path | None:
@@ -139,15 +147,14 @@ def root_of(pid: int, named: Path) -> Path | None:
     return None
 
 
-def of_running(pid: int, bundle: Path) -> dict[str, Any]:
-    config = json.loads((bundle / "config.json").read_text())
-    process, linux = config.get("process", {}), config.get("linux", {})
-    rootfs = root_of(pid, Path(os.path.realpath(bundle / config.get("root", {}).get("path", ""))))
+def of_running(pid: int, place: Path, config: dict[str, Any]) -> dict[str, Any]:
+    process, linux = config.get("process") or {}, config.get("linux") or {}
+    rootfs = root_of(pid, notes.first_process(place)[1])
     seen = origins.mounts(str(pid))
     group = groups.group_of(pid)
-    limits = linux.get("resources", {})
-    bounding = process.get("capabilities", {}).get("bounding", [])
-    wanted = ((m["destination"], {*m.get("options", []), m.get("type")}) for m in config.get("mounts", []))
+    limits = linux.get("resources") or {}
+    bounding = (process.get("capabilities") or {}).get("bounding") or []
+    wanted = ((m["destination"], {*(m.get("options") or []), m.get("type")}) for m in config.get("mounts") or [])
     binds = [target for target, words in wanted if words & {"bind", "rbind"}]
     return {
         "started": notes.started(pid),
@@ -160,21 +167,21 @@ def of_running(pid: int, bundle: Path) -> dict[str, Any]:
         "mounts": [[mount.kind, mount.target] for mount in seen if mount.target != "/"][:TOLD_MAX],
         "outside": origins.outside(seen, origins.mounts("self"))[:TOLD_MAX],
         "binds": binds[:TOLD_MAX],
-        "devices": [device["path"] for device in linux.get("devices", [])][:TOLD_MAX],
-        "hooks": sorted(config.get("hooks", {})),
+        "devices": [device["path"] for device in linux.get("devices") or []][:TOLD_MAX],
+        "hooks": sorted(kind for kind, hooks in (config.get("hooks") or {}).items() if hooks),
         "handler": (config.get("annotations") or {}).get("run.oci.handler", ""),
         "terminal": bool(process.get("terminal")),
         "descriptors": list(descriptors(groups.own(pid)))[:TOLD_MAX],
         "parents": list(parents(pid)),
         "group": group,
         "strangers": list(groups.strangers(pid, groups.GROUPS / group.lstrip("/")))[:TOLD_MAX] if group else [],
-        "args": process.get("args", []),
-        "env": process.get("env", []),
-        "cwd": process.get("cwd", "/"),
-        "uid": process.get("user", {}).get("uid", 0),
+        "args": process.get("args") or [],
+        "env": process.get("env") or [],
+        "cwd": process.get("cwd") or "/",
+        "uid": (process.get("user") or {}).get("uid", 0),
         "capabilities": sorted(word.removeprefix("CAP_") for word in bounding),
         "no_new_privileges": bool(process.get("noNewPrivileges")),
-        "memory_bytes": limits.get("memory", {}).get("limit") or 0,
+        "memory_bytes": max((limits.get("memory") or {}).get("limit") or 0, 0),
         "files_kib": int((output("du", "-skx", str(rootfs)) or "0").split()[0]) if rootfs else 0,
         **network(pid),
     }
@@ -185,6 +192,7 @@ def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str, cr
     place = Path(root, foreign)
     if not notes.lives(place):
         fail(12, f"container {foreign} has ended meanwhile")
+    check_root_s(place)
     pid, rootfs = notes.first_process(place)
     if creator != f"adopt-{pid}-{notes.started(pid)}":
         fail(12, f"container {foreign} is not the one any more that was looked at; look again")

@@ -14,7 +14,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import origins
+
 RUN, GROUPS = Path("/run/migrator"), Path("/sys/fs/cgroup")
+BIND = 4096  # MS_BIND
 FIRST = {"runc": "state.json", "crun": "status"}
 
 
@@ -29,6 +32,51 @@ def first_process(place: Path) -> tuple[int, Path]:
         return int(status["pid"]), Path(os.path.realpath(Path(status["bundle"], status["rootfs"])))
     state = read(place / "state.json")
     return int(state["init_process_pid"]), Path(state["config"]["rootfs"])
+
+
+def configuration(place: Path, bundle: Path) -> dict[str, Any]:
+    """What it runs with, as a bundle would say it: by the runtime's own copy, for a bundle may be another by now.
+
+    runc keeps none of the process's command, environment and user: these are of the bundle, and for the next start.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if runtime_of(place) == "crun":
+            return read(place / "config.json")
+    config: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError):
+        config = read(bundle / "config.json")
+    return config if runtime_of(place) == "crun" else config | of_runcs(config, read(place / "state.json")["config"])
+
+
+def of_runcs(config: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
+    """Each part of a configuration that runc keeps, in the words of a bundle."""
+    kept = lowered(kept)
+    bounding = lowered(kept.get("capabilities") or {}).get("bounding") or []
+    binds = [
+        mount for mount in kept.get("mounts") or [] if mount.get("device") == "bind" or mount.get("flags", 0) & BIND
+    ]
+    memory = (kept.get("cgroups") or {}).get("memory") or 0
+    linux = (config.get("linux") or {}) | {
+        "devices": [device for device in kept.get("devices") or [] if device.get("path") and not is_usual(device)],
+        "resources": {"memory": {"limit": max(memory, 0)}},
+    }
+    process = (config.get("process") or {}) | {
+        "capabilities": {"bounding": bounding},
+        "noNewPrivileges": kept.get("no_new_privileges"),
+    }
+    asked = [{"destination": mount["destination"], "type": "bind"} for mount in binds]
+    return {"hooks": kept.get("hooks"), "linux": linux, "process": process, "mounts": asked}
+
+
+def lowered(config: dict[str, Any]) -> dict[str, Any]:
+    """Some of runc's keys have changed their case, which it does not mind."""
+    return {key.lower(): value for key, value in config.items()}
+
+
+def is_usual(device: dict[str, Any]) -> bool:
+    """Whether it is one that runc gives to every container: it notes them among those by request."""
+    name = origins.DEVICES.get((device.get("major", 0), device.get("minor", 0)))
+    return device.get("path") == f"/dev/{name}"
 
 
 def lives(place: Path) -> bool:
@@ -82,6 +130,7 @@ def as_runcs(state: dict[str, Any], name: str, place: Path) -> dict[str, Any]:
     labels = [label for label in config.get("labels") or [] if not label.startswith(("bundle=", "org.criu.config="))]
     config["labels"] = [*labels, f"bundle={place}", f"org.criu.config={place}/criu.conf"]
     config["rootfs"] = f"{place}/rootfs"
+    config |= {key: {} for key in config if key.lower() == "hooks"}  # they would be run as root at its end
     return state
 
 
@@ -96,11 +145,12 @@ def as_configured(config: dict[str, Any], name: str, place: Path) -> dict[str, A
     """What crun has started it with, as a dump may read it.
 
     Not what it was to hide: crun would tell CRIU of each by a name that a restore by our configuration does not know.
-    Without, CRIU sees that they are binds of the null device, which it is told of.
+    Without, CRIU sees that they are binds of the null device, which it is told of. And no hooks: they would be run as
+    root at its end.
     """
     linux = (config.get("linux") or {}) | {"cgroupsPath": f"/ct/{name}", "maskedPaths": []}
     root = (config.get("root") or {}) | {"path": f"{place}/rootfs"}
-    return config | {"linux": linux, "root": root, "annotations": {}}
+    return config | {"linux": linux, "root": root, "annotations": {}, "hooks": {}}
 
 
 def read(path: Path) -> dict[str, Any]:
