@@ -39,6 +39,7 @@ class Foreign:
     """What a node tells of one. All but the first three are known of a running one alone.
 
     `mounts` are (kind, target), `outside` those that lead to the node (target, a device's name or the node's path),
+    `untold` how many there are of which nothing is told,
     `links` (name, MAC, host's end, bridge), `descriptors` those that lead out of it (pid, number, to what),
     `parents` who would notice its end (pid, name), nearest first, `group` its cgroup, `strangers` what is in that and
     not in the container (pid, name).
@@ -56,6 +57,7 @@ class Foreign:
     gid_map: tuple[tuple[int, int, int], ...] = ()
     mounts: tuple[tuple[str, str], ...] = ()
     outside: tuple[tuple[str, str], ...] = ()
+    untold: int = 0
     binds: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
@@ -208,6 +210,8 @@ def _mounts(seen: Foreign) -> Iterator[Finding]:
             wrong.append(f"{target} shows the node's control groups, as it has no cgroup namespace")
         elif kind not in _MOUNTS and not _BEHIND.fullmatch(target) and target not in seen.binds:
             wrong.append(f"{target} is a mount of {kind}")
+    if seen.untold:
+        wrong.append(f"it has {seen.untold} mounts more than are looked at")
     wrong += [f"device {device} was asked for" for device in seen.devices]
     for text in wrong:
         yield Finding("mounts", False, text)

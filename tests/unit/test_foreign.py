@@ -71,6 +71,7 @@ def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None
         ({"outside": (("/dev/zero", "null"),)}, "/dev/zero is the node's null"),
         ({"outside": (("/proc/cpuinfo", "/run/cpuinfo"),)}, "/proc/cpuinfo is the node's /run/cpuinfo"),
         ({"outside": (("/sys/firmware", "/run/crun/.empty-directory"),)}, "/sys/firmware is the node's /run/crun/.em"),
+        ({"untold": 3}, "mounts: it has 3 mounts more than are looked at"),
         ({"devices": ("/dev/fuse",)}, "device /dev/fuse"),
         ({"links": ()}, "give it an address with --ip"),
         ({"links": (*GOOD.links, ("eth1", "m", "veth8", "br0"))}, "its cards are eth0, eth1"),

@@ -67,7 +67,7 @@ def notes(kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def noted(tmp_path: Path, runtime: str) -> str:
     """A foreign runtime's root, with one container."""
     place = tmp_path / "theirs" / "plain"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     files = {"status": STATUS, "config.json": CONFIG} if runtime == "crun" else {"state.json": STATE}
     for name, value in files.items():
         (place / name).write_text(json.dumps(value))
@@ -288,6 +288,38 @@ def test_it_lives_while_its_first_process_is_the_one_that_was_noted(
     for noted_pid, at, lives in ((os.getpid(), began, True), (os.getpid(), began - 1, False), (0, began, False)):
         (tmp_path / file).write_text(json.dumps(about | {pid: noted_pid, since: at}))
         assert notes.lives(tmp_path) is lives
+
+
+def test_of_mounts_that_are_too_many_to_be_told_it_is_told_how_many(
+    kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = kit("foreign")
+    mount = foreign.origins.Mount("1", "9999:1", "/", "/proc/x", "tmpfs")
+    seen = [mount] * foreign.MOUNTS_MAX + [mount._replace(kind="nfs4", target=f"/srv/{n}") for n in range(3)]
+    monkeypatch.setattr(foreign.origins, "mounts", lambda _: seen)
+    told = looked(foreign, tmp_path, monkeypatch, capsys, os.getpid())
+    assert (len(told["mounts"]), told["untold"]) == (foreign.MOUNTS_MAX, 3)
+    del seen[5:]
+    assert looked(foreign, tmp_path, monkeypatch, capsys, os.getpid())["untold"] == 0
+
+
+def looked(
+    foreign: Any, tmp_path: Path, patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pid: int
+) -> dict[str, Any]:
+    """What is told of a process that runc calls running, with nothing around it."""
+    place = Path(noted(tmp_path, "runc"), "plain")
+    since = int(foreign.notes.started(pid))
+    (place / "state.json").write_text(json.dumps(STATE | {"init_process_pid": pid, "init_process_start": since}))
+    (tmp_path / "containers").mkdir(exist_ok=True)
+    patch.setattr(foreign, "CONTAINERS", tmp_path / "containers")
+    patch.setattr(foreign, "check_root_s", lambda _: None)
+    patch.setattr(foreign.shutil, "which", lambda _: "/bin/runc")
+    patch.setattr(foreign, "output", lambda *argv: json.dumps({"status": "running", "pid": pid}) * (argv[0] == "runc"))
+    patch.setattr(foreign.groups, "own", lambda _: [])
+    patch.setattr(foreign.groups, "group_of", lambda _: "")
+    foreign.look(str(place.parent), "plain")
+    told: dict[str, Any] = json.loads(capsys.readouterr().out.removeprefix("foreign "))
+    return told
 
 
 def test_a_note_of_another_process_is_not_forgotten(notes: Any, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ import notes
 import origins
 
 CONTAINERS = Path("/var/lib/migrator/containers")
-TOLD_MAX = 50
+TOLD_MAX, MOUNTS_MAX = 50, 200
 STANDARD = 3  # descriptors that whoever starts a container gives it
 MARK = "taken-from"  # in a container's directory: where what is its upper layer now has been
 
@@ -164,8 +164,9 @@ def of_running(pid: int, place: Path, config: dict[str, Any]) -> dict[str, Any]:
         "namespaces": namespaces(pid),
         "uid_map": ranges(pid, "uid"),
         "gid_map": ranges(pid, "gid"),
-        "mounts": [[mount.kind, mount.target] for mount in seen if mount.target != "/"][:TOLD_MAX],
-        "outside": origins.outside(seen, origins.mounts("self"))[:TOLD_MAX],
+        "mounts": [[mount.kind, mount.target] for mount in seen if mount.target != "/"][:MOUNTS_MAX],
+        "outside": origins.outside(seen, origins.mounts("self"))[:MOUNTS_MAX],
+        "untold": max(len(seen) - MOUNTS_MAX, 0),  # nobody judges these
         "binds": binds[:TOLD_MAX],
         "devices": [device["path"] for device in linux.get("devices") or []][:TOLD_MAX],
         "hooks": sorted(kind for kind, hooks in (config.get("hooks") or {}).items() if hooks),
