@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -301,6 +302,53 @@ def test_of_mounts_that_are_too_many_to_be_told_it_is_told_how_many(
     assert (len(told["mounts"]), told["untold"]) == (foreign.MOUNTS_MAX, 3)
     del seen[5:]
     assert looked(foreign, tmp_path, monkeypatch, capsys, os.getpid())["untold"] == 0
+
+
+def test_one_whose_first_process_is_a_zombie_is_stopped(
+    kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen(["true"]) as child:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has asked for it
+        told = looked(kit("foreign"), tmp_path, monkeypatch, capsys, child.pid)
+    assert told["status"] == "stopped"
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_one_that_ends_while_it_is_looked_at_is_stopped_and_other_faults_are_not_hidden(
+    kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: bool
+) -> None:
+    foreign = kit("foreign")
+
+    def gone(*_: object) -> None:
+        if ends:
+            monkeypatch.setattr(foreign.notes, "lives", lambda _: False)
+        raise FileNotFoundError("/proc/7/root")
+
+    monkeypatch.setattr(foreign, "of_running", gone)
+    if ends:
+        assert looked(foreign, tmp_path, monkeypatch, capsys, os.getpid())["status"] == "stopped"
+    else:
+        with pytest.raises(FileNotFoundError):
+            looked(foreign, tmp_path, monkeypatch, capsys, os.getpid())
+
+
+def test_what_is_null_in_a_configuration_is_nothing(kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = kit("foreign")
+    monkeypatch.setattr(foreign.notes, "first_process", lambda _: (1, Path("/no-such")))
+    monkeypatch.setattr(foreign, "CONTAINERS", tmp_path)
+    monkeypatch.setattr(foreign, "network", lambda _: {})
+    monkeypatch.setattr(foreign.groups, "own", lambda _: [])
+    monkeypatch.setattr(foreign.groups, "group_of", lambda _: "")
+    keys = ("process", "linux", "hooks", "annotations", "mounts")
+    process = dict.fromkeys(("capabilities", "args", "env", "cwd", "user", "terminal"))
+    linux = {"devices": None, "resources": {"memory": None}}
+    mounts = [{"destination": "/x", "type": "tmpfs", "options": None}]
+    for config in (
+        dict.fromkeys(keys),
+        {"process": process, "linux": linux, "mounts": mounts, "hooks": {"poststop": None}},
+    ):
+        told = foreign.of_running(os.getpid(), tmp_path, config)
+        assert (told["args"], told["hooks"], told["binds"], told["devices"], told["uid"]) == ([], [], [], [], 0)
 
 
 def looked(

@@ -121,12 +121,17 @@ def look(root: str, name: str) -> None:
     there = shutil.which(runtime) is not None  # else nothing can be said of it but that
     state = json.loads((there and output(runtime, "--root", root, "state", name)) or "{}")
     pid, status = int(state.get("pid", 0)), state.get("status", "unknown")
-    # crun says so of one whose group is gone: by an earlier try.
-    if there and status == "stopped" and notes.lives(place):
-        pid, status = notes.first_process(place)[0], "running"
+    # Asked of the process itself: crun says stopped of one whose group is gone, by an earlier try.
+    if there and status in ("running", "stopped"):
+        pid, status = (notes.first_process(place)[0], "running") if notes.lives(place) else (pid, "stopped")
     told: dict[str, Any] = {"runtime": runtime, "status": status, "pid": pid}
-    if told["status"] == "running" and pid:
-        told |= of_running(pid, place, notes.configuration(place, Path(state.get("bundle", "/"))))
+    if status == "running":
+        try:
+            told |= of_running(pid, place, notes.configuration(place, Path(state.get("bundle", "/"))))
+        except (FileNotFoundError, ProcessLookupError):
+            if notes.lives(place):
+                raise
+            told["status"] = "stopped"
     sys.stdout.write(f"foreign {json.dumps(told)}\n")
 
 

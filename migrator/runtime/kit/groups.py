@@ -71,7 +71,7 @@ def space_of(first: int) -> os.stat_result:
 
 
 def has_ended(pid: int) -> bool:
-    """A zombie has, too: it is in no group, and cannot be moved to one."""
+    """A zombie has, too: nothing of it is left but its number, and it is in no group."""
     try:
         return (PROC / f"{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import groups
 import origins
 
 RUN, GROUPS = Path("/run/migrator"), Path("/sys/fs/cgroup")
@@ -84,7 +85,8 @@ def lives(place: Path) -> bool:
     runtime = runtime_of(place)
     key = "process-start-time" if runtime == "crun" else "init_process_start"
     with contextlib.suppress(OSError):
-        return started(first_process(place)[0]) == str(read(place / FIRST[runtime]).get(key))
+        pid = first_process(place)[0]
+        return started(pid) == str(read(place / FIRST[runtime]).get(key)) and not groups.has_ended(pid)
     return False
 
 
