@@ -37,6 +37,20 @@ END
 chmod 755 /usr/local/sbin/ip
 """
 
+# In the place of the first program after its files were moved: ends the container, once.
+ENDS = """
+cat > /usr/local/sbin/rm << 'END'
+#!/bin/sh
+case $* in *ours/fresh)
+    /bin/rm -f "$0"
+    runc kill plain KILL
+    while grep -q 'populated 1' /sys/fs/cgroup/ct/ours/cgroup.events; do :; done ;;
+esac
+exec /bin/rm "$@"
+END
+chmod 755 /usr/local/sbin/rm
+"""
+
 
 def spec(user_namespace: bool) -> dict[str, Any]:
     """What `runc spec` writes, in few words, but for the cgroup namespace."""
@@ -77,7 +91,7 @@ def bundle(tidy: Stage) -> Iterator[Path]:
     for row in tidy.ok("ct", "list", "--json").json()["containers"]:
         tidy.migrator("ct", "destroy", row["name"], "--force", "--yes")
     for node in tidy.spec.nodes:
-        clean = "runc delete -f plain; crun delete -f plain; rm -f /usr/local/sbin/ip; rm -rf"
+        clean = "runc delete -f plain; crun delete -f plain; rm -f /usr/local/sbin/ip /usr/local/sbin/rm; rm -rf"
         tidy.on_node(node, "sh", "-c", f"{clean} {PLACE} /var/lib/migrator/templates/adopted")
 
 
@@ -150,7 +164,15 @@ async def test_one_of_cruns_is_taken_though_the_first_try_was_killed_and_lives_a
     assert tidy.places("plain") == []
 
 
-def test_one_without_network_is_given_a_cable(tidy: Stage, bundle: Path) -> None:
+def test_one_that_ends_meanwhile_has_its_files_back_and_one_without_network_is_given_a_cable(
+    tidy: Stage, bundle: Path
+) -> None:
+    begin(tidy, bundle)
+    tidy.on_node("n1", "sh", "-c", ENDS)
+    ended = tidy.migrator("ct", "adopt", "n1", "plain", "--ip", tidy.ip(2), "--name", "ours", "--yes")
+    assert (ended.code, "has ended meanwhile" in ended.err, tidy.places("ours")) == (4, True, []), ended
+    assert (bundle / "rootfs/bin/sh").exists()
+    tidy.on_node("n1", "runc", "delete", "-f", "plain")
     begin(tidy, bundle)
     refused = tidy.migrator("ct", "adopt", "n1", "plain", "--yes")
     assert (refused.code, "give it an address with --ip" in refused.err, tidy.places("plain")) == (3, True, [])
