@@ -168,6 +168,20 @@ def takes(foreign: Any, patch: pytest.MonkeyPatch, lives: bool = True, creator: 
     return ended.value.code
 
 
+def test_one_that_ends_before_its_files_are_moved_is_told_in_a_line(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = import_module("foreign")
+
+    def gone(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/50/root")
+
+    monkeypatch.setattr(foreign, "take_cable", lambda *_: None)
+    monkeypatch.setattr(foreign, "take_files", gone)
+    assert takes(foreign, monkeypatch) == 12
+    assert capsys.readouterr().err.startswith("container plain is not taken: [Errno 2]")
+
+
 @pytest.mark.parametrize(("lives", "creator"), [(False, "adopt-50-99"), (True, "adopt-50-98"), (True, "adopt-49-99")])
 def test_nothing_is_moved_of_another_process_than_was_looked_at(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, lives: bool, creator: str

@@ -328,8 +328,9 @@ def test_one_that_ends_while_it_is_looked_at_is_stopped_and_other_faults_are_not
     if ends:
         assert looked(foreign, tmp_path, monkeypatch, capsys, os.getpid())["status"] == "stopped"
     else:
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(SystemExit):
             looked(foreign, tmp_path, monkeypatch, capsys, os.getpid())
+        assert "container plain cannot be looked at: /proc/7/root" in capsys.readouterr().err
 
 
 def test_what_is_null_in_a_configuration_is_nothing(kit: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

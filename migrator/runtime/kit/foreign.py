@@ -128,9 +128,9 @@ def look(root: str, name: str) -> None:
     if status == "running":
         try:
             told |= of_running(pid, place, notes.configuration(place, Path(state.get("bundle", "/"))))
-        except (FileNotFoundError, ProcessLookupError):
+        except OSError as error:
             if notes.lives(place):
-                raise
+                fail(12, f"container {name} cannot be looked at: {error}")
             told["status"] = "stopped"
     sys.stdout.write(f"foreign {json.dumps(told)}\n")
 
@@ -204,10 +204,10 @@ def take(name: str, root: str, foreign: str, upper: str, veth: str, mac: str, cr
         fail(12, f"container {foreign} is not the one any more that was looked at; look again")
     try:
         groups.take(pid, name)  # first: from here on it is seen to run, and is not removed
+        take_cable(pid, veth, mac)
+        take_files(pid, rootfs, Path(upper))
     except (OSError, groups.NotMoved) as error:
         fail(12, f"container {foreign} is not taken: {error}")
-    take_cable(pid, veth, mac)
-    take_files(pid, rootfs, Path(upper))
 
 
 def take_files(pid: int, rootfs: Path, upper: Path) -> None:
