@@ -84,11 +84,13 @@ def lying_at_target_bytes(container: ContainerFacts, streamed: bool, asked: str)
         return IMAGE_MARGIN_BYTES + 3 * container.anon_bytes // 2
     if not streamed:
         return container.anon_bytes + IMAGE_MARGIN_BYTES
-    return IMAGE_MARGIN_BYTES + (
-        container.anon_bytes if container.anon_bytes < STREAM_KEPT_BYTES else STREAM_KEPT_BYTES
-    )
+    pages_bytes = container.anon_bytes - container.tmpfs_bytes
+    waiting_bytes = pages_bytes if pages_bytes < STREAM_KEPT_BYTES else STREAM_KEPT_BYTES
+    return IMAGE_MARGIN_BYTES + waiting_bytes + container.tmpfs_bytes
 
 
 def lying_at_source_bytes(container: ContainerFacts, streamed: bool, asked: str) -> int:
-    """Memory beside the container's own: its images, or of streamed memory their small rest."""
-    return IMAGE_MARGIN_BYTES if streamed or asked == Mode.RESTART else container.anon_bytes + IMAGE_MARGIN_BYTES
+    """Memory beside the container's own: its images, or of streamed memory their small rest and files in memory."""
+    if asked == Mode.RESTART:
+        return IMAGE_MARGIN_BYTES
+    return IMAGE_MARGIN_BYTES + (container.tmpfs_bytes if streamed else container.anon_bytes)

@@ -93,7 +93,7 @@ async def examine(
         mode: estimate_move(found, source.link, target.link, rates, shared, manner_of(mode, policy, written))
         for mode in (Mode.STOP_AND_COPY, Mode.PRE_COPY, Mode.POST_COPY)
     }
-    rounds = rounds_between(source, target, way, expected[Mode.STOP_AND_COPY], rates)
+    rounds = rounds_between(source, target, way, expected[Mode.STOP_AND_COPY], rates, found.tmpfs_bytes)
     pauses_s = {mode: estimate.blackout_s for mode, estimate in expected.items()}
     choice = choose(policy.mode, allowed, way, rounds, pauses_s)
     if choice.refused:

@@ -40,6 +40,7 @@ REPEATED = (
     "up",
     "files",
     "changing",
+    "held",
     "mapped",
     "own-volume",
     "descriptor",
@@ -203,7 +204,7 @@ def _templates(answer: Answer) -> dict[str, str]:
 def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
     holds = _by_name(answer, "holds", 3)
     memory = _by_name(answer, "memory", 2)
-    files, changing, mapped, tmpfs = (_by_name(answer, key, 1) for key in ("files", "changing", "mapped", "tmpfs"))
+    files, changing, mapped, tmpfs = (_by_name(answer, key, 1) for key in ("files", "changing", "mapped", "held"))
     own = _by_name(answer, "own-volume", 1)
     up = _by_name(answer, "up", 1)
     descriptors = dict(line.split(" ", 1) for line in answer.lines("descriptor") if " " in line)
@@ -237,7 +238,7 @@ def _containers(answer: Answer) -> tuple[ContainerFacts, ...]:
                 run=run,
                 reserved=Resources(cpu_milli=cpu_milli, memory_bytes=memory_bytes, disk_bytes=disk_bytes),
                 rss_bytes=rss_bytes,
-                anon_bytes=anon_bytes,
+                anon_bytes=anon_bytes + tmpfs.get(name, [0])[0],
                 files_bytes=files.get(name, [0])[0],
                 up_s=up[name][0] if name in up else None,
                 disks_bytes=_disks(name, described, own),

@@ -120,14 +120,13 @@ def estimate_move(
     if mode is Mode.RESTART:
         memory = 0
     elif mode is Mode.POST_COPY:
-        following = max(0, memory - FOLLOW_PAUSE_BYTES)
+        following = max(0, container.paged_bytes - FOLLOW_PAUSE_BYTES)
     elif mode is Mode.PRE_COPY:
         expected = expected_rounds(container, source, target, rates, shared, manner)
         rounds, ahead = len(expected.sizes_bytes) + 1, expected.ahead_bytes
-        memory, before_s = ahead + expected.rest_bytes, before_s + expected.ahead_s
-    packed_s = 0.0
-    if mode is not Mode.RESTART:
-        packed_s, memory = tmpfs_s(container), memory + container.tmpfs_bytes
+        memory = ahead + expected.rest_bytes + container.tmpfs_bytes
+        before_s += expected.ahead_s
+    packed_s = 0.0 if mode is Mode.RESTART else tmpfs_s(container)
     paused = memory - ahead - following
     blackout_s = paused / rate + sum(silent_s(mode, rates, ahead, paused, manner.stop_timeout_s))
     passes = _passes(container, files_rate, manner, blackout_s + packed_s)
@@ -190,7 +189,7 @@ def expected_rounds(
 ) -> ExpectedRounds:
     """The rounds of pre-copy that a move over these links is expected to need."""
     return rounds_of(
-        container.anon_bytes,
+        container.paged_bytes,
         send_rate_bytes_per_s(source, target, rates, shared),
         manner.written_bytes_per_s,
         manner.target_blackout_s,

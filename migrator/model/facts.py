@@ -72,15 +72,15 @@ class ContainerFacts:
     """One container as its node told of it.
 
     `state` and `token` are the record's; `alive` is whether it has processes; `anon_bytes` is the memory that a dump
-    would write (anonymous and shared), `rss_bytes` all that is resident, `files_bytes` its own layer of files with
-    its own volumes, `disks_bytes` what each of these holds, where its node tells.
+    would write (anonymous and shared, and files in memory), `rss_bytes` all that is resident, `files_bytes` its own
+    layer of files with its own volumes, `disks_bytes` what each of these holds, where its node tells.
     `keeper` is what the node's restarter says (empty: it has none), `keeper_starts` how often it has started it.
     `gate` is "open" or "closed" where it has processes, else "none". `needs` are features that its processes use, and
     without which no node can restore them. `pressure` is that of its group. `changing_bytes` is the size of those of
     its files that have changed in the last ten seconds, `mapped_bytes` of those besides that are mapped shared and
     writable; `files_written_bytes_per_s` is how fast it writes its files, None where nobody has looked twice, and
-    `files_growing_bytes_per_s` how fast they grow by that. `tmpfs_bytes` is what lies in /tmp, /run and the like, which
-    is memory, and is no part of `anon_bytes`. `up_s` is how long its first process is on this
+    `files_growing_bytes_per_s` how fast they grow by that. `tmpfs_bytes` of `anon_bytes` are files, in /tmp, /run and
+    the like, where its node was asked as for a move. `up_s` is how long its first process is on this
     node: from its start, or from when it came by a move; it is no part of a snapshot.
     """
 
@@ -111,6 +111,11 @@ class ContainerFacts:
     @property
     def runtime(self) -> str:
         return self.descriptor.runtime if self.descriptor else "runc"
+
+    @property
+    def paged_bytes(self) -> int:
+        """Of the memory that a dump would write what processes have: it can be streamed, files in memory cannot."""
+        return max(0, self.anon_bytes - self.tmpfs_bytes)
 
     @property
     def at_rest(self) -> bool:

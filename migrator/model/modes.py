@@ -90,11 +90,13 @@ class Rounds:
     not_worth: str = ""
 
 
-def rounds_between(source: NodeFacts, target: NodeFacts, way: MemoryWay, estimate: Estimate, rates: Rates) -> Rounds:
+def rounds_between(
+    source: NodeFacts, target: NodeFacts, way: MemoryWay, estimate: Estimate, rates: Rates, tmpfs_bytes: int = 0
+) -> Rounds:
     """Whether memory can be copied in rounds, and whether that would make the pause shorter.
 
     The target keeps what rounds bring beside what is restored from it, and auto wants as much again to be free: other
-    moves may be on their way there.
+    moves may be on their way there. `tmpfs_bytes` of what is sent are files in memory, which no round can bring.
     """
     if way.name != "stream":
         return Rounds(f"memory cannot be streamed: {way.why}")
@@ -102,7 +104,8 @@ def rounds_between(source: NodeFacts, target: NodeFacts, way: MemoryWay, estimat
         return Rounds(
             f"the kernel of {source.name} ({source.kernel or 'unknown'}) does not track which memory is written"
         )
-    if estimate.blackout_s - estimate.files_pause_s - rates.constant_s(Mode.STOP_AND_COPY) <= ROUNDS_REST_S:
+    sent_s = estimate.blackout_s - estimate.files_pause_s - rates.constant_s(Mode.STOP_AND_COPY)
+    if sent_s * (1 - tmpfs_bytes / max(1, estimate.memory_bytes)) <= ROUNDS_REST_S:
         return Rounds(not_worth="its memory is sent in no time")
     if target.memory_available_bytes < 2 * (2 * estimate.memory_bytes + IMAGE_MARGIN_BYTES):
         return Rounds(not_worth=f"{target.name} has too little free memory to keep its memory twice")

@@ -79,13 +79,17 @@ def transit_in_bytes(container: ContainerFacts, way: Way, asked: str = AUTO) -> 
         return IMAGE_MARGIN_BYTES
     if asked == Mode.PRE_COPY:
         return rounds_kept_bytes(container.anon_bytes) + IMAGE_MARGIN_BYTES
-    kept_bytes = min(container.anon_bytes, STREAM_KEPT_BYTES) if way == "stream" else container.anon_bytes
+    kept_bytes = container.anon_bytes
+    if way == "stream":
+        kept_bytes = min(container.paged_bytes, STREAM_KEPT_BYTES) + container.tmpfs_bytes
     return kept_bytes + IMAGE_MARGIN_BYTES
 
 
 def transit_out_bytes(container: ContainerFacts, way: Way, asked: str = AUTO) -> int:
     """Memory that it takes on the source beside its own, while it moves by the mode that is `asked` for."""
-    return IMAGE_MARGIN_BYTES if way == "stream" or asked == Mode.RESTART else container.anon_bytes + IMAGE_MARGIN_BYTES
+    if asked == Mode.RESTART:
+        return IMAGE_MARGIN_BYTES
+    return (container.tmpfs_bytes if way == "stream" else container.anon_bytes) + IMAGE_MARGIN_BYTES
 
 
 def stay_of(container: ContainerFacts) -> Load:

@@ -98,14 +98,14 @@ def _place(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode, pol
 
 def _room(ct: Descriptor, source: NodeFacts, target: NodeFacts, mode: Mode) -> Iterator[str]:
     mine = source.container(ct.name)
-    anon = mine.anon_bytes if mine else 0
+    anon, tmpfs, pages = (mine.anon_bytes, mine.tmpfs_bytes, mine.paged_bytes) if mine else (0, 0, 0)
     if mode is Mode.RESTART:
         sent, come, what = 0, 0, "as much as its processes have here"
     elif mode is Mode.PRE_COPY:
-        sent, come = IMAGE_MARGIN_BYTES, anon + IMAGE_MARGIN_BYTES
+        sent, come = tmpfs + IMAGE_MARGIN_BYTES, anon + IMAGE_MARGIN_BYTES
         what = "what rounds of pre-copy bring and the restored pages"
     elif memory_way(source, target).name == "stream":
-        sent, come = IMAGE_MARGIN_BYTES, min(anon, STREAM_KEPT_BYTES) + IMAGE_MARGIN_BYTES
+        sent, come = tmpfs + IMAGE_MARGIN_BYTES, min(pages, STREAM_KEPT_BYTES) + tmpfs + IMAGE_MARGIN_BYTES
         what = "pages that come early and those in their place"
     else:
         sent = come = anon + IMAGE_MARGIN_BYTES

@@ -46,7 +46,7 @@ async def _prepare(move: Move, side: Side, role: str) -> None:
     free_bytes = side.facts.memory_available_bytes
     images_bytes = min(images_bytes, free_bytes if role == "source" else (free_bytes + IMAGE_MARGIN_BYTES) // 2)
     # One file of pages belongs to one process, which holds no more than the whole container has resident.
-    first_pages_bytes = min(anon_bytes, mine.rss_bytes) if mine else 0
+    first_pages_bytes = min(mine.paged_bytes, mine.rss_bytes) if mine else 0
     streamed = "follow" if move.mode is Mode.POST_COPY else "stream"
     pages: str | int = streamed if move.memory.name == "stream" else first_pages_bytes
     if move.mode is Mode.RESTART:

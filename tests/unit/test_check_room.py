@@ -50,3 +50,14 @@ def test_a_pause_is_predicted_over_the_shared_links_between_the_nodes_too() -> N
     assert findings(*words) == []
     (found,) = findings(*words, shared=(100_000_000,))
     assert found.startswith("its pause is predicted at 10.9 s, over the limit of 5.00 s")
+
+
+def test_files_in_memory_lie_on_both_sides_while_they_are_packed() -> None:
+    held = replace(CONTAINER, tmpfs_bytes=400 * MIB)
+    source = node("n1", held, memory_available_bytes=464 * MIB)
+    target = node("n2", memory_available_bytes=HELD + (256 + 400 + 64) * MIB)
+    assert against(source, target) == []
+    (found,) = against(replace(source, memory_available_bytes=464 * MIB - 1), target)
+    assert found.startswith("memory for the images on the source: 464.0 MiB wanted")
+    (found,) = against(source, replace(target, memory_available_bytes=target.memory_available_bytes - 1))
+    assert "memory for pages that come early and those in their place" in found

@@ -34,6 +34,11 @@ LARGE = replace(QUIET, changing_bytes=1000 * MB, files_written_bytes_per_s=5 * M
 ALL_MODES = pytest.mark.parametrize("mode", list(Mode))
 
 
+def holding(tmpfs_bytes: int) -> ContainerFacts:
+    """What a node tells of files in memory is in both numbers."""
+    return replace(QUIET, anon_bytes=QUIET.anon_bytes + tmpfs_bytes, tmpfs_bytes=tmpfs_bytes)
+
+
 def estimate(container: ContainerFacts, mode: Mode = Mode.STOP_AND_COPY, target_s: float | None = None) -> Any:
     return estimate_move(container, Link(), Link(), RATES, (), Manner(mode, target_blackout_s=target_s))
 
@@ -116,13 +121,13 @@ class TestEstimates:
 
     @ALL_MODES
     def test_files_in_memory_are_packed_in_a_pause_in_which_it_is_dumped(self, mode: Mode) -> None:
-        quiet, held = estimate(QUIET, mode), replace(QUIET, tmpfs_bytes=350 * MB)
+        quiet, held = estimate(QUIET, mode), holding(350 * MB)
         told = estimate(held, mode)
         dumped = mode is not Mode.RESTART
         assert told.files_pause_s == (10.0 if dumped else 0.0)
         assert told.memory_bytes - quiet.memory_bytes == (350 * MB if dumped else 0)
         assert told.blackout_s - quiet.blackout_s >= told.files_pause_s
-        assert estimate(replace(QUIET, tmpfs_bytes=LITTLE_BYTES), mode).files_pause_s == 0.0
+        assert estimate(holding(LITTLE_BYTES), mode).files_pause_s == 0.0
 
     def test_the_target_blackout_counts_files_in_memory(self) -> None:
         held, manner = replace(LARGE, tmpfs_bytes=350 * MB), Manner(target_blackout_s=15.0)

@@ -333,6 +333,15 @@ def test_of_streamed_memory_the_target_needs_room_for_what_may_come_early_and_of
         assert why(refusal, "a") == ["n2: memory 1.0 MiB short"]
 
 
+def test_files_in_memory_need_room_once_more_while_they_are_packed():
+    large = ct("a", memory=GIB, anon_bytes=1000 * MIB, tmpfs_bytes=400 * MIB)
+    exactly = GIB + (256 + 400 + 64) * MIB
+    source = node("n1", large, memory=16 * GIB)
+    assert planned(source, node("n2", memory=exactly, memory_available_bytes=9 * GIB)).moves
+    refusal = refused(source, node("n2", memory=exactly - MIB, memory_available_bytes=9 * GIB))
+    assert why(refusal, "a") == ["n2: memory 1.0 MiB short"]
+
+
 def test_streamed_moves_that_come_together_wait_where_what_comes_early_has_no_room_twice():
     room = 2 * 256 * MIB + 2 * (100 + 64) * MIB
     for short, waits in ((0, [(), ()]), (MIB, [(), ("a",)])):

@@ -170,6 +170,11 @@ class TestWhereItIsOffered:
         little = replace(self.BIG, blackout_s=8.3, files_pause_s=8.0)
         assert self.rounds(estimate=little) == Rounds(not_worth="its memory is sent in no time")
 
+    def test_files_in_memory_make_no_round_worth_more(self) -> None:
+        nearly_all = self.BIG.memory_bytes - 10 * MIB
+        assert self.rounds(tmpfs_bytes=nearly_all) == Rounds(not_worth="its memory is sent in no time")
+        assert self.rounds(tmpfs_bytes=10 * MIB) == Rounds()
+
     def test_auto_says_why_it_does_not_offer_it(self) -> None:
         choice = choose(
             "auto", (), self.STREAM, self.rounds(source=replace(self.SOURCE, kernel="6.18", features=())), PAUSES_S

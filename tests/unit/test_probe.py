@@ -69,6 +69,16 @@ def test_since_when_one_is_up_is_told_and_is_no_part_of_a_snapshot() -> None:
     assert digest(Cluster("c", (node,))) == digest(Cluster("c", (told,)))
 
 
+def test_files_in_memory_are_told_of_each_container_and_are_of_what_a_dump_would_write() -> None:
+    first, end = GOOD[GOOD.index("container web") :].split("end probe")
+    second = first.replace(" web ", " web2 ").replace('"web"', '"web2"')
+    text = GOOD[: GOOD.index("container web")] + first + second + "held web 300\nheld web2 70\nend probe" + end
+    assert [(c.tmpfs_bytes, c.anon_bytes, c.paged_bytes) for c in parsed(text).containers] == [
+        (300, 4300, 4000),
+        (70, 4070, 4000),
+    ]
+
+
 def test_two_containers_that_are_kept_running_are_both_told() -> None:
     first, end = GOOD[GOOD.index("container web") :].split("end probe")
     second = first.replace(" web ", " web2 ").replace('"web"', '"web2"')

@@ -21,7 +21,7 @@ def ending(tmp_path: Path) -> str:
 
 
 def told(words: str) -> str:
-    parts = "".join(f'. "$KIT/{name}.sh"; ' for name in ("lib", "delegate", "limits", "survey"))
+    parts = "".join(f'. "$KIT/{name}.sh"; ' for name in ("lib", "delegate", "limits", "survey", "undumpable"))
     script = f"KIT={kit.SCRIPTS}; {parts} {words}"
     done = subprocess.run(["sh", "-c", script], check=False, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")
@@ -128,16 +128,60 @@ def test_files_in_memory_are_told_of_each_container_and_no_file_on_a_disk_or_of_
         exec "$0" -c "$1"
     """
     argv = ["unshare", "--mount", "sh", "-ec", mounts, sys.executable, ROOTED]
-    place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} CGROUP={tmp_path}; tell_tmpfs"
+    place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} CGROUP={tmp_path} RUN={tmp_path}; tell_tmpfs"
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             (group / "cgroup.procs").write_text(f"{process.pid}\n")
-            assert told(place) == "tmpfs web 12288000\n"
+            assert told(place) == "held web 12288000\n"
         finally:
             process.kill()
     assert told(place) == ""
     (group / "cgroup.procs").write_text("")
     assert told(place) == ""
+    assert list(tmp_path.glob(".tmpfs*")) == []
+
+
+def test_what_is_asked_of_a_census_in_vain_makes_it_fail(tmp_path: Path) -> None:
+    place = f"CONTAINERS={tmp_path} CGROUP={tmp_path}; in_network() {{ echo tcp LISTEN 0 5 a:1 b:2; return $code; }}"
+    (tmp_path / "ct/web").mkdir(parents=True)
+    (tmp_path / "ct/web/cgroup.procs").touch()
+    told_well = told(f"{place}; code=0; census web && echo whole").splitlines()
+    assert told_well[-2:] == ["socket tcp LISTEN a:1 b:2", "whole"]
+    assert "half" in told(f"{place}; code=1; census web || echo half")
+
+
+WATCHES = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init1(0)
+for path in sys.argv[1:]:
+    assert libc.inotify_add_watch(fd, os.fsencode(path), 0xFFF) > 0
+print("ready", flush=True)
+input()
+"""
+
+
+def test_a_watched_file_is_told_to_criu_only_where_its_whole_path_is_plain(tmp_path: Path) -> None:
+    # The kernel writes the backslash of the first name as \\134, which is the second name.
+    odd, as_told, plain = "x\\naction-script\\040y", "x\\134naction-script\\134040y", "plain"
+    for name in (odd, as_told, plain):
+        (tmp_path / name).mkdir()
+    mounts = """
+        for place in "$2" "$4"; do mount -t tmpfs tmpfs "$place"; : > "$place/f"; done
+        mount --bind "$2" "$3"
+        exec "$0" -c "$1" "$2/f" "$4/f"
+    """
+    argv = ["unshare", "--mount", "sh", "-ec", mounts, sys.executable, WATCHES, odd, as_told, plain]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            words = f"scratch={tmp_path}/look; printf '/proc/{process.pid}\\n' | descriptors | watches {process.pid}"
+            lines = told(words).splitlines()
+        finally:
+            process.kill()
+    assert sorted(lines) == sorted([f"- {process.pid}", f"{tmp_path}/plain/f {process.pid}"])

@@ -90,6 +90,7 @@ def test_a_dump_leaves_it_to_criu_what_is_hidden_and_tells_it_what_was_found_of_
         (tmp_path / "web").mkdir(exist_ok=True)
         (tmp_path / "web" / name).write_bytes(data)
     more = "ghost-limit 7\naction-script /kit/criu-hook\nirmap-scan-path /etc/x\n"  # as tell_criu writes it
+    more += "irmap-scan-path /tmp/x\\naction-script\\040/e/f\nghost-limit 8 9\n"  # and as no honest one would
     (tmp_path / "web/criu.conf").write_text(more)
     before = json.loads((tmp_path / "web/config.json").read_text())
     script = (KIT / "crun").read_text().replace("ROOT=/run/migrator/runc", f"ROOT={tmp_path}")
@@ -104,6 +105,7 @@ def test_a_dump_leaves_it_to_criu_what_is_hidden_and_tells_it_what_was_found_of_
     told = (tmp_path / "crun.conf").read_text().splitlines()
     assert ({"ghost-limit 7", "irmap-scan-path /etc/x"} <= set(told)) == (verb == "checkpoint")
     assert [line for line in told if line.startswith("action-script")] == [told[0]]
+    assert not [line for line in told if "/tmp/x" in line or "8 9" in line]
     after["linux"]["maskedPaths"] = before["linux"]["maskedPaths"]
     assert after == before
 

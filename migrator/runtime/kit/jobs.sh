@@ -99,7 +99,7 @@ job_kill() { # DIR
         tries=$((tries + 1))
         [ "$tries" -lt 200 ] || fail 12 "job ${1##*/} does not end"
         if [ -s "$1/pid" ]; then
-            read -r pid < "$1/pid"
+            read -r pid 2> /dev/null < "$1/pid" || continue # somebody else who ends it has just done so
             kill -9 "-$pid" 2> /dev/null || :
             flock -w 10 5 5< "$1/lock" || [ ! -d "$1" ] || fail 12 "job ${1##*/} does not end"
         else

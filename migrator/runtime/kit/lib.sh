@@ -353,8 +353,9 @@ census() { # CT
     done << END
 $found
 END
-    in_network "$init" ss -Htanu state established state listening state unconnected |
-        awk '{ print "socket", $1, $2, $5, $6 }'
+    sockets=$(in_network "$init" ss -Htanu state established state listening state unconnected) || return
+    printf '%s' "${sockets:+$sockets
+}" | awk '{ print "socket", $1, $2, $5, $6 }'
 }
 
 init_pid() { # CT

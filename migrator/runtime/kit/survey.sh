@@ -209,8 +209,8 @@ mapped_at_rest() { # CT
 }
 
 # What of a container's files lies in its memory (/tmp, /run, /dev/shm, and what it has mounted itself): CRIU packs all of that
-# in the pause. Looked at from a process of it, each tmpfs once. Paths with a blank in them are left out; a filesystem of its own
-# (FUSE) that does not answer holds nobody up for long.
+# in the pause. Looked at from a process of it, each tmpfs once. Paths with a blank in them are left out. A file between, for a
+# filesystem of its own (FUSE) may hold up who looks longer than anybody ends him; then nothing is told.
 tell_tmpfs() {
     set --
     for group in "$CGROUP"/ct/*/cgroup.procs; do
@@ -219,22 +219,23 @@ tell_tmpfs() {
         [ -e "$RECORDS/$ct" ] || continue
         pid=
         if is_delegated "$ct"; then
-            pid=$(pids_of "$ct" | head -n 1)
+            pid=$(init_pid "$ct") # others may have a /tmp of their own
         else
             { read -r pid || :; } 2> /dev/null < "$group" || :
         fi
         [ -z "$pid" ] || set -- "$@" "/proc/$pid/mountinfo $ct"
     done
     [ "$#" -gt 0 ] || return 0
-    {
-        printf 'of %s\n' "$@"
-        printf '%s\n' "$@" | sed 's/ .*//' | xargs grep -s ' - tmpfs ' /dev/null |
-            awk '{ sub(/:/, " ") } $5 == "/" && $6 !~ /\\/ && !seen[$1, $4]++ { sub(/mountinfo$/, "root", $1); print $1 $6 }' |
-            timeout 5 xargs -rd '\n' stat -f -c '%n %T %S %b %f' 2> /dev/null || :
-    } | awk '
+    looked=$RUN/.tmpfs.$$
+    printf 'of %s\n' "$@" > "$looked"
+    printf '%s\n' "$@" | sed 's/ .*//' | xargs grep -s ' - tmpfs ' /dev/null |
+        awk '{ sub(/:/, " ") } $5 == "/" && $6 !~ /\\/ && !seen[$1, $4]++ { sub(/mountinfo$/, "root", $1); print $1 $6 }' |
+        timeout 5 xargs -rd '\n' stat -f -c '%n %T %S %b %f' >> "$looked" 2> /dev/null || :
+    awk '
         $1 == "of" { split($2, part, "/"); of[part[3]] = $3; next }
         $2 == "tmpfs" { split($1, part, "/"); used[of[part[3]]] += ($4 - $5) * $3 }
-        END { for (ct in used) printf "tmpfs %s %.0f\n", ct, used[ct] }'
+        END { for (ct in used) printf "held %s %.0f\n", ct, used[ct] }' "$looked"
+    rm -f "$looked"
 }
 
 # How fast a container writes its files, by two looks at those that have changed lately: by what they have grown, or, where

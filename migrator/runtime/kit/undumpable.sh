@@ -172,9 +172,9 @@ watches() { # INIT   (lines of descriptors on stdin)
         timeout 20 find "/proc/$1/root$point/" -xdev \( ${wanted# -o} \) -printf '%i %P\n' > "$scratch.watched" || :
         awk -v device="$device" '$1 == device { print $2, $3 }' "$scratch.watches" | while read -r inode pid; do
             path=$(awk -v inode="$((0x$inode))" '$1 == inode { sub(/^[0-9]* ?/, ""); print; exit }' "$scratch.watched")
+            path=${point%/}/$path # with the mount's own, which the kernel tells with blanks and the like as octal numbers
             grep -q "^$((0x$inode)) " "$scratch.watched" && is_plain "$path" || { echo "- $pid"; continue; }
-            path=${point%/}/$path
-            echo "$path $pid"
+            printf '%s %s\n' "$path" "$pid"
         done
     done
     rm -f "$scratch.watches" "$scratch.watched"
