@@ -84,7 +84,7 @@ def lying_at_target_bytes(container: ContainerFacts, streamed: bool, asked: str)
         return IMAGE_MARGIN_BYTES + 3 * container.anon_bytes // 2
     if not streamed:
         return container.anon_bytes + IMAGE_MARGIN_BYTES
-    pages_bytes = container.anon_bytes - container.tmpfs_bytes
+    pages_bytes = max(0, container.anon_bytes - container.tmpfs_bytes)
     waiting_bytes = pages_bytes if pages_bytes < STREAM_KEPT_BYTES else STREAM_KEPT_BYTES
     return IMAGE_MARGIN_BYTES + waiting_bytes + container.tmpfs_bytes
 

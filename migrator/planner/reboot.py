@@ -57,6 +57,9 @@ def reboot(cluster: Cluster, nodes: Collection[str], snapshot: str, policy: Plan
     found = _fewest(fleet, names, least)
     turns = in_turn(cluster, found, snapshot, policy)
     refused += turns.refused
+    if turns.refused:  # who cannot be emptied in its turn is in no group, and asks for none
+        out = {one.node for one in refused}
+        least = fleet.groups_min(tuple(name for name in names if name not in out))
     count = len(turns.drains)
     intents = [f"reboot {what}, group {number} of {count}" for number in range(1, count + 1)]
     drains = zip(turns.drains, intents, strict=True)

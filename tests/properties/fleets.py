@@ -85,6 +85,7 @@ def _containers(draw: st.DrawFn, index: int, counts: st.SearchStrategy[int]) -> 
     for place in range(draw(counts)):
         limit = draw(st.integers(1, 4)) * UNIT
         group = draw(st.sampled_from([*[""] * 6, "a", "b"]))
+        anon_bytes = draw(st.integers(0, 4)) * limit // 4
         made.append(
             ct(
                 f"c{index}-{place}",
@@ -92,7 +93,8 @@ def _containers(draw: st.DrawFn, index: int, counts: st.SearchStrategy[int]) -> 
                 labels={"anti-affinity": group} if group else {},
                 memory=limit,
                 cpu_milli=draw(st.sampled_from([100, 500, 1000])),
-                anon_bytes=draw(st.integers(0, 4)) * limit // 4,
+                anon_bytes=anon_bytes,
+                tmpfs_bytes=min(anon_bytes, draw(st.sampled_from([0, 0, 16])) * MIB),
                 files_bytes=draw(st.integers(0, 3)) * GIB // 4,
             )
         )

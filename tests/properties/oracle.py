@@ -29,13 +29,14 @@ def by_images(source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> bool:
 
 def sending_bytes(container: ContainerFacts, source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> int:
     """Memory that a move takes on its source."""
-    return MARGIN + (container.anon_bytes if by_images(source, target, policy) else 0)
+    return MARGIN + (container.anon_bytes if by_images(source, target, policy) else container.tmpfs_bytes)
 
 
 def receiving_bytes(container: ContainerFacts, source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> int:
     """Memory that a move takes on its target beside what is restored."""
-    most = container.anon_bytes if by_images(source, target, policy) else WAITS_MAX
-    return MARGIN + min(container.anon_bytes, most)
+    if by_images(source, target, policy):
+        return MARGIN + container.anon_bytes
+    return MARGIN + container.tmpfs_bytes + min(container.anon_bytes - container.tmpfs_bytes, WAITS_MAX)
 
 
 def pause_s(container: ContainerFacts, source: NodeFacts, target: NodeFacts, policy: PlanPolicy) -> float:

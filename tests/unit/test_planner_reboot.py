@@ -212,3 +212,14 @@ def test_a_return_that_brings_something_elsewhere_or_empties_a_node_and_a_node_r
     twice = replace(made, groups=(made.groups[0],) * 2, returns=(back,) * 2)
     found = check_reboot(fleet, twice)
     assert "group 2: n0 was rebooted with an earlier group" in [f.text for f in found]
+
+
+def test_who_cannot_be_emptied_in_its_turn_asks_for_no_group():
+    """c3 finds no room on its way back beside what a move takes, and stays where c4 could have gone."""
+    small = {"anon_bytes": 0, "files_bytes": 0, "memory": 64 * MIB}
+    free = {"memory_available_bytes": 192 * MIB, "disk_available_bytes": 256 * MIB}
+    full = [node(name, ct(f"c{name[1]}", **small), memory=64 * MIB, **free) for name in ("n3", "n4")]
+    empty = [node(name, memory=size * MIB, **free) for name, size in (("n0", 128), ("n1", 0), ("n2", 0))]
+    made = rebooted(*empty, *full)
+    assert [one.node for one in made.refused] == ["n4"]
+    assert made.groups_min == 2
