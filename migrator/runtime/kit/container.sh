@@ -337,7 +337,7 @@ verb_ct_remove() { # CT [CREATOR]
     check_not_leased "$ct"
     ! has_processes "$ct" || refuse "container $ct is running"
     check_not_cloned "$ct"
-    [ $# = 1 ] || give_back "$ct"
+    [ $# = 1 ] || give_files_back "$ct"
     keeper_end "$ct"
     end_container "$ct"
     take_cable "$ct"

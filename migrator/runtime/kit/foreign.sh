@@ -51,7 +51,7 @@ take_foreign() { # ROOT ID CREATOR
 }
 
 # What an adoption has moved here is somebody's only copy: a clean-up puts it back, or fails.
-give_back() { # CT
+give_files_back() { # CT
     [ -e "$CONTAINERS/$1/taken-from" ] || return 0
     unmount_root "$1"
     python3 -ESsB "$KIT/foreign.py" give-back "$1" "$CONTAINERS/$1/upper" || exit

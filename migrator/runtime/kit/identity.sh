@@ -60,11 +60,11 @@ identify() { # CT
     read -r base < "$CONTAINERS/$ct/id_base" && read_net "$ct" || return 1
     root=$(realpath "$CONTAINERS/$ct/rootfs")
     if ! is_fresh "$ct"; then
-        (! enter "$root/etc" || name_hosts ours "$(hostname_of "$ct")") || : # which is no reason to let it lie
+        (! go_into "$root/etc" || name_hosts ours "$(hostname_of "$ct")") || : # which is no reason to let it lie
         return 0
     fi
-    renew_machine_id && (! enter "$root/etc" || name_hosts first "$(hostname_of "$ct")") &&
-        (! enter "$root/etc/ssh" || put_host_keys "$CONTAINERS/$ct/.keys.$$") || return 1
+    renew_machine_id && (! go_into "$root/etc" || name_hosts first "$(hostname_of "$ct")") &&
+        (! go_into "$root/etc/ssh" || put_host_keys "$CONTAINERS/$ct/.keys.$$") || return 1
     rm -rf "$CONTAINERS/$ct/.keys.$$"
     rm -f "$CONTAINERS/$ct/fresh"
 }
@@ -73,8 +73,8 @@ identify() { # CT
 renew_identity() {
     mount_root "$ct" && read_net "$ct" || return 1
     root=$(realpath "$CONTAINERS/$ct/rootfs")
-    renew_machine_id && (! enter "$root/etc" || name_hosts ours "$(hostname_of "$ct")") &&
-        (! enter "$root/etc/ssh" || renew_host_keys) || return 1
+    renew_machine_id && (! go_into "$root/etc" || name_hosts ours "$(hostname_of "$ct")") &&
+        (! go_into "$root/etc/ssh" || renew_host_keys) || return 1
     unmount_root "$ct"
 }
 
@@ -83,7 +83,7 @@ renew_machine_id() {
     machine=$(tr -d - < /proc/sys/kernel/random/uuid)
     for file in etc/machine-id var/lib/dbus/machine-id; do
         (
-            enter "$root/${file%/*}" && [ ! -h machine-id ] && [ -f machine-id ] && [ -s machine-id ] || exit 0
+            go_into "$root/${file%/*}" && [ ! -h machine-id ] && [ -f machine-id ] && [ -s machine-id ] || exit 0
             ! grep -qx uninitialized machine-id || exit 0
             put_own machine-id 444 << END
 $machine
@@ -109,7 +109,7 @@ renew_host_keys() {
     return "$code"
 }
 
-enter() { # DIRECTORY   without a link on the way
+go_into() { # DIRECTORY   without a link on the way
     cd -P "$1" 2> /dev/null && [ "$(pwd -P)" = "$1" ]
 }
 
@@ -181,5 +181,5 @@ hosts_with() { # HOSTNAME ADDRESSES
 follow_hosts() { # HOSTNAME
     read -r base < "$CONTAINERS/$ct/id_base" && read_net "$ct" || return 0
     root=$(realpath "$CONTAINERS/$ct/rootfs")
-    (! enter "$root/etc" || name_hosts ours "$1") > /dev/null 2>&1 || :
+    (! go_into "$root/etc" || name_hosts ours "$1") > /dev/null 2>&1 || :
 }

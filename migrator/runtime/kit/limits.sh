@@ -234,7 +234,7 @@ enforce() {
             put_limit "$CGROUP/pids/ct/$ct/pids.max" "$(or_max "$pids")" &&
             put_weight "$CGROUP/blkio/ct/$ct/blkio.weight" "$CGROUP/blkio/ct/$ct/blkio.bfq.weight" && enforce_around && return 0
     fi
-    put_back
+    put_limits_back
     return 1
 }
 
@@ -271,7 +271,7 @@ hold_back_no_more_than() {
     [ ! -e "$RUN/throttled/$ct" ] || echo "$quota 100000" > "$RUN/throttled/$ct"
 }
 
-put_back() {
+put_limits_back() {
     printf '%s' "$written" | while read -r file value; do
         printf '%s' "$value" 2> /dev/null > "$file" || :
     done
