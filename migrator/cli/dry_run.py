@@ -143,7 +143,7 @@ def _lines(told: Forecast) -> list[str]:
         f"{told.container}: {told.source} -> {told.target}, {told.mode} ({told.mode_why})",
         f"memory: none is sent; it is stopped, {ANEW} on {told.target}, and connections end"
         if anew
-        else f"memory: {format_bytes(told.memory_bytes)}, {WAYS[told.memory_way]}, {how}",
+        else f"memory: {format_bytes(_paged_bytes(told))}, {WAYS[told.memory_way]}, {how}",
         _files(told),
         *_in_memory(told),
         *([f"bandwidth: at most {format_rate(most)}"] if (most := told.bandwidth_bytes_per_s) else []),
@@ -167,6 +167,11 @@ def _files(told: Forecast) -> str:
     parts += [f"{format_bytes(mapped)} mapped shared and writable"] if mapped else []
     took = format_seconds(last_s)
     return f"{whole}, the last while it is paused, which takes {took} for {' and '.join(parts)}"
+
+
+def _paged_bytes(told: Forecast) -> int:
+    """Memory that goes as its mode says: files in it, where they have a line of their own, go in the pause in each."""
+    return told.memory_bytes - (told.tmpfs_bytes if told.tmpfs_pause_s else 0)
 
 
 def _in_memory(told: Forecast) -> Iterator[str]:

@@ -73,7 +73,8 @@ class TestDryRun:
 
     def test_files_in_memory_have_a_line_of_their_own(self) -> None:
         assert not any(each.startswith("files in memory") for each in _lines(TOLD))
-        held = replace(TOLD, tmpfs_bytes=200 << 20, files_pause_s=5.99, tmpfs_pause_s=5.99)
+        held = replace(TOLD, memory_bytes=264 << 20, tmpfs_bytes=200 << 20, files_pause_s=5.99, tmpfs_pause_s=5.99)
+        assert line(held, "memory").startswith("memory: 64.0 MiB, ")
         told = "files in memory (tmpfs: /tmp, /run and the like): 200.0 MiB"
         assert line(held, "files in") == f"{told}, packed while it is paused, which takes 5.99 s"
         assert line(held, "files: ").endswith("the last while it is paused")
