@@ -26,13 +26,16 @@ def told_at_mib(monkeypatch: pytest.MonkeyPatch, total_mib: int, took_s: Callabl
     return told
 
 
-def test_a_stream_tells_once_a_quarter_of_a_second_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told_at_mib(monkeypatch, 500, lambda sent: sent / 100) == [475]
+def test_a_stream_tells_once_a_moment_before_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told_at_mib(monkeypatch, 500, lambda sent: sent / 101) == [470]
 
 
 def test_what_is_left_is_judged_by_the_speed_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert told_at_mib(monkeypatch, 100, lambda sent: sent / 10) == [98]
-    assert told_at_mib(monkeypatch, 100, lambda sent: 0.0001 * sent) == [1]
+    assert told_at_mib(monkeypatch, 100, lambda sent: sent / 10.1) == [97]
+
+
+def test_what_fills_buffers_at_once_says_nothing_of_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told_at_mib(monkeypatch, 500, lambda sent: 0.0001 * sent if sent <= 8 else (sent - 8) / 101) == [470]
 
 
 def test_a_stream_of_nothing_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 # A fence and a dump take as long before the first page of the next; what its dump takes for more is not counted on.
-LEAD_S = 0.25
+LEAD_S = 0.3
+# Until then its speed is mostly that of the buffers it fills.
+KNOWN_AFTER_S = 0.5
 
 
 class Nearly:
@@ -24,7 +26,7 @@ class Nearly:
     def count(self, moved_bytes: int, now_s: float) -> None:
         """Takes note of bytes that have gone."""
         self._sent_bytes += moved_bytes
-        left_bytes = self._total_bytes - self._sent_bytes
-        if not self._told and left_bytes * (now_s - self._began_s) <= LEAD_S * self._sent_bytes:
+        left_bytes, took_s = self._total_bytes - self._sent_bytes, now_s - self._began_s
+        if not self._told and took_s >= KNOWN_AFTER_S and left_bytes * took_s <= LEAD_S * self._sent_bytes:
             self._told = True
             self._tell()
