@@ -133,8 +133,10 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> str:
 
 
 def tell_nearly(move: Path) -> None:
-    (move / "nearly").touch()
-    tell(move / "near")
+    """Only others gain by that, so where it cannot be told (a full disk) the stream goes on."""
+    with contextlib.suppress(OSError):
+        (move / "nearly").touch()
+        tell(move / "near")
 
 
 def put(path: Path, text: str) -> None:
