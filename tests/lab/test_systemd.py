@@ -36,6 +36,12 @@ def groups(stage: Stage, node: str) -> list[str]:
     return sorted(stage.on_node(node, "find", GROUP, "-type", "d", "-printf", "%P %U %m\\n").out.splitlines())
 
 
+def owned(stage: Stage, node: str) -> list[str]:
+    """What in its group is its own: not its limits, its freezer, its kill."""
+    look = ("find", GROUP, "-maxdepth", "1", "!", "-uid", "0", "-printf", "%P\\n")
+    return sorted(stage.on_node(node, *look).out.split())
+
+
 def services(stage: Stage) -> list[str]:
     """What runs, each with its process as it is called inside, and its control group."""
     told = stage.ok("ct", "exec", "box", "--", "ps", "-eo", "pid=,comm=,cgroup=").out.splitlines()
@@ -70,10 +76,11 @@ async def test_processes_in_groups_of_their_own_making_keep_their_groups_and_loc
     words = ("ct", "create", "box", "--node", "n1", "--template", "debian", "--ip", tidy.ip(1), "--init", "systemd")
     await asyncio.to_thread(tidy.ok, *words, "--", "python3", "-c", DIVIDED)
     await until(tidy, "all have their locks", "sh", "-c", "[ $(ls /root/ready* | wc -l) = 5 ]")
-    divided = groups(tidy, "n1")
+    divided, its = groups(tidy, "n1"), owned(tidy, "n1")
     assert len(divided) == 7
     await asyncio.to_thread(tidy.ok, "migrate", "box", "--to", "n2")
-    assert groups(tidy, "n2") == divided
+    assert (groups(tidy, "n2"), owned(tidy, "n2")) == (divided, its)
+    assert {"cgroup.freeze", "cgroup.kill", "cgroup.max.descendants"}.isdisjoint(its)
     assert tidy.ok("ct", "exec", "box", "--", "python3", "-c", FREE).out == "0\n"
 
 

@@ -45,8 +45,10 @@ groups_in() { # CT GROUP BASE
         grep -E '^[0-9]+ [0-9]+ [^/]' "$told" | grep -vE '(^| |/)\.\.?(/|$)' | head -n "$GROUPS_MAX" > "$told.ours"
         (cd "$2" && umask 022 && cut -d ' ' -f 3- "$told.ours" | xargs -r -d '\n' mkdir -p --)
         find "$2" -mindepth 1 -type d -user 0 -exec chmod 755 {} +
-        # Also those that CRIU has given to whom they were the source's, where the container has another range here.
-        find "$2" -mindepth 1 \( -uid "-$3" -o -uid "+$(($3 + 65535))" \) -exec chown "$3:$3" {} +
+        # Also those that CRIU has given to whom they were the source's, where the container has another range here. But
+        # not what is in the group itself, its limits, freezer and kill, which are the node's.
+        find "$2" -mindepth 1 \( -type d -o -path "$2/*/*" \) \( -uid "-$3" -o -uid "+$(($3 + 65535))" \) \
+            -exec chown "$3:$3" {} +
         awk -v base="$3" '$1 > base && $1 < base + 65536 && $2 >= base && $2 < base + 65536' "$told.ours" |
             while read -r uid gid path; do
                 (cd "$2/$path" && chown "$uid:$gid" . cgroup.procs cgroup.threads cgroup.subtree_control)
