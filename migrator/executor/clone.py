@@ -21,6 +21,7 @@ from migrator.executor.creation import refuse_twins
 from migrator.executor.fleet import Fleet, find_container, refuse_silent
 from migrator.executor.ranges import free_ranges
 from migrator.model import clone as decide
+from migrator.model import next_hops
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor, fault
@@ -101,6 +102,9 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
     ct = decide.descriptor_of(original, asked.name, addresses, free_ranges(cluster, 1)[0], asked.hostname, tuple(nics))
     if shared := list(decide.shared(original, ct, asked.volumes_shared)):
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(shared))
+    hop, why = next_hops.changed_fault(original, ct)
+    if hop:
+        raise BadInput(f"--ip: a clone has the routes of {asked.source}, and so {hop}: {why}")
     if wrong := fault(ct):
         raise BadInput(f"a clone of {asked.source} with these addresses is no container: its {wrong} is wrong")
     return await _make(fleet, node, source, ct, asked)
