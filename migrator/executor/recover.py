@@ -12,7 +12,7 @@ from migrator.errors import FailedSafe, MigratorError, NeedsOperator
 from migrator.executor import site
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.look import Seen, look_at, whereabouts
-from migrator.executor.saga import Notify, NotReleased, Saga, Turn, Undecided, as_before
+from migrator.executor.saga import Notify, NotReleased, Saga, TurnOf, Undecided, as_before
 from migrator.executor.settled import carry_out
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal
@@ -26,7 +26,7 @@ from migrator.steps.restore import write_down
 from migrator.transport.base import NodeUnreachable
 
 
-async def migrate(move: Move, journal: Journal, turn: Turn, notify: Notify) -> None:
+async def migrate(move: Move, journal: Journal, turn: TurnOf, notify: Notify) -> None:
     """Carries a move out. What the saga may not decide, because one side has died meanwhile, is settled at once.
 
     Every second until somebody resumes the run would be a longer pause.

@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from migrator.errors import MigratorError, NeedsOperator, NotYet
 from migrator.executor.recover import migrate
-from migrator.executor.saga import Notify, Turn
+from migrator.executor.saga import Notify, TurnOf
 from migrator.executor.turns import Turns
 from migrator.journal.store import Journal
 from migrator.model.modes import Mode
 from migrator.model.plan import Plan, PlannedMove
 from migrator.protocol.states import State
-from migrator.steps.base import Move
+from migrator.steps.base import Move, Turn
 
 
 @dataclass(slots=True)
@@ -118,18 +118,18 @@ class Runner:
             if not mine.done():
                 mine.set_result(False)
 
-    def _turn(self, planned: PlannedMove) -> Turn:
+    def _turn(self, planned: PlannedMove) -> TurnOf:
         """A move's turn to pause, in which it is asked once more whether it may: it has waited since it was."""
 
         @contextlib.asynccontextmanager
-        async def turn(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-            async with self.turns.pausing(move, predicted_s(planned, move)) as has_turn:
+        async def turn(move: Move) -> AsyncIterator[Turn]:
+            async with self.turns.pausing(move, predicted_s(planned, move)) as mine:
 
                 async def may_freeze() -> None:
-                    await has_turn()
+                    await mine.come()
                     self.may_pause(planned, move)
 
-                yield may_freeze
+                yield replace(mine, come=may_freeze)
 
         return turn
 

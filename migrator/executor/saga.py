@@ -7,7 +7,7 @@ cancellation, aborts and rolls back. After it there is only forward: what cannot
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from itertools import zip_longest
 from typing import Any
@@ -25,21 +25,21 @@ from migrator.model.site import When
 from migrator.protocol.recovery import of_a_silent_source
 from migrator.protocol.states import State, is_decided
 from migrator.steps import FROZEN, PREPARE, RELEASE, UNDO_ORDER, after_release
-from migrator.steps.base import Move, Step, at_once
+from migrator.steps.base import AT_ONCE, Move, Step, Turn
 from migrator.steps.fence import makes_ready
 from migrator.steps.fill import MemoryLost
 from migrator.transport.base import NodeMissing, NodeRefused, NodeUnreachable
 
-# Entered when a move may make itself ready for its pause; what it gives is awaited right before the freeze.
-Turn = Callable[[Move], AbstractAsyncContextManager[Callable[[], Awaitable[object]]]]
+# Entered when a move may make itself ready for its pause.
+TurnOf = Callable[[Move], AbstractAsyncContextManager[Turn]]
 Notify = Callable[[Move, State, Phase], None]
 
 # A node that declines here was asked whether it would take the container, and said no.
 BEFORE_ANY_CHANGE = (State.LEASED, State.CHECKED, State.RESERVED)
 
 
-def free_for_all(move: Move) -> AbstractAsyncContextManager[Callable[[], Awaitable[object]]]:
-    return nullcontext(at_once)
+def free_for_all(move: Move) -> AbstractAsyncContextManager[Turn]:
+    return nullcontext(AT_ONCE)
 
 
 class Undecided(NeedsOperator):
@@ -63,7 +63,7 @@ class Saga:
         self,
         move: Move,
         journal: Journal,
-        turn: Turn = free_for_all,
+        turn: TurnOf = free_for_all,
         notify: Notify = lambda move, state, phase: None,
     ) -> None:
         self.move = move
@@ -84,7 +84,7 @@ class Saga:
                 for side in (self.move.source, self.move.target):
                     await pause.enter_async_context(side.node.standing_by())
                 if not makes_ready(self.move):
-                    await self.move.turn()
+                    await self.move.turn.come()
                 await self._frozen()
                 await turn.aclose()
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")

@@ -8,6 +8,8 @@ passed over while one of its links is taken for longer. Who is next is passed by
 link, and another link of the one that does may lie idle for that moment.
 Links are taken all at once, when all of a move's are free. Who is next waits for those who are paused, and these wait
 for nobody, so there is no circle.
+While a long pause sends its last pages nothing of the next could be on the links for what its freeze and its dump take.
+So who pauses is told that somebody is next, and hands its links over a moment before its last page.
 A turn to pause ends by itself after the longest pause that is allowed. By then the source's own watchdog has ended the
 pause, or it stands sealed until somebody resumes the run: neither sends anything, and others need not wait for it. So
 it is known how long a move can stand ready at most, however wrong the prediction was, and nobody becomes next before
@@ -19,27 +21,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from migrator.model.facts import SharedLink
 from migrator.model.links import taken
 from migrator.model.plan import PlannedMove
 from migrator.model.policy import Policy
-from migrator.steps.base import Move, at_once
+from migrator.steps.base import AT_ONCE, Move, Turn
 
 NEXT_S = 1.0  # before the predicted end of a pause; making ready takes 0.6 s (steps/precopy.py), more on busy nodes
+HAND_OVER_S_MIN = 1.5  # shorter pauses would grow by more, of sharing CPUs, than the links would gain
 STAND_S_MAX = 60.0  # a receiver that hears nothing for 120 s ends (the kit's `receive`)
 
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """One move's place among those that pause: it waits, is next, has its turn, and has ended."""
+    """One move's place among those that pause: it waits, is next, has its turn, is asked for its links by one who is
+    next, and has ended.
+    """
 
     links: tuple[str, ...]
     lasts_s: float
     is_next: asyncio.Event = field(default_factory=asyncio.Event)
     has_turn: asyncio.Event = field(default_factory=asyncio.Event)
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
     ends_soon: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
 
@@ -65,19 +71,19 @@ class Turns:
             yield
 
     @contextlib.asynccontextmanager
-    async def pausing(self, move: Move, lasts_s: float) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-        """Entered when the move is next; what it gives is awaited before the freeze, and returns when it has its turn.
-        Both at once where pauses may overlap. `lasts_s` is how long its pause is predicted to be.
+    async def pausing(self, move: Move, lasts_s: float) -> AsyncIterator[Turn]:
+        """Entered when the move is next, with its turn, which comes at once where pauses may overlap. `lasts_s` is how
+        long its pause is predicted to be.
         """
         if self._policy.overlapping_pauses:
-            yield at_once
+            yield AT_ONCE
             return
         place = _Place(taken(move.source.node.name, move.target.node.name, self._links), lasts_s)
         self._waiting.append(place)
         self._go_on()
         try:
             await place.is_next.wait()
-            yield place.has_turn.wait
+            yield Turn(place.has_turn.wait, place.wanted.wait, lambda: self._end(place))
         finally:
             self._end(place)
 
@@ -88,11 +94,14 @@ class Turns:
         for place in dict.fromkeys(self._next.values()):
             self._begin(place)
         for place in tuple(self._waiting):
-            holders = (self._pausing[link] for link in place.links if link in self._pausing)
+            holders = [self._pausing[link] for link in place.links if link in self._pausing]
             if self._next.keys().isdisjoint(place.links) and all(holder.ends_soon for holder in holders):
                 self._waiting.remove(place)
                 self._next.update(dict.fromkeys(place.links, place))
                 place.is_next.set()
+                for holder in holders:
+                    if holder.lasts_s >= HAND_OVER_S_MIN:
+                        holder.wanted.set()
                 self._begin(place)
 
     def _begin(self, place: _Place) -> None:

@@ -46,6 +46,7 @@ VERBS: dict[str, Verb] = {
     "stop": cold.stop,
     "census": source.census,
     "await-dumped": source.await_dumped,
+    "await-nearly": source.await_nearly,
     "seal": source.seal,
     "thaw": source.thaw,
     "reclaim": source.reclaim,

@@ -238,6 +238,17 @@ async def await_dumped(m: Machine, ct: str, token: str, timeout_s: str) -> str:
     raise Exit(1, f"the dump of {ct} has ended, or takes too long")
 
 
+async def await_nearly(m: Machine, ct: str, token: str, timeout_s: str) -> str:
+    """Waits until nearly all of a dump is sent: here as soon as pages flow."""
+    m.check_run(ct, int(token))
+    move, job = m.up.moves.get((ct, int(token))), m.up.jobs.get((ct, int(token), "dump"))
+    for _ in range(int(timeout_s) * 10):
+        if move is None or move.dumped.is_set() or job is None or not job.alive:
+            break
+        await asyncio.sleep(0.1)
+    return f"nearly {'yes' if move is not None and move.dumped.is_set() else 'no'}"
+
+
 async def _dumped(m: Machine, key: tuple[str, int]) -> tuple[Copy, MoveDir]:
     """CRIU's dump itself."""
     copy = m.copy(key[0])

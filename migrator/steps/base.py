@@ -30,8 +30,27 @@ B = TypeVar("B")
 C = TypeVar("C")
 
 
-async def at_once() -> None:
-    """The turn of a move that waits for nobody."""
+async def _at_once() -> None:
+    """Comes to a move that waits for nobody."""
+
+
+async def _never() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A move's turn to be paused on its links. `come` returns when it has it, and raises if it may not be paused any
+    more; `wanted` returns when another stands ready for one of its links, and never where it is no use to hand them
+    over; `hand_over` gives them to it before the pause has ended.
+    """
+
+    come: Callable[[], Awaitable[object]] = _at_once
+    wanted: Callable[[], Awaitable[object]] = _never
+    hand_over: Callable[[], None] = lambda: None
+
+
+AT_ONCE = Turn()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +73,9 @@ class Move:
     are those that its pause is predicted by, with the speeds of the `shared` links between the nodes, bytes a
     second. `site` is what the cluster file says of the network around the nodes, and `hooks` calls its hooks. `mode` is
     the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
-    `last_pass` is what the last pass over the files has said, once it has ended. `turn` is awaited by a fence that has
-    made all ready, right before the freeze: it returns when the move has its turn, and raises if it may not be paused
-    any more. `turn_ms` is how long that took. `id_index_there` numbers its range of user ids on the target; None is the
-    one that it has.
+    `last_pass` is what the last pass over the files has said, once it has ended. A fence that has made all ready waits
+    for its `turn` to come, right before the freeze. `turn_ms` is how long that took. `id_index_there`
+    numbers its range of user ids on the target; None is the one that it has.
     """
 
     id: str
@@ -84,7 +102,7 @@ class Move:
     site: Site = NO_SITE
     hooks: HookCaller = field(default_factory=LocalHooks)
     on_progress: Callable[[State, str], None] = lambda state, text: None
-    turn: Callable[[], Awaitable[object]] = at_once
+    turn: Turn = AT_ONCE
     turn_ms: int = 0
     id_index_there: int | None = None
 

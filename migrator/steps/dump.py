@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
+from collections.abc import AsyncIterator
 from typing import Any
 
 from migrator.model.memory_way import ENCRYPTED
@@ -11,7 +14,7 @@ from migrator.protocol.states import State
 from migrator.steps import traces
 from migrator.steps.base import Move, Step, all_of, refuse_ended, run_job, start_job
 from migrator.steps.restore import why_it_failed
-from migrator.transport.base import Answer, NodeFailed
+from migrator.transport.base import Answer, NodeError, NodeFailed
 
 LAST_PASS = "files-final"
 
@@ -20,11 +23,12 @@ async def do(move: Move) -> dict[str, Any]:
     if move.mode is Mode.RESTART:
         return {}  # what it had in memory is given up
     node = move.source.node
-    dumped, census, move.last_pass = await all_of(
-        _dump_of_stream(move) if move.memory.name == "stream" else _dump(move),
-        node.call("census", move.name),
-        last_pass(move),
-    )
+    async with _handing_over(move):
+        dumped, census, move.last_pass = await all_of(
+            _dump_of_stream(move) if move.memory.name == "stream" else _dump(move),
+            node.call("census", move.name),
+            last_pass(move),
+        )
     return {
         "dump_ms": dumped.number("dump_ms"),
         **({} if move.mode is Mode.POST_COPY else {"send_ms": dumped.number("send_ms")}),
@@ -32,6 +36,31 @@ async def do(move: Move) -> dict[str, Any]:
         **channel_of(move, dumped),
         "census": sorted(census.text.split("\n")),
     }
+
+
+@contextlib.asynccontextmanager
+async def _handing_over(move: Move) -> AsyncIterator[None]:
+    """Meanwhile the move's links are handed over when nearly all is sent, if another stands ready for them. Where pages
+    follow a release, or images are sent whole, they are kept until the seal.
+    """
+    if move.mode is Mode.POST_COPY or move.memory.name != "stream":
+        yield
+        return
+    handing = asyncio.ensure_future(_hand_over(move))
+    try:
+        yield
+    finally:
+        handing.cancel()
+        await asyncio.gather(handing, return_exceptions=True)
+
+
+async def _hand_over(move: Move) -> None:
+    timeout_s = math.ceil(move.policy.blackout_s_max)
+    await move.turn.wanted()
+    with contextlib.suppress(NodeError):  # a node that fails is told by what waits for the dump
+        answer = await move.source.node.call("await-nearly", move.name, move.token, timeout_s, timeout_s=timeout_s + 15)
+        if answer.get("nearly") == "yes":
+            move.turn.hand_over()
 
 
 def channel_of(move: Move, said: Answer) -> dict[str, str]:

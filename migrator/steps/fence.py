@@ -68,7 +68,7 @@ async def _make_ready(move: Move) -> int:
 
 async def _have_turn(move: Move) -> None:
     """Waits for the move's turn, and meanwhile asks whether all still stands: nothing is frozen for what must fail."""
-    turn = asyncio.ensure_future(move.turn())
+    turn = asyncio.ensure_future(move.turn.come())
     try:
         while not (await asyncio.wait({turn}, timeout=ASK_S))[0]:
             await refuse_ended_restore(move)

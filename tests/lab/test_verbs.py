@@ -124,6 +124,8 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "manifest web 2")
     tidy.on_node("n1", "sh", "-c", "echo dump_ms 1 > /run/migrator/move/web.2/result")  # as a streamed dump says
     twice("n1", "await-dumped web 2 1")
+    tidy.on_node("n1", "touch", "/run/migrator/move/web.2/nearly")
+    assert twice("n1", "await-nearly web 2 1") == "nearly yes\n"
     tidy.on_node("n2", "sh", NODE, "job", "web", "2", "restore", "0", "restore", "web", "2", "images")
     twice("n2", "await-held web 2 30")
     twice("n2", "job web 2 restore 0 restore web 2 images")
@@ -308,6 +310,7 @@ WITH_TOKEN = {
     "restore": ("n2", "images"),
     "await-held": ("n2", "1"),
     "await-dumped": ("n1", "1"),
+    "await-nearly": ("n1", "1"),
     "await-filled": ("n2", "1"),
     "manifest": ("n1", ""),
     "release": ("n2", ""),

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from migrator.cli.report import blackout_ms, waited_ms
+from migrator.executor import turns
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import resume_run, start_run
 from migrator.journal.events import Phase
@@ -98,6 +99,40 @@ def test_pauses_overlap_on_the_source_link_only_if_asked(asked: bool, streams: b
     assert overlap(scene.pauses_ms) == asked
 
 
+def test_a_pause_that_is_long_enough_hands_its_link_over_before_its_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "HAND_OVER_S_MIN", 0.0)
+    scene = Drain(streams=True)
+
+    async def life() -> None:
+        assert (await scene.run()).exit_code == 0
+
+    scene.loop.run(life())
+    assert all(later[0] < earlier[1] for earlier, later in pairwise(scene.pauses_ms))
+    assert all(later[0] > earlier[0] + ROUNDING_MS for earlier, later in pairwise(scene.pauses_ms))
+
+
+def test_a_move_that_fails_after_it_has_handed_its_link_over_is_taken_back_and_the_others_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(turns, "HAND_OVER_S_MIN", 0.0)
+    scene = Drain(streams=True)
+    failed = list[str]()
+
+    def notify(move: Move, state: State, phase: Phase) -> None:
+        if (state, phase) == (State.SYNCED, Phase.END) and not failed:
+            failed.append(move.name)
+            scene.world.machines[move.target.node.name].crash()
+
+    async def life() -> None:
+        plan = await scene.plan()
+        _, result = await start_run(scene.fleet, scene.journal, plan, scene.policy, "sim", notify, "run-a")
+        assert failed[0] in result.failed
+        assert len(result.moved) == 4 - len(result.failed) > 0
+
+    scene.loop.run(life())
+    assert scene.world.machines["n1"].disk.records[failed[0]].state == "serving"
+
+
 def test_where_memory_is_streamed_one_stands_ready_while_another_is_paused_and_never_two() -> None:
     scene = Drain(streams=True)
 
@@ -157,11 +192,13 @@ def test_files_cross_while_another_is_paused() -> None:
     assert sorted(seeded)[1] < scene.pauses_ms[0][1]  # the second was ready before the first had ended
 
 
-@pytest.mark.parametrize("streams", [False, True])  # streamed, another stands ready in that moment
+# Streamed, another stands ready in that moment, or is paused as well.
+@pytest.mark.parametrize(("streams", "hand_over_s_min"), [(False, 1.5), (True, 1.5), (True, 0.0)])
 @pytest.mark.parametrize("moment", ["fenced:begin", "fenced:end", "synced:end", "sealed:end", "committed:end"])
 def test_an_orchestrator_that_dies_in_a_pause_leaves_no_turn_to_the_one_that_resumes(
-    moment: str, streams: bool
+    moment: str, streams: bool, hand_over_s_min: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(turns, "HAND_OVER_S_MIN", hand_over_s_min)
     scene = Drain(streams)
 
     async def life() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from migrator.model.policy import Policy
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import FORWARD, State
 from migrator.steps import fence, fill
-from migrator.steps.base import Move, Side, at_once
+from migrator.steps.base import AT_ONCE, Move, Side, Turn
 from migrator.transport.base import Answer, NodeFailed, NodeRefused, NodeUnreachable
 from tests.unit.test_bundle import WEB
 
@@ -158,8 +158,8 @@ async def test_a_restore_that_dies_while_it_stands_ready_is_known_before_the_fre
     scene.target.instead["restore"] = lambda: "job lost\nerr it was killed\n"
 
     @contextlib.asynccontextmanager
-    async def never(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-        yield asyncio.Event().wait
+    async def never(move: Move) -> AsyncIterator[Turn]:
+        yield Turn(come=asyncio.Event().wait)
 
     with pytest.raises(FailedSafe, match="node n2: restore of web was lost: it was killed; container web runs on n1"):
         await Saga(scene.move, scene.journal, never).run()
@@ -167,13 +167,38 @@ async def test_a_restore_that_dies_while_it_stands_ready_is_known_before_the_fre
     assert scene.state is State.ROLLED_BACK
 
 
+@pytest.mark.parametrize(
+    ("wanted", "said", "handed"), [(True, "nearly yes\n", 1), (True, "nearly no\n", 0), (False, "nearly yes\n", 0)]
+)
+async def test_links_are_handed_over_when_nearly_all_is_sent_and_another_stands_ready_for_them(
+    scene: Scene, wanted: bool, said: str, handed: int
+) -> None:
+    for side in ("source", "target"):
+        there = getattr(scene.move, side)
+        setattr(scene.move, side, replace(there, facts=replace(there.facts, stream_out="yes", stream_in="yes")))
+    scene.source.instead["await-nearly"] = lambda: said
+    scene.source.instead["await-dumped"] = lambda: JOBS["dump"].replace("out ", "")
+
+    async def is_wanted() -> None:
+        if not wanted:
+            await asyncio.Event().wait()
+
+    @contextlib.asynccontextmanager
+    async def turn(move: Move) -> AsyncIterator[Turn]:
+        yield Turn(wanted=is_wanted, hand_over=lambda: scene.calls.append("handed over"))
+
+    await Saga(scene.move, scene.journal, turn).run()
+    assert scene.calls.count("handed over") == handed
+    assert scene.calls.count("n1 await-nearly") == wanted
+
+
 async def test_a_turn_ends_with_the_seal_for_the_source_sends_nothing_more(scene: Scene) -> None:
     def over() -> None:
         scene.calls.append("turn over")
 
     @contextlib.asynccontextmanager
-    async def turn(move: Move) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-        yield at_once
+    async def turn(move: Move) -> AsyncIterator[Turn]:
+        yield AT_ONCE
         over()
 
     await Saga(scene.move, scene.journal, turn).run()

@@ -25,7 +25,8 @@ def programs() -> Iterator[dict[str, ModuleType]]:
     sys.path.insert(0, str(SCRIPTS))
     loaded = {}
     names = (
-        "frames splicer pace plain channel page_server uffd spaces watcher follow_out follow_in stream_out stream_in"
+        "frames splicer pace plain nearly channel page_server uffd spaces watcher "
+        "follow_out follow_in stream_out stream_in"
     )
     for name in names.split():
         spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -26,25 +27,33 @@ def over(source: str, target: str) -> Any:
 
 class Pauses:
     """Moves that pause for some seconds each, in virtual time, as long as predicted or not. When each was next and when
-    it was paused, by name.
+    it was paused, by name. In their last `tail_s` they send little, so they hand their links over if they are asked to.
     """
 
-    def __init__(self, turns: Turns, predicted_s: float | None = None, ready_s: float = 0.0) -> None:
+    def __init__(
+        self, turns: Turns, predicted_s: float | None = None, ready_s: float = 0.0, tail_s: float = 0.0
+    ) -> None:
         self.turns = turns
         self.predicted_s = predicted_s
         self.ready_s = ready_s
+        self.tail_s = tail_s
         self.next_s: dict[str, float] = {}
         self.seen: dict[str, tuple[float, float]] = {}
 
     async def pause(self, name: str, source: str, target: str, lasts_s: float) -> None:
         clock = asyncio.get_running_loop().time
         predicted_s = lasts_s if self.predicted_s is None else self.predicted_s
-        async with self.turns.pausing(over(source, target), predicted_s) as has_turn:
+        async with self.turns.pausing(over(source, target), predicted_s) as turn:
             self.next_s[name] = clock()
             await asyncio.sleep(self.ready_s)
-            await has_turn()
+            await turn.come()
             begin_s = clock()
-            await asyncio.sleep(lasts_s)
+            await asyncio.sleep(lasts_s - self.tail_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await turn.wanted()
+                    turn.hand_over()
+            await asyncio.sleep(self.tail_s)
         self.seen[name] = (begin_s, clock())
 
     def play(self, *moves: tuple[str, str, str, float]) -> None:
@@ -97,6 +106,24 @@ def test_the_next_makes_ready_a_second_before_the_predicted_end_and_freezes_when
     pauses.play(("a", "n1", "n2", 5.0), ("b", "n1", "n3", 5.0), ("c", "n1", "n2", 5.0))
     assert pauses.next_s == {"a": 0.0, "b": 4.0, "c": 9.6}
     assert pauses.seen == {"a": (0.6, 5.6), "b": (5.6, 10.6), "c": (10.6, 15.6)}
+
+
+def test_a_long_pause_hands_its_links_over_to_one_who_stands_ready_a_moment_before_its_end() -> None:
+    pauses = Pauses(Turns(Policy()), tail_s=0.25)
+    pauses.play(("a", "n1", "n2", 5.0), ("b", "n1", "n3", 5.0), ("c", "n1", "n2", 5.0))
+    assert pauses.seen == {"a": (0.0, 5.0), "b": (4.75, 9.75), "c": (9.5, 14.5)}
+
+
+def test_a_short_pause_keeps_its_links_and_so_does_one_whom_nobody_waits_for() -> None:
+    pauses = Pauses(Turns(Policy()), tail_s=0.25)
+    pauses.play(("a", "n1", "n2", 1.0), ("b", "n1", "n3", 1.0), ("alone", "n4", "n5", 5.0))
+    assert pauses.seen == {"a": (0.0, 1.0), "b": (1.0, 2.0), "alone": (0.0, 5.0)}
+
+
+def test_links_that_are_handed_over_are_free_for_all_who_wait_for_them() -> None:
+    pauses = Pauses(Turns(Policy()), tail_s=0.25)
+    pauses.play(("a", "n1", "n2", 2.0), ("b", "n1", "n3", 2.0), ("c", "n4", "n2", 9.0))
+    assert pauses.seen == {"a": (0.0, 2.0), "b": (1.75, 3.75), "c": (1.75, 10.75)}
 
 
 def test_a_pause_that_ends_before_it_is_predicted_to_keeps_nobody_waiting() -> None:

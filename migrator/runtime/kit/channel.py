@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from frames import Damaged, write_all
+from nearly import Nearly
 from pace import Bucket
 from plain import CONNECT_TIMEOUT_S, ENCRYPTED, OFFER, Impostor, connect
 from splicer import SPLICE_BYTES, Splicer
@@ -48,6 +49,7 @@ class Outlet:
         self._splicer = Splicer(fd)
         self._bucket = Bucket(bytes_per_s, time.monotonic()) if bytes_per_s else None
         self._part_bytes = max(PART_BYTES_MIN, int(bytes_per_s * PART_S)) if bytes_per_s else SPLICE_BYTES
+        self.nearly: Nearly | None = None  # who counts what has gone, if somebody does
 
     def write(self, data: bytes) -> None:
         """A frame's head, which is never held back."""
@@ -66,6 +68,8 @@ class Outlet:
                 raise Damaged("CRIU ended before all pages had come")
             if self._bucket is not None:
                 self._bucket.take(moved, time.monotonic())
+            if self.nearly is not None:
+                self.nearly.count(moved, time.monotonic())
             size -= moved
 
     def wait_s(self) -> float:

@@ -27,6 +27,8 @@ unrest() { # PID
         word { print word, port }' "/proc/$1/net/tcp" "/proc/$1/net/tcp6" 2> /dev/null
 }
 
+at_rest() { ! unrest "$1" | grep -qv closing; } # PID
+
 # The service is given half a second to accept what is there. A handshake that stays has lost its client.
 await_accepted() { # CT PID
     tries=50

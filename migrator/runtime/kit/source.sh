@@ -9,15 +9,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     read_record "$ct"
     check_run "$ct" "$token"
     await_ready "$RUN/move/$ct.$token" "$RUN/jobs/$ct.$token"
-    lock
-    read_record "$ct"
-    check_run "$ct" "$token"
-    [ "$r_void" != "$token" ] ||
-        refuse "container $ct was given back, and the fence of token $token has ended (the watchdog was first)"
-    case $r_state in
-        serving | fenced) ;; # fenced: the first try may have died on the way, so all of it is done again
-        *) refuse "container $ct is $r_state and cannot be fenced" ;;
-    esac
+    lock_for_fence "$ct" "$token" 'serving fenced' # fenced: a first try may have died on the way; all is done again
     has_processes "$ct" || fail 12 "container $ct has no processes"
     read_net "$ct"
     boot_id
@@ -35,7 +27,11 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     [ -z "$carried" ] || printf '%s\n' "$carried"
     [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
-    await_accepted "$ct" "$pid"
+    if ! at_rest "$pid"; then
+        unlock # the container before it on the same links is paused until it has this lock for its seal
+        await_accepted "$ct" "$pid"
+        lock_for_fence "$ct" "$token" fenced
+    fi
     uptime_ms
     # Asked again, a fence that was whole says when its pause began, not when it was asked.
     [ -s "$dir/frozen_at_ms" ] && is_frozen "$(cgroup_of "$ct")" 1 || echo "$now_ms" > "$dir/frozen_at_ms"
@@ -53,6 +49,18 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     # A restore asks for what is carried as soon as it has its images, so that has to be there before.
     [ -n "$carried" ] || begin_dump "$RUN/move/$ct.$token"
     echo 'fenced now'
+}
+
+lock_for_fence() { # CT TOKEN STATES
+    lock
+    read_record "$1"
+    check_run "$1" "$2"
+    [ "$r_void" != "$2" ] ||
+        refuse "container $1 was given back, and the fence of token $2 has ended (the watchdog was first)"
+    case " $3 " in
+        *" $r_state "*) ;;
+        *) refuse "container $1 is $r_state and cannot be fenced" ;;
+    esac
 }
 
 # Where memory is streamed, waits until dump and last pass stand ready, with their receivers: nothing has to start in the
@@ -173,6 +181,22 @@ verb_await_dumped() { # CT TOKEN TIMEOUT_S
     read_net "$1"
     check_fenced "$1"
     cat "$said"
+}
+
+# Waits until nearly all of a dump is sent (nearly.py). Whether it is, since what ends before may have failed.
+verb_await_nearly() { # CT TOKEN TIMEOUT_S
+    check_number "$3"
+    read_record "$1"
+    check_run "$1" "$2"
+    move=$RUN/move/$1.$2
+    tries=$3
+    exec 7<> "$move/near" # before it looks, so that no word is missed
+    until [ -e "$move/nearly" ]; do
+        [ "$tries" -gt 0 ] && job_alive "$RUN/jobs/$1.$2.dump" || break
+        timeout 1 head -n 1 <&7 > /dev/null || :
+        tries=$((tries - 1))
+    done
+    [ -e "$move/nearly" ] && echo 'nearly yes' || echo 'nearly no'
 }
 
 # For nodes that cannot stream: images in memory on both sides. CRIU writes its pages in the last third of a dump, so

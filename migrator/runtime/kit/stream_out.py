@@ -33,6 +33,7 @@ from typing import IO
 from channel import Channel, Outlet
 from follow_out import follow
 from frames import CAME, END, HEADER, IMAGE, PAGE, RECEIVER_READY, Damaged, Run, lazy_runs
+from nearly import Nearly
 from page_server import PORT, PageServer
 
 # How many runs are asked for ahead: enough that CRIU never waits for a question.
@@ -116,6 +117,8 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> str:
         if (move / "follows").exists():
             page_bytes = follow(server, runs, channel.out, channel.answers)
         else:
+            all_bytes = sum(run.pages for run in runs) * PAGE
+            channel.out.nearly = Nearly(all_bytes, time.monotonic(), lambda: tell_nearly(move))
             page_bytes = send_pages(server, runs, channel.out)
         if channel.last_answer() != b"placed %d\n" % (page_bytes // PAGE):
             raise Damaged("the target did not place all pages")
@@ -127,6 +130,11 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> str:
         f"send_ms {round((sent - dumped) * 1000)}\n"
         f"{channel.said}"
     )
+
+
+def tell_nearly(move: Path) -> None:
+    (move / "nearly").touch()
+    tell(move / "near")
 
 
 def put(path: Path, text: str) -> None:

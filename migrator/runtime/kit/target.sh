@@ -32,7 +32,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE[@DIGEST] ID_BASE IMAGE_BYTES_MAX PAGES
     if [ "$3" != target ]; then
         case $7 in
             stream | follow)
-                for fifo in pass flush told fence; do
+                for fifo in pass flush told near fence; do
                     [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
                 done ;;
         esac
