@@ -104,7 +104,7 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(shared))
     hop, why = next_hops.changed_fault(original, ct)
     if hop:
-        raise BadInput(f"--ip: a clone has the routes of {asked.source}, and so {hop}: {why}")
+        raise BadInput(f"clone {asked.name} has the routes of {asked.source}, and {hop}: {why}")
     if wrong := fault(ct):
         raise BadInput(f"a clone of {asked.source} with these addresses is no container: its {wrong} is wrong")
     return await _make(fleet, node, source, ct, asked)

@@ -110,10 +110,10 @@ async def _create(
             for node in {node for node, _ in placed}:
                 refuse_twins(now, node, [each.ct for each in new if each.facts.name == node])
         except (MigratorError, asyncio.CancelledError) as error:
-            await asyncio.gather(*(_take_back(each.there, each.ct.name, each.creator, error) for each in new))
+            await _all_taken_back(new, error)
             raise
         if start:
-            await _all((each.facts.name, _start(each)) for each in new)
+            await _all_started(new)
         return [each.told(start) for each in new]
 
 
@@ -198,7 +198,22 @@ async def _make(new: _New) -> None:
     await there.call("ct-put", ct.name, token, *sizes, stdin=b"".join(files.values()))
 
 
-async def _start(new: _New) -> None:
+async def _all_started(new: Sequence[_New]) -> None:
+    """Each that does not start is taken back by itself; those whose turn did not come before an interrupt are, too."""
+    begun: set[str] = set()
+    try:
+        await _all((each.facts.name, _start(each, begun)) for each in new)
+    except (MigratorError, asyncio.CancelledError) as error:
+        await _all_taken_back([each for each in new if each.ct.name not in begun], error)
+        raise
+
+
+async def _all_taken_back(new: Sequence[_New], error: BaseException) -> None:
+    await _all((each.facts.name, _take_back(each.there, each.ct.name, each.creator, error)) for each in new)
+
+
+async def _start(new: _New, begun: set[str]) -> None:
+    begun.add(new.ct.name)
     try:
         await new.there.call("ct-start", new.ct.name, timeout_s=60)
     except (MigratorError, asyncio.CancelledError) as error:
