@@ -4,7 +4,7 @@ Nearly everything in them is told from inside, by ids and paths that a twin has 
 container's user ids begin on the node, its hostname, and its group of processes. All else stays byte for byte.
 
 Groups below that one, which an init has made, are told with their owners as the node has them; so they are in a list of
-ours (delegate.sh). Of a container that only gets another range these alone are made other: IMAGES SRC_BASE DST_BASE.
+ours (delegate.sh).
 """
 
 import struct
@@ -181,7 +181,4 @@ def main(images: str, source: str, target: str, source_base: str, target_base: s
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        give_groups(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
-    else:
-        main(*sys.argv[1:])
+    main(*sys.argv[1:])
