@@ -116,7 +116,7 @@ def bound(lines: Iterable[str]) -> list[str]:
         kind, at, pid, comm = match.groups()
         found.append(
             f"process {pid} ({comm}) has a {kind} socket at {at}, which a twin could not have; have it listen at "
-            "every address (0.0.0.0, ::)"
+            "every address (0.0.0.0, ::), or close it"
         )
     return found
 
