@@ -33,8 +33,8 @@ REACH = 1 / 3
 REACH_ANSWER = 1.2
 QUIET_S = 5
 MOVE_TIMEOUT_S = 600
-# Wide enough that what an emulated machine makes of the fixed part of a pause is no reason for another round.
-TARGET_S = 60
+# Rounds go on as long as they shrink: what an emulated machine makes of the fixed part of a pause is under no target.
+TO_THE_END = ("--target-blackout", "1", "--not-convergent", "go-on")
 MODES = (Mode.STOP_AND_COPY, Mode.PRE_COPY)
 
 
@@ -61,7 +61,7 @@ class Machines(Stage):
 
 
 async def move(stage: Stage, target: str, mode: Mode) -> Moved:
-    more = ("--target-blackout", str(TARGET_S)) if mode is Mode.PRE_COPY else ()
+    more = TO_THE_END if mode is Mode.PRE_COPY else ()
     words = ("migrate", "counter", "--to", target, "--mode", mode, "--max-blackout", "300", *more, "--json")
     client = AnswerTimes()
     async with client.asking(stage.address(0), COUNTER_PORT):

@@ -193,6 +193,6 @@ def expected_rounds(
         send_rate_bytes_per_s(source, target, rates, shared),
         manner.written_bytes_per_s,
         manner.target_blackout_s,
-        rates.constant_s(Mode.PRE_COPY),
+        rates.constant_s(Mode.PRE_COPY) + container.paged_bytes / ROUNDS_READ_BYTES_PER_S,
         manner.rounds_max,
     )

@@ -10,7 +10,7 @@ import pytest
 
 from migrator.checker.check import check
 from migrator.inventory.plan_file import load, save
-from migrator.model.estimate import ROUNDS_READ_BYTES_PER_S, Estimate, Manner, estimate_move
+from migrator.model.estimate import ROUNDS_READ_BYTES_PER_S, Estimate, Manner, estimate_move, expected_rounds
 from migrator.model.facts import Cluster, ContainerFacts, Link, Resources
 from migrator.model.modes import READY_S, ROUNDS_REST_S, Allowed, Mode
 from migrator.model.plan import Plan, Refusal
@@ -77,6 +77,15 @@ class TestRounds:
     )
     def test_they_say_why_they_end_before_that(self, written: int, most: int, why: str) -> None:
         assert rounds_of(16 * GIB, 125e6, written, None, 0.2, most).why_not.startswith(why)
+
+    def test_a_target_below_what_the_restore_reads_of_rounds_is_not_reached(self) -> None:
+        def why_not(memory: int) -> str:
+            of = ContainerFacts("web", "serving", 1, 1, True, "-", Resources(), anon_bytes=memory)
+            manner = Manner(Mode.PRE_COPY, target_blackout_s=1.0, written_bytes_per_s=MB)
+            return expected_rounds(of, GBIT, GBIT, RATES, (), manner).why_not
+
+        assert why_not(GIB // 2) == ""
+        assert why_not(4 * GIB) == "rounds do not shrink"
 
     @pytest.mark.parametrize(("memory", "guess"), [(100 * MB, 2 * MB), (64 * GIB, 20 * MB)])
     def test_of_one_that_nobody_has_watched_a_share_of_its_memory_is_taken(self, memory: int, guess: int) -> None:
