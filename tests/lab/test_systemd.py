@@ -117,6 +117,9 @@ async def test_a_user_who_is_logged_in_and_all_services_go_on_after_a_move(tidy:
         "n1", "stat", "-c", "%u", GROUP, f"{GROUP}/cgroup.procs", f"{GROUP}/cgroup.freeze"
     ).out.split()
     assert owners[0] == owners[1] != "0" == owners[2]
+    assert (
+        tidy.ok("ct", "exec", "box", "--", "sh", "-c", "hostname; cat /etc/hostname").out.split() == ["box.example"] * 2
+    )
     async with logged_in(tidy, ip) as login:
         await login.types("stty -echo; kept=value-$((6 * 7)); cd /var/log; sleep 1000 &")
         before = await login.types('echo "<$kept $PWD $$ $(tty) $(jobs -p)>"')
