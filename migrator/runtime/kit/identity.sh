@@ -182,8 +182,8 @@ hosts_with() { # HOSTNAME ADDRESSES
 
 # --- /etc/hostname --------------------------------------------------------------------------------------------------------
 
-# In the directory that was entered. Programs take what it says for the name that is to be (hostnamectl). Where there is no such file
-# none is made; with WAS one that says something else is left alone: somebody inside has chosen it.
+# In the directory that was entered. Programs take what it says for the name that is to be (hostnamectl). Where there is no
+# such file none is made; with WAS one that says something else is left alone: somebody inside has chosen it.
 name_file() { # HOSTNAME [WAS]
     if [ -h hostname ] || [ ! -f hostname ]; then
         return 0
