@@ -152,24 +152,36 @@ def _create_many(
     as_json: bool,
     given: dict[str, Any],
 ) -> int:
-    from migrator.errors import BadInput
-    from migrator.executor.creation import create_containers
+    from collections import Counter
+
+    from migrator.cli.ct_place import Nowhere, best_places
+    from migrator.executor.creation import create_placed
     from migrator.executor.many import numbered
 
-    if node is None:
-        raise BadInput("ct create --count: give the node with --node; the planner places one at a time")
     wanted = list(numbered(name, count=count, **given))
 
     async def work() -> list[dict[str, object]]:
         async with open_fleet(ctx) as fleet:
-            return await create_containers(fleet, node, wanted, start, without)
+            if node is not None:
+                return await create_placed(fleet, [(node, each) for each in wanted], start, without)
+            chosen = await best_places(fleet, wanted)
+            placed = [(where, each) for (where, _), each in zip(chosen, wanted, strict=True)]
+            made = await create_placed(fleet, placed, start, without)
+            return [one | {"placed": why} for one, (_, why) in zip(made, chosen, strict=True)]
 
-    made = run_async(work(), ending=OF_MAKING)
+    try:
+        made = run_async(work(), ending=OF_MAKING)
+    except Nowhere as nowhere:
+        from migrator.cli.plan import refused
+
+        return refused(nowhere.refusal, as_json)
     if as_json:
         print_json({"containers": made})
     else:
         how = "run" if start else "are made"
-        click.echo(f"{count} containers {how} on {node}, {name}-1 to {name}-{count}")
+        on = Counter(str(one["node"]) for one in made)
+        where = next(iter(on)) if len(on) == 1 else ", ".join(f"{of} ({number})" for of, number in sorted(on.items()))
+        click.echo(f"{count} containers {how} on {where}, {name}-1 to {name}-{count}")
     return 0
 
 

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     multiple=True,
     help="Its address; may be repeated. Without, the next free one of each of the source's networks.",
 )
+@click.option(
+    "--nic",
+    "nics",
+    multiple=True,
+    metavar="NAME=BRIDGE,IP[,IP...][,mac=MAC]",
+    help="A further card's addresses, on the bridge that it has; may be repeated. Without, the next free ones.",
+)
 @click.option("--hostname", help="What it calls itself (default: its name).")
 @click.option("--live", is_flag=True, help="With the source's memory: a running twin.")
 @click.option(
@@ -49,6 +56,7 @@ def clone(
     name: str,
     node: str | None,
     ips: tuple[str, ...],
+    nics: tuple[str, ...],
     hostname: str | None,
     live: bool,
     volumes_shared: tuple[str, ...],
@@ -62,6 +70,7 @@ def clone(
     It is another machine: with a MAC, addresses, a machine-id and ssh host keys of its own.
     """
     from migrator.errors import BadInput
+    from migrator.executor.asked_nics import asked_nics
     from migrator.executor.clone import Asked
     from migrator.executor.clone import clone as make
     from migrator.executor.surroundings import Surroundings
@@ -77,11 +86,13 @@ def clone(
     if node is not None and no_start:
         raise BadInput("ct clone: with --no-start it stays on its source's node; leave out --node, or --no-start")
     given = {} if blackout_s_max is None else {"blackout_s_max": blackout_s_max}
+    addresses = parse_addresses(ips) if ips else ()
     asked = Asked(
         without=without,
         source=source,
         name=name,
-        addresses=parse_addresses(ips) if ips else (),
+        addresses=addresses,
+        nics=asked_nics(nics, addresses, ()),
         hostname=Surroundings.parse(hostname=hostname).hostname,
         live=live,
         start=not no_start,

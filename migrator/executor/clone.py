@@ -11,18 +11,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
+from migrator.executor.asked_nics import refuse_macs
 from migrator.executor.cancel import finish_anyway
 from migrator.executor.creation import refuse_twins
 from migrator.executor.fleet import Fleet, find_container, refuse_silent
 from migrator.executor.ranges import free_ranges
 from migrator.model import clone as decide
+from migrator.model import next_hops
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor, fault
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.nics import Nic
 from migrator.model.volume import lacking
 from migrator.protocol.undumpable import reasons
 from migrator.runtime import bundle
@@ -36,17 +40,25 @@ LONGEST_S = 6 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person asked for: `addresses` canonical, or none to have free ones found; `without` need not be asked."""
+    """What a person asked for: `addresses` canonical, or none to have free ones found, as for cards that are not among
+    `nics`; `without` need not be asked.
+    """
 
     source: str
     name: str
     addresses: tuple[str, ...] = ()
+    nics: tuple[Nic, ...] = ()
     hostname: str | None = None
     live: bool = False
     start: bool = True
     pause_s_max: int = 15
     volumes_shared: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+
+    def ips(self, bridge: str) -> Iterator[tuple[str, str, str]]:
+        """Each address: the option that gave it, without its prefix, and the bridge on which others may have it."""
+        yield from (("--ip", bare(address), bridge) for address in self.addresses)
+        yield from (("--nic", bare(address), nic.bridge) for nic in self.nics for address in nic.addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
     where = await _node_of(fleet, asked.source)
     there, bridge = fleet.node(where), fleet.file.bridge(fleet.file.entry(where))
     cluster, owned, inside = await all_of(
-        fleet.survey(), _owned(there, bridge, asked.addresses), _inside(there, asked.source, asked.live)
+        fleet.survey(), _owned(there, list(asked.ips(bridge))), _inside(there, asked.source, asked.live)
     )
     node, source = find_container(cluster, asked.source)
     if node.name != where:
@@ -82,13 +94,17 @@ async def clone(fleet: Fleet, asked: Asked) -> Cloned:
     _refuse(cluster, node, source, original, asked)
     if found := [*owned, *inside]:
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(found))
-    taken = decide.taken(cluster, original, asked.addresses)
+    taken = decide.taken(cluster, original, {ip for _, ip, _ in asked.ips(bridge)})
     first = (original.address, *original.more_addresses)
     addresses = asked.addresses or await _free(there, bridge, first, taken)
-    nics = [replace(nic, addresses=await _free(there, nic.bridge, nic.addresses, taken)) for nic in original.nics]
+    given = {nic.name: nic for nic in asked.nics}
+    nics = [given.get(nic.name) or await _another(there, nic, taken) for nic in original.nics]
     ct = decide.descriptor_of(original, asked.name, addresses, free_ranges(cluster, 1)[0], asked.hostname, tuple(nics))
     if shared := list(decide.shared(original, ct, asked.volumes_shared)):
         raise Refused(f"container {asked.source} cannot be cloned: " + "; ".join(shared))
+    hop, why = next_hops.changed_fault(original, ct)
+    if hop:
+        raise BadInput(f"clone {asked.name} has the routes of {asked.source}, and {hop}: {why}")
     if wrong := fault(ct):
         raise BadInput(f"a clone of {asked.source} with these addresses is no container: its {wrong} is wrong")
     return await _make(fleet, node, source, ct, asked)
@@ -112,34 +128,40 @@ async def _node_of(fleet: Fleet, name: str) -> str:
     return node.name
 
 
-async def _owned(node: Node, bridge: str, addresses: tuple[str, ...]) -> list[str]:
-    """Why addresses cannot be had: somebody answers for them, or nobody can be asked."""
-    ips = [bare(address) for address in addresses]
-    asked = await asyncio.gather(*(node.call("arp-owner", bridge, ip, "soon") for ip in ips))
+async def _owned(node: Node, ips: list[tuple[str, str, str]]) -> list[str]:
+    """Why addresses cannot be had: somebody answers for them, or nobody can be asked. `ips` as in `Asked.ips`."""
+    asked = await asyncio.gather(*(node.call("arp-owner", bridge, ip, "soon") for _, ip, bridge in ips))
     found = []
-    for ip, answer in zip(ips, asked, strict=True):
+    for (option, ip, _), answer in zip(ips, asked, strict=True):
         if list(answer.lines("owner")):
-            found.append(f"--ip {ip}: something on the network answers for this address already")
+            found.append(f"{option} {ip}: something on the network answers for this address already")
         if blind := answer.get("blind"):
-            found.append(f"--ip {ip}: nobody can be asked who has this address: {blind} of {node.name}; turn it on")
+            found.append(f"{option} {ip}: nobody can be asked who has this address: {blind} of {node.name}; turn it on")
     return found
 
 
-async def _free(node: Node, bridge: str, like: tuple[str, ...], taken: set[str]) -> tuple[str, ...]:
+async def _another(node: Node, nic: Nic, taken: set[str]) -> Nic:
+    """A card on the same bridge, with free addresses of the same networks and a MAC of its own."""
+    return replace(nic, addresses=await _free(node, nic.bridge, nic.addresses, taken, "--nic"), mac="")
+
+
+async def _free(
+    node: Node, bridge: str, like: tuple[str, ...], taken: set[str], option: str = "--ip"
+) -> tuple[str, ...]:
     """For each address the next of its network that nobody has, and nobody answers for; they are in `taken` then."""
     chosen: list[str] = []
     for address in like:
         for tried, candidate in enumerate(decide.next_free(address, taken)):
             if tried >= decide.TRIED_MAX:
                 break
-            if not await _owned(node, bridge, (candidate,)):
+            if not await _owned(node, [(option, bare(candidate), bridge)]):
                 chosen.append(candidate)
                 taken.add(bare(candidate))
                 break
         else:
             candidate = ""
         if not candidate or bare(candidate) not in taken:
-            raise Refused(f"no address beside {bare(address)} is free; give one with --ip")
+            raise Refused(f"no address beside {bare(address)} is free; give one with {option}")
     return tuple(chosen)
 
 
@@ -168,6 +190,9 @@ def _refuse(cluster: Cluster, node: NodeFacts, source: ContainerFacts, original:
     """Raises for what is known before anything of the clone is decided."""
     if unknown := decide.no_such_volumes(original, asked.volumes_shared):
         raise BadInput(f"--share-volume {unknown[0]}: container {source.name} has no such volume")
+    if wrong := decide.no_such_card(original, asked.nics):
+        raise BadInput(f"--nic {wrong}")
+    refuse_macs(cluster, asked.nics)
     if source.run != "-":
         raise Refused(f"container {source.name} is held by run {source.run}; wait for its end, or: migrator resume")
     if node.cordon is not None:
@@ -177,18 +202,18 @@ def _refuse(cluster: Cluster, node: NodeFacts, source: ContainerFacts, original:
     for why in (*lacking(original.volumes, node.volumes), *devices_lacking(original.devices, node.devices)):
         raise Refused(f"node {node.name}: {why}")
     _refuse_taken(cluster, asked)
-    if asked.live and (why := decide.no_twin(source, original, node)):
+    if asked.live and (why := decide.no_twin(source, node)):
         raise Refused(why)
 
 
 def _refuse_taken(cluster: Cluster, asked: Asked) -> None:
-    wanted = {bare(address) for address in asked.addresses}
+    wanted = {ip: option for option, ip, _ in asked.ips("")}
     for node in cluster.nodes:
         for other in node.containers:
             if other.name == asked.name:
                 raise BadInput(f"container {asked.name} exists already on {node.name} ({other.state})")
-            for ip in sorted(wanted.intersection(other.descriptor.ips if other.descriptor else ())):
-                raise Refused(f"--ip {ip}: container {other.name} on {node.name} has this address")
+            for ip in sorted(set(wanted).intersection(other.descriptor.ips if other.descriptor else ())):
+                raise Refused(f"{wanted[ip]} {ip}: container {other.name} on {node.name} has this address")
 
 
 async def _make(fleet: Fleet, node: NodeFacts, source: ContainerFacts, ct: Descriptor, asked: Asked) -> Cloned:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from migrator.transport import kit
 from migrator.transport.base import Answer, Node, NodeRefused
 
 T = TypeVar("T")
-Ip = tuple[str, str, str]  # see _asked_for
+Ip = tuple[str, str, str, str]  # see _asked_for
 FEW = 2  # addresses up to which a shell stands ready for what is asked next: with more there were too many sessions
 AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
 
@@ -43,11 +44,13 @@ class _New:
     wanted: Wanted
     ct: Descriptor
     creator: str
+    facts: NodeFacts
+    there: Node
 
-    def told(self, node: str, started: bool) -> dict[str, object]:
+    def told(self, started: bool) -> dict[str, object]:
         return {
             "name": self.ct.name,
-            "node": node,
+            "node": self.facts.name,
             "address": self.ct.address,
             "addresses": list(self.ct.addresses),
             "started": started,
@@ -66,68 +69,78 @@ async def create_container(
 async def create_containers(
     fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, without: Sequence[str] = ()
 ) -> list[dict[str, object]]:
-    """Makes containers on a node, all or none. Of those that do not start nothing is left; others run on by then.
+    """Makes containers on a node, all or none; as `create_placed`."""
+    return await create_placed(fleet, [(node, each) for each in wanted], start, without)
+
+
+async def create_placed(
+    fleet: Fleet, placed: Sequence[tuple[str, Wanted]], start: bool, without: Sequence[str] = ()
+) -> list[dict[str, object]]:
+    """Makes each container on its node, all or none. Of those that do not start nothing is left; others run on by then.
 
     Refused while a node does not answer, but for those named by `without`: it may have one of these names or addresses.
     """
-    for each in wanted:
+    for _, each in placed:
         check_length(each)
     first = ID_INDEX_MIN
     for _ in range(RANGE_TRIES):
         try:
-            return await _create(fleet, node, wanted, start, without, first)
+            return await _create(fleet, placed, start, without, first)
         except RangeTaken:
             first = any_number()
-    return await _create(fleet, node, wanted, start, without, first)
+    return await _create(fleet, placed, start, without, first)
 
 
 async def _create(
-    fleet: Fleet, node: str, wanted: Sequence[Wanted], start: bool, without: Sequence[str], first_range: int
+    fleet: Fleet, placed: Sequence[tuple[str, Wanted]], start: bool, without: Sequence[str], first_range: int
 ) -> list[dict[str, object]]:
-    there, ips = fleet.node(node), list(_asked_for(wanted, fleet.file.bridge(fleet.file.entry(node))))
+    ips = [ip for node, each in placed for ip in _asked_for(node, each, fleet.file.bridge(fleet.file.entry(node)))]
     async with contextlib.AsyncExitStack() as shell:
-        cluster, owners = await _asked(fleet, node, wanted, without, ips, shell)
-        facts = cluster.node(node)
-        new = _described(cluster, facts, wanted, first_range)
-        for (option, ip, _), answer in zip(ips, owners, strict=True):
+        cluster, owners = await _asked(fleet, placed, without, ips, shell)
+        new = _described(fleet, cluster, placed, first_range)
+        for (node, option, ip, _), answer in zip(ips, owners, strict=True):
             refuse_owned(node, f"{option} {ip}", answer)
-        for rules in {each.ct.firewall for each in new}:
-            await refuse_rules(there, rules)
+        for node, rules in {(each.facts.name, each.ct.firewall) for each in new}:
+            await refuse_rules(fleet.node(node), rules)
         for one in new:
-            await refuse_ports(there, facts, one.ct)
+            await refuse_ports(one.there, one.facts, one.ct)
         try:
-            await _all(_make(there, facts, each) for each in new)
-            refuse_twins(await fleet.described(), node, [each.ct for each in new])
+            await _all((each.facts.name, _make(each)) for each in new)
+            now = await fleet.described()
+            for node in {node for node, _ in placed}:
+                refuse_twins(now, node, [each.ct for each in new if each.facts.name == node])
         except (MigratorError, asyncio.CancelledError) as error:
-            await asyncio.gather(*(_take_back(there, each.ct.name, each.creator, error) for each in new))
+            await _all_taken_back(new, error)
             raise
         if start:
-            await _all(_start(there, each) for each in new)
-        return [each.told(node, start) for each in new]
+            await _all_started(new)
+        return [each.told(start) for each in new]
 
 
 async def _asked(
     fleet: Fleet,
-    node: str,
-    wanted: Sequence[Wanted],
+    placed: Sequence[tuple[str, Wanted]],
     without: Sequence[str],
     ips: list[Ip],
     shell: contextlib.AsyncExitStack,
 ) -> tuple[Cluster, list[Answer]]:
     """The cluster, and who answers for each address. Meanwhile a shell gets ready for what is asked next."""
-    there = fleet.node(node)
+    nodes = sorted({node for node, _ in placed})
 
     async def get_ready() -> None:
         if len(ips) <= FEW:
-            await shell.enter_async_context(there.standing_by(1))
+            for node in nodes:
+                await shell.enter_async_context(fleet.node(node).standing_by(1))
 
-    asking = asyncio.gather(_all(there.call("arp-owner", on, ip, "soon") for _, ip, on in ips), get_ready())
+    owner = _all((node, fleet.node(node).call("arp-owner", on, ip, "soon")) for node, _, ip, on in ips)
+    asking = asyncio.gather(owner, get_ready())
     try:
         # Other runtimes are told by a probe alone.
-        cluster = await (fleet.probe() if any(each.runtime != "runc" for each in wanted) else fleet.survey())
-        if not cluster.node(node).answered:
-            raise FailedSafe(cluster.node(node).error)
-        refuse_silent(fleet, cluster, without, wanted[0].name)
+        probes = any(each.runtime != "runc" for _, each in placed)
+        cluster = await (fleet.probe() if probes else fleet.survey())
+        if silent := next((node for node in map(cluster.node, nodes) if not node.answered), None):
+            raise FailedSafe(silent.error)
+        refuse_silent(fleet, cluster, without, placed[0][1].name)
         owners, _ = await asking
     finally:
         asking.cancel()
@@ -135,10 +148,11 @@ async def _asked(
     return cluster, owners
 
 
-def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted], first_range: int) -> list[_New]:
+def _described(fleet: Fleet, cluster: Cluster, placed: Sequence[tuple[str, Wanted]], first_range: int) -> list[_New]:
     """Each as it will be, with a range of user ids of its own; refused what its node cannot give it."""
     found = []
-    for each, id_index in zip(wanted, free_ranges(cluster, len(wanted), first_range), strict=True):
+    for (node, each), id_index in zip(placed, free_ranges(cluster, len(placed), first_range), strict=True):
+        facts = cluster.node(node)
         _refuse_clashes(cluster, facts, each)
         ct = descriptor_of(each, facts.templates[each.template], id_index)
         if ct.runtime not in ("runc", *facts.features):
@@ -147,18 +161,17 @@ def _described(cluster: Cluster, facts: NodeFacts, wanted: Sequence[Wanted], fir
             raise Refused(f"--init systemd: node {facts.name}: {why}; boot it with version 2, or choose another node")
         if ct.io and IO_FEATURE not in facts.controllers:
             raise Refused(f"--io: node {facts.name} {NO_IO}; leave it out, or choose another node")
-        found.append(_New(each, ct, secrets.token_hex(8)))
+        found.append(_New(each, ct, secrets.token_hex(8), facts, fleet.node(node)))
     return found
 
 
-def _asked_for(wanted: Sequence[Wanted], bridge: str) -> Iterator[Ip]:
-    """Each address: the option that gave it, without its prefix, and the bridge on which others may have it."""
-    for each in wanted:
-        for address in (each.address, *each.more_addresses):
-            yield "--ip", bare(address), bridge
-        for nic in each.nics:
-            for address in nic.addresses:
-                yield "--nic", bare(address), nic.bridge
+def _asked_for(node: str, wanted: Wanted, bridge: str) -> Iterator[Ip]:
+    """Each address: the node to ask, the option that gave it, itself without its prefix, and on which bridge."""
+    for address in (wanted.address, *wanted.more_addresses):
+        yield node, "--ip", bare(address), bridge
+    for nic in wanted.nics:
+        for address in nic.addresses:
+            yield node, "--nic", bare(address), nic.bridge
 
 
 def refuse_owned(node: str, asked: str, answer: Answer) -> None:
@@ -169,9 +182,9 @@ def refuse_owned(node: str, asked: str, answer: Answer) -> None:
         raise Refused(f"{asked}: nobody can be asked who has this address: {blind} of {node}; turn it on")
 
 
-async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
+async def _make(new: _New) -> None:
     """Its record, then its files, of which the descriptor is the first: by that others see it."""
-    ct = new.ct
+    ct, there, facts = new.ct, new.there, new.facts
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)
     words = (ct.name, ct.template, ct.template_digest, ct.id_base, *demand, *capacity)
@@ -185,26 +198,43 @@ async def _make(there: Node, facts: NodeFacts, new: _New) -> None:
     await there.call("ct-put", ct.name, token, *sizes, stdin=b"".join(files.values()))
 
 
-async def _start(there: Node, new: _New) -> None:
+async def _all_started(new: Sequence[_New]) -> None:
+    """Each that does not start is taken back by itself; those whose turn did not come before an interrupt are, too."""
+    begun: set[str] = set()
     try:
-        await there.call("ct-start", new.ct.name, timeout_s=60)
+        await _all((each.facts.name, _start(each, begun)) for each in new)
     except (MigratorError, asyncio.CancelledError) as error:
-        await _take_back(there, new.ct.name, new.creator, error)
+        await _all_taken_back([each for each in new if each.ct.name not in begun], error)
         raise
 
 
-async def _all(acts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All of them to their ends, a few at a time, and then the first failure: who cleans up meets nobody at work."""
-    turns = asyncio.Semaphore(AT_ONCE)
+async def _all_taken_back(new: Sequence[_New], error: BaseException) -> None:
+    await _all((each.facts.name, _take_back(each.there, each.ct.name, each.creator, error)) for each in new)
 
-    async def in_turn(act: Coroutine[Any, Any, T]) -> T:
+
+async def _start(new: _New, begun: set[str]) -> None:
+    begun.add(new.ct.name)
+    try:
+        await new.there.call("ct-start", new.ct.name, timeout_s=60)
+    except (MigratorError, asyncio.CancelledError) as error:
+        await _take_back(new.there, new.ct.name, new.creator, error)
+        raise
+
+
+async def _all(acts: Iterable[tuple[str, Coroutine[Any, Any, T]]]) -> list[T]:
+    """All of them to their ends, a few at a time on each one's node, and then the first failure: who cleans up meets
+    nobody at work.
+    """
+    turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def in_turn(node: str, act: Coroutine[Any, Any, T]) -> T:
         try:
-            async with turns:
+            async with turns[node]:
                 return await act
         finally:
             act.close()  # of one that was cancelled before its turn
 
-    done = await asyncio.gather(*map(in_turn, acts), return_exceptions=True)
+    done = await asyncio.gather(*(in_turn(node, act) for node, act in acts), return_exceptions=True)
     for each in done:
         if isinstance(each, BaseException):
             raise each

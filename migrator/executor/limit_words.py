@@ -9,7 +9,7 @@ from migrator.executor.surroundings import parse_around
 from migrator.model.container import IO_WEIGHTS, PIDS_MAX, PIDS_MIN
 from migrator.model.io_limits import BYTES_MIN, IOPS_MAX, RATE_MAX
 from migrator.model.limits import Change
-from migrator.model.units import parse_bytes
+from migrator.model.units import format_bytes, parse_bytes
 
 MEMORY_BYTES_MIN = 4 << 20
 CPUS_MAX = 10_000
@@ -79,7 +79,7 @@ def parse_size(option: str, text: str, least: int) -> int:
     except ValueError as error:
         raise BadInput(f"{option}: {error}") from error
     if size < least:
-        raise BadInput(f"{option} {quoted(text)}: at least {least} bytes")
+        raise BadInput(f"{option} {quoted(text)}: at least {format_bytes(least)}")
     return size
 
 

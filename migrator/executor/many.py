@@ -26,6 +26,6 @@ def _after(text: str, number: int) -> str:
     except ValueError as error:
         raise BadInput(f"--ip {quoted(text)}: {error}") from error
     address = first.ip + number
-    if address not in first.network:
+    if address not in first.network and first.network.num_addresses > 1:  # one alone says nothing of its neighbours
         raise BadInput(f"--ip {quoted(text)}: its network ends before --count does")
     return f"{address}/{first.network.prefixlen}"

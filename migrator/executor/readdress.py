@@ -14,7 +14,7 @@ from migrator.errors import BadInput, FailedSafe, Refused
 from migrator.executor.asked_ports import refuse_ports
 from migrator.executor.creation import refuse_owned
 from migrator.executor.fleet import Fleet, refuse_silent
-from migrator.model import ports
+from migrator.model import next_hops, ports
 from migrator.model.address import bare
 from migrator.model.container import Descriptor
 from migrator.model.facts import Cluster
@@ -30,7 +30,7 @@ def asks_for_ports(before: Descriptor, ct: Descriptor) -> bool:
 
 
 def refuse_odd(before: Descriptor, ct: Descriptor) -> None:
-    """BadInput for addresses and ports that no container has together."""
+    """BadInput for addresses, gateways, routes and ports that no container has together."""
     own = [bare(address) for address in (ct.address, *ct.more_addresses)]
     elsewhere = {bare(address): nic.name for nic in ct.nics for address in nic.addresses}
     if twice := next((ip for ip in own if ip in elsewhere), ""):
@@ -38,6 +38,9 @@ def refuse_odd(before: Descriptor, ct: Descriptor) -> None:
     if wrong := ports.fault(ct.published, ct.cards[0].addresses):
         option = "--ip" if before.published == ct.published else "--publish"
         raise BadInput(f"{option}: container {ct.name}: {wrong}")
+    option, wrong = next_hops.changed_fault(before, ct)
+    if option:
+        raise BadInput(f"container {ct.name}: {option}: {wrong}")
 
 
 async def refuse_taken(

@@ -11,7 +11,7 @@ from migrator.executor.asked_nics import asked_nics
 from migrator.executor.asked_ports import asked_ports
 from migrator.executor.limit_words import parse_change, parse_size
 from migrator.executor.surroundings import Surroundings
-from migrator.model import confinement
+from migrator.model import confinement, next_hops
 from migrator.model.address import bare, canonical, is_for_one, is_ipv6
 from migrator.model.container import ADDRESSES_MAX, NAME, USER
 from migrator.model.disk import Disk
@@ -142,6 +142,12 @@ class Wanted:
 
     def refuse_at_odds(self) -> None:
         """BadInput for options that cannot be had together."""
+        gateways = tuple(gateway for gateway in (self.gateway, self.gateway6) if gateway)
+        others = tuple(address for nic in self.nics for address in nic.addresses)
+        first = (self.address, *self.more_addresses)
+        option, why = next_hops.fault(first, others, gateways, self.surroundings.routes)
+        if option:
+            raise BadInput(f"{option}: {why}")
         if self.init == "systemd" and self.runtime == "crun":  # which restores no groups below a container's own
             raise BadInput("--init systemd: a container that crun makes could not be moved; leave out --runtime crun")
         if self.user is not None and self.init == "systemd":

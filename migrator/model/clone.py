@@ -42,12 +42,12 @@ def descriptor_of(
         more_addresses=addresses[1:],
         id_index=id_index,
         hostname=hostname,
-        nics=tuple(replace(nic, mac="") for nic in nics),
+        nics=nics,
         published=(),
     )
 
 
-def taken(cluster: Cluster, source: Descriptor, asked: tuple[str, ...]) -> set[str]:
+def taken(cluster: Cluster, source: Descriptor, asked: Iterable[str]) -> set[str]:
     """Addresses that a clone cannot have beside those that were asked for."""
     found = {ip for node in cluster.nodes for c in node.containers if c.descriptor for ip in c.descriptor.ips}
     return found | set(source.gateways) | {bare(address) for address in asked}
@@ -65,18 +65,26 @@ def shared(source: Descriptor, clone: Descriptor, volumes_shared: Collection[str
         yield f"address {ip} is the source's; a clone has its own: --ip"
 
 
+def no_such_card(source: Descriptor, asked: Iterable[Nic]) -> str:
+    """Why one of the cards that were asked for is none of the source's, or ""."""
+    bridges = {nic.name: nic.bridge for nic in source.nics}
+    for nic in asked:
+        if nic.name not in bridges:
+            has = ", ".join(bridges) or "none"
+            return f"{nic}: container {source.name} has no card {nic.name} beside its first; it has: {has}"
+        if nic.bridge != bridges[nic.name]:
+            return f"{nic}: card {nic.name} of {source.name} is on bridge {bridges[nic.name]}, and so is its clone's"
+    return ""
+
+
 def no_such_volumes(source: Descriptor, volumes_shared: Iterable[str]) -> list[str]:
     return sorted(set(volumes_shared) - {volume.name for volume in source.volumes})
 
 
-def no_twin(source: ContainerFacts, original: Descriptor, node: NodeFacts) -> str:
+def no_twin(source: ContainerFacts, node: NodeFacts) -> str:
     """Why no running twin can be made of its memory, or ""."""
     if not source.alive:
         return f"container {source.name} does not run on {node.name}, and has no memory; leave out --live"
-    if original.nics:
-        return f"container {source.name} has several network cards; a twin is made with one alone; leave out --live"
-    if original.init != "plain":
-        return f"container {source.name} has {original.init}, whose groups no twin can be given; leave out --live"
     if node.stream_in.startswith("Python"):
         return f"node {node.name}: {node.stream_in}"
     return beyond_memory(source, node)
@@ -108,7 +116,7 @@ def bound(lines: Iterable[str]) -> list[str]:
         kind, at, pid, comm = match.groups()
         found.append(
             f"process {pid} ({comm}) has a {kind} socket at {at}, which a twin could not have; have it listen at "
-            "every address (0.0.0.0, ::)"
+            "every address (0.0.0.0, ::), or close it"
         )
     return found
 

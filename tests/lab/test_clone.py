@@ -73,7 +73,7 @@ if os.fork() == 0:
             file.write(str(n))
             file.flush()
 """
-IDENTITY = "cat /etc/machine-id; hostname; cat /sys/class/net/eth0/address"
+IDENTITY = "cat /etc/machine-id; hostname; cat /etc/hostname; cat /sys/class/net/eth0/address"
 
 
 def python(stage: Stage, name: str, program: str) -> str:
@@ -94,7 +94,11 @@ def make_a_machine(stage: Stage, number: int, more: tuple[str, ...] = ()) -> str
     python(stage, "web", FILES)
     keys = "ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; "
     fallback = "mkdir -p /etc/ssh; command -v ssh-keygen > /dev/null || echo old > /etc/ssh/ssh_host_ed25519_key; "
-    last = "[ -s /etc/ssh/ssh_host_ed25519_key ] || " + keys + "echo 0123456789abcdef0123456789abcdef > /etc/machine-id"
+    last = (
+        "hostname > /etc/hostname; [ -s /etc/ssh/ssh_host_ed25519_key ] || "
+        + keys
+        + "echo 0123456789abcdef0123456789abcdef > /etc/machine-id"
+    )
     stage.ok("ct", "exec", "web", "--", "sh", "-c", fallback + last)
     return ip
 
@@ -126,11 +130,18 @@ def test_a_twin_has_the_memory_of_its_source_and_is_another_machine_while_that_o
     made, before, twins, after = asyncio.run(clone_under_a_client())
     assert before < twins <= after + 1  # it goes on counting from the moment at which it was made
     assert (made["node"], made["state"], made["addresses"]) == ("n1", "running", [f"{other}/24"])
-    assert set(made["renewed"]) == {"/etc/machine-id", "/etc/hosts", "/etc/ssh/ssh_host_ed25519_key"}
+    assert set(made["renewed"]) == {
+        "/etc/machine-id",
+        "/etc/hosts",
+        "/etc/hostname",
+        "/etc/ssh/ssh_host_ed25519_key",
+    }
     for name, has in (("web", ip), ("twin", other)):
         assert tidy.ok("ct", "exec", name, "--", "getent", "hosts", name).out.split() == [has, name]
-    (machine, host, mac), (its_machine, its_host, its_mac) = identity(tidy, "web"), identity(tidy, "twin")
-    assert (host, its_host) == ("web", "twin")
+    (machine, host, file, mac), (its_machine, its_host, its_file, its_mac) = (
+        identity(tidy, name) for name in ("web", "twin")
+    )
+    assert (host, file, its_host, its_file) == ("web", "web", "twin", "twin")
     assert machine != its_machine and mac != its_mac and len(its_machine) == 32
     assert key_of(tidy, "web") != key_of(tidy, "twin")
     assert told(tidy, "twin") == told(tidy, "web")

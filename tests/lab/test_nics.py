@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -90,3 +91,38 @@ def test_what_a_card_needs_is_asked_before_anything_is_touched(two: Stage) -> No
     keys = ("name", "node", "state", "generation", "nics")
     assert [[row[key] for key in keys] for row in after] == [[row[key] for key in keys] for row in before]
     assert two.on_node("n3", "ls", "/var/lib/migrator/containers").out == ""
+
+
+BOUND = "import socket, time; s = socket.create_server(('{ip}', 8080)); time.sleep(600)"
+CLOSED = "ss -Htn state established | wc -l"
+
+
+async def test_a_twin_has_all_cards_with_addresses_and_macs_of_its_own(two: Stage) -> None:
+    async with CountingClient(two.ip(1)) as front, CountingClient(back_ip(two, 7)) as back:
+        await front.more(5)
+        await back.more(5)
+        made = two.ok("ct", "clone", "web", "twin", "--live", "--nic", nic(two, 8), "--json").json()
+        assert made["addresses"] == [f"{two.ip(2)}/24", f"{back_ip(two, 8)}/24", f"{back_ip6(two, 8)}/64"]
+        assert two.ok("ct", "exec", "twin", "--", "sh", "-c", CLOSED).out.strip() == "0"
+        for address in (two.ip(2), back_ip(two, 8)):
+            async with CountingClient(address) as other:
+                await other.more(5)
+        await front.more(5)
+        await back.more(5)
+    look = f"cat /sys/class/net/eth*/address; {LOOK.partition('; ')[2]}"
+    told = [two.ok("ct", "exec", name, "--", "sh", "-c", look).out.splitlines() for name in ("web", "twin")]
+    assert len({*told[0][:2], *told[1][:2]}) == 4
+    assert [line.partition(" src ")[0] for line in told[1][2:]] == [line.partition(" src ")[0] for line in told[0][2:]]
+    for words, code, said in (
+        (("--nic", f"eth2=br1,{back_ip(two, 9)}/24"), 2, "has no card eth2"),
+        (("--nic", nic(two, 7)), 3, f"--nic {back_ip(two, 7)}: container web on n1 has this address"),
+        (("--nic", f"eth1=br1,{back_ip(two, 1)}"), 3, f"--nic {back_ip(two, 1)}: something on the network answers"),
+    ):
+        done = two.migrator("ct", "clone", "web", "third", "--live", *words)
+        assert (done.code, said in done.err, len(done.err.strip().splitlines())) == (code, True, 1), done
+    bind = shlex.quote(BOUND.format(ip=back_ip(two, 8)))
+    waits = "for i in 1 2 3 4 5 6 7 8 9 10; do ss -Htln | grep -q :8080 && exit; sleep 0.1; done; exit 1"
+    begin = f"python3 -c {bind} > /dev/null 2>&1 < /dev/null & {waits}"
+    two.ok("ct", "exec", "twin", "--", "sh", "-c", begin)
+    done = two.migrator("ct", "clone", "twin", "third", "--live")
+    assert (done.code, f"has a tcp socket at {back_ip(two, 8)}:8080" in done.err) == (3, True), done

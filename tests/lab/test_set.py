@@ -193,6 +193,28 @@ def test_a_container_is_placed_where_the_planner_finds_room_under_the_rules(tidy
     assert made.json()["placed"].startswith("least loaded of 3 that fit")
     nowhere = place(tidy, small, "late", "900M", 4)
     assert (nowhere.code, nowhere.json()["refusals"][0]["container"]) == (3, "late")
+    many = (
+        "ct",
+        "create",
+        "many",
+        "--place",
+        "--count",
+        "4",
+        "--template",
+        "debian",
+        "--memory",
+        "200M",
+        "--cpus",
+        "0.1",
+    )
+    words = ("--ip", tidy.ip(4), "--json", "--", "sleep", "1000")
+    nowhere = tidy.migrator(*many, "--memory", "500M", *words, cluster=small)
+    assert (nowhere.code, tidy.places("many-1")) == (3, [])
+    rows = tidy.migrator(*many, *words, cluster=small).json()["containers"]
+    assert [(row["name"], tidy.places(row["name"])) for row in rows] == [
+        (f"many-{n}", [(row["node"], "running")]) for n, row in enumerate(rows, 1)
+    ]
+    assert len({row["node"] for row in rows}) > 1
     both = tidy.migrator(
         "ct", "create", "late", "--place", "--node", "n1", "--template", "debian", "--ip", tidy.ip(4), "--", "true"
     )

@@ -46,6 +46,7 @@ def web(tidy: Stage) -> str:
 
 def test_what_surrounds_it_is_changed_while_it_runs_and_goes_along(tidy: Stage, web: str, tmp_path: Path) -> None:
     via = tidy.ip(9).partition("/")[0]
+    tidy.ok("ct", "exec", "web", "--", "sh", "-c", "echo web > /etc/hostname")
     words = ("--hostname", "web.example.org", "--route", f"10.8.0.0/16={via}", "--sysctl", "net.core.somaxconn=77")
     done = change(tidy, *words, "--firewall", rules(tmp_path, 4321), "--nameserver", "10.0.0.2", "--memory", "300M")
     assert (done["running"], done["around"]["hostname"], done["limits"]["memory_bytes"]) == (
@@ -57,12 +58,14 @@ def test_what_surrounds_it_is_changed_while_it_runs_and_goes_along(tidy: Stage, 
     assert (here["hostname"], here["sysctl"], f"via {via}" in here["route"]) == ("web.example.org", "77", True)
     assert "tcp dport 4321 drop" in here["rules"]
     assert tidy.ok("ct", "exec", "web", "--", "cat", "/etc/resolv.conf").out == "nameserver 10.0.0.2\n"
+    assert tidy.ok("ct", "exec", "web", "--", "cat", "/etc/hostname").out == "web.example.org\n"
 
     tidy.ok("migrate", "web", "--to", "n2")
     assert seen(tidy, "n2") == here
     change(tidy, "--route", "10.8.0.0/16=none", "--firewall", rules(tmp_path, 4322), "--hostname", "none")
     there = seen(tidy, "n2")
     assert (there["hostname"], there["route"]) == ("web", "")
+    assert tidy.ok("ct", "exec", "web", "--", "cat", "/etc/hostname").out == "web\n"
     assert ("4322" in there["rules"], "4321" in there["rules"]) == (True, False)
     change(tidy, "--memory", "256M")  # a limit alone leaves rules as they are, also those of the container's own root
     assert seen(tidy, "n2") == there

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from migrator.lab.booted import BOOTED
+from migrator.transport import kit
 from tests.lab.stage import Stage
 from tests.lab.test_init import logged_in, until
 
-GROUP = "/sys/fs/cgroup/ct/box"
+GROUPS = "/sys/fs/cgroup/ct"
+GROUP = f"{GROUPS}/box"
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +34,21 @@ def make_box(stage: Stage, number: int) -> str:
     return ip
 
 
-def groups(stage: Stage, node: str) -> list[str]:
-    return sorted(stage.on_node(node, "find", GROUP, "-type", "d", "-printf", "%P %U %m\\n").out.splitlines())
+def groups(stage: Stage, node: str, name: str = "box") -> list[str]:
+    return sorted(
+        stage.on_node(node, "find", f"{GROUPS}/{name}", "-type", "d", "-printf", "%P %U %m\\n").out.splitlines()
+    )
 
 
-def services(stage: Stage) -> list[str]:
+def owned(stage: Stage, node: str, name: str = "box") -> list[str]:
+    """What in its group is its own: not its limits, its freezer, its kill."""
+    look = ("find", f"{GROUPS}/{name}", "-maxdepth", "1", "!", "-uid", "0", "-printf", "%P\\n")
+    return sorted(stage.on_node(node, *look).out.split())
+
+
+def services(stage: Stage, name: str = "box") -> list[str]:
     """What runs, each with its process as it is called inside, and its control group."""
-    told = stage.ok("ct", "exec", "box", "--", "ps", "-eo", "pid=,comm=,cgroup=").out.splitlines()
+    told = stage.ok("ct", "exec", name, "--", "ps", "-eo", "pid=,comm=,cgroup=").out.splitlines()
     wanted = ("systemd", "systemd-journal", "systemd-logind", "cron", "dbus-daemon", "sshd", "bash")
     return sorted(" ".join(row.split()) for row in told if row.split()[1] in wanted)
 
@@ -66,15 +76,38 @@ print(sum(free(fcntl.flock, '/root/a%d' % n) + free(fcntl.lockf, '/root/b%d' % n
 """
 
 
+# What the kernel says to one who asks a second time, by the same open file, to be told of pressure.
+ARMED = f"""
+import ctypes, errno, os, pathlib, sys
+sys.path.insert(0, {kit.directory()!r})
+import rearm
+for process in rearm.processes(pathlib.Path(sys.argv[1])):
+    for fd in rearm.waited_for(process):
+        ours = ctypes.CDLL(None).syscall(438, os.pidfd_open(int(process.name)), fd, 0)
+        try: os.write(ours, rearm.DEFAULT); print("free")
+        except OSError as error: print("busy" if error.errno == errno.EBUSY else error)
+"""
+
+
 async def test_processes_in_groups_of_their_own_making_keep_their_groups_and_locks(tidy: Stage) -> None:
     words = ("ct", "create", "box", "--node", "n1", "--template", "debian", "--ip", tidy.ip(1), "--init", "systemd")
     await asyncio.to_thread(tidy.ok, *words, "--", "python3", "-c", DIVIDED)
     await until(tidy, "all have their locks", "sh", "-c", "[ $(ls /root/ready* | wc -l) = 5 ]")
-    divided = groups(tidy, "n1")
+    divided, its = groups(tidy, "n1"), owned(tidy, "n1")
     assert len(divided) == 7
     await asyncio.to_thread(tidy.ok, "migrate", "box", "--to", "n2")
-    assert groups(tidy, "n2") == divided
+    assert (groups(tidy, "n2"), owned(tidy, "n2")) == (divided, its)
+    assert {"cgroup.freeze", "cgroup.kill", "cgroup.max.descendants"}.isdisjoint(its)
     assert tidy.ok("ct", "exec", "box", "--", "python3", "-c", FREE).out == "0\n"
+    # And so does a twin, as whose they are by its own range.
+    base = {path: uid for path, uid, _ in (row.split() for row in divided if len(row.split()) == 3)}["init"]
+    await asyncio.to_thread(tidy.ok, "ct", "clone", "box", "twin", "--live", "--ip", tidy.ip(2))
+    assert tidy.ok("ct", "exec", "twin", "--", "python3", "-c", FREE).out == "0\n"
+    twins = tidy.on_node("n2", "cat", "/var/lib/migrator/containers/twin/id_base").out.strip()
+    assert groups(tidy, "n2", "twin") == [row.replace(f" {base} ", f" {twins} ") for row in divided]
+    assert owned(tidy, "n2", "twin") == its
+    others = ("find", "/sys/fs/cgroup/ct/twin", "-mindepth", "2", "!", "-uid", twins)
+    assert tidy.on_node("n2", *others).out == ""
 
 
 async def test_a_user_who_is_logged_in_and_all_services_go_on_after_a_move(tidy: Stage, stocked: None) -> None:
@@ -84,6 +117,9 @@ async def test_a_user_who_is_logged_in_and_all_services_go_on_after_a_move(tidy:
         "n1", "stat", "-c", "%u", GROUP, f"{GROUP}/cgroup.procs", f"{GROUP}/cgroup.freeze"
     ).out.split()
     assert owners[0] == owners[1] != "0" == owners[2]
+    assert (
+        tidy.ok("ct", "exec", "box", "--", "sh", "-c", "hostname; cat /etc/hostname").out.split() == ["box.example"] * 2
+    )
     async with logged_in(tidy, ip) as login:
         await login.types("stty -echo; kept=value-$((6 * 7)); cd /var/log; sleep 1000 &")
         before = await login.types('echo "<$kept $PWD $$ $(tty) $(jobs -p)>"')
@@ -102,6 +138,12 @@ async def test_a_user_who_is_logged_in_and_all_services_go_on_after_a_move(tidy:
         await asyncio.to_thread(tidy.ok, "ct", "exec", "box", "--", "systemctl", "restart", unit)
     await asyncio.to_thread(tidy.ok, "ct", "exec", "box", "--", "pkill", "-KILL", "-x", "cron")
     await until(tidy, "who has ended is started anew", "pgrep", "-x", "cron")
+    # A twin has the same services, in which it goes on; what it was told of pressure wakes nobody without end.
+    ran = await asyncio.to_thread(services, tidy)
+    await asyncio.to_thread(tidy.ok, "ct", "clone", "box", "twin", "--live", "--ip", tidy.ip(2))
+    assert await asyncio.to_thread(services, tidy, "twin") == ran
+    await asyncio.to_thread(tidy.ok, "ct", "exec", "twin", "--", "systemctl", "restart", "cron")
+    assert set(tidy.on_node("n2", "python3", "-c", ARMED, f"{GROUPS}/twin").out.split()) == {"busy"}
 
 
 @pytest.mark.full

@@ -60,7 +60,7 @@ def test_none_takes_away_what_there_was() -> None:
     [
         ({"io": ("20M",)}, "--io '20M': write KEY=VALUE"),
         ({"io": ("read=",)}, "--io read: not a size"),
-        ({"io": ("read=1",)}, "--io read '1': at least 4096"),
+        ({"io": ("read=1",)}, "--io read '1': at least 4.0 KiB"),
         ({"io": ("read=9000P",)}, "--io read"),
         ({"io": ("read-iops=0",)}, "--io read-iops '0': a number from 1"),
         ({"io": ("read=1M", "read=2M")}, "--io read: is there twice"),

@@ -6,7 +6,6 @@ import struct
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from migrator.model import clone
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
 from migrator.model.nics import Nic
+from migrator.model.nics import parse as parse_nic
 from migrator.model.ports import parse
 from migrator.model.volume import Volume
 from migrator.runtime.kit import twin_images
@@ -45,30 +45,36 @@ def test_a_clone_is_its_source_but_for_what_makes_a_container_this_one() -> None
     assert (twin.mac != WEB.mac, twin.id_base != WEB.id_base, twin.veth != WEB.veth) == (True, True, True)
 
 
+CARDS = (Nic("eth1", "br1", ("10.1.0.7/24",), "02:00:00:00:00:07"),)
+
+
 def test_a_clone_has_other_macs_on_all_its_cards_and_publishes_nothing() -> None:
-    source = replace(
-        WEB, nics=(Nic("eth1", "br1", ("10.1.0.7/24",), "02:00:00:00:00:07"),), published=(parse("8080:80"),)
-    )
-    moved = tuple(replace(nic, addresses=("10.1.0.8/24",)) for nic in source.nics)
+    source = replace(WEB, nics=CARDS, published=(parse("8080:80"),))
+    moved = (Nic("eth1", "br1", ("10.1.0.8/24",)),)
     twin = clone.descriptor_of(source, "twin", ("10.0.0.8/24",), 21, None, moved)
     assert twin.published == ()
     assert not {card.mac for card in twin.cards} & {card.mac for card in source.cards}
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("asked", "why"),
     [
-        ({}, ""),
-        ({"nics": (Nic("eth1", "br1", ("10.1.0.7/24",)),)}, "several network cards"),
-        ({"init": "systemd"}, "has systemd"),
+        ("eth1=br1,10.1.0.8/24", ""),
+        ("eth2=br1,10.1.0.8/24", "has no card eth2 beside its first; it has: eth1"),
+        ("eth1=br2,10.1.0.8/24", "card eth1 of web is on bridge br1, and so is its clone's"),
     ],
 )
-def test_no_twin_is_made_of_what_it_could_not_be_given(change: dict[str, Any], why: str) -> None:
+def test_cards_of_a_clone_are_those_of_its_source(asked: str, why: str) -> None:
+    told = clone.no_such_card(replace(WEB, nics=CARDS), (parse_nic(asked),))
+    assert (why in told, bool(told)) == (True, bool(why))
+
+
+def test_no_twin_is_made_of_what_does_not_run_or_where_no_images_can_be_made_its_own() -> None:
     node = NodeFacts("n1", memory_available_bytes=1 << 40)
     source = ContainerFacts("web", "serving", 1, 1, True, "-", Resources())
-    told = clone.no_twin(source, replace(WEB, **change), node)
-    assert (why in told, bool(told)) == (True, bool(why))
-    assert "does not run" in clone.no_twin(replace(source, alive=False), WEB, node)
+    assert clone.no_twin(source, node) == ""
+    assert "does not run" in clone.no_twin(replace(source, alive=False), node)
+    assert "Python is too old" in clone.no_twin(source, replace(node, stream_in="Python is too old"))
 
 
 def test_a_volume_that_both_would_write_to_needs_a_word_and_one_that_is_read_does_not() -> None:
@@ -137,11 +143,14 @@ def test_images_of_one_container_become_those_of_another_and_nothing_else_in_the
     def userns(lower: int) -> bytes:
         return message([_text(1, extent(lower)), _text(2, extent(lower))])
 
-    def cgroup(name: bytes) -> bytes:
+    def cgroup(lower: int, name: bytes) -> bytes:
         path = b"/ct/" + name
         member = message([_text(1, b"unified"), _text(2, path + b"/below"), _number(3, len(path))])
         other = message([_text(1, b"cpu"), _text(2, b"/ct/website"), _number(3, 0)])
-        directory = message([_text(1, path[1:]), _text(2, message([_text(1, b"below")]))])
+        owner = message([_number(1, 0o644), _number(2, lower), _number(3, lower + 7)])
+        file = message([_text(1, b"cgroup.freeze"), _text(2, b"0"), _text(3, owner)])
+        below = message([_text(1, b"below"), _text(3, file), _text(4, owner)])
+        directory = message([_text(1, path[1:]), _text(2, below)])
         sets = message([_number(1, 2), _text(2, member), _text(2, other)])
         return message([_text(1, sets), _text(2, message([_text(1, b"unified"), _text(2, directory)]))])
 
@@ -149,13 +158,13 @@ def test_images_of_one_container_become_those_of_another_and_nothing_else_in_the
         return {
             "userns-9.img": _image(userns(lower)),
             "utsns-8.img": _image(message([_text(1, host), _text(2, b"(none)")])),
-            "cgroup.img": _image(cgroup(name)),
+            "cgroup.img": _image(cgroup(lower, name)),
+            "groups.img": b"%d %d a b/c\n0 0 d\n" % (lower, lower + 7),
             "core-1.img": b"anything",
         }
 
     for name, data in write(20 * 65536, b"web", b"web").items():
         (tmp_path / name).write_bytes(data)
     twin_images.main(str(tmp_path), "web", "a-longer-name", str(20 * 65536), str(21 * 65536), "other.example")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == write(
-        21 * 65536, b"other.example", b"a-longer-name"
-    )
+    made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert made == write(21 * 65536, b"other.example", b"a-longer-name")

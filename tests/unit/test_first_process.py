@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -167,6 +168,36 @@ HOSTILE = """1048576 1048576 system.slice
 0 0 of-the-nodes-root
 x y escaped
 """
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files are given away")
+def test_a_restore_gives_its_root_what_is_below_its_group_and_not_the_limits_of_that(tmp_path: Path) -> None:
+    tree(tmp_path, {"": "", "init.scope": "1\n"}, delegated=True)
+    images, group = tmp_path / "run/move/box.7/images", tmp_path / "cgroup/ct/box"
+    images.mkdir(parents=True)
+    (images / "groups.img").write_text("1048576 1048576 init.scope\n")
+    (group / "memory.max").write_text("1\n")
+    sh(tmp_path, f"RUN={tmp_path}/run; groups_in box {group} 1048576")
+    names = ("memory.max", "cgroup.procs", "init.scope", "init.scope/cgroup.procs")
+    assert [(group / name).stat().st_uid for name in names] == [0, 0, 1048576, 1048576]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files are given away")
+@pytest.mark.parametrize("base", [1048576, 3145728])
+def test_a_group_of_a_users_is_the_same_users_where_the_range_is_another(tmp_path: Path, base: int) -> None:
+    tree(tmp_path, {"": "", "user.slice/a b": "1\n"}, delegated=True)
+    images, group = tmp_path / "run/move/box.7/images", tmp_path / "cgroup/ct/box"
+    images.mkdir(parents=True)
+    (images / "groups.img").write_text("1048576 1048576 user.slice\n1049576 1049577 user.slice/a b\n")
+    if base != 1048576:
+        (tmp_path / "run/move/box.7/shifted-from").write_text("1048576\n")
+    for name in ("cgroup.threads", "cgroup.subtree_control", "cgroup.freeze"):
+        (group / "user.slice/a b" / name).touch()
+        os.chown(group / "user.slice/a b" / name, 1049576, 1049577)  # by CRIU, late
+    sh(tmp_path, f"RUN={tmp_path}/run; groups_in box {group} {base}")
+    names = ("user.slice", "user.slice/a b", "user.slice/a b/cgroup.procs")
+    owners = [((group / name).stat().st_uid - base, (group / name).stat().st_gid - base) for name in names]
+    assert owners == [(0, 0), (1000, 1001), (1000, 1001)]
 
 
 def test_a_source_that_lies_makes_groups_nowhere_else(tmp_path: Path) -> None:

@@ -45,6 +45,42 @@ def test_a_new_container_is_named_where_its_template_does_not_name_it(tmp_path: 
     assert hosts.read_text() == f"{theirs}\n10.0.0.9 own.line\n{OURS}10.0.0.8 db\n# (end)\n"
 
 
+def test_a_new_container_has_its_own_name_in_place_of_its_templates(tmp_path: Path) -> None:
+    file = tmp_path / "hostname"
+    assert run(tmp_path, "name_file web") == ""
+    assert not file.exists()
+    for said in ("golden-image\n", ""):
+        file.write_text(said)
+        assert run(tmp_path, "name_file web") == "renewed /etc/hostname\n"
+        assert file.read_text() == "web\n"
+    assert run(tmp_path, "name_file web") == ""
+
+
+def test_a_renamed_container_is_named_anew_where_its_file_says_the_name_that_it_had(tmp_path: Path) -> None:
+    file = tmp_path / "hostname"
+    file.write_text("web\n")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config.json").write_text('{"hostname": "web", "root": {}}')
+    names = f"CONTAINERS={tmp_path}; ct=c"
+    run(
+        tmp_path, f"{names}; note_name c shop; note_name c shop.example.org"
+    )  # the second time while it is stopped, too
+    assert run(tmp_path, f"{names}; rename_own shop.example.org") == "renewed /etc/hostname\n"
+    assert file.read_text() == "shop.example.org\n"
+    assert not (tmp_path / "c" / "renamed-from").exists()
+    file.write_text("chosen-inside\n")
+    assert run(tmp_path, f"{names}; note_name c db; rename_own db") == ""
+    assert file.read_text() == "chosen-inside\n"
+
+
+def test_a_link_in_the_place_of_its_name_is_not_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x\n")
+    (tmp_path / "hostname").symlink_to(secret)
+    assert run(tmp_path, "name_file web") == ""
+    assert secret.read_text() == "x\n"
+
+
 def test_names_that_are_not_ours_stay_and_no_link_is_followed(tmp_path: Path) -> None:
     hosts, secret = tmp_path / "hosts", tmp_path / "secret"
     named(tmp_path, "ours")

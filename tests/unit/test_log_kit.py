@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from migrator.transport import kit
 
 
@@ -33,6 +35,21 @@ def test_what_a_container_wrote_adds_no_line_to_an_answer(tmp_path: Path) -> Non
     log(tmp_path).write_text("x\\nthawed before\\c\033[2J\n")
     assert told(tmp_path, "ended_at_once web") == "ended at once: x\\nthawed before\\c[2J\n"
     assert told(tmp_path, f"RUN={tmp_path}; : > $RUN/start.web; start_error web").count("\n") == 1
+
+
+RUNC = 'time="2026" level=error msg="runc run failed: '
+
+
+@pytest.mark.parametrize(
+    ("said", "is_told"),
+    [
+        (r'exec: \"/bin/sh\": stat /bin/sh: no such file or directory"', "its template has no /bin/sh, which"),
+        (r'error at \"/a\""', 'runc run failed: error at "/a"'),
+    ],
+)
+def test_why_a_runtime_did_not_start_one_is_said_as_people_write_it(tmp_path: Path, said: str, is_told: str) -> None:
+    (tmp_path / "start.web").write_text(f"{RUNC}{said}\n")
+    assert told(tmp_path, f"RUN={tmp_path}; start_error web said").startswith(f"did not start: {is_told}")
 
 
 def test_one_that_has_no_log_is_told_without(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from migrator.cli.refusal_text import refusal_line
 from migrator.model.container import Descriptor
-from migrator.model.facts import Resources
+from migrator.model.facts import Cluster, Resources
 from migrator.model.plan import Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Fence, Pin, Spread
 from migrator.planner.construct import Choice
-from migrator.planner.newcomer import place_grown, place_new
+from migrator.planner.newcomer import place_all, place_grown, place_new
 from tests.properties.fleets import GIB, MIB, cluster, ct, node
 
 
@@ -85,6 +85,37 @@ def test_where_none_has_room_each_says_what_it_lacks() -> None:
     assert {name: "short" in text for name, text in why(refused).items()} == {"n1": True, "n2": True}
     assert isinstance(refused, Refusal)
     assert refusal_line(refused).startswith("place web: no node takes web (n1: memory ")  # it is nowhere to move from
+
+
+def all_placed(fleet: Cluster, cts: list[Descriptor], policy: PlanPolicy | None = None) -> dict[str, str]:
+    chosen = place_all(fleet, cts, policy or PlanPolicy())
+    assert not isinstance(chosen, Refusal), chosen
+    return {name: choice.target for name, choice in chosen.items()}
+
+
+def test_many_are_placed_each_beside_the_others() -> None:
+    fleet = cluster(node("n1", ct("a", memory=2 * GIB)), node("n2"), node("n3"))
+    targets = list(all_placed(fleet, [new(f"web-{n}") for n in range(1, 6)]).values())
+    assert sorted(map(targets.count, ("n1", "n2", "n3"))) == [1, 2, 2]
+    assert targets.count("n1") == 1
+
+
+def test_rules_over_many_count_those_that_come_with_them() -> None:
+    fleet = cluster(node("n1", ct("a", memory=2 * GIB)), node("n2"), node("n3"))
+    apart = PlanPolicy(anti_affinity=("tier",))
+    assert set(all_placed(fleet, [new(f"web-{n}", tier="db") for n in range(3)], apart).values()) == {"n1", "n2", "n3"}
+    refused = place_all(fleet, [new(f"web-{n}", tier="db") for n in range(4)], apart)
+    assert isinstance(refused, Refusal)
+    assert refusal_line(refused).startswith("place web-0 to web-3: no node takes web-")
+
+
+def test_where_there_is_room_for_all_but_one_none_is_placed() -> None:
+    tight = cluster(*(replace(node(name), capacity=Resources(8000, 7 * GIB // 2, 100 * GIB)) for name in ("n1", "n2")))
+    policy = PlanPolicy(headroom_percent=0)
+    assert len(all_placed(tight, [new(f"web-{n}") for n in range(6)], policy)) == 6
+    refused = place_all(tight, [new(f"web-{n}") for n in range(7)], policy)
+    assert isinstance(refused, Refusal)
+    assert len(refused.containers) == 1
 
 
 def test_one_that_grows_goes_where_its_new_size_fits() -> None:

@@ -105,6 +105,7 @@ copy_running() {
     hold_source
     dump=
     if [ "$bytes" != 0 ]; then
+        groups_out "$source" "$move"
         # Not in the job's group: a CRIU that is killed would leave its own code in the source's processes.
         GZIP=-1 CRIU_CONFIG_FILE=$move/more.conf setsid $RUNC checkpoint --leave-running --file-locks \
             --image-path "$move/images" --work-path "$move/work" "$source" < /dev/null > /dev/null 2> "$move/runc" 8>&- &

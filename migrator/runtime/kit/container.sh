@@ -241,9 +241,12 @@ address_taken() { # CT
 }
 
 start_error() { # CT [said]   for the runtime's own words "did not start: " stands before them where `said` is given
-    said=$(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$1" | tail -n 1)
+    said=$(sed -n 's/.*level=error msg="\(.*\)"$/\1/p' "$RUN/start.$1" | tail -n 1 | sed 's/\\"/"/g')
     [ -n "$said" ] || said=$(tail -n 1 "$RUN/start.$1") # crun says it in plain words
     [ -n "$said" ] || ended_at_once "$1"
+    case $said in # the first that every container of ours runs, to open its log
+        *exec*/bin/sh*'o such file'* | *exec*/bin/sh*'not found'*) said='its template has no /bin/sh, which it is started by' ;;
+    esac
     [ -z "$said" ] || printf '%s\n' "${2:+did not start: }$said"
 }
 

@@ -38,16 +38,22 @@ groups_out() { # CT MOVE
 }
 
 # On the target, before files in them are opened. All is the container's root's, but for groups that its init has given to
-# users of its own, by the kernel's own list of what that is.
+# users of its own, by the kernel's own list of what that is. Where its range is another here, ids are told in the source's.
 groups_in() { # CT GROUP BASE
     for told in "$RUN/move/$1".[0-9]*/images/groups.img; do
         [ -f "$told" ] && [ ! -h "$told" ] || continue
         grep -E '^[0-9]+ [0-9]+ [^/]' "$told" | grep -vE '(^| |/)\.\.?(/|$)' | head -n "$GROUPS_MAX" > "$told.ours"
         (cd "$2" && umask 022 && cut -d ' ' -f 3- "$told.ours" | xargs -r -d '\n' mkdir -p --)
         find "$2" -mindepth 1 -type d -user 0 -exec chmod 755 {} +
-        # Also those that CRIU has given to whom they were the source's, where the container has another range here.
-        find "$2" -mindepth 1 \( -uid "-$3" -o -uid "+$(($3 + 65535))" \) -exec chown "$3:$3" {} +
-        awk -v base="$3" '$1 > base && $1 < base + 65536 && $2 >= base && $2 < base + 65536' "$told.ours" |
+        # Also those that CRIU has given to whom they were the source's, where the container has another range here. But
+        # not what is in the group itself, its limits, freezer and kill, which are the node's.
+        find "$2" -mindepth 1 \( -type d -o -path "$2/*/*" \) \( -uid "-$3" -o -uid "+$(($3 + 65535))" \) \
+            -exec chown "$3:$3" {} +
+        from=$3
+        [ ! -e "${told%/images/groups.img}/shifted-from" ] || read -r from < "${told%/images/groups.img}/shifted-from"
+        awk -v from="$from" -v base="$3" '$1 > from && $1 < from + 65536 && $2 >= from && $2 < from + 65536 {
+            printf "%d %d %s\n", $1 - from + base, $2 - from + base, substr($0, length($1 $2) + 3)
+        }' "$told.ours" |
             while read -r uid gid path; do
                 (cd "$2/$path" && chown "$uid:$gid" . cgroup.procs cgroup.threads cgroup.subtree_control)
             done

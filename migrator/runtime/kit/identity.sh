@@ -60,10 +60,12 @@ identify() { # CT
     read -r base < "$CONTAINERS/$ct/id_base" && read_net "$ct" || return 1
     root=$(realpath "$CONTAINERS/$ct/rootfs")
     if ! is_fresh "$ct"; then
-        (! go_into "$root/etc" || name_hosts ours "$(hostname_of "$ct")") || : # which is no reason to let it lie
+        (! go_into "$root/etc" || { name_hosts ours "$(hostname_of "$ct")" && rename_own "$(hostname_of "$ct")"; }) ||
+            : # which is no reason to let it lie
         return 0
     fi
     renew_machine_id && (! go_into "$root/etc" || name_hosts first "$(hostname_of "$ct")") &&
+        (! go_into "$root/etc" || name_file "$(hostname_of "$ct")") &&
         (! go_into "$root/etc/ssh" || put_host_keys "$CONTAINERS/$ct/.keys.$$") || return 1
     rm -rf "$CONTAINERS/$ct/.keys.$$"
     rm -f "$CONTAINERS/$ct/fresh"
@@ -74,6 +76,7 @@ renew_identity() {
     mount_root "$ct" && read_net "$ct" || return 1
     root=$(realpath "$CONTAINERS/$ct/rootfs")
     renew_machine_id && (! go_into "$root/etc" || name_hosts ours "$(hostname_of "$ct")") &&
+        (! go_into "$root/etc" || name_file "$(hostname_of "$ct")" "$(hostname_of "$source")") &&
         (! go_into "$root/etc/ssh" || renew_host_keys) || return 1
     unmount_root "$ct"
 }
@@ -177,9 +180,35 @@ hosts_with() { # HOSTNAME ADDRESSES
         }'
 }
 
+# --- /etc/hostname --------------------------------------------------------------------------------------------------------
+
+# In the directory that was entered. Programs take what it says for the name that is to be (hostnamectl). Where there is no
+# such file none is made; with WAS one that says something else is left alone: somebody inside has chosen it.
+name_file() { # HOSTNAME [WAS]
+    if [ -h hostname ] || [ ! -f hostname ]; then
+        return 0
+    fi
+    said=$(dd if=hostname iflag=nofollow,nonblock bs=256 count=1 status=none) || return 0
+    if [ "$said" = "$1" ] || { [ "$#" = 2 ] && [ "$said" != "$2" ]; }; then
+        return 0
+    fi
+    printf '%s\n' "$1" | put_own hostname 644 && echo 'renewed /etc/hostname'
+}
+
+# It is written inside when it runs, or starts: until then what it was called before is kept.
+note_name() { # CT HOSTNAME
+    was_named=$(hostname_of "$1")
+    [ "$was_named" = "$2" ] || [ -e "$CONTAINERS/$1/renamed-from" ] || printf '%s' "$was_named" > "$CONTAINERS/$1/renamed-from"
+}
+
+rename_own() { # HOSTNAME
+    [ -e "$CONTAINERS/$ct/renamed-from" ] || return 0
+    name_file "$1" "$(cat "$CONTAINERS/$ct/renamed-from")" && rm -f "$CONTAINERS/$ct/renamed-from"
+}
+
 # After its name was changed while it runs.
 follow_hosts() { # HOSTNAME
     read -r base < "$CONTAINERS/$ct/id_base" && read_net "$ct" || return 0
     root=$(realpath "$CONTAINERS/$ct/rootfs")
-    (! go_into "$root/etc" || name_hosts ours "$1") > /dev/null 2>&1 || :
+    (! go_into "$root/etc" || { name_hosts ours "$1" && rename_own "$1"; }) > /dev/null 2>&1 || :
 }

@@ -195,6 +195,7 @@ set_limits() {
         echo "the limits of $ct are as before: ${why:-the kernel refuses them}" >&2
         return 12
     fi
+    [ "$a_hostname" = - ] || note_name "$ct" "$a_hostname" || :
     keep_described || {
         echo "the limits of $ct are in force, and not all are written down: the disk of this node is full, or broken" >&2
         return 1

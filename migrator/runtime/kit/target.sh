@@ -65,7 +65,8 @@ verb_template_done() { # CT TOKEN TEMPLATE DIGEST
     came=$TEMPLATES/.part-$1.$2.came
     at=
     [ ! -e "$CONTAINERS/$1/template" ] || read -r at < "$CONTAINERS/$1/template" || :
-    if [ "${at%%@*}" != "$3" ] || [ ! -d "$TEMPLATES/$at" ]; then
+    place=$at
+    if [ "${at%%@*}" != "$3" ] || ! is_version "$4"; then # another version may have come to this place meanwhile
         find_template "$3" "$4" || template_came "$@"
         [ "${at%%@*}" != "$3" ] || echo "$place" > "$CONTAINERS/$1/template"
     fi

@@ -2,7 +2,8 @@
 # manifest}. What a push has brought so far lies in .push-DIGEST beside them, and outlives a cut; what a move brings, in
 # .part-CT.TOKEN. A template is put into its place, and taken from it, by a rename under the node's lock.
 #
-# PLACE is the template's NAME, or NAME@ with the beginning of its digest where another version has that: nothing that a
+# PLACE is the template's NAME, or NAME@ with the beginning of its digest where another version has that, or, where one
+# has this too, as words that somebody has made up may begin alike, NAME@ with a hash of the whole: nothing that a
 # container stands on is ever moved or replaced, and the container's file `template` names its PLACE. New containers are made
 # from the version that was pushed last: .current.NAME names its place; without that file it is NAME.
 
@@ -25,8 +26,13 @@ find_template() { # NAME DIGEST
     place=$1
     is_version "$2" && return 0
     version=$(printf '%s' "$2" | tr -cd a-z0-9 | cut -c -12)
+    hash=$(printf '%s' "$2" | sha256sum | cut -c -12)
+    place=$1@$hash
+    is_version "$2" && return 0
     place=$1@${version:-0}
-    is_version "$2"
+    is_version "$2" && return 0
+    [ ! -e "$TEMPLATES/$place" ] || place=$1@$hash
+    return 1
 }
 
 is_version() { # DIGEST   of what is at `place`

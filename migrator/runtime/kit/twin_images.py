@@ -2,6 +2,9 @@
 
 Nearly everything in them is told from inside, by ids and paths that a twin has as well. Three things are not: where the
 container's user ids begin on the node, its hostname, and its group of processes. All else stays byte for byte.
+
+Groups below that one, which an init has made, are told with their owners as the node has them; so they are in a list of
+ours (delegate.sh).
 """
 
 import struct
@@ -12,6 +15,7 @@ from pathlib import Path
 Fields = list[tuple[int, int, "int | bytes"]]  # number, wire type, value
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAGIC_BYTES = 8
+IDS = 65536  # of a container
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -137,6 +141,35 @@ def groups(source: str, target: str) -> Change:
     return lambda entry: within(entry, {1: lambda data: within(data, {2: member}), 2: controller})
 
 
+def shifted(number: int, source: int, target: int) -> int:
+    return number - source + target if source <= number < source + IDS else number
+
+
+def owners(source: int, target: int) -> Change:
+    """Of a cgroup_entry: to whom its directories, and the files in them, are given (cgroup_perms: 2 and 3)."""
+
+    def owner(data: bytes) -> bytes:
+        ids = {2, 3}
+        return message(
+            [(n, k, shifted(v, source, target) if n in ids and isinstance(v, int) else v) for n, k, v in fields(data)]
+        )
+
+    def directory(data: bytes) -> bytes:
+        return within(data, {2: directory, 3: lambda file: within(file, {3: owner}), 4: owner})
+
+    return lambda entry: within(entry, {2: lambda controller: within(controller, {2: directory})})
+
+
+def give_groups(there: Path, source: int, target: int) -> None:
+    """To the same users inside, where their ids begin elsewhere on the node."""
+    rewrite(there / "cgroup.img", owners(source, target))
+    told = there / "groups.img"
+    if told.is_file():
+        rows = [line.split(b" ", 2) for line in told.read_bytes().splitlines()]
+        here = [[*(b"%d" % shifted(int(id), source, target) for id in row[:2]), *row[2:]] for row in rows]
+        told.write_bytes(b"".join(b" ".join(row) + b"\n" for row in here))
+
+
 def main(images: str, source: str, target: str, source_base: str, target_base: str, hostname: str) -> None:
     there = Path(images)
     for path in there.glob("userns-*.img"):
@@ -144,6 +177,7 @@ def main(images: str, source: str, target: str, source_base: str, target_base: s
     for path in there.glob("utsns-*.img"):
         rewrite(path, lambda entry: within(entry, {1: lambda _: hostname.encode()}))
     rewrite(there / "cgroup.img", groups(source, target))
+    give_groups(there, int(source_base), int(target_base))
 
 
 if __name__ == "__main__":
