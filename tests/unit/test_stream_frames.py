@@ -237,7 +237,5 @@ def test_pages_wait_for_the_files_longer_than_for_a_restore(programs: dict[str, 
         placed_after(100, 40)
 
 
-def test_a_stream_goes_on_where_it_cannot_tell_that_it_is_nearly_sent(
-    programs: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_stream_goes_on_where_it_cannot_tell_that_it_is_nearly_sent(programs: dict[str, Any], tmp_path: Path) -> None:
     programs["stream_out"].tell_nearly(tmp_path / "gone")
