@@ -31,6 +31,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
         unlock # the container before it on the same links is paused until it has this lock for its seal
         await_accepted "$ct" "$pid"
         lock_for_fence "$ct" "$token" fenced
+        await_accepted "$ct" "$pid" # where none can be held back, some have come meanwhile
     fi
     uptime_ms
     # Asked again, a fence that was whole says when its pause began, not when it was asked.
