@@ -46,14 +46,29 @@ def bootstrap(suite: str, root: Path, mirror: str | None, packages: tuple[str, .
         except subprocess.TimeoutExpired:
             raise FailedSafe(f"debootstrap of {suite}: no end after {TIMEOUT_S} s") from None
     if done.returncode != 0:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        said = next((line for line in reversed(lines) if line.startswith("E:")), lines[-1] if lines else "no word")
-        raise FailedSafe(f"debootstrap of {suite}: {said}")
+        inner = root / "debootstrap" / "debootstrap.log"
+        texts = [path.read_text(errors="replace") if path.is_file() else "" for path in (log, inner)]
+        raise FailedSafe(f"debootstrap of {suite}: {why_failed(*texts)}")
     for name in LEFT_OUT:
         empty(root / name)
     for name in ("etc/resolv.conf", "etc/machine-id", "etc/hostname"):
         (root / name).unlink(missing_ok=True)
         (root / name).touch()
+
+
+def why_failed(said: str, dpkg_said: str) -> str:
+    """One line of what debootstrap has said, and of its log of dpkg. Its own words point to that, which is gone with the
+    root.
+    """
+    if before := re.search(r"^ (\S+) pre-depends on (\S+)", dpkg_said, re.MULTILINE):
+        return (
+            f"package {before[1]} needs {before[2]} to be there before it, and this debootstrap does not put them in "
+            "that order; change --include, or build from a tar that mmdebstrap has made"
+        )
+    if wrong := re.search(r"^dpkg: error processing (?:package|archive) (\S+).*:\n (.+)", dpkg_said, re.MULTILINE):
+        return f"{wrong[1].rpartition('/')[2]}: {wrong[2]}"
+    lines = [line for line in said.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if line.startswith("E:")), lines[-1] if lines else "no word")
 
 
 def empty(folder: Path) -> None:
