@@ -57,7 +57,7 @@ def bootstrap(suite: str, root: Path, mirror: str | None, packages: tuple[str, .
 
 
 def why_failed(said: str, dpkg_said: str) -> str:
-    """One line of what debootstrap has said, and of its log of dpkg. Its own words point to that, which is gone with the
+    """One line of what debootstrap has said, and of its log of dpkg, to which its words point: that is gone with the
     root.
     """
     if before := re.search(r"^ (\S+) pre-depends on (\S+)", dpkg_said, re.MULTILINE):
