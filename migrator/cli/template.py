@@ -78,7 +78,8 @@ def build(
     as_json: bool,
     **given: Any,
 ) -> None:
-    """Build template NAME from SOURCE: a directory, a tar (gz, bz2, xz), an OCI layout or a `docker save` archive."""
+    """Build template NAME from SOURCE: a directory, a tar (gz, bz2, xz, zstd), an OCI layout, or what docker save
+    wrote."""
     from migrator.model.units import counted, format_bytes
     from migrator.templates import build as building
     from migrator.templates.tree import Rules
@@ -236,8 +237,10 @@ def rm(ctx: click.Context, name: str, nodes: tuple[str, ...], as_json: bool) -> 
     from migrator.executor.templates import remove
     from migrator.templates.store import check_name
 
-    whole, (name, _, version) = name, name.partition("@")
+    whole, (name, at, version) = name, name.partition("@")
     check_name(name)
+    if at and not version:
+        raise BadInput(f"template rm {whole}: no digest follows the @; give its beginning, or the name alone for all")
     if version and not nodes:
         raise BadInput(f"template rm {whole}: the store has one version of a name; give nodes, or the name alone")
     if not nodes:

@@ -43,6 +43,9 @@ async def lease(m: Machine, ct: str, expect: str, new: str, run: str, holder: st
                     f"migrator resume {run}"
                 )
             return "lease had\n"
+        if record.token != int(expect) and record.run == "-":
+            since = f"was changed since it was looked at (token {record.token}, not {expect}); give the command again"
+            raise refuse(f"container {ct} {since}")
         if record.token != int(expect):
             raise refuse(f"container {ct} is held by run {record.run} with token {record.token}, not {expect}")
         if token <= int(expect):

@@ -132,7 +132,7 @@ class Store:
         with self._locked(fcntl.LOCK_EX):
             used = {digest for name in self.names() for digest in self.manifest(name).contents()}
             gone = [path for path in self.root.glob("contents/*/*") if path.name not in used]
-            gone += [path for path in self.root.glob("building/*/**/*") if path.is_file() and not path.is_symlink()]
+            gone += list(left_in(self.root / "building"))
             size = sum(path.lstat().st_size for path in gone)
             if really:
                 for path in gone:
@@ -160,6 +160,15 @@ class Store:
                     f"the store of templates {self.root} is in use by another command; wait for its end"
                 ) from None
             yield
+
+
+def left_in(folder: Path) -> Iterator[Path]:
+    """The files of builds that were killed. Refused where something is mounted in one: that is not the store's."""
+    for place, folders, names in os.walk(folder):
+        for name in folders:
+            if (at := Path(place, name)).is_mount():
+                raise Refused(f"a build that was killed has left {at} mounted; take that away first: umount {at}")
+        yield from (path for name in names if not (path := Path(place, name)).is_symlink())
 
 
 def check_name(name: str) -> None:

@@ -1,12 +1,18 @@
-"""A Debian suite as a source: debootstrap, by the way to the mirror that this machine's own apt has."""
+"""A Debian suite as a source: debootstrap, by the way to the mirror that this machine's own apt has.
+
+debootstrap is many processes, and mounts `proc` in what it makes. So it has processes and mounts of its own, all of
+which end with the first of them: whoever stops a build, or kills it, leaves nothing that runs or is mounted.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import subprocess
 from pathlib import Path
+from typing import IO
 
 from migrator.errors import BadInput, FailedSafe, Refused, quoted
 
@@ -15,7 +21,19 @@ PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
 FALLBACK_SCRIPT = "sid"  # builds suites that this debootstrap is too old to know by name
 TIMEOUT_S = 1800
+END_S = 10  # for all of them, once they are killed
+UNSHARE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL")
+ALONE = ("setpriv", "--pdeathsig", "KILL", *UNSHARE)
 LEFT_OUT = ("dev", "proc", "sys", "run", "tmp", "var/cache/apt", "var/lib/apt/lists")  # their directories stay
+OF_THE_BUILD = (
+    "var/log/alternatives.log",
+    "var/log/bootstrap.log",
+    "var/log/dpkg.log",
+    "var/log/apt/history.log",
+    "var/log/apt/term.log",
+    "var/cache/ldconfig/aux-cache",
+    "var/lib/dbus/machine-id",
+)
 
 
 def bootstrap(suite: str, root: Path, mirror: str | None, packages: tuple[str, ...], log: Path) -> None:
@@ -31,6 +49,7 @@ def bootstrap(suite: str, root: Path, mirror: str | None, packages: tuple[str, .
         raise Refused("debootstrap needs root; run this as root, or build from a tar that mmdebstrap has made")
     script = SCRIPTS / suite
     argv = [
+        *ALONE,
         "debootstrap",
         "--variant=minbase",
         *([f"--include={','.join(packages)}"] if packages else []),
@@ -40,20 +59,44 @@ def bootstrap(suite: str, root: Path, mirror: str | None, packages: tuple[str, .
     argv += [mirror or find_mirror(), str(script if script.exists() else SCRIPTS / FALLBACK_SCRIPT)]
     with log.open("wb") as out:
         try:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, timeout=TIMEOUT_S, check=False
-            )
+            code = run_whole(argv, out)
         except subprocess.TimeoutExpired:
             raise FailedSafe(f"debootstrap of {suite}: no end after {TIMEOUT_S} s") from None
-    if done.returncode != 0:
+    if code != 0:
         inner = root / "debootstrap" / "debootstrap.log"
         texts = [path.read_text(errors="replace") if path.is_file() else "" for path in (log, inner)]
         raise FailedSafe(f"debootstrap of {suite}: {why_failed(*texts)}")
+    take_out(root)
+
+
+def take_out(root: Path) -> None:
+    """What apt keeps for itself, and what says when and on what the suite was built, so that twice the same is the same
+    template.
+    """
     for name in LEFT_OUT:
         empty(root / name)
+    for name in OF_THE_BUILD:
+        (root / name).unlink(missing_ok=True)
     for name in ("etc/resolv.conf", "etc/machine-id", "etc/hostname"):
         (root / name).unlink(missing_ok=True)
         (root / name).touch()
+
+
+def run_whole(argv: list[str], out: IO[bytes]) -> int:
+    """Runs a command to its end, or to that of our own; its exit code. When this returns, or raises, nothing of it
+    runs: all that it begins holds the pipe's end.
+    """
+    ended, held = os.pipe()
+    try:
+        with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, pass_fds=(held,)) as running:
+            try:
+                return running.wait(TIMEOUT_S)
+            finally:
+                running.kill()
+    finally:
+        os.close(held)
+        select.select([ended], [], [], END_S)
+        os.close(ended)
 
 
 def why_failed(said: str, dpkg_said: str) -> str:

@@ -74,3 +74,10 @@ def test_gc_and_rm_of_what_is_not_there_say_so(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == "nothing to remove\n"
     assert _run(["template", "rm", "t"]) == 2
     assert "there is no template 't'" in capsys.readouterr().err
+
+
+def test_rm_of_a_version_without_its_digest_is_refused_and_is_not_one_of_all_versions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _run(["template", "rm", "web@", "n1"]) == 2
+    assert "no digest follows the @" in capsys.readouterr().err

@@ -82,7 +82,8 @@ def reason(text: str) -> str:
     if held := re.search(r"held by run (\S+) with token (\d+)", text):
         run, token = held.groups()
         return f"held by {run} with {token}" if run != "-" else "held by nobody"
-    words = {"held by no run": "held by nobody", "is not known here": "unknown", "is past": "past"}
+    words = {"held by no run": "held by nobody", "was changed since": "held by nobody"}
+    words |= {"is not known here": "unknown", "is past": "past"}
     for part, short in words.items():
         if part in text:
             return short

@@ -26,6 +26,8 @@ check_not_cloned() { # CT
 check_whole() { # CT
     [ ! -e "$CONTAINERS/$1/cloning" ] ||
         refuse "container $1 is the half of a clone that was never finished; remove it: migrator ct destroy $1"
+    [ -e "$CONTAINERS/$1/net" ] || # it comes with all else that describes one
+        refuse "container $1 was never made to its end; remove it: migrator ct destroy $1"
 }
 
 # Copies, as a job that is found again by whoever asks a second time; reports as `job` does. The clone has its record and

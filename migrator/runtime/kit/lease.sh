@@ -14,6 +14,9 @@ verb_lease() { # CT EXPECT NEW RUN [HOLDER]
         return 0
     fi
     [ "$r_token $r_run" != "$3 $4" ] || refuse "container $ct is held by another orchestrator that works on run $r_run; wait for its end, then: migrator resume $r_run"
+    # Held by no run it is here as before: a limit was set since, or a move has ended that was not known to begin.
+    [ "$r_token" = "$2" ] || [ "$r_run" != - ] ||
+        refuse "container $ct was changed since it was looked at (token $r_token, not $2); give the command again"
     [ "$r_token" = "$2" ] || refuse "container $ct is held by run $r_run with token $r_token, not $2"
     [ "$3" -gt "$2" ] || refuse "token $3 is not above $2"
     check_not_cloned "$ct"

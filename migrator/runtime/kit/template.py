@@ -100,7 +100,8 @@ def check_room(part: Path, manifest: Manifest) -> None:
     found = os.statvfs(part)
     free = found.f_bavail * found.f_frsize - ROOM_BYTES_MIN
     if needed > free:
-        raise Ended(REFUSED, f"too little disk: the template needs {needed} bytes more, and {max(0, free)} are free")
+        kept = f"are free beside the {ROOM_BYTES_MIN >> 20} MiB that a node keeps for itself"
+        raise Ended(REFUSED, f"too little disk: the template needs {needed} bytes more, and {max(0, free)} {kept}")
     names = len(manifest.names) - len(here)
     if found.f_files and names > found.f_favail:
         raise Ended(REFUSED, f"too few inodes: the template needs {names} more, and {found.f_favail} are free")
