@@ -155,14 +155,22 @@ def _described(fleet: Fleet, cluster: Cluster, placed: Sequence[tuple[str, Wante
         facts = cluster.node(node)
         _refuse_clashes(cluster, facts, each)
         ct = descriptor_of(each, facts.templates[each.template], id_index)
-        if ct.runtime not in ("runc", *facts.features):
-            raise Refused(f"node {facts.name}: {ct.runtime} is not there, or not built with CRIU; install it")
-        if why := lacks_group(ct, facts.cgroup_version):
-            raise Refused(f"--init systemd: node {facts.name}: {why}; boot it with version 2, or choose another node")
-        if ct.io and IO_FEATURE not in facts.controllers:
-            raise Refused(f"--io: node {facts.name} {NO_IO}; leave it out, or choose another node")
+        refuse_unfit(ct, facts)
         found.append(_New(each, ct, secrets.token_hex(8), facts, fleet.node(node)))
     return found
+
+
+def refuse_unfit(ct: Descriptor, facts: NodeFacts) -> None:
+    """What its node cannot give it, whoever else is there."""
+    if ct.runtime not in ("runc", *facts.features):
+        raise Refused(f"node {facts.name}: {ct.runtime} is not there, or not built with CRIU; install it")
+    if why := lacks_group(ct, facts.cgroup_version):
+        raise Refused(f"--init systemd: node {facts.name}: {why}; boot it with version 2, or choose another node")
+    if facts.cgroup_version == 1:  # no freeze and no kill of a whole group, nor word of who is in it
+        why = "has cgroups of version 1, and containers run on version 2 alone"
+        raise Refused(f"node {facts.name} {why}; boot it with version 2, or choose another node")
+    if ct.io and IO_FEATURE not in facts.controllers:
+        raise Refused(f"--io: node {facts.name} {NO_IO}; leave it out, or choose another node")
 
 
 def _asked_for(node: str, wanted: Wanted, bridge: str) -> Iterator[Ip]:

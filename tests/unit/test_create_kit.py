@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from migrator.errors import Refused
-from migrator.executor.creation import refuse_twins
+from migrator.executor.creation import refuse_twins, refuse_unfit
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
 from migrator.inventory.probe import described_all
-from migrator.model.facts import Cluster
+from migrator.model.facts import Cluster, NodeFacts
 from migrator.runtime import bundle
 from migrator.transport.base import Answer
 from tests.unit.test_bundle import WEB
@@ -88,3 +88,12 @@ async def test_a_node_whose_descriptions_are_cut_short_has_not_answered(node: Pa
 
     cluster = await described_all(ClusterFile(nodes=[NodeEntry(name="n1")]), {"n1": Short()})  # type: ignore[dict-item]
     assert "cut short" in cluster.nodes[0].error
+
+
+def test_a_node_with_cgroups_of_version_1_is_refused_and_not_said_to_have_ended_the_container() -> None:
+    with pytest.raises(
+        Refused, match="node n1 has cgroups of version 1, and containers run on version 2 alone; boot it"
+    ):
+        refuse_unfit(WEB, NodeFacts("n1", cgroup_version=1))
+    for fits in (2, 0):  # 0: it does not tell
+        refuse_unfit(WEB, NodeFacts("n1", cgroup_version=fits))
