@@ -206,3 +206,13 @@ def test_a_command_runs_as_a_user_of_its_own_by_name_or_number(tidy: Stage) -> N
     look = ("awk", "/^[UG]id|^Groups/ { print $2 }", "/proc/1/status")
     found = [tidy.ok("ct", "exec", f"as{number}", "--", *look).out.split() for number in (7, 8, 9)]
     assert found == [["65534"] * 3, ["33"] * 3, ["1000", "1001"]]
+
+
+def test_one_whose_making_was_killed_before_it_was_described_says_so_when_it_is_started(tidy: Stage) -> None:
+    words = ("--node", "n1", "--template", "debian", "--ip", tidy.ip(1), "--no-start", "--", "sleep", "1000")
+    tidy.ok("ct", "create", "half", *words)
+    tidy.on_node("n1", "rm", "/var/lib/migrator/containers/half/net")
+    started = tidy.migrator("ct", "start", "half")
+    said = "migrator: node n1: container half was never made to its end; remove it: migrator ct destroy half\n"
+    assert (started.code, started.err) == (3, said)
+    tidy.ok("ct", "destroy", "half", "--yes")
