@@ -23,7 +23,7 @@ from watcher import Watcher
 EARLY_BYTES = 16 << 20
 # A receiver that neither reads nor writes for two minutes is taken for one whose peer is gone (receive).
 HEARTBEAT_S = 20
-AGAIN_S = 0.001
+AGAIN_S, AGAIN_S_MAX = 0.001, 0.016
 WAIT_TIMEOUT_S = 30
 # CRIU's uffd.c: what it sends instead of a process's number when its restore is over.
 RESTORE_FINISHED = 0x52535446
@@ -47,6 +47,7 @@ class Places:
         self._spaces: dict[int, Space] = {}
         self._of: dict[int, list[Space]] = {}
         self._early: list[tuple[Run, Buffer]] = []
+        self._again_s, self._pause_s = 0.0, AGAIN_S
         self._buffers: list[Buffer] = []
         self._zeros: list[tuple[Space, int]] = []
         self._stands = os.open(images.parent / "stands", os.O_RDWR | os.O_NONBLOCK)
@@ -66,7 +67,11 @@ class Places:
 
     def turn(self, pause_s: float) -> set[int]:
         """Waits until something is there; takes what the kernel, CRIU and the watcher say. Returns who can be read."""
-        ready = {fd for fd, _ in self.poll.poll(AGAIN_S if self._early or self._zeros else pause_s)}
+        if self._zeros:
+            pause_s = min(pause_s, AGAIN_S)
+        elif any(run.pid in self._of for run, _ in self._early):
+            pause_s = min(pause_s, max(0.0, self._again_s - time.monotonic()))
+        ready = {fd for fd, _ in self.poll.poll(pause_s)}
         if self._watcher.socket.fileno() in ready:
             self._watcher.replace()
             self.poll.register(self._watcher.socket, select.EPOLLIN)
@@ -135,6 +140,7 @@ class Places:
         self._watcher.hold(space.uffd)
         self._spaces[space.uffd] = space
         self._of.setdefault(space.pid, []).append(space)
+        self._again_s, self._pause_s = 0.0, AGAIN_S
         self.poll.register(space.uffd, select.EPOLLIN)
 
     def _forget(self, space: Space) -> None:
@@ -171,7 +177,9 @@ class Places:
             self.want(space.pid, piece.origin + page - piece.at)
 
     def _again(self) -> None:
-        """Pages of zeros, and what came too early; what still cannot be placed stays for the next time."""
+        """Pages of zeros, and what came too early; what still cannot be placed stays for the next time. Ever rarer, as
+        long as it is in vain: CRIU needs the processor to make a place for it.
+        """
         zeros, self._zeros = self._zeros, []
         for space, page in zeros:
             error = uffd.zero(space.uffd, page) if self._lives(space) else 0
@@ -183,9 +191,13 @@ class Places:
                 uffd.wake(space.uffd, page)
             elif error:
                 raise Damaged(f"a page at {page:#x} cannot be made: {os.strerror(error)}")
+        if not self._early or time.monotonic() < self._again_s:
+            return
         early, self._early = self._early, []
         for run, buffer in early:
             self.place(run, buffer)
+        self._pause_s = AGAIN_S if len(self._early) < len(early) else min(2 * self._pause_s, AGAIN_S_MAX)
+        self._again_s = time.monotonic() + self._pause_s
 
     def _place(self, run: Run, buffer: Buffer) -> bool:
         """Whether all of it is in its place."""
