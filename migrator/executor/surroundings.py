@@ -110,7 +110,7 @@ def rules_in(path: Path) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         raise BadInput(f"--firewall {quoted(str(path))}: not UTF-8") from None
-    if wrong := network.firewall_fault(text):
+    if wrong := network.firewall_fault(text) or network.owner_fault(text):
         raise BadInput(f"--firewall {quoted(str(path))}: {wrong}")
     return text
 
