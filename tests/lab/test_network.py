@@ -303,3 +303,35 @@ def test_a_table_that_a_program_inside_owns_is_there_after_a_move(tidy: Stage) -
     assert "flags owner" in inside(tidy, "n1", "nft list ruleset").out
     tidy.ok("migrate", "web", "--to", "n2")
     assert "chain in {" in inside(tidy, "n2", "nft list table inet own").out
+
+
+FAILS = """#!/bin/sh
+case $* in "-j -f -") echo "nothing here takes rules" >&2; exit 1 ;; esac
+exec /usr/sbin/nft "$@"
+"""
+
+
+def test_what_cannot_be_made_anew_in_its_network_is_told_by_its_cause(tidy: Stage) -> None:
+    dual(tidy, 13)
+    assert inside(tidy, "n1", "nft add table inet own").code == 0
+    place = "/usr/local/sbin/nft"
+    tidy.on_node("n2", "sh", "-c", f"cat > {place}; chmod 755 {place}", stdin=FAILS)
+    try:
+        done = tidy.migrator("migrate", "web", "--to", "n2")
+    finally:
+        tidy.on_node("n2", "rm", place)
+    assert (done.code, "its network: nothing here takes rules" in done.err) == (4, True), done
+    assert tidy.places("web") == [("n1", "running")]
+
+
+def test_a_value_that_a_kernel_does_not_take_is_told_in_one_line_and_nothing_is_kept(tidy: Stage) -> None:
+    wrong = ("--sysctl", "net.ipv4.tcp_congestion_control=nosuch")
+    given = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", tidy.ip(14))
+    done = tidy.migrator(*given, *wrong, "--", "sleep", "1000")
+    said = "sysctl net/ipv4/tcp_congestion_control: this kernel takes no nosuch"
+    assert done.err.strip().endswith(f"container web did not start: {said}"), done
+    assert tidy.places("web") == []
+    tidy.ok(*given, "--", "sleep", "1000")
+    assert said in tidy.migrator("ct", "set", "web", *wrong).err
+    card = tidy.migrator("ct", "set", "web", "--sysctl", "net.ipv6.conf.eth5.hop_limit=3")
+    assert (card.code, "eth5.hop_limit=3: the container has no such card" in card.err) == (2, True), card

@@ -21,7 +21,8 @@ set_sysctls() { # PID   (n_sysctls)
                 net/*) ;;
                 *) exit 1 ;;
             esac
-            echo "${pair#*=}" | tr , " " > "/proc/sys/$name" || { echo "sysctl $name cannot be set" >&2; exit 1; }
+            value=$(printf %s "${pair#*=}" | tr , " ")
+            { echo "$value" > "/proc/sys/$name"; } 2> /dev/null || { echo "sysctl $name: this kernel takes no $value" >&2; exit 1; }
         done' sh $n_sysctls
 }
 
