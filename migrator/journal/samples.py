@@ -22,7 +22,7 @@ from migrator.protocol.states import FORWARD, State
 class Sample:
     """What one migration took.
 
-    `memory_bytes` were sent in `send_s`: in the pause, or in post-copy after it. `ahead_bytes` went in rounds before.
+    `memory_bytes` were sent in `send_s`: in the pause, or in post-copy after it.
     `blackout_s` is from freeze to release, `stop_s` what of it a restart waited for the container's end; `around_s` is
     all of the rest but waiting, rounds, and memory that follows. `way` is None of a restart, which carries no memory;
     `plain` is whether it went beside ssh. `link_bytes_per_s` is the speed that was declared between the nodes, 0 where
@@ -32,7 +32,6 @@ class Sample:
     mode: Mode
     way: Way | None
     memory_bytes: int
-    ahead_bytes: int
     files_bytes: int
     dump_s: float
     send_s: float
@@ -50,7 +49,7 @@ class Sample:
             return self.stop_s
         paused_bytes = min(self.memory_bytes, FOLLOW_PAUSE_BYTES) if self.mode is Mode.POST_COPY else self.memory_bytes
         rate = min(rates.send_bytes_per_s, self.link_bytes_per_s or rates.send_bytes_per_s)
-        silent = sum(silent_s(self.mode, rates, self.ahead_bytes, paused_bytes, 0.0)) - rates.constant_s(self.mode)
+        silent = sum(silent_s(self.mode, rates, paused_bytes, 0.0)) - rates.constant_s(self.mode)
         return paused_bytes / rate + silent
 
 
@@ -92,7 +91,6 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
         mode=migration.mode,
         way=None if migration.mode is Mode.RESTART else way,
         memory_bytes=int(sent.get("image_bytes", 0)),
-        ahead_bytes=sum(int(each["sent"]) for each in rounds),
         files_bytes=sum(int(each.get("sent_bytes", 0)) for each in (seeded, data[State.SYNCED])),
         dump_s=sent.get("dump_ms", 0) / 1000,
         send_s=sent.get("send_ms", 0) / 1000,

@@ -17,7 +17,7 @@ from migrator.errors import BadInput, Refused, quoted
 from migrator.journal.base import JournalError, Migration, Run, Store
 from migrator.journal.events import Event, Phase, Progress, apply, fold
 from migrator.journal.sqlite import SqliteStore
-from migrator.model.modes import Mode
+from migrator.model.modes import FOLLOWED
 from migrator.protocol.stale import Known
 from migrator.protocol.states import State
 
@@ -135,7 +135,7 @@ class Journal:
             begun=progress.begun,
             reached=frozenset(progress.reached),
             superseded=superseded,
-            follows=migration.mode is Mode.POST_COPY and State.FILLED not in progress.reached,
+            follows=migration.mode in FOLLOWED and State.FILLED not in progress.reached,
         )
 
     def migration(self, migration: str) -> Migration:

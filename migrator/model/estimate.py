@@ -1,13 +1,13 @@
 """How long a move takes and how long the pause is, in each mode, before anything is touched.
 
-Theory. A move is set up (`setup_s`), its files go, it is paused, and in post-copy its memory follows. Of a pause one
-part does not grow with bytes (`Rates.constant_s`, and there where it was measured); the rest depends on the mode:
+Theory. A move is set up (`setup_s`), its files go, it is paused, and then memory may follow. Of a pause one part does
+not grow with bytes (`Rates.constant_s`, and there where it was measured); the rest depends on the mode:
 
 | mode          | in the pause, beside the constant                    | before it               | after it            |
 |---------------|------------------------------------------------------|-------------------------|---------------------|
 | stop-and-copy | memory / rate (by images: written and read as well)  |                         |                     |
 | post-copy     | what the restore itself touches / rate               |                         | memory / rate       |
-| pre-copy      | what the last round left / rate, rounds read again   | rounds (rounds.py)      |                     |
+| pre-copy      | what the last round left / rate                      | rounds (rounds.py)      | rounds are placed   |
 | restart       | the time it takes to end, at most `stop_timeout_s`   |                         |                     |
 
 To each pause is added what the last pass over the files has to look at (file_passes.py): it goes beside memory, over
@@ -31,7 +31,7 @@ from migrator.model.rounds import ExpectedRounds, rounds_of
 
 # Of post-copy, what goes in the pause: images without pages (1.2 MB were seen), and the pages that a restore touches.
 FOLLOW_PAUSE_BYTES = 2_000_000
-# What rounds have brought is read as images are, while CRIU restores.
+# What rounds have brought is read from the target's memory as images are, when the container runs there already.
 ROUNDS_READ_BYTES_PER_S = DEFAULT_RATES["images"].restore_bytes_per_s
 
 
@@ -40,9 +40,9 @@ class Estimate:
     """What one move will cost. `blackout_s` is from the freeze to the release on the target.
 
     `memory_bytes` is all that crosses the link of its memory: `ahead_bytes` of it in `rounds` but the last, before the
-    pause (pre-copy), `following_bytes` after it, which takes `following_s` of `duration_s` (post-copy). At files that
-    are written meanwhile passes look again for `files_again_s` before the pause, and in it `files_pause_s` go to them
-    and to files that lie in memory (tmpfs).
+    pause (pre-copy), `following_bytes` after it (post-copy). Until all of it is in its place `following_s` of
+    `duration_s` pass after the pause. At files that are written meanwhile passes look again for `files_again_s` before
+    the pause, and in it `files_pause_s` go to them and to files that lie in memory (tmpfs).
     """
 
     memory_bytes: int
@@ -128,11 +128,11 @@ def estimate_move(
         before_s += expected.ahead_s
     packed_s = 0.0 if mode is Mode.RESTART else tmpfs_s(container)
     paused = memory - ahead - following
-    blackout_s = paused / rate + sum(silent_s(mode, rates, ahead, paused, manner.stop_timeout_s))
+    blackout_s = paused / rate + sum(silent_s(mode, rates, paused, manner.stop_timeout_s))
     passes = _passes(container, files_rate, manner, blackout_s + packed_s)
     files_again_s, files_pause_s = round(passes.ahead_s, 3), round(passes.last_s + packed_s, 3)
     blackout_s, before_s = blackout_s + files_pause_s, before_s + files_again_s
-    following_s = following / rate
+    following_s = following / rate + ahead / ROUNDS_READ_BYTES_PER_S
     return Estimate(
         memory_bytes=memory,
         files_bytes=files + passes.again_bytes,
@@ -171,15 +171,11 @@ def files_wanted_s(target_s: float | None, others_s: float) -> float:
     return ROUNDS_REST_S if target_s is None else max(0.0, target_s - others_s)
 
 
-def silent_s(
-    mode: Mode, rates: Rates, ahead_bytes: int, paused_bytes: int, stop_timeout_s: float
-) -> tuple[float, float]:
+def silent_s(mode: Mode, rates: Rates, paused_bytes: int, stop_timeout_s: float) -> tuple[float, float]:
     """What of a pause sends no memory: the seconds before its pages go over the link, and those after."""
     constant_s = rates.constant_s(mode)
     if mode is Mode.RESTART:
         return stop_timeout_s + constant_s, 0.0
-    if mode is Mode.PRE_COPY:
-        return constant_s, ahead_bytes / ROUNDS_READ_BYTES_PER_S
     written_s, read_s = rates.images_s(paused_bytes)
     return constant_s + written_s, read_s
 
@@ -193,6 +189,6 @@ def expected_rounds(
         send_rate_bytes_per_s(source, target, rates, shared),
         manner.written_bytes_per_s,
         manner.target_blackout_s,
-        rates.constant_s(Mode.PRE_COPY) + container.paged_bytes / ROUNDS_READ_BYTES_PER_S,
+        rates.constant_s(Mode.PRE_COPY),
         manner.rounds_max,
     )

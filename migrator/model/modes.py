@@ -43,6 +43,8 @@ class Mode(StrEnum):
 
 # What `auto` takes only where it is allowed: what can lose something that was acknowledged.
 TO_BE_ALLOWED = (Mode.POST_COPY, Mode.RESTART)
+# Those in which memory is still put into its place while the container runs on its target.
+FOLLOWED = (Mode.PRE_COPY, Mode.POST_COPY)
 # What rounds of pre-copy leave to the pause, unless something else is asked for.
 ROUNDS_REST_S: Final = 0.2
 # From the last round's end to the freeze: dump, restore and last pass are made ready, handshakes come to rest.

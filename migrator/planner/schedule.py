@@ -156,7 +156,7 @@ def fair_share(speed: float, most: Sequence[float]) -> float:
 @dataclass(frozen=True, slots=True)
 class When:
     """When a move starts, is paused, and ends with that pause, in seconds after the plan's beginning; and for how long
-    its memory follows then (post-copy).
+    its memory follows then (post-copy), or is put into its place (pre-copy).
     """
 
     start_s: float
@@ -240,7 +240,7 @@ def _freed_by(moves: Sequence[PlannedMove]) -> list[set[int]]:
 
 def _phases(move: PlannedMove, rates: Rates, stop_timeout_s: float) -> list[Phase]:
     told, send = move.estimate, rates.send_bytes_per_s
-    before_s, after_s = silent_s(move.mode, rates, told.ahead_bytes, told.paused_bytes, stop_timeout_s)
+    before_s, after_s = silent_s(move.mode, rates, told.paused_bytes, stop_timeout_s)
     return [
         (rates.setup_s + ROUND_S * (told.rounds - 1) + told.files_again_s, 0, 0),
         (0, told.files_bytes, rates.files_bytes_per_s),
@@ -250,5 +250,5 @@ def _phases(move: PlannedMove, rates: Rates, stop_timeout_s: float) -> list[Phas
         (0, told.paused_bytes, send),
         (after_s + told.files_pause_s, 0, 0),
         _RUNS,
-        (0, told.following_bytes, send),
+        (0 if told.following_bytes else told.following_s, told.following_bytes, send),
     ]

@@ -43,7 +43,7 @@ class Bounds:
     `pause_s` is the part of a pause that does not grow with bytes, `ready_s` what passes between the last round's end
     and the freeze. `target_s` is the pause that is good enough; None is `fixed_s` and ROUNDS_REST_S. `room_bytes` is
     what the target can keep of rounds. `way_out` is one of modes.WAYS_OUT. `files_s` is what the last pass over the
-    files is predicted to add to the pause, `read_s` what the restore needs there to read what the rounds have sent.
+    files is predicted to add to the pause.
     """
 
     pause_s: float
@@ -53,12 +53,11 @@ class Bounds:
     rounds_max: int = 8
     way_out: str = GIVE_UP
     files_s: float = 0.0
-    read_s: float = 0.0
 
     @property
     def fixed_s(self) -> float:
         """What of the pause no round shortens."""
-        return self.pause_s + self.files_s + self.read_s
+        return self.pause_s + self.files_s
 
     @property
     def wanted_s(self) -> float:
@@ -165,8 +164,6 @@ def in_words(rounds: Sequence[Round], bounds: Bounds) -> str:
     written = f", memory is written at {format_bytes(round(rate))}/s" if rate is not None else ""
     pause = f", the pause would be {format_seconds(predicted_s)}" if predicted_s is not None else ""
     pause += f", {format_seconds(bounds.files_s)} of it for files that it writes" if bounds.files_s else ""
-    # Of containers with much memory this is most of the pause, and no target below it can be met.
-    pause += f", {format_seconds(bounds.read_s)} of it to read what was sent" if bounds.read_s >= 0.1 else ""
     return (
         f"rounds of {sent}{written} and sent at {format_bytes(round(bandwidth_bytes_per_s(rounds)))}/s{pause}, "
         f"{format_seconds(bounds.wanted_s)} wanted"

@@ -39,7 +39,8 @@ async def channel(m: Machine, ct: str, token: int, what: str) -> AsyncIterator[C
     try:
         yield opened
     finally:
-        opened.receiver.done.set()
+        if not opened.goes_on:
+            opened.receiver.done.set()
 
 
 @dataclass(slots=True)
@@ -49,7 +50,8 @@ class Channel:
     source: Machine
     link: Link
     target: Machine
-    receiver: _Receiver
+    receiver: Receiver
+    goes_on: bool = False  # the receiver has more to do than to receive
 
     def check(self, what: str) -> None:
         if not usable(self.source, self.link) or not self.receiver.alive:
@@ -90,14 +92,14 @@ class Channel:
         raise Exit(1, f"{what}: the target's receiver ended")
 
 
-async def _receiver(target: Machine, ct: str, token: int, what: str) -> _Receiver:
+async def _receiver(target: Machine, ct: str, token: int, what: str) -> Receiver:
     async with target.locked():
         record = target.check_token(ct, token)
         if record.state != "reserved":
             raise refuse(f"container {ct} is {record.state} here and takes nothing more")
         if target.disk.full:
             raise Exit(1, f"{what}: No space left on device")
-        receiver = _Receiver()
+        receiver = Receiver()
         ram = target.up
         ram.receivers += 1
         key = (ct, token, f"receive-{what}-{ram.receivers}")
@@ -108,7 +110,7 @@ async def _receiver(target: Machine, ct: str, token: int, what: str) -> _Receive
         return receiver
 
 
-class _Receiver:
+class Receiver:
     """The receiving process on the target: alive until its sender is through or somebody ends it."""
 
     def __init__(self) -> None:

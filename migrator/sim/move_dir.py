@@ -34,6 +34,9 @@ class MoveDir:
     go: asyncio.Future[str] | None = None
     woke: asyncio.Event = field(default_factory=asyncio.Event)
     follows: bool = False  # post-copy: its pages come after the release
+    late: bool = False  # what rounds have brought is put into its place after the release
+    in_place: bool = False  # and all of it is
+    late_over: asyncio.Event = field(default_factory=asyncio.Event)  # nobody does that any more
     finished: asyncio.Event = field(default_factory=asyncio.Event)  # CRIU has let go, and pages may come unasked
     rounds: int = 0  # of pre-copy, that have come whole
     created: bool = False  # by restart: made from files, and held
@@ -43,9 +46,11 @@ class MoveDir:
     @property
     def unfilled(self) -> bool:
         """Whether memory that follows has not all come, or gone."""
+        if self.late:
+            return not self.in_place
         return self.follows and not (self.filled.is_set() and self.images is not None and self.images.pages)
 
     @property
     def lost(self) -> bool:
         """Whether it cannot come any more."""
-        return self.unfilled and self.filled.is_set()
+        return self.unfilled and (self.late_over if self.late else self.filled).is_set()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from migrator.sim.channel import channel
+from migrator.sim.channel import Receiver, channel
 from migrator.sim.laws import Law
 from migrator.sim.machine import Exit, Machine, refuse
+from migrator.sim.move_dir import MoveDir
+from migrator.sim.world import FOLLOWS_NOT
 
-ROUND_S, HELD_UP_S = 0.1, 0.3
+ROUND_S, HELD_UP_S, LATE_S = 0.1, 0.3, 0.5
 
 
 async def pre_dump(m: Machine, ct: str, token: str, number: str) -> str:
@@ -39,3 +41,29 @@ async def pre_dump(m: Machine, ct: str, token: str, number: str) -> str:
             raise Exit(1, f"round {int(number) - 1} has not come")
         there.rounds = move.rounds = int(number)
     return f"began_ms {round(m.world.clock.now_s() * 1000)}\nfrozen_ms 20\nsent 1000000\nsend_ms 100\nms 120\n"
+
+
+async def place_late(m: Machine, ct: str, move: MoveDir, receiver: Receiver) -> None:
+    """What rounds have brought: the receiver goes on when the stream has ended. Without it the copy is killed."""
+    await _first(move.filled, receiver.done)
+    if receiver.alive and move.images is not None and move.images.pages:
+        await _first(move.finished, receiver.done)
+        await asyncio.sleep(LATE_S)
+        move.in_place = receiver.alive
+    move.late_over.set()
+    receiver.done.set()
+    copy = m.copy(ct)
+    if copy is not None and move.in_place:
+        copy.counts = True
+    elif copy is not None and copy.mode != "frozen":
+        m.set_gate(ct, False)
+        m.copy_dies(ct, FOLLOWS_NOT)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()

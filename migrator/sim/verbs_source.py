@@ -11,6 +11,7 @@ from migrator.sim.machine import Exit, Link, Machine, Record, refuse
 from migrator.sim.move_dir import Images, MoveDir
 from migrator.sim.restart import keeper_end
 from migrator.sim.verbs_lease import clean_move, close_links
+from migrator.sim.verbs_rounds import place_late
 from migrator.sim.world import Copy
 
 CONNECT_TIMEOUT_S = 10
@@ -209,6 +210,9 @@ async def _dump_streamed(m: Machine, key: tuple[str, int]) -> str:
         await sending.send("images", 0.01)
         there.images = Images(copy.stamp, copy.processes, pages=False, rest=True)
         there.came = True
+        if there.rounds:
+            there.late = sending.goes_on = True
+            sending.target.spawn(place_late(sending.target, ct, there, sending.receiver))
         there.all_images.set()
         move.dumped.set()
         try:

@@ -161,10 +161,10 @@ async def await_filled(m: Machine, ct: str, token: str, timeout_s: str) -> str:
     record = m.check_token(ct, int(token))
     if record.state == "released" and record.boot != m.up.boot:
         return "filled lost\n"
-    for move in [move for key, move in m.up.moves.items() if key[0] == ct and move.follows]:
+    for move in [move for key, move in m.up.moves.items() if key[0] == ct and (move.follows or move.late)]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(int(timeout_s)):
-                await move.filled.wait()
+                await (move.late_over if move.late else move.filled).wait()
         if move.unfilled:
             return "filled lost\n" if move.lost else "filled no\n"
     return "filled yes\n"

@@ -1,6 +1,6 @@
 """The steps of a migration, in order: PREPARE, FROZEN, the decision, RELEASE, AFTER_RELEASE."""
 
-from migrator.model.modes import Mode
+from migrator.model.modes import FOLLOWED
 from migrator.steps import (
     check,
     dump,
@@ -30,4 +30,4 @@ UNDO_ORDER = (fence.STEP, reserve.STEP, lease.STEP)
 
 def after_release(move: Move) -> tuple[Step, ...]:
     """What follows the release of a move, in order."""
-    return (FILL, *AFTER_RELEASE) if move.mode is Mode.POST_COPY else AFTER_RELEASE
+    return (FILL, *AFTER_RELEASE) if move.mode in FOLLOWED else AFTER_RELEASE

@@ -1,7 +1,8 @@
-"""Fill: after the release of post-copy, the rest of the memory follows the container that runs on it already.
+"""Fill: the container runs on its target already, and memory that is not in its place yet follows. In post-copy it
+comes from the source, in pre-copy it is what rounds have brought to the target before.
 
-Nothing here hurries it or holds it up: source and target do it between them. It is waited for, because until then the
-source's frozen memory is the only one that is whole.
+Nothing here hurries it or holds it up: the nodes do it. It is waited for, because until then the source's frozen
+memory is the only one that is whole.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 from typing import Any
 
 from migrator.errors import NeedsOperator
+from migrator.model.modes import Mode
 from migrator.protocol.states import State
 from migrator.steps import traces
 from migrator.steps.base import JOB_WAIT_S, Move, Step, run_job
@@ -34,8 +36,10 @@ async def do(move: Move) -> dict[str, Any]:
 
 
 async def _sent(move: Move) -> dict[str, int]:
-    """What the source says of it. After a take-over its job has an older name, and asking would begin another."""
-    if move.results.get(State.LEASED, {}).get("token") != move.token:
+    """What the source says of what it has sent. After a take-over its job has an older name, and asking would begin
+    another.
+    """
+    if move.mode is not Mode.POST_COPY or move.results.get(State.LEASED, {}).get("token") != move.token:
         return {}
     try:
         done = await run_job(move.source.node, move, "dump", *words(move), timeout_s=JOB_WAIT_S)
@@ -46,8 +50,11 @@ async def _sent(move: Move) -> dict[str, int]:
 
 def _lost(move: Move) -> MemoryLost:
     name, source, target = move.name, move.source.node.name, move.target.node.name
+    rest = "what its rounds had brought could not be put into its place"
+    if move.mode is Mode.POST_COPY:
+        rest = f"the rest of its memory could not follow from {source}"
     return MemoryLost(
-        f"container {name} was killed on {target}: the rest of its memory could not follow from {source}. Its files "
+        f"container {name} was killed on {target}: {rest}. Its files "
         f"are whole on {target}, and its memory of before the move may be on {source}, frozen. Decide: migrator "
         f"settle {name} --keep {target} (it starts cold), or --keep {source} (what it has done since is lost)"
     )

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from migrator.errors import FailedSafe
-from migrator.model.estimate import ROUNDS_READ_BYTES_PER_S
 from migrator.model.modes import READY_S
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
@@ -42,8 +41,7 @@ async def copy_rounds(move: Move, files: FilePasses) -> dict[str, Any]:
     usual, rounds, throttled = bounds_of(move), list[Round](), 0
     while True:
         rounds.append(await beside(_round(move, len(rounds) + 1), *([files.one()] if rounds else [])))
-        read_s = sum(each.sent_bytes for each in rounds) / ROUNDS_READ_BYTES_PER_S
-        bounds = replace(usual, files_s=files.left_s, read_s=read_s)
+        bounds = replace(usual, files_s=files.left_s)
         _tell(move, rounds)
         verdict = decide(rounds, bounds, throttled)
         if isinstance(verdict, Pause):

@@ -21,6 +21,7 @@ from migrator.executor.saga import Saga
 from migrator.journal.events import Phase
 from migrator.journal.memory import MemoryStore
 from migrator.journal.store import Journal
+from migrator.model.modes import Mode
 from migrator.model.plan import Plan
 from migrator.protocol import recovery as table
 from migrator.protocol.recovery import Action, Verdict
@@ -29,7 +30,7 @@ from migrator.sim import restart, verbs, verbs_lease, verbs_source, verbs_target
 from migrator.sim.laws import Law
 from migrator.sim.machine import Machine
 from migrator.sim.restart import bring_up
-from migrator.steps import dump, remove, reserve, seal
+from migrator.steps import AFTER_RELEASE, after_release, dump, remove, reserve, seal
 from migrator.steps import restart as restarts
 from migrator.steps.base import Move, run_job
 from migrator.steps.dump import LAST_PASS
@@ -467,3 +468,11 @@ def a_stopped_container_begins_beside_what_is_left_of_it(patch: Patch) -> None:
         bring_up(m, ct)
 
     patch.setattr(verbs_source, "begin_anew", begin_anew)
+
+
+@planted(Law.A_COPY_IS_LEFT)
+def source_removed_before_what_rounds_brought_is_in_its_place(patch: Patch) -> None:
+    def not_waited_for(move: Move) -> tuple[Any, ...]:
+        return AFTER_RELEASE if move.mode is Mode.PRE_COPY else after_release(move)
+
+    patch.setattr(saga, "after_release", not_waited_for)

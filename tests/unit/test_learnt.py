@@ -254,7 +254,6 @@ class TestModes:
         assert rounds is not None
         assert follows.around_s == pytest.approx(plain.around_s)
         assert rounds.around_s == pytest.approx(plain.around_s - 0.4)
-        assert rounds.ahead_bytes == 4 * MB
 
     def test_how_fast_a_container_writes_is_what_its_latest_rounds_found(self) -> None:
         assert writing([streamed(Mode.STOP_AND_COPY), streamed(Mode.PRE_COPY)]) == {"web": 7 * MB}

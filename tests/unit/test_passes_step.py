@@ -13,7 +13,6 @@ from migrator.model.file_passes import LOOK_BYTES_PER_S
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES
 from migrator.protocol.precopy import Bounds, GiveUp, Round, decide
-from migrator.steps import precopy
 from migrator.steps.base import Move, Side
 from migrator.steps.passes import FilePasses
 from migrator.transport.base import Answer
@@ -99,22 +98,3 @@ def test_rounds_of_memory_count_what_is_left_of_files() -> None:
     assert "2.00 s of it for files that it writes" in longer.why
     unasked = replace(bounds, files_s=2.0, target_s=None)
     assert not isinstance(decide(rounds, unasked), GiveUp)
-
-
-async def test_rounds_of_memory_count_what_the_restore_reads_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = iter([Round(4800 * MB, 0, 5, 5000), Round(MB, 5300, 5, 20)])
-
-    async def one_round(move: object, number: int) -> Round:
-        return next(sent)
-
-    async def one_pass() -> None:
-        pass
-
-    usual = Bounds(pause_s=0.2, ready_s=0.6, room_bytes=10**11, target_s=1.0, rounds_max=2)
-    monkeypatch.setattr(precopy, "_round", one_round)
-    monkeypatch.setattr(precopy, "bounds_of", lambda move: usual)
-    node = SimpleNamespace(name="n2")
-    move: Any = SimpleNamespace(name="web", target=SimpleNamespace(node=node), on_progress=lambda state, text: None)
-    files: Any = SimpleNamespace(one=one_pass, left_s=0.0)
-    with pytest.raises(FailedSafe, match=r"4\.00 s of it to read what was sent, 1\.00 s wanted"):
-        await precopy.copy_rounds(move, files)

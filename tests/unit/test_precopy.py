@@ -74,16 +74,6 @@ class TestRounds:
         rounds = [Round(1000 * MIB, 0, 10, 1000), Round(100 * MIB, 1000, 10, 100)]
         assert predicted_pause_s(rounds, BOUNDS) == pytest.approx(0.5 + 0.4 * 100 / 1000)
 
-    def test_what_the_rounds_have_sent_is_read_in_the_pause_and_no_round_shortens_that(self) -> None:
-        reads = replace(BOUNDS, read_s=2.0)
-        program = Program(1024 * MIB, written=0, sent=900 * MIB)
-        verdict = program.run(reads)
-        assert isinstance(verdict, Pause)
-        assert verdict.predicted_s == 2.5
-        strict = Program(1024 * MIB, written=0, sent=900 * MIB).run(replace(reads, target_s=1.0))
-        assert isinstance(strict, GiveUp)
-        assert strict.why.endswith("the pause would be 2.50 s, 2.00 s of it to read what was sent, 1.00 s wanted")
-
     def test_a_quiet_program_is_paused_after_two_rounds(self) -> None:
         program = Program(1024 * MIB, written=0, sent=900 * MIB)
         verdict = program.run(BOUNDS)

@@ -9,7 +9,7 @@ from tests.lab.stage import Stage
 from tests.vms.test_moves import BLACKOUT, CONNECT_TRIES, LIMIT_BYTES, MOVE_TIMEOUT_S
 
 MIB = 1 << 20
-GIVEN_UP = 4
+GIVEN_UP, NEEDS_OPERATOR = 4, 5
 ROUND_LOOKS = 20
 
 # Every page of its memory, of a child's and of what they share holds its own number and how often it was written; the
@@ -112,6 +112,7 @@ async def test_memory_goes_in_rounds_while_it_is_written_and_all_of_it_arrives(v
         assert await memory_of(ip) == pages
         reached = await events(vms)
         assert reached["checked"]["mode"] == "pre-copy"
+        assert list(reached)[-4:] == ["released", "filled", "source-removed", "done"]
         rounds = reached["seeded"]["rounds"]
         assert isinstance(rounds, list)
         assert len(rounds) >= 2
@@ -121,6 +122,38 @@ async def test_memory_goes_in_rounds_while_it_is_written_and_all_of_it_arrives(v
         sent_in_pause = reached["dumped"]["image_bytes"]
         assert isinstance(sent_in_pause, int)
         assert sent_in_pause < first / 2
+
+
+# On the target: stops who places the pages of rounds when the copy holds, and kills it when the container runs.
+STOPPED = """
+move=$1
+i=0
+until [ -e "$move/sent" ]; do i=$((i+1)); [ "$i" -lt 6000 ] || exit 1; sleep 0.05; done
+pkill -STOP -f '[s]tream_in.py'
+until [ -e "$move/going" ]; do i=$((i+1)); [ "$i" -lt 6000 ] || exit 2; sleep 0.05; done
+[ ! -e "$move/filled" ] || exit 3
+pkill -KILL -o -f '[s]tream_in.py'
+"""
+
+
+async def test_one_that_cannot_get_what_its_rounds_brought_is_killed_and_lives_on_where_it_was(vms: Stage) -> None:
+    ip = make(vms, "web", 0, mib=48, pages_s=200)
+    async with CountingClient(ip, CONNECT_TRIES):  # its memory is all there when it answers
+        assert (await memory_of(ip))[0] == f"{48 * MIB // 4096} pages"
+    kill = ("sh", "-c", STOPPED, "sh", "/run/migrator/move/web.2")
+    killing = asyncio.create_task(asyncio.to_thread(vms.on_node, "n2", *kill, timeout_s=MOVE_TIMEOUT_S))
+    words = ("migrate", "web", "--to", "n2", "--mode", "pre-copy", "--target-blackout", "60", *BLACKOUT)
+    done = await asyncio.to_thread(vms.migrator, *words, timeout_s=MOVE_TIMEOUT_S)
+    killed = await killing
+    assert killed.code == 0, (killed.code, killed.err)
+    assert done.code == NEEDS_OPERATOR, done.err
+    assert "what its rounds had brought could not be put into its place" in done.err
+    assert sorted(vms.places("web")) == [("n1", "sealed"), ("n2", "released")]
+    words = ("settle", "web", "--keep", "n1", "--word", "web on n2 is given up")
+    kept = await asyncio.to_thread(vms.migrator, *words, timeout_s=MOVE_TIMEOUT_S)
+    assert kept.code == 0, kept.err
+    assert vms.places("web") == [("n1", "running")]
+    assert (await memory_of(ip))[0] == f"{48 * MIB // 4096} pages"
 
 
 async def test_what_is_written_too_fast_is_given_up_with_the_numbers_and_runs_on_unharmed(vms: Stage) -> None:

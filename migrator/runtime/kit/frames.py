@@ -33,12 +33,18 @@ RECEIVER_READY = b"ready\n"
 NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}\.img")
 _PAGEMAP = re.compile(r"pagemap-([0-9]+)\.img")
 
-# CRIU's own, by its images/*.proto: numbers of fields, and the flag of pages that were left out of the images.
+# CRIU's own, by its images/*.proto: numbers of fields, and what is said of an entry's pages: they are those of the
+# round before, were left out of the images, lie in this image's file.
 _PAGEMAP_ADDRESS, _PAGEMAP_PAGES_32, _PAGEMAP_FLAGS, _PAGEMAP_PAGES = 1, 2, 4, 5
-_PE_LAZY = 2
+_PAGEMAP_HEAD_FILE = 1
+PE_PARENT, PE_LAZY, PE_PRESENT = 1, 2, 4
 _PSTREE_PID, _PSTREE_PARENT = 1, 2
 _MM_VMAS = 14
-_VMA_START, _VMA_END = 1, 2
+_VMA_START, _VMA_END, _VMA_FLAGS, _VMA_STATUS = 1, 2, 6, 7
+# Which areas CRIU's restore leaves to userfaultfd (its include/mem.h): private anonymous ones that are not locked. By
+# the kernel's MAP_* and by CRIU's own VMA_* (include/image.h); an area with any other mark is not taken for one.
+_ANONYMOUS, _LOCKED_OR_HUGE = 0x22, 0x42000
+_REGULAR, _ORDINARY = 1 << 0 | 1 << 9, 1 << 0 | 1 << 1 | 1 << 5 | 1 << 9
 
 
 class Damaged(Exception):
@@ -59,15 +65,33 @@ def lazy_runs(images: Path) -> list[Run]:
     """
     runs: list[Run] = []
     depths = _depths(images)
-    found = [(match, path) for path in images.iterdir() if (match := _PAGEMAP.fullmatch(path.name))]
-    for match, path in sorted(found, key=lambda each: (-depths.get(int(each[0][1]), 0), int(each[0][1]))):
-        for entry in _entries(path.read_bytes()):
-            fields = dict(_fields(entry))
-            if not _number(fields, _PAGEMAP_FLAGS) & _PE_LAZY:
-                continue
-            pages = _number(fields, _PAGEMAP_PAGES) or _number(fields, _PAGEMAP_PAGES_32)
-            runs += _cut(Run(int(match[1]), _number(fields, _PAGEMAP_ADDRESS), pages))
+    for pid, path in sorted(pagemaps_in(images).items(), key=lambda each: (-depths.get(each[0], 0), each[0])):
+        for address, pages, flags in pagemap_of(path.read_bytes())[1]:
+            if flags & PE_LAZY:
+                runs += _cut(Run(pid, address, pages))
     return runs
+
+
+def pagemaps_in(images: Path) -> dict[int, Path]:
+    """CRIU's images of which pages each process has."""
+    return {int(match[1]): path for path in images.iterdir() if (match := _PAGEMAP.fullmatch(path.name))}
+
+
+def pagemap_of(image: bytes) -> tuple[int, list[tuple[int, int, int]]]:
+    """The number of the file that its pages lie in, and `(address, pages, flags)` of each entry, in order."""
+    messages = [dict(_fields(entry)) for entry in _entries(image)]
+    if not messages:
+        raise Damaged("an image of pages is empty")
+    head, *rest = messages
+    entries = [
+        (
+            _number(fields, _PAGEMAP_ADDRESS),
+            _number(fields, _PAGEMAP_PAGES) or _number(fields, _PAGEMAP_PAGES_32),
+            _number(fields, _PAGEMAP_FLAGS),
+        )
+        for fields in rest
+    ]
+    return _number(head, _PAGEMAP_HEAD_FILE), entries
 
 
 def _depths(images: Path) -> dict[int, int]:
@@ -90,12 +114,16 @@ class Areas:
 
     def __init__(self, images: Path, pid: int) -> None:
         data = (images / f"mm-{pid}.img").read_bytes()
-        self._ends = sorted(
-            _number(dict(_fields(value)), _VMA_END)
+        areas = sorted(
+            (_number(area, _VMA_END), _number(area, _VMA_START), _may_follow(area))
             for entry in _entries(data)
             for field, value in _fields(entry)
             if field == _MM_VMAS and isinstance(value, bytes)
+            for area in [dict(_fields(value))]
         )
+        self._ends = [end for end, _, _ in areas]
+        self._starts = [start for _, start, _ in areas]
+        self._may_follow = [may for _, _, may in areas]
 
     def pieces(self, address: int, size_bytes: int) -> Iterator[tuple[int, int]]:
         """`(address, bytes)` of each piece, none over the end of an area."""
@@ -105,6 +133,22 @@ class Areas:
             stop = min(end, self._ends[at]) if at < len(self._ends) else end
             yield address, stop - address
             address = stop
+
+    def may_follow(self, address: int) -> bool:
+        """Whether pages there may come after the processes run: whether the restore leaves that area to userfaultfd."""
+        at = bisect_right(self._ends, address)
+        return at < len(self._ends) and self._starts[at] <= address and self._may_follow[at]
+
+    def end_of(self, address: int) -> int:
+        """Where the area ends that an address is in."""
+        at = bisect_right(self._ends, address)
+        return self._ends[at] if at < len(self._ends) else 0
+
+
+def _may_follow(area: dict[int, int | bytes]) -> bool:
+    flags, status = _number(area, _VMA_FLAGS), _number(area, _VMA_STATUS)
+    private = flags & _ANONYMOUS == _ANONYMOUS and not flags & _LOCKED_OR_HUGE
+    return private and status & _REGULAR == _REGULAR and not status & ~_ORDINARY
 
 
 def _entries(image: bytes) -> Iterator[bytes]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
+from frames import PE_PARENT as IN_PARENT
+from frames import PE_PRESENT as PRESENT
 from frames import Damaged
 
-# CRIU's flags of an entry: its pages are those of the round before, or lie in this one's file.
-IN_PARENT, PRESENT = 1, 4
+__all__ = ["IN_PARENT", "PRESENT", "Pagemap", "written"]
 
 # CRIU's magic words for images in general, and for this one (its criu/include/magic.h).
 _MAGIC = struct.pack("<II", 0x54564319, 0x56084025)
@@ -31,11 +33,10 @@ class Pagemap:
         except FileExistsError:
             raise Damaged(f"process {pid} came twice in one round") from None
         self.pages = os.open(directory / f"pages-{number}.img", flags, 0o640)
-        self._file.write(_MAGIC + _message(_ADDRESS + _varint(number)))  # the head: field 1 is the file of pages
+        self._file.write(_head(number))
 
     def add(self, address: int, pages: int, flags: int) -> None:
-        fields = (_ADDRESS + _varint(address), _PAGES_32, _FLAGS + _varint(flags), _PAGES + _varint(pages))
-        self._file.write(_message(b"".join(fields)))
+        self._file.write(_entry(address, pages, flags))
 
     def close(self) -> None:
         self._file.close()
@@ -46,6 +47,20 @@ class Pagemap:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def written(number: int, entries: Iterable[tuple[int, int, int]]) -> bytes:
+    """A whole image: the number of its file of pages, and `(address, pages, flags)` of each entry."""
+    return _head(number) + b"".join(_entry(*entry) for entry in entries)
+
+
+def _head(number: int) -> bytes:
+    return _MAGIC + _message(_ADDRESS + _varint(number))  # its field 1 is the file of pages
+
+
+def _entry(address: int, pages: int, flags: int) -> bytes:
+    fields = (_ADDRESS + _varint(address), _PAGES_32, _FLAGS + _varint(flags), _PAGES + _varint(pages))
+    return _message(b"".join(fields))
 
 
 def _message(fields: bytes) -> bytes:

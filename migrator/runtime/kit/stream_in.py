@@ -13,8 +13,13 @@ makes it wait until that page has come. Files in MOVE tell the rest of the kit h
 When this program ends early, the kernel's side of userfaultfd lets go, and pages that are missing would read as zeros.
 So who holds the copy waits for the lock and then asks for `filled`: without it the copy is killed (criu-hook).
 
-With a file MOVE/follows that is post-copy: the copy is held, and released, before its pages have come (follow_in.py),
-and somebody stands by who kills it if this program ends early (watcher.py).
+With a file MOVE/follows the copy is held, and released, before all its pages are in their place, and somebody stands
+by who kills it if this program ends early (watcher.py). In post-copy it is there from the beginning, and pages come
+from the source (follow_in.py). After rounds of pre-copy this program makes it, when it has left pages of theirs for
+later (late_in.py); what comes from the source is waited for then:
+
+    sending   locked as long as that is under way
+    sent      it is in its place
 """
 
 from __future__ import annotations
@@ -47,7 +52,9 @@ from frames import (
     Run,
     read_exactly,
 )
+from late_in import Late
 from plain import way_in
+from rounds import Rounds, leave
 from splicer import SPLICE_BYTES, Splicer
 from uffd import Buffer
 from watcher import Watcher
@@ -160,6 +167,32 @@ class Stream:
     def receive(self) -> int:
         """Takes the whole stream. Returns how many pages were placed."""
         self._images_come()
+        self._let_go_on()
+        return self._pages_come()
+
+    def receive_after(self, rounds: Rounds, answers: int, group: Path, cables: list[str]) -> int:
+        """Takes the whole stream, and what rounds have brought. Returns how many pages the stream brought."""
+        watcher = Watcher(group, cables)
+        self._images_come()
+        left = leave(self._images, self._owner)
+        if not left:
+            watcher.end()
+            self._let_go_on()
+            return self._pages_come()
+        with (self._move / "sending").open("wb") as sending:
+            fcntl.flock(sending, fcntl.LOCK_EX)
+            (self._move / "listener").write_text(f"{os.getpid()}\n")
+            (self._move / "follows").touch()
+            self._let_go_on()
+
+            def hold() -> None:
+                (self._move / "sent").touch()
+                fcntl.flock(sending, fcntl.LOCK_UN)
+
+            late = Late(self._fd, self._images, self._restore.connect(), watcher, rounds, left)
+            return late.place_all(lambda pages: os.write(answers, b"placed %d\n" % pages), hold)
+
+    def _pages_come(self) -> int:
         while (frame := self._next())[0] != END:
             kind, pid, address, pages = frame
             if kind != PAGES or not 0 < pages <= RUN_PAGES_MAX or address % PAGE:
@@ -176,6 +209,7 @@ class Stream:
         (self._move / "listener").write_text(f"{os.getpid()}\n")
         watcher = Watcher(group, cables)
         self._images_come()
+        self._let_go_on()
         follower = Follower(self._fd, answers, self._images, self._restore.connect(), watcher)
         return follower.follow()
 
@@ -190,7 +224,6 @@ class Stream:
         if frame[3] != came:
             raise Damaged(f"{came} images came, {frame[3]} were sent")
         (self._move / "came").touch()
-        self._let_go_on()
 
     def stay_behind(self) -> None:
         """Leaves one who listens until CRIU says that its restore is over: it fails if nobody hears it. He belongs to
@@ -324,12 +357,19 @@ def main(move: Path, owner: int, group: Path, cables: list[str]) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         fd, answers = way_in(move)
         stream = Stream(move, owner, fd)
+        rounds = Rounds(move / "images") if (move / "images" / "parent").exists() else None
         say_ready(move, answers)
-        placed = stream.follow(answers, group, cables) if (move / "follows").exists() else stream.receive()
+        if (move / "follows").exists():
+            placed = stream.follow(answers, group, cables)
+        elif rounds is not None:
+            placed = stream.receive_after(rounds, answers, group, cables)
+        else:
+            placed = stream.receive()
         stream.stay_behind()
         (move / "filled").touch()
         fcntl.flock(lock, fcntl.LOCK_UN)
-        os.write(answers, b"placed %d\n" % placed)
+        with contextlib.suppress(BrokenPipeError):  # after rounds it was told before, and nobody is there any more
+            os.write(answers, b"placed %d\n" % placed)
 
 
 if __name__ == "__main__":
