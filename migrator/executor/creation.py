@@ -325,7 +325,13 @@ def _refuse_clashes(cluster: Cluster, facts: NodeFacts, wanted: Wanted) -> None:
 
 
 def _refuse_absent(facts: NodeFacts, wanted: Wanted) -> None:
-    """Refuses volumes that nobody has declared, or whose storage is not mounted on the node."""
+    """Refuses volumes that nobody has declared, or that are not mounted on the node; and own ones called as those."""
+    for disk in wanted.disks:
+        if disk.name in facts.volumes:
+            raise BadInput(
+                f"--volume {disk}: {disk.name} is a volume of the cluster file, which nodes share; leave the size out, "
+                "or give the container's own another name"
+            )
     for volume in wanted.volumes:
         if volume.name not in facts.volumes:
             named = ", ".join(facts.volumes) or "none"

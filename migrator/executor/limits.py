@@ -21,6 +21,7 @@ from migrator.executor.readdress import met, refuse_odd, refuse_taken
 from migrator.executor.wanted import DESCRIPTION_BYTES_MAX
 from migrator.inventory.overcommit import promised
 from migrator.inventory.probe import capacity_of
+from migrator.model import nics
 from migrator.model.around import Around, only_stopped
 from migrator.model.confinement import DEVICES, devices_lacking
 from migrator.model.container import Descriptor, fault
@@ -282,6 +283,8 @@ def _around_in_words(
 
 def refuse_impossible(seen: Seen, before: Descriptor, ct: Descriptor) -> None:
     """Refuses what no container is, and what its node cannot give it."""
+    if lost := nics.lost_sysctl({nic.name for nic in ct.nics}, ct.sysctls):
+        raise BadInput(f"--sysctl {lost}: the container has no such card")
     if wrong := fault(ct):
         raise BadInput(f"container {ct.name}: {wrong} would be more than a container has, or something none can have")
     if len(bundle.descriptor_json(ct)) > DESCRIPTION_BYTES_MAX:

@@ -51,6 +51,8 @@ class Surroundings:
         firewall: str | None = None,
     ) -> Surroundings:
         """Checks the words of a command line; `firewall` is a file's path. BadInput names the option."""
+        if both := sorted(set(map(confinement.capability, cap_add)) & set(map(confinement.capability, cap_drop))):
+            raise BadInput(f"--cap-add {both[0]}: --cap-drop takes it away again; leave one of them out")
         return cls(
             cap_add=capabilities("--cap-add", cap_add, confinement.add_fault),
             cap_drop=capabilities("--cap-drop", cap_drop, confinement.drop_fault),
@@ -110,7 +112,7 @@ def rules_in(path: Path) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         raise BadInput(f"--firewall {quoted(str(path))}: not UTF-8") from None
-    if wrong := network.firewall_fault(text):
+    if wrong := network.firewall_fault(text) or network.owner_fault(text):
         raise BadInput(f"--firewall {quoted(str(path))}: {wrong}")
     return text
 

@@ -27,6 +27,7 @@ from migrator.model.volume import fault as volumes_fault
 from migrator.model.volume import parse as parse_volume
 
 DESCRIPTION_BYTES_MAX = 90_000  # of one container; nodes tell theirs all at once
+IDS = 65536  # that a container has, of users and of groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,8 @@ class Wanted:
             raise BadInput(f"--template {quoted(template)}: not a template's name")
         if user is not None and not USER.fullmatch(user):
             raise BadInput(f"--user {quoted(user)}: not a user: a name of the container's own, UID or UID:GID")
+        if user is not None and any(part.isdigit() and int(part) >= IDS for part in user.split(":")):
+            raise BadInput(f"--user {quoted(user)}: a container's ids end at {IDS - 1}")
         address, *more_addresses = parse_addresses(ips)
         gateway, gateway6 = parse_gateways(gateways)
         around = Surroundings.parse(**surroundings)

@@ -124,9 +124,9 @@ def bound(lines: Iterable[str]) -> list[str]:
 def made_inside(lines: Iterable[str]) -> list[str]:
     """What the source's root has made in its network and a twin would lack; rules of nft are taken along."""
     return [
-        f"its root has made in its network what a twin would not have: {line[:120]}; have it taken away"
-        for line in lines
-        if not line.startswith("nft ")
+        f"its root has made in its network what a twin would not have: {what[:120]}; have it taken away"
+        for what in (line.removeprefix("lost ") for line in lines)
+        if not what.startswith("nft ")
     ]
 
 

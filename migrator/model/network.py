@@ -18,6 +18,7 @@ SEARCH_MAX = 6
 FIREWALL_BYTES_MAX = 32_768  # it is a part of the descriptor, which every probe tells
 HOSTNAME_CHARS_MAX = 64  # of uname(2)
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_OWNED = re.compile(r"\bflags\s[^;}\n]*\bowner\b")
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 _NAME_CHARS_MAX = 253
 _VALUE = re.compile(r"-?[0-9]{1,18}(?: [0-9]{1,18}){0,2}")
@@ -154,6 +155,13 @@ def firewall_fault(text: str) -> str:
     # The one word by which nft reads a file, which would be the node's: refused wherever it is, so nothing is parsed.
     if "include" in text.lower():
         return "holds the word include, by which nft would read a file of the node; write what the file says"
+    return ""
+
+
+def owner_fault(text: str) -> str:
+    """Why rules that are taken would not stay, or "". Asked of new ones alone: what a container has, it has."""
+    if _OWNED.search(text):
+        return "holds a table with the flag owner, which ends with the nft that loads it; leave the flag out"
     return ""
 
 

@@ -4,6 +4,8 @@ Theory. A next hop is asked for by ARP or neighbour discovery on the card that i
 neighbour there: in a network of one of the container's cards. Two kinds need no network. A link-local one of IPv6 is
 every card's neighbour. And an address that is a host's alone (10.0.0.7/32, fd00::7/128) says that there is no network:
 then the site routes, and its gateway, whatever it is called, answers on the first card.
+
+A route to a network of one of the cards is none: the kernel has made it with the address, and takes no second one.
 """
 
 from __future__ import annotations
@@ -24,14 +26,14 @@ def hops(gateways: Collection[str], routes: Collection[str]) -> Iterator[tuple[s
 def fault(
     first: Collection[str], others: Collection[str], gateways: Collection[str], routes: Collection[str]
 ) -> tuple[str, str]:
-    """The first next hop that is not reached, as option and why, or two empty words.
+    """The first next hop that is not reached, or route that cannot be, as option and why, or two empty words.
 
     `first` are the addresses of the first card, `others` those of further ones, with their prefixes.
     """
     for option, hop in hops(gateways, routes):
         if why := _why_not(hop, first, others):
             return option, why
-    return "", ""
+    return next(_own_networks(routes, (*first, *others)), ("", ""))
 
 
 def changed_fault(before: Descriptor, after: Descriptor) -> tuple[str, str]:
@@ -43,7 +45,17 @@ def changed_fault(before: Descriptor, after: Descriptor) -> tuple[str, str]:
         )
         if not was and (why := _why_not(hop, first, _others(after))):
             return option, why
-    return "", ""
+    was_own = list(_own_networks(before.routes, (*_first(before), *_others(before))))
+    own = _own_networks(after.routes, (*first, *_others(after)))
+    return next((found for found in own if found not in was_own), ("", ""))
+
+
+def _own_networks(routes: Collection[str], addresses: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Each route to a network that one of the container's cards is in."""
+    networks = {str(at.network): at for at in map(ipaddress.ip_interface, addresses) if at.network.num_addresses > 1}
+    for route in routes:
+        if at := networks.get(route.partition("=")[0]):
+            yield f"--route {route}", f"is the network of its own address {at} already; leave it out"
 
 
 def _first(ct: Descriptor) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import json
 import re
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 BYTES_MAX = 150_000  # of all lines; a node takes 200,000
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr, linux/netlink.h: length, type, flags, sequence, port
@@ -51,9 +52,22 @@ def _part(what: str, data: bytes) -> bytes:
             ruleset = None
         if not isinstance(ruleset, dict) or not isinstance(ruleset.get("nftables"), list):
             raise ValueError("its nft rules are none")
+        return _owned_by_nobody(data, ruleset["nftables"])
     elif not all(_RULE.fullmatch(line) for line in data.decode("ascii").splitlines()):
         raise ValueError("its routing rules are none")
     return data
+
+
+def _owned_by_nobody(data: bytes, objects: list[Any]) -> bytes:
+    """Tables that a program inside has for itself alone would end with the nft that makes them on the target."""
+    tables = [each["table"] for each in objects if isinstance(each, dict) and isinstance(each.get("table"), dict)]
+    owned = [table for table in tables if "owner" in (table.get("flags") or ())]
+    for table in owned:
+        flags = [table["flags"]] if isinstance(table["flags"], str) else table["flags"]
+        table["flags"] = [flag for flag in flags if flag not in ("owner", "persist")]
+        if not table["flags"]:
+            del table["flags"]
+    return json.dumps({"nftables": objects}).encode() if owned else data
 
 
 def _own_messages(what: str, data: bytes) -> bytes:

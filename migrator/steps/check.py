@@ -19,6 +19,7 @@ from migrator.steps.base import Move, Step
 from migrator.transport.base import Answer, NodeFailed
 
 SECOND_LOOK_S = 0.5
+INSTEAD = "have rules of nft instead, or move it by --mode restart, after which it has to make them anew"
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -59,6 +60,8 @@ async def ask(move: Move) -> list[str]:
         links = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("link ")]
         gone = "which is not carried; remove it inside"
         found += [f"its network has a link of its own, {link}, {gone}" for link in links]
+        lost = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("lost ")]
+        found += [f"its network has {what}, which a live move does not carry; {INSTEAD}" for what in lost]
         found += _untracked(move, inside)
         found += _with_a_hint(move, await _undumpable(move, list(inside.lines("cannot"))))
     found += await volumes.findings(move)

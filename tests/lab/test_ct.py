@@ -164,6 +164,11 @@ def test_a_log_that_became_a_link_is_not_followed(tidy: Stage) -> None:
         (("--template", "debian", "--ip", "10.1.1.1", "--memory", "much"), "--memory: not a size"),
         (("--template", "debian", "--ip", "10.1.1.1", "--label", "x"), "--label 'x'"),
         (("--template", "debian", "--ip", "10.1.1.1", "--user", "a b"), "--user 'a b'"),
+        (("--template", "debian", "--ip", "10.1.1.1", "--user", "1000:65536"), "a container's ids end at 65535"),
+        (
+            ("--template", "debian", "--ip", "10.1.1.1", "--cap-add", "NET_RAW", "--cap-drop", "net_raw"),
+            "--cap-add NET_RAW: --cap-drop takes it away again",
+        ),
     ],
 )
 def test_a_bad_argument_is_one_line_and_changes_nothing(tidy: Stage, words: tuple[str, ...], said: str) -> None:

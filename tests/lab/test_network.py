@@ -240,3 +240,98 @@ def test_a_link_of_its_own_keeps_a_container_where_it_is(tidy: Stage) -> None:
     assert refused.code == 3
     assert "a link of its own, own0" in refused.err
     assert tidy.places("web") == [("n1", "running")]
+
+
+# As iptables-legacy says it: the policy of FORWARD is DROP (IPT_SO_SET_REPLACE of linux/netfilter_ipv4/ip_tables.h).
+LEGACY = """
+import ctypes, socket, struct
+libc, s = ctypes.CDLL(None), socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+def ask(option, request):
+    told = ctypes.create_string_buffer(request, len(request))
+    assert libc.getsockopt(s.fileno(), 0, option, told, ctypes.byref(ctypes.c_uint32(len(request)))) == 0
+    return told.raw
+info = ask(64, b"filter" + bytes(78))
+hooks, *places, entries, size = struct.unpack("=I5I5III", info[32:])
+if POLICY:
+    blob = bytearray(ask(65, struct.pack("=32sI4x", b"filter", size) + bytes(size))[40:])
+    struct.pack_into("=i", blob, places[5 + 2] + 112 + 32, POLICY)
+    old = ctypes.create_string_buffer(16 * entries)
+    head = struct.pack("=32sIII5I5IIQ", b"filter", hooks, entries, size, *places, entries, ctypes.addressof(old))
+    assert libc.setsockopt(s.fileno(), 0, 64, head + bytes(blob), len(head) + size) == 0
+"""
+
+
+def test_what_decides_what_passes_and_is_not_carried_keeps_a_container_where_it_is(tidy: Stage) -> None:
+    dual(tidy, 11)
+    policy = "ip xfrm policy {} dst 10.77.0.0/24 dir out"
+    ways = (
+        (
+            "python3 -",
+            LEGACY.replace("POLICY", "-1"),
+            "rules of iptables-legacy (filter)",
+            LEGACY.replace("POLICY", "-2"),
+        ),
+        (policy.format("add"), "", "policies or keys of IPsec", ""),
+        ("ip nexthop add id 7 blackhole", "", "next hops with a number", ""),
+    )
+    assert inside(tidy, "n1", "python3 -", LEGACY.replace("POLICY", "0")).code == 0  # a table without rules is nothing
+    tidy.ok("migrate", "web", "--to", "n2", "--dry-run")
+    for command, stdin, said, undone in ways:
+        done = inside(tidy, "n1", command, stdin)
+        assert done.code == 0, done
+        refused = tidy.migrator("migrate", "web", "--to", "n2", "--dry-run")
+        assert (refused.code, f"its network has {said}" in refused.err, "--mode restart" in refused.err) == (
+            3,
+            True,
+            True,
+        )
+        undo = {"python3 -": "python3 -", policy.format("add"): policy.format("del")}.get(command, "ip nexthop flush")
+        assert inside(tidy, "n1", undo, undone).code == 0
+    tidy.ok("migrate", "web", "--to", "n2")
+
+
+def test_a_table_that_a_program_inside_owns_is_there_after_a_move(tidy: Stage) -> None:
+    """As firewalld has it. Who makes such a table anew on the target does not stay, and the table would go, too."""
+    dual(tidy, 12)
+    words = "add table inet own { flags owner; }\nadd chain inet own in { type filter hook input priority 0; }\n"
+    enter = "nsenter --net=/proc/$(head -n 1 /sys/fs/cgroup/ct/web/cgroup.procs)/ns/net"
+    hold = f"{{ cat; sleep 60; }} | {enter} nft -i"
+    held = f"sh -c '{hold}' & until {enter} nft list chain inet own in; do :; done"
+    tidy.on_node(
+        "n1", "sh", "-c", f"words=$(cat); {{ printf '%s\\n' \"$words\" | {held}; }} > /dev/null 2>&1", stdin=words
+    )
+    assert "flags owner" in inside(tidy, "n1", "nft list ruleset").out
+    tidy.ok("migrate", "web", "--to", "n2")
+    assert "chain in {" in inside(tidy, "n2", "nft list table inet own").out
+
+
+FAILS = """#!/bin/sh
+case $* in "-j -f -") echo "nothing here takes rules" >&2; exit 1 ;; esac
+exec /usr/sbin/nft "$@"
+"""
+
+
+def test_what_cannot_be_made_anew_in_its_network_is_told_by_its_cause(tidy: Stage) -> None:
+    dual(tidy, 13)
+    assert inside(tidy, "n1", "nft add table inet own").code == 0
+    place = "/usr/local/sbin/nft"
+    tidy.on_node("n2", "sh", "-c", f"cat > {place}; chmod 755 {place}", stdin=FAILS)
+    try:
+        done = tidy.migrator("migrate", "web", "--to", "n2")
+    finally:
+        tidy.on_node("n2", "rm", place)
+    assert (done.code, "its network: nothing here takes rules" in done.err) == (4, True), done
+    assert tidy.places("web") == [("n1", "running")]
+
+
+def test_a_value_that_a_kernel_does_not_take_is_told_in_one_line_and_nothing_is_kept(tidy: Stage) -> None:
+    wrong = ("--sysctl", "net.ipv4.tcp_congestion_control=nosuch")
+    given = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", tidy.ip(14))
+    done = tidy.migrator(*given, *wrong, "--", "sleep", "1000")
+    said = "sysctl net/ipv4/tcp_congestion_control: this kernel takes no nosuch"
+    assert done.err.strip().endswith(f"container web did not start: {said}"), done
+    assert tidy.places("web") == []
+    tidy.ok(*given, "--", "sleep", "1000")
+    assert said in tidy.migrator("ct", "set", "web", *wrong).err
+    card = tidy.migrator("ct", "set", "web", "--sysctl", "net.ipv6.conf.eth5.hop_limit=3")
+    assert (card.code, "eth5.hop_limit=3: the container has no such card" in card.err) == (2, True), card

@@ -63,6 +63,18 @@ async def test_connections_by_every_card_and_family_outlast_a_move(two: Stage) -
         await back.more(50)
 
 
+def test_a_route_that_is_set_while_it_runs_takes_the_card_of_its_gateway(two: Stage) -> None:
+    via = back_ip(two, 1)
+    two.ok("ct", "set", "web", "--route", f"10.98.0.0/16={via}", "--route", f"10.97.0.0/16={two.ip(9)}")
+    for route, card in ((f"10.98.0.0/16 via {via}", "eth1"), (f"10.97.0.0/16 via {two.ip(9)}", "eth0")):
+        assert f"{route} dev {card} onlink" in seen(two)
+    two.ok("ct", "set", "web", "--route", f"10.98.0.0/16={two.ip(9)}", "--route", "10.99.0.0/16=none")
+    assert f"10.98.0.0/16 via {two.ip(9)} dev eth0 onlink" in seen(two)
+    assert not any(line.startswith("10.99.0.0/16") for line in seen(two))
+    own = two.migrator("ct", "set", "web", "--route", f"{via.rpartition('.')[0]}.0/24={two.ip(9)}")
+    assert (own.code, "is the network of its own address" in own.err) == (2, True), own
+
+
 async def test_a_card_that_was_given_more_inside_keeps_it(two: Stage) -> None:
     more = f"{back_ip(two, 8)}/24"
     ask = "read pid < /sys/fs/cgroup/ct/web/cgroup.procs; nsenter --net=/proc/$pid/ns/net "

@@ -201,6 +201,7 @@ def test_a_volume_that_is_not_mounted_keeps_containers_away_and_says_so_in_the_p
     ("volume", "code", "says"),
     [
         ("logs:/srv/data", 2, "names no volume logs; it names: data"),
+        ("data:/srv/data:1G", 2, "data is a volume of the cluster file, which nodes share"),
         ("/srv/shared/data:/srv/data", 2, "a directory of one node is none"),
         ("data:srv", 2, "begin with /"),
         ("data:/srv/../etc", 2, "without . and .. as names"),

@@ -48,6 +48,20 @@ def test_routes_that_the_kernel_makes_by_itself_are_left_to_it() -> None:
     assert base64.b64decode(text) == struct.pack("=I", MAGIC["routes6"]) + own
 
 
+@pytest.mark.parametrize("flags", ["owner", ["owner", "persist"], ["dormant", "owner"]])
+def test_a_table_that_a_program_owns_is_made_as_nobodys(flags: str | list[str]) -> None:
+    table = {"family": "inet", "name": "firewalld", "handle": 1, "flags": flags}
+    data = json.dumps({"nftables": [{"metainfo": {}}, {"table": table}]}).encode()
+    told = checked([line("nft", data)]).decode().splitlines()[-1].split(" ")[1]
+    kept = {"flags": ["dormant"]} if "dormant" in flags else {}
+    assert json.loads(base64.b64decode(told))["nftables"][1]["table"] == {
+        "family": "inet",
+        "name": "firewalld",
+        "handle": 1,
+        **kept,
+    }
+
+
 @pytest.mark.parametrize(
     ("what", "data"),
     [

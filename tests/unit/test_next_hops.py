@@ -96,3 +96,16 @@ def test_many_with_an_address_that_is_a_hosts_alone_are_counted_up() -> None:
     }
     many = numbered("web", ("10.0.0.254/32",), 3, template="debian", command=("run",), **given)
     assert [each.address for each in many] == ["10.0.0.254/32", "10.0.0.255/32", "10.0.1.0/32"]
+
+
+def test_a_route_to_a_network_of_one_of_its_cards_is_refused_where_a_change_makes_it_so() -> None:
+    for route in ("10.1.0.0/24=10.0.0.1", "10.0.0.0/24=10.0.0.1", "fd00::/64=fd00::1"):
+        option, said = next_hops.fault(FIRST, ("10.1.0.7/24",), (), (route,))
+        assert option == f"--route {route}"
+        assert "is the network of its own address" in said
+    narrower = ("10.1.0.0/25=10.0.0.1", "10.0.0.0/8=10.0.0.1", "10.0.0.7/32=10.0.0.1")
+    assert next_hops.fault(FIRST, ("10.1.0.7/24", "10.0.0.8/32"), (), narrower) == ("", "")
+    two = replace(MADE, nics=(Nic("eth1", "br1", ("10.1.0.7/24",)),))
+    routed = replace(two, routes=("10.1.0.0/24=10.0.0.1",))
+    assert next_hops.changed_fault(two, routed)[0] == "--route 10.1.0.0/24=10.0.0.1"
+    assert next_hops.changed_fault(routed, replace(routed, memory_bytes=1)) == ("", "")

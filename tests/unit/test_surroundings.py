@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from migrator.errors import BadInput
-from migrator.executor.surroundings import Surroundings
+from migrator.executor.surroundings import Surroundings, parse_around
 from migrator.executor.wanted import Wanted
 from migrator.inventory.snapshot import to_document
 from migrator.model.compatibility import obstacles
@@ -157,3 +158,13 @@ def test_what_an_older_description_lacks_is_not_in_a_snapshot() -> None:
     for field in ("cap_add", "devices", "seccomp", "firewall", "nameservers", "routes"):
         assert field not in said
     assert "tun" in json.dumps(to_document(Cluster("c", (node("n1", "tun", ct=GOOD),))))
+
+
+def test_rules_that_would_end_with_who_loads_them_are_not_taken_and_may_be_there(tmp_path: Path) -> None:
+    text = "table inet site {\n flags dormant, owner;\n}\n"
+    (tmp_path / "owned.nft").write_text(text)
+    with pytest.raises(BadInput, match="with the flag owner"):
+        parse_around(firewall=str(tmp_path / "owned.nft"))
+    assert fault(replace(WEB, firewall=text)) == ""
+    (tmp_path / "free.nft").write_text("table inet owner {\n flags dormant;\n comment owner\n}\n")
+    assert parse_around(firewall=str(tmp_path / "free.nft")).firewall

@@ -128,10 +128,11 @@ in_names() { # PID COMMAND...
 change_around() { # HOSTNAME|- NET_FILE NET_FILE_OF_BEFORE
     [ "$1" = - ] || in_names "$inside" hostname "$1" || return 1
     for route in $(news route "$2" "$3"); do
-        in_network "$inside" ip route replace "${route%%=*}" via "${route#*=}" dev eth0 onlink || return 1
+        in_network "$inside" ip route replace "${route%%=*}" via "${route#*=}" dev "$(card_by "${route#*=}" "$2")" onlink ||
+            return 1
     done
     for route in $(news route "$3" "$2"); do # one that its root has removed is gone already
-        in_network "$inside" ip route del "${route%%=*}" via "${route#*=}" dev eth0 2> /dev/null || :
+        in_network "$inside" ip route del "${route%%=*}" via "${route#*=}" dev "$(card_by "${route#*=}" "$3")" 2> /dev/null || :
     done
     n_sysctls=$(news sysctl "$2" "$3")
     set_sysctls "$inside"

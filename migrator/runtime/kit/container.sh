@@ -245,6 +245,8 @@ start_error() { # CT [said]   for the runtime's own words "did not start: " stan
     [ -n "$said" ] || said=$(tail -n 1 "$RUN/start.$1") # crun says it in plain words
     [ -n "$said" ] || ended_at_once "$1"
     case $said in # the first that every container of ours runs, to open its log
+        *'error running hook'*'stderr: '?*) # ours, which makes its network: what it said last
+            said=$(printf '%s\n' "${said##*stderr: }" | sed -E 's/\\+n/\n/g' | sed -n '/./h; ${ x; p; }') ;;
         *exec*/bin/sh*'o such file'* | *exec*/bin/sh*'not found'*) said='its template has no /bin/sh, which it is started by' ;;
     esac
     [ -z "$said" ] || printf '%s\n' "${2:+did not start: }$said"

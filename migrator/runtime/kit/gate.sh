@@ -4,7 +4,7 @@
 # NAME,CABLE,BRIDGE,MAC for each, n_cables CABLE,BRIDGE, n_ends CABLE, n_links NAME=MAC; n_ports are published ones (ports.sh); n_at has NAME,ADDRESS of those but the first, and
 # n_by GATEWAY=NAME where it is not reached by the first.
 read_net() {
-    n_veth= n_bridge= n_mac= n_addresses= n_gateways= n_routes= n_sysctls= n_nics= n_at= n_by= n_ports= n_ct=$1
+    n_veth= n_bridge= n_mac= n_addresses= n_gateways= n_routes= n_sysctls= n_nics= n_at= n_ports= n_ct=$1
     while read -r key value; do
         case $key in
             veth | bridge | mac) eval "n_$key=\$value" ;;
@@ -14,7 +14,6 @@ read_net() {
             sysctl) n_sysctls="$n_sysctls $value" ;;
             nic) n_nics="$n_nics $value" ;;
             at) n_at="$n_at $value" ;;
-            by) n_by="$n_by $value" ;;
             port) n_ports="$n_ports $value" ;;
         esac
     done < "$CONTAINERS/$1/net" || return

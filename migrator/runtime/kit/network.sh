@@ -1,5 +1,13 @@
 # A container's network beside its addresses and routes: sysctls, and rules of nftables, as its descriptor has them.
 
+# The card by which a gateway is reached, as the file `net` of its container says.
+card_by() { # GATEWAY NET_FILE
+    while read -r key by; do
+        case "$key $by" in "by $1="*) echo "${by##*=}"; return ;; esac
+    done < "$2"
+    echo eth0
+}
+
 # In the container's network whoever writes, for these are of the network that one stands in. NAME=VALUE, with slashes in
 # the name and commas for blanks in the value. The list of names is the orchestrator's; nothing here leaves /proc/sys/net.
 set_sysctls() { # PID   (n_sysctls)
@@ -13,7 +21,8 @@ set_sysctls() { # PID   (n_sysctls)
                 net/*) ;;
                 *) exit 1 ;;
             esac
-            echo "${pair#*=}" | tr , " " > "/proc/sys/$name" || { echo "sysctl $name cannot be set" >&2; exit 1; }
+            value=$(printf %s "${pair#*=}" | tr , " ")
+            { echo "$value" > "/proc/sys/$name"; } 2> /dev/null || { echo "sysctl $name: this kernel takes no $value" >&2; exit 1; }
         done' sh $n_sysctls
 }
 

@@ -10,7 +10,7 @@ verb_obstacles() { # CT
     has_processes "$1" || return 0
     read_net "$1"
     init=$(init_pid "$1")
-    own=$(own_network "$init" | cut -c 1-200 | sed 's/^/own /')
+    own=$({ own_network "$init"; in_network "$init" sh "$KIT/lost"; } | cut -c 1-200 | sed 's/^/own /')
     case $own in
         *'own nft table '*) tracks "$init" ;;
     esac
