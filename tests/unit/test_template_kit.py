@@ -110,6 +110,24 @@ def test_a_content_that_came_damaged_is_refused_and_asked_for_again(node: Node) 
     assert node.run("make", node.part).returncode == 12
 
 
+def test_holes_of_a_file_take_no_room_here_and_there(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    data = b"begins" + bytes(64 << 20) + b"ends" + bytes(8 << 20)
+    put(tmp_path, tar_of(row("lastlog", data=data)), "holes.tar")
+    build(node.store, "h", Source("tar", tmp_path / "holes.tar"), Rules())
+    node.manifest = node.store.manifest("h")
+    node.part = node.templates / f".push-{node.manifest.digest}"
+    manifest = gzip.compress(node.store.text("h").encode())
+    assert node.run("offer", node.part, node.templates, stdin=manifest).returncode == 0
+    assert node.run("take", node.part, stdin=node.stream()).returncode == 0
+    assert node.run("make", node.part).returncode == 0
+    (there,) = [path for path in node.templates.rglob("lastlog") if path.is_file()]
+    (content,) = node.manifest.contents()
+    for path in (node.store.content(content), there):
+        assert path.read_bytes() == data
+        assert path.stat().st_blocks * 512 < 8 << 20
+
+
 @pytest.mark.parametrize(
     "frame",
     [

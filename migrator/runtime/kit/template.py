@@ -24,6 +24,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from template_tree import BUSY, READ_BYTES, REFUSED, Ended, Manifest, build, digest_of, hash_of, lines_of_tree, plain
 
@@ -143,8 +144,9 @@ def copy_if_true(source: Path, target: Path, content: str) -> int:
         with plain(source) as file, part.open("wb") as out:
             while data := file.read(READ_BYTES):
                 digest.update(data)
-                out.write(data)
+                put(out, data)
                 size += len(data)
+            out.truncate()
     except OSError as error:
         if error.errno is not None and part.exists() and not source.exists():
             part.unlink()
@@ -155,6 +157,14 @@ def copy_if_true(source: Path, target: Path, content: str) -> int:
         return 0
     part.rename(target)
     return size
+
+
+def put(out: IO[bytes], data: bytes) -> None:
+    """Writes, but for zeros, which stay holes: /var/log/lastlog is gigabytes of them. To be followed by a truncate."""
+    if data.count(0) == len(data):
+        out.seek(len(data), os.SEEK_CUR)
+    else:
+        out.write(data)
 
 
 def ranges(numbers: list[int]) -> Iterator[tuple[int, int]]:
@@ -221,8 +231,9 @@ def take_one(folder: Path, content: str, begin: int, size: int, frames: Frames) 
             if not data:
                 raise Ended(1, "what was sent was cut")
             digest.update(data)
-            out.write(data)
+            put(out, data)
             size -= len(data)
+        out.truncate()
     if digest.hexdigest() != content:
         target.unlink()
         raise Ended(REFUSED, f"content {content[:12]} came damaged: its hash is another")
