@@ -11,7 +11,7 @@ from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.fleet import Fleet
 from migrator.model.container import Descriptor, fault
 from migrator.model.facts import Cluster, NodeFacts
-from migrator.model.foreign import TEMPLATE, Finding, Foreign, descriptor_of, findings
+from migrator.model.foreign import TEMPLATE, Finding, Foreign, descriptor_of, findings, room_for
 from migrator.model.template import Manifest
 from migrator.model.template import Node as InTemplate
 from migrator.runtime import bundle
@@ -76,11 +76,20 @@ async def look(fleet: Fleet, asked: Asked) -> tuple[Looked, Cluster]:
             raise NodeFailed(facts.name, "foreign-look", f"it tells of {asked.id} what no node tells") from error
         taken = _taken(cluster, asked)
         found = findings(seen, asked.name, facts.bridge, taken, asked.addresses, facts.features)
+        if all(finding.fit for finding in found):
+            found.append(_room(facts, asked, seen))
         return Looked(root, seen, found), cluster
     if any(container.name == asked.name for container in facts.containers):
         raise BadInput(f"node {facts.name}: container {asked.name} is Migrator's already; see: migrator ct list")
     where = asked.root or " or ".join(ROOTS)
     raise BadInput(f"node {facts.name}: no runtime has a container {asked.id} under {where}; see: runc --root DIR list")
+
+
+def _room(facts: NodeFacts, asked: Asked, seen: Foreign) -> Finding:
+    """Beside all that the node holds, but for what an earlier try has made of this very one."""
+    ct = descriptor_of(seen, asked.name, "", asked.addresses, asked.memory_bytes, asked.cpu_milli)
+    half = facts.container(asked.name)
+    return room_for(ct, facts.room + half.reserved if half else facts.room)
 
 
 def _taken(cluster: Cluster, asked: Asked) -> set[int]:

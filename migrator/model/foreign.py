@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from migrator.model.address import canonical
 from migrator.model.confinement import ADDABLE, ALL, CAPABILITIES
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, ID_RANGE, Descriptor
+from migrator.model.facts import Resources
+from migrator.model.units import format_bytes
 
 TEMPLATE = "adopted"  # of no files: all that it stands on is its own
 OWN_NAMESPACES = ("pid", "net", "ipc", "uts", "mnt", "user")
@@ -277,6 +279,41 @@ def _restarters(seen: Foreign) -> Iterator[Finding]:
     if not found:
         others = ", ".join(f"{name} ({pid})" for pid, name in seen.parents)
         yield Finding("restarter", True, f"none known; above it: {others or 'the first process of the node'}")
+
+
+def room_for(ct: Descriptor, room: Resources) -> Finding:
+    """Whether what it would hold is free on its node, where it runs already without having asked for it."""
+    lacks = [
+        f"{what} {wanted}, and {free} are free; {remedy}"
+        for what, needed, there, wanted, free, remedy in (
+            (
+                "it would hold a memory of",
+                ct.memory_bytes,
+                room.memory_bytes,
+                format_bytes(ct.memory_bytes),
+                format_bytes(max(0, room.memory_bytes)),
+                "say less with --memory, or make room",
+            ),
+            (
+                "it would hold CPUs:",
+                ct.cpu_milli,
+                room.cpu_milli,
+                f"{ct.cpu_milli / 1000:g}",
+                f"{max(0, room.cpu_milli) / 1000:g}",
+                "say less with --cpus, or make room",
+            ),
+            (
+                "its files take",
+                ct.disk_bytes,
+                room.disk_bytes,
+                format_bytes(ct.disk_bytes),
+                format_bytes(max(0, room.disk_bytes)),
+                "make room",
+            ),
+        )
+        if needed > there
+    ]
+    return Finding("room", not lacks, "; ".join(lacks) or "what it holds is free on its node")
 
 
 def descriptor_of(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from migrator.model.container import fault
-from migrator.model.foreign import Foreign, descriptor_of, findings
+from migrator.model.facts import Resources
+from migrator.model.foreign import Foreign, descriptor_of, findings, room_for
 
 OWN = dict.fromkeys(("pid", "net", "ipc", "uts", "mnt", "user"), True)
 GOOD = Foreign(
@@ -47,6 +48,18 @@ def test_one_that_is_as_ours_are_is_fit_in_all_and_becomes_one_of_ours() -> None
     assert (ct.id_index, ct.address, ct.gateway, ct.command) == (50, "10.0.0.7/24", "10.0.0.1", ("/bin/server",))
     assert (ct.cap_add, "CHOWN" in ct.cap_drop, "NET_RAW" in ct.cap_drop) == (("SYS_PTRACE",), False, True)
     assert (ct.memory_bytes, ct.disk_bytes, ct.new_privileges) == (1 << 28, 2 << 20, False)
+
+
+def test_what_its_node_has_no_room_for_is_told_when_it_is_looked_at() -> None:
+    ct = descriptor_of(GOOD, "plain", "d", (), 1 << 28, 1500)
+    assert room_for(ct, Resources(1500, 1 << 28, 2 << 20)).fit
+    none = room_for(ct, Resources(1000, 1 << 27, -5))
+    assert not none.fit
+    assert none.text == (
+        "it would hold a memory of 256.0 MiB, and 128.0 MiB are free; say less with --memory, or make room; "
+        "it would hold CPUs: 1.5, and 1 are free; say less with --cpus, or make room; "
+        "its files take 2.0 MiB, and 0 B are free; make room"
+    )
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,9 @@ verb_check_firewall() { # BYTES   (rules on stdin)
     check_number "$1"
     rules=$(head -c 100000; echo .)
     [ "$(printf %s "${rules%.}" | wc -c)" = "$1" ] || fail 1 'the rules came cut short'
-    said=$(printf %s "${rules%.}" | unshare --net timeout 20 nft -c -f - 2>&1) ||
+    code=0
+    said=$(printf %s "${rules%.}" | unshare --net timeout 20 nft -c -f - 2>&1) || code=$?
+    [ "$code" != 124 ] || said='it has no end within 20 s: a command that goes on, such as monitor, is no rule'
+    [ "$code" = 0 ] ||
         echo "fault $(printf %s "${said:-it does not say why}" | tr -cd '[:print:]\n' | sed -n 's|^/dev/stdin:||; 1p' | cut -c 1-200)"
 }
