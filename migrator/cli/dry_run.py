@@ -92,6 +92,8 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
     low_s, high_s = (round(sum(each), 3) for each in zip(seen_s, passes.last_s_range, packed_s_range, strict=True))
     written_on = f"passes do not bring the pause to what is wanted: {passes.why_not}" if passes.why_not else ""
     lost = published.lost(move.descriptor.published, planned.target)
+    own, there = move.descriptor.id_base, move.descriptor_there.id_base
+    shifted = f"its ids are shifted from {own} to {there} on arrival, where another has its own" if move.shifts else ""
     return Forecast(
         container=planned.container,
         source=planned.source,
@@ -116,7 +118,7 @@ async def foretell(fleet: Fleet, journal: Journal, plan: Plan, policy: Policy) -
         duration_s=estimate.duration_s,
         learnt_from=learnt_from,
         written_bytes_per_s=move.written_bytes_per_s,
-        caution="; ".join(filter(None, (caution, written_on, lost))),
+        caution="; ".join(filter(None, (caution, written_on, lost, shifted))),
         findings=found,
         refusal=check.refusal(move, found) if found else "",
     )

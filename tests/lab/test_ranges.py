@@ -51,6 +51,8 @@ async def test_one_that_comes_where_its_range_is_anothers_gets_another(
     before, plan = ids(joined), str(tmp_path / "plan.json")
     async with CountingClient(joined.ip(1)) as client:
         if mode == "auto":
+            looked = joined.ok("migrate", "web", "--to", "n2", "--dry-run").out
+            assert f"its ids are shifted from {base(joined, 'n1', 'web')} to " in looked
             joined.ok("rehearse", "web", "--to", "n2")
             await client.more(50)
             joined.ok("plan", "move", "web", "--to", "n2", "--headroom", "0", "-o", plan)
