@@ -283,37 +283,20 @@ def _restarters(seen: Foreign) -> Iterator[Finding]:
 
 def room_for(ct: Descriptor, room: Resources) -> Finding:
     """Whether what it would hold is free on its node, where it runs already without having asked for it."""
-    lacks = [
-        f"{what} {wanted}, and {free} are free; {remedy}"
-        for what, needed, there, wanted, free, remedy in (
-            (
-                "it would hold a memory of",
-                ct.memory_bytes,
-                room.memory_bytes,
-                format_bytes(ct.memory_bytes),
-                format_bytes(max(0, room.memory_bytes)),
-                "say less with --memory, or make room",
-            ),
-            (
-                "it would hold CPUs:",
-                ct.cpu_milli,
-                room.cpu_milli,
-                f"{ct.cpu_milli / 1000:g}",
-                f"{max(0, room.cpu_milli) / 1000:g}",
-                "say less with --cpus, or make room",
-            ),
-            (
-                "its files take",
-                ct.disk_bytes,
-                room.disk_bytes,
-                format_bytes(ct.disk_bytes),
-                format_bytes(max(0, room.disk_bytes)),
-                "make room",
-            ),
-        )
-        if needed > there
-    ]
-    return Finding("room", not lacks, "; ".join(lacks) or "what it holds is free on its node")
+    lacks = []
+    for what, needed, free, unit in (
+        ("memory (--memory)", ct.memory_bytes, room.memory_bytes, format_bytes),
+        ("CPUs (--cpus)", ct.cpu_milli, room.cpu_milli, _cpus),
+        ("disk", ct.disk_bytes, room.disk_bytes, format_bytes),
+    ):
+        if needed > free:
+            lacks.append(f"{what}: it would hold {unit(needed)}, and {unit(max(0, free))} are free")
+    told = f"{'; '.join(lacks)}; say less, or move something away" if lacks else "what it holds is free on its node"
+    return Finding("room", not lacks, told)
+
+
+def _cpus(milli: float) -> str:
+    return f"{milli / 1000:g}"
 
 
 def descriptor_of(

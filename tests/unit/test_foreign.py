@@ -56,9 +56,9 @@ def test_what_its_node_has_no_room_for_is_told_when_it_is_looked_at() -> None:
     none = room_for(ct, Resources(1000, 1 << 27, -5))
     assert not none.fit
     assert none.text == (
-        "it would hold a memory of 256.0 MiB, and 128.0 MiB are free; say less with --memory, or make room; "
-        "it would hold CPUs: 1.5, and 1 are free; say less with --cpus, or make room; "
-        "its files take 2.0 MiB, and 0 B are free; make room"
+        "memory (--memory): it would hold 256.0 MiB, and 128.0 MiB are free; "
+        "CPUs (--cpus): it would hold 1.5, and 1 are free; "
+        "disk: it would hold 2.0 MiB, and 0 B are free; say less, or move something away"
     )
 
 

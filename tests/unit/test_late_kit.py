@@ -15,13 +15,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from migrator.transport.kit import SCRIPTS
+from tests.unit.kit_modules import load, varint
 
 PAGE, PAGES, PID = 4096, 300, 7
 TIMEOUT_S = 30
@@ -49,25 +48,6 @@ try:
 except Damaged as error:
     print("damaged", error, flush=True)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kit() -> Iterator[None]:
-    sys.path.insert(0, str(SCRIPTS))
-    yield
-    sys.path.remove(str(SCRIPTS))
-
-
-def load(name: str) -> ModuleType:
-    return import_module(name)
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return out + bytes([value])
 
 
 def content(page: int, version: int) -> bytes:
@@ -230,6 +210,18 @@ def test_an_area_that_the_restore_has_not_left_to_us_is_seen_before_it_holds(pro
         late.send(10, 10, version=3)
         late.sent(10)
         assert late.says() == "placed 10"
+        late.stands()
+        assert late.says() == "damaged the restore has not left all memory to userfaultfd that rounds have brought"
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_the_restore_has_not_left_to_us_is_seen_before_it_holds(process: Process) -> None:
+    process.areas((0, 200, ANONYMOUS))
+    two_rounds(process)
+    process.image(".", (0, 200, PARENT))
+    with receiver(process) as late:
+        late.sent(0)
+        assert late.says() == "placed 0"
         late.stands()
         assert late.says() == "damaged the restore has not left all memory to userfaultfd that rounds have brought"
 

@@ -8,14 +8,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from migrator.transport.kit import SCRIPTS
+from tests.unit.kit_modules import load
 
 HERE = "127.0.0.1"
 SECRET, OTHER = b"s" * 32, b"o" * 32
@@ -30,17 +29,6 @@ os.write(answers, b"ready\\n")
 while heard := os.read(stream, 4096):
     os.write(answers, heard)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kit() -> Iterator[None]:
-    sys.path.insert(0, str(SCRIPTS))
-    yield
-    sys.path.remove(str(SCRIPTS))
-
-
-def load(name: str) -> ModuleType:
-    return import_module(name)
 
 
 @contextmanager

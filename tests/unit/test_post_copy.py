@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,22 +23,11 @@ from migrator.protocol.recovery import Action, judge
 from migrator.protocol.settlement import word_needed
 from migrator.protocol.stale import Known
 from migrator.protocol.states import State
-from migrator.transport.kit import SCRIPTS
+from tests.unit.kit_modules import load
 
 PAGE = 4096
 PAGES = 64  # of a small address space, at which moves and drops are played
 STREAM, IMAGES = MemoryWay("stream"), MemoryWay("images", "n2: no Python")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kit() -> Iterator[None]:
-    sys.path.insert(0, str(SCRIPTS))
-    yield
-    sys.path.remove(str(SCRIPTS))
-
-
-def load(name: str) -> ModuleType:
-    return import_module(name)
 
 
 PAUSES_S = {Mode.STOP_AND_COPY: 0.5, Mode.PRE_COPY: 0.4, Mode.POST_COPY: 0.3}

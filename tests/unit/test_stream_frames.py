@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from migrator.transport.kit import SCRIPTS
+from tests.unit.kit_modules import varint
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +50,6 @@ def served(programs: dict[str, Any], connection: socket.socket) -> Any:
     server = programs["page_server"].PageServer.__new__(programs["page_server"].PageServer)
     server._socket = connection
     return server
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return out + bytes([value])
 
 
 def message(**fields: int) -> bytes:

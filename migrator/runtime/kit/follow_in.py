@@ -12,7 +12,7 @@ import select
 import socket
 from pathlib import Path
 
-from frames import END, HEADER, PAGE, PAGES, RUN_PAGES_MAX, Damaged, Run, read_exactly, write_all
+from frames import write_all
 from places import EARLY_BYTES, HEARTBEAT_S, Places
 from watcher import Watcher
 
@@ -27,9 +27,7 @@ class Follower(Places):
         super().__init__(images, connection, watcher)
         self._stream, self._answers = stream, answers
         self._asked: set[tuple[int, int]] = set()
-        self._header = memoryview(bytearray(HEADER.size))
         self._owed_bytes, self._early_bytes = WINDOW_BYTES, EARLY_BYTES
-        self._came = 0
         self.poll.register(stream, select.EPOLLIN)
 
     def follow(self) -> int:
@@ -41,7 +39,7 @@ class Follower(Places):
             if not ready:
                 self._say("more 0")
         self.end()
-        return self._came
+        return self.came
 
     def want(self, pid: int, origin: int) -> None:
         if (pid, origin) not in self._asked:
@@ -60,21 +58,10 @@ class Follower(Places):
 
     def _frame(self) -> bool:
         """Takes one frame of the stream; True if it was the last."""
-        read_exactly(self._stream, self._header)
-        kind, pid, address, pages = HEADER.unpack(self._header)
-        if kind == END:
-            if pages != self._came:
-                raise Damaged(f"{self._came} pages came, {pages} were sent")
-            return True
-        if kind != PAGES or not 0 < pages <= RUN_PAGES_MAX or address % PAGE:
-            raise Damaged("a frame of the stream makes no sense")
-        buffer = self.buffer()
-        read_exactly(self._stream, buffer.view[: pages * PAGE])
-        self.place(Run(pid, address, pages), buffer)
-        self._came += pages
-        self._owed_bytes += pages * PAGE
+        size_bytes = self.take_frame(self._stream)
+        self._owed_bytes += size_bytes
         self.allow()
-        return False
+        return not size_bytes
 
     def _say(self, line: str) -> None:
         write_all(self._answers, line.encode() + b"\n")

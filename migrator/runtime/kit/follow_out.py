@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import select
 from bisect import bisect_right
-from collections.abc import Iterator
 
 from channel import Outlet
-from frames import END, HEADER, PAGE, Damaged, Run
+from frames import END, HEADER, PAGE, Damaged, Run, cut
 from page_server import PageServer
 
 # What is sent for one question: the page that is waited for, and some of its neighbours. At 1 Gb/s it takes 2 ms.
@@ -27,7 +26,7 @@ class Backlog:
     """
 
     def __init__(self, runs: list[Run]) -> None:
-        self._pieces = [piece for run in sorted(runs, key=lambda run: run.pages) for piece in _cut(run)]
+        self._pieces = [piece for run in sorted(runs, key=lambda run: run.pages) for piece in cut(run, PIECE_PAGES)]
         self._unsent = set(self._pieces)
         self._next = iter(self._pieces)
         self._starts: dict[int, list[int]] = {}
@@ -61,11 +60,6 @@ class Backlog:
             return None
         self._unsent.remove(piece)
         return piece
-
-
-def _cut(run: Run) -> Iterator[Run]:
-    for first in range(0, run.pages, PIECE_PAGES):
-        yield Run(run.pid, run.address + first * PAGE, min(PIECE_PAGES, run.pages - first))
 
 
 def follow(server: PageServer, runs: list[Run], out: Outlet, answers: int) -> int:

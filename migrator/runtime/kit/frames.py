@@ -68,7 +68,7 @@ def lazy_runs(images: Path) -> list[Run]:
     for pid, path in sorted(pagemaps_in(images).items(), key=lambda each: (-depths.get(each[0], 0), each[0])):
         for address, pages, flags in pagemap_of(path.read_bytes())[1]:
             if flags & PE_LAZY:
-                runs += _cut(Run(pid, address, pages))
+                runs += cut(Run(pid, address, pages), RUN_PAGES_MAX)
     return runs
 
 
@@ -104,9 +104,10 @@ def _depths(images: Path) -> dict[int, int]:
     return depths
 
 
-def _cut(run: Run) -> Iterator[Run]:
-    for first in range(0, run.pages, RUN_PAGES_MAX):
-        yield Run(run.pid, run.address + first * PAGE, min(RUN_PAGES_MAX, run.pages - first))
+def cut(run: Run, pages_max: int) -> Iterator[Run]:
+    """A run in pieces of at most so many pages."""
+    for first in range(0, run.pages, pages_max):
+        yield Run(run.pid, run.address + first * PAGE, min(pages_max, run.pages - first))
 
 
 class Areas:

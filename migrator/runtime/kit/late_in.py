@@ -8,16 +8,15 @@ then fails is this node. As in post-copy a watcher kills a copy that would other
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import socket
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from frames import END, HEADER, PAGE, PAGES, RUN_PAGES_MAX, Areas, Damaged, Run, read_exactly
+from frames import PAGE, Areas, Damaged, Run, cut
 from places import EARLY_BYTES, HEARTBEAT_S, Places
 from rounds import Rounds
 from watcher import Watcher
@@ -36,9 +35,7 @@ class Late(Places):
     ) -> None:
         super().__init__(images, connection, watcher)
         self._stream, self._images, self._rounds = stream, images, rounds
-        self._header = memoryview(bytearray(HEADER.size))
-        self._sent: int | None = None
-        self._came = self._late = 0
+        self._late = 0
         self._wanted: deque[Run] = deque()
         self._runs: dict[int, list[Run]] = {}
         for run in left:
@@ -47,12 +44,10 @@ class Late(Places):
             for _ in rounds.parts(run):
                 pass
         # Small ones first, as in post-copy: stacks and what libraries write to are touched by whatever runs next.
-        self._pieces = (piece for run in sorted(left, key=lambda run: run.pages) for piece in _cut(run))
+        self._pieces = (piece for run in sorted(left, key=lambda run: run.pages) for piece in cut(run, PIECE_PAGES))
         self._next = next(self._pieces, None)
         self._early_bytes = EARLY_BYTES
         self._null = os.open(os.devnull, os.O_WRONLY)
-        with contextlib.suppress(OSError):  # the kernel ends somebody else where memory is short
-            Path("/proc/self/oom_score_adj").write_text("-1000")
         self.poll.register(stream, select.EPOLLIN)
         self._is_full = False
 
@@ -60,16 +55,17 @@ class Late(Places):
         """Returns when every page is in its place, and how many rounds had brought. Says between how many the stream
         brought, and that the copy may be held.
         """
-        told = held = False
+        sent = told = held = False
         while not (held and self.finished and not self._wanted and self._next is None):
             ready = self.turn(0 if self._has_work(held) else HEARTBEAT_S)
-            if self._stream in ready:
-                self._frame()
-            if self._sent is None:
+            if self._stream in ready and not self.take_frame(self._stream):
+                self.poll.unregister(self._stream)
+                sent = True
+            if not sent:
                 self._hold_back(self.kept >= KEPT_RUNS_MAX)
-            if not told and self._sent is not None and not self.kept:
+            elif not told and not self.kept:
                 told = True
-                placed(self._came)
+                placed(self.came)
             if told and self.stands and not held:
                 self._try_areas()
                 held = True
@@ -117,32 +113,10 @@ class Late(Places):
             areas = Areas(self._images, pid)
             for run in {areas.end_of(run.address): run for run in runs}.values():
                 self._bring(run._replace(pages=1))
-        if self.kept:
+        if self.kept or self.unclaimed:
             raise Damaged("the restore has not left all memory to userfaultfd that rounds have brought")
 
     def _hold_back(self, is_full: bool) -> None:
         if is_full != self._is_full:
             self._is_full = is_full
             self.poll.modify(self._stream, 0 if is_full else select.EPOLLIN)
-
-    def _frame(self) -> None:
-        """Takes one frame of the stream."""
-        read_exactly(self._stream, self._header)
-        kind, pid, address, pages = HEADER.unpack(self._header)
-        if kind == END:
-            if pages != self._came:
-                raise Damaged(f"{self._came} pages came, {pages} were sent")
-            self._sent = pages
-            self.poll.unregister(self._stream)
-            return
-        if kind != PAGES or not 0 < pages <= RUN_PAGES_MAX or address % PAGE:
-            raise Damaged("a frame of the stream makes no sense")
-        buffer = self.buffer()
-        read_exactly(self._stream, buffer.view[: pages * PAGE])
-        self._came += pages
-        self.place(Run(pid, address, pages), buffer)
-
-
-def _cut(run: Run) -> Iterator[Run]:
-    for first in range(0, run.pages, PIECE_PAGES):
-        yield Run(run.pid, run.address + first * PAGE, min(PIECE_PAGES, run.pages - first))

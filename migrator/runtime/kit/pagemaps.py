@@ -12,11 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from frames import PE_PARENT as IN_PARENT
-from frames import PE_PRESENT as PRESENT
 from frames import Damaged
-
-__all__ = ["IN_PARENT", "PRESENT", "Pagemap", "written"]
 
 # CRIU's magic words for images in general, and for this one (its criu/include/magic.h).
 _MAGIC = struct.pack("<II", 0x54564319, 0x56084025)

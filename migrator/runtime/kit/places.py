@@ -5,6 +5,7 @@ in post-copy (follow_in.py), or what rounds of pre-copy have left on this node (
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 import uffd
-from frames import PAGE, Areas, Damaged, Run, lazy_runs
+from frames import END, HEADER, PAGE, PAGES, RUN_PAGES_MAX, Areas, Damaged, Run, lazy_runs, read_exactly
 from spaces import Piece, Space, page_of
 from uffd import Buffer
 from watcher import Watcher
@@ -32,7 +33,8 @@ RESTORE_FINISHED = 0x52535446
 class Places:
     """The address spaces, and what they lack. `connection` is CRIU's, by which it hands over each one's userfaultfd.
 
-    `stands` is whether all processes are there, `finished` whether CRIU has let them go.
+    `stands` is whether all processes are there, `finished` whether CRIU has let them go, `came` how many pages a stream
+    has brought.
     """
 
     def __init__(self, images: Path, connection: socket.socket, watcher: Watcher) -> None:
@@ -52,6 +54,10 @@ class Places:
         self._zeros: list[tuple[Space, int]] = []
         self._stands = os.open(images.parent / "stands", os.O_RDWR | os.O_NONBLOCK)
         self.stands = self.finished = False
+        self.came = 0
+        self._header = memoryview(bytearray(HEADER.size))
+        with contextlib.suppress(OSError):  # the kernel ends somebody else where memory is short
+            Path("/proc/self/oom_score_adj").write_text("-1000")
         self.poll = select.epoll()
         for fd in (connection.fileno(), watcher.socket.fileno(), self._stands):
             self.poll.register(fd, select.EPOLLIN)
@@ -97,6 +103,28 @@ class Places:
             self._buffers.append(buffer)
         else:
             self._early.append((run, buffer))
+
+    def take_frame(self, stream: int) -> int:
+        """Takes one frame of the stream, and places what it brings. Returns its bytes: 0 of the last one."""
+        read_exactly(stream, self._header)
+        kind, pid, address, pages = HEADER.unpack(self._header)
+        if kind == END:
+            if pages != self.came:
+                raise Damaged(f"{self.came} pages came, {pages} were sent")
+            return 0
+        if kind != PAGES or not 0 < pages <= RUN_PAGES_MAX or address % PAGE:
+            raise Damaged("a frame of the stream makes no sense")
+        buffer = self.buffer()
+        read_exactly(stream, buffer.view[: pages * PAGE])
+        self.came += pages
+        self.place(Run(pid, address, pages), buffer)
+        size_bytes: int = pages * PAGE
+        return size_bytes
+
+    @property
+    def unclaimed(self) -> bool:
+        """Whether there is a process of which CRIU has not handed over what its pages are placed by."""
+        return bool(self._missing)
 
     @property
     def kept(self) -> int:

@@ -11,8 +11,8 @@ import contextlib
 import sys
 from pathlib import Path
 
-from frames import END, HEADER, PAGE, PAGES, PARENT, PROCESS, Damaged, read_exactly, write_all
-from pagemaps import IN_PARENT, PRESENT, Pagemap
+from frames import END, HEADER, PAGE, PAGES, PARENT, PE_PARENT, PE_PRESENT, PROCESS, Damaged, read_exactly, write_all
+from pagemaps import Pagemap
 from plain import way_in
 from splicer import SPLICE_BYTES, Splicer
 
@@ -56,9 +56,9 @@ def receive(fd: int, directory: Path) -> int:
             if pagemap is None or pid != of or address % PAGE or not 0 < pages * PAGE <= ADDRESS_MAX - address:
                 raise Damaged("a frame of the round makes no sense")
             if kind == PARENT:
-                pagemap.add(address, pages, IN_PARENT)
+                pagemap.add(address, pages, PE_PARENT)
             elif kind == PAGES:
-                pagemap.add(address, pages, PRESENT)
+                pagemap.add(address, pages, PE_PRESENT)
                 take(splicer, fd, pagemap.pages, pages * PAGE)
                 came += pages
             else:

@@ -24,9 +24,9 @@ import time
 from pathlib import Path
 
 from channel import Channel
-from frames import END, HEADER, PAGE, PAGES, PARENT, PROCESS, Damaged, number_at, read_exactly
+from frames import END, HEADER, PAGE, PAGES, PARENT, PE_PARENT, PE_PRESENT, PROCESS, Damaged, number_at, read_exactly
 from page_server import PORT, REQUEST
-from pagemaps import IN_PARENT, PRESENT, Pagemap
+from pagemaps import Pagemap
 from stream_out import DumpFailed
 
 _OPEN, _HAS_PARENT, _ADD = 4, 5, 6
@@ -83,11 +83,11 @@ class Round:
         self._criu.sendall(bytes([self._had(pid)]))
 
     def _add(self, pagemap: Pagemap, pid: int, address: int, pages: int, flags: int) -> None:
-        if flags & IN_PARENT:
-            pagemap.add(address, pages, IN_PARENT)
+        if flags & PE_PARENT:
+            pagemap.add(address, pages, PE_PARENT)
             self._channel.out.write(HEADER.pack(PARENT, pid, address, pages))
             return
-        pagemap.add(address, pages, PRESENT)
+        pagemap.add(address, pages, PE_PRESENT)
         self._channel.out.write(HEADER.pack(PAGES, pid, address, pages))
         self.pages += pages
         self._channel.out.pour(self._criu.fileno(), pages * PAGE)
