@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,11 @@ try:
 except Damaged as error:
     print("damaged", error, flush=True)
 """
+
+
+def waiting(fd: int) -> int:
+    """How many bytes nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def content(page: int, version: int) -> bytes:
@@ -124,7 +130,7 @@ class Receiver:
             stdout=subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": str(SCRIPTS)},
         )
-        os.close(theirs)
+        self.spare = theirs  # of which nothing is read here
         criu.close()
 
     def says(self) -> str:
@@ -145,8 +151,15 @@ class Receiver:
         os.close(self.source)
 
     def stands(self) -> None:
+        """Returns when it was heard, so what was sent before has been taken by then."""
         with (self.process.move / "stands").open("r+b", buffering=0) as fifo:
             fifo.write(b"\n")
+            while waiting(fifo.fileno()) and self.program.poll() is None:
+                pass
+
+    def says_nothing(self) -> bool:
+        assert self.program.stdout is not None
+        return not waiting(self.program.stdout.fileno())
 
     def finished(self) -> None:
         self.criu.sendall(struct.pack("<i", 0x52535446))
@@ -161,6 +174,7 @@ def receiver(process: Process) -> Iterator[Receiver]:
         started.program.wait(TIMEOUT_S)
     finally:
         started.program.kill()
+        os.close(started.spare)
         started.program.communicate(timeout=TIMEOUT_S)
 
 
@@ -198,6 +212,25 @@ def test_what_is_sent_last_is_there_before_it_holds_and_the_rest_while_it_runs(p
     for page in range(200):
         assert process.has(page) == content(page, versions(page))[:PAGE], page
     assert process.has(250) == b"\0" * PAGE
+
+
+@pytest.mark.timeout(60)
+def test_nothing_is_said_to_be_placed_that_has_no_place_yet(process: Process) -> None:
+    process.areas((0, 200, ANONYMOUS))
+    two_rounds(process)
+    process.give(0, 200)
+    with receiver(process) as late:
+        late.send(10, 10, version=3)
+        late.sent(10)
+        while waiting(late.spare):
+            pass
+        late.stands()
+        assert late.says_nothing()
+        late.made()
+        assert late.says() == "placed 10"
+        assert late.says() == "holds"
+        late.finished()
+        assert late.says().startswith("all ")
 
 
 @pytest.mark.timeout(60)
