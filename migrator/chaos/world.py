@@ -28,14 +28,14 @@ for dev in $(ls /sys/class/net); do
 done
 nft list ruleset | sed 's/^/nft /'
 bridge link show 2> /dev/null | sed 's/@[^ ]*//; s/^[0-9]*: //; s/ cost.*//; s/^/port /'
-for pid in $(head -n 1 /sys/fs/cgroup/ct/*/cgroup.procs 2> /dev/null); do
+for pid in $(head -qn 1 /sys/fs/cgroup/ct/*/cgroup.procs /sys/fs/cgroup/unified/ct/*/cgroup.procs 2> /dev/null); do
     nsenter --net="/proc/$pid/ns/net" nft list ruleset | sed 's/^/container nft /'
     nsenter --net="/proc/$pid/ns/net" ip -br addr | sed 's/@[^ ]*//; s/ *$//; s/  */ /g; s/^/container /'
 done
 """
 # Files that come and stay on purpose, or belong to the container or to the lab.
 _LEFT_OUT = re.compile(
-    r"^/(run/(proc|migrator/features|migrator/machine|migrator/conntrack|migrator/runc/[^/]+|sshd)|var/lib/migrator/(kit|lock|floor|templates/[^/]+)"
+    r"^/(run/(proc|migrator/features|migrator/machine|migrator/conntrack|migrator/tree(-lock)?|migrator/runc/[^/]+|sshd)|var/lib/migrator/(kit|lock|floor|templates/[^/]+)"
     r"|var/lib/migrator/containers/[^/]+/(upper|work|rootfs|lower))(/|$)"
 )
 _STAY = ("/run/migrator/keepers", "/run/migrator/keepers/.turn")  # from the first keeper of a boot to its end
@@ -54,6 +54,8 @@ def world(lab: LabPaths, node: str) -> Counter[str]:
     init = lab_node.init_pid(lab, node)
     group = lab.node_cgroup(cgroup.root(), node)
     lines += [*_processes(group), *_cgroups(group), *_mounts(init), *_namespaces(group)]
+    for hierarchy in cgroup.hierarchies():
+        lines += _first_version(lab.node_cgroup(hierarchy.mount, node), hierarchy.controllers)
     root = Path(f"/proc/{init}/root")
     lines += [line for place in _PLACES for line in _files(root, place)]
     lines += [*_records(root), *_keys(root)]
@@ -91,6 +93,12 @@ def _cgroups(group: Path) -> Iterator[str]:
     for directory, _, _ in os.walk(group / "tree"):
         if directory != str(group / "tree/ct"):  # the containers' own; it comes with the first after a boot and stays
             yield f"cgroup {directory.removeprefix(str(group))}"
+
+
+def _first_version(group: Path, controllers: str) -> Iterator[str]:
+    for directory, _, _ in os.walk(group):
+        if (below := directory.removeprefix(str(group))) not in ("", "/ct"):
+            yield f"cgroup of {controllers} {below}"
 
 
 def _mounts(init: int) -> Iterator[str]:

@@ -48,6 +48,11 @@ def image(vms: bool, podman: bool, as_json: bool) -> None:
     "--kernels", help="With --vms: kernels of the nodes in their order, as 6.1,6.12; the last one for the rest."
 )
 @click.option("--link-mbit", type=click.IntRange(1, 1_000_000), help="Link speed of every node, both ways, Mbit/s.")
+@click.option(
+    "--cgroups",
+    help="Control groups of the nodes in their order, as hybrid,v2; the last for the rest: v2, hybrid (version 1's "
+    "controllers, version 2's tree beside them), legacy (version 1 alone).  [default: v2]",
+)
 @click.option("--cpus", type=FiniteRange(min=0.1), help="CPUs that every node declares.")
 @click.option("--memory", help="Memory that every node declares, as 8G.")
 @click.option("--disk", help="Disk that every node declares, as 50G.")
@@ -58,6 +63,7 @@ def up(
     vms: int | None,
     kernels: str | None,
     link_mbit: int | None,
+    cgroups: str | None,
     cpus: float | None,
     memory: str | None,
     disk: str | None,
@@ -79,7 +85,8 @@ def up(
         raise BadInput(f"--cpus {cpus}: at most {CPUS_MAX}")
     paths = LabPaths.of(name)
     chosen = _kernels(nodes, vms, kernels, link_mbit)
-    spec = labs.up(paths, vms or nodes, chosen, link_mbit=link_mbit, cpus=cpus, memory=memory, disk=disk)
+    groups = _cgroups(cgroups, vms)
+    spec = labs.up(paths, vms or nodes, chosen, groups, link_mbit=link_mbit, cpus=cpus, memory=memory, disk=disk)
     if as_json:
         print_json({"name": name, "cluster_file": str(paths.cluster_file), "nodes": _status(name)})
         return
@@ -212,3 +219,16 @@ def _kernels(nodes: int | None, vms: int | None, kernels: str | None, link_mbit:
     if len(named) > vms:
         raise BadInput(f"--kernels {kernels}: names {len(named)} for {vms} virtual machines")
     return named + named[-1:] * (vms - len(named))
+
+
+def _cgroups(named: str | None, vms: int | None) -> list[str]:
+    from migrator.errors import BadInput
+    from migrator.lab.lab import CGROUPS
+
+    if named is None:
+        return []
+    if vms is not None:
+        raise BadInput("--cgroups: only nodes of namespaces can be told; virtual machines have version 2")
+    if unknown := [word for word in named.split(",") if word not in CGROUPS]:
+        raise BadInput(f"--cgroups {named}: there is no {unknown[0]!r}; there are {', '.join(CGROUPS)}")
+    return named.split(",")

@@ -1,10 +1,14 @@
-"""A cgroup for each node: what lets the lab end everything on a node at once and know when it is gone."""
+"""A cgroup for each node: what lets the lab end everything on a node at once and know when it is gone.
+
+A node whose controllers are of version 1 has a group in each of this machine's hierarchies of that version as well.
+"""
 
 from __future__ import annotations
 
 import os
 import select
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from migrator.lab.shell import LabError
@@ -17,6 +21,59 @@ def root() -> Path:
         if fields[fields.index("-") + 1] == "cgroup2":
             return Path(fields[4])
     raise LabError("this machine mounts no cgroup v2 tree; mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """One of version 1 that this machine mounts: where, and the controllers (or `name=...`) that it is mounted by."""
+
+    mount: Path
+    controllers: str
+
+    @property
+    def option(self) -> str:
+        """What mounts it once more."""
+        return f"none,{self.controllers}" if self.controllers.startswith("name=") else self.controllers
+
+
+def hierarchies(mountinfo: str | None = None, own: str | None = None) -> list[Hierarchy]:
+    """Those of version 1, each once; by the kernel's words for this process, or given ones."""
+    own = Path("/proc/self/cgroup").read_text() if own is None else own
+    mountinfo = Path("/proc/self/mountinfo").read_text() if mountinfo is None else mountinfo
+    known = [line.split(":")[1] for line in own.splitlines()]
+    found: dict[str, Hierarchy] = {}
+    for line in mountinfo.splitlines():
+        fields = line.split(" ")
+        dash = fields.index("-")
+        if fields[dash + 1] == "cgroup" and fields[3] == "/":
+            options = set(fields[dash + 3].split(","))
+            for controllers in known:
+                if controllers and set(controllers.split(",")) <= options:
+                    found.setdefault(controllers, Hierarchy(Path(fields[4]), controllers))
+    return list(found.values())
+
+
+def make_in(hierarchy: Hierarchy, path: Path) -> None:
+    """Makes the group with its parents. Those of cpuset are of no use before they have CPUs and memory."""
+    for group in [*reversed([p for p in path.parents if p.is_relative_to(hierarchy.mount)]), path]:
+        group.mkdir(exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if group != hierarchy.mount and (group / name).exists() and not (group / name).read_text().strip():
+                (group / name).write_text((group.parent / name).read_text())
+
+
+def remove(path: Path, timeout_s: float = 5) -> None:
+    """Removes a group of version 1 that nobody is in, with those below it. Whoever has just ended may be in it yet."""
+    deadline = time.monotonic() + timeout_s
+    for directory, _, _ in os.walk(path, topdown=False):
+        while True:
+            try:
+                Path(directory).rmdir()
+                break
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise LabError(f"{directory} cannot be removed: {error.strerror}") from error
+                time.sleep(0.02)
 
 
 def make(path: Path) -> None:

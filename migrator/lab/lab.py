@@ -27,6 +27,7 @@ from migrator.model.units import parse_bytes
 NODES_MAX = 50
 NODES_DEFAULT = 3
 SUBNETS_MAX = 200
+CGROUPS = ("v2", "hybrid", "legacy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Spec:
 
     `kernels` has one for each node of a lab of virtual machines, and none in a lab of namespaces. A machine really
     has the memory that is asked for, and one CPU whatever it declares.
+    `cgroups` are those of nodes of namespaces, each one of CGROUPS.
     """
 
     subnet_index: int
@@ -44,11 +46,16 @@ class Spec:
     memory: str | None = None
     disk: str | None = None
     kernels: tuple[str, ...] = ()
+    cgroups: tuple[str, ...] = ()
 
     @property
     def memory_bytes(self) -> int:
         """What memory each virtual machine has."""
         return parse_bytes(self.memory) if self.memory else vm.MEMORY_BYTES
+
+    def cgroups_of(self, name: str) -> str:
+        """What control groups a node of namespaces mounts; the last one that was named is the rest's."""
+        return self.cgroups[min(self.nodes.index(name), len(self.cgroups) - 1)] if self.cgroups else "v2"
 
     def kernel(self, name: str) -> str:
         return self.kernels[self.nodes.index(name)]
@@ -76,20 +83,29 @@ def load(lab: LabPaths) -> Spec:
         raw = json.loads(lab.state.read_text())
     except FileNotFoundError:
         raise BadInput(f"there is no lab {lab.name!r}; make it with: migrator lab up --name {lab.name}") from None
-    return Spec(**{**raw, "nodes": tuple(raw["nodes"]), "kernels": tuple(raw.get("kernels", ()))})
+    return Spec(**{**raw, "nodes": tuple(raw["nodes"]), **{k: tuple(raw.get(k, ())) for k in ("kernels", "cgroups")}})
 
 
-def up(lab: LabPaths, nodes: int | None, kernels: Sequence[str] = (), **declared: int | float | str | None) -> Spec:
+def up(
+    lab: LabPaths,
+    nodes: int | None,
+    kernels: Sequence[str] = (),
+    cgroups: Sequence[str] = (),
+    **declared: int | float | str | None,
+) -> Spec:
     """Makes the lab, or completes it: nodes that are down are booted, nodes that are missing are added.
 
     With `kernels`, one a node, they are virtual machines. `nodes` is None for as many as there are, or three anew.
+    `cgroups` are for a lab that is not there yet.
     """
     if os.geteuid() != 0:
         raise LabError("the lab needs root (namespaces, mounts); run it with sudo")
     if nodes is not None and not 1 <= nodes <= NODES_MAX:
         raise BadInput(f"--nodes {nodes}: a lab has 1 to {NODES_MAX} nodes")
     with _locked():
-        spec = _spec(lab, nodes, tuple(kernels), declared)
+        for word in cgroups:
+            node.hierarchies(word)  # refused before anything is made
+        spec = _spec(lab, nodes, tuple(kernels), tuple(cgroups) if {*cgroups} - {"v2"} else (), declared)
         if not lab.key.exists():
             run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab {lab.name}", "-f", lab.key])
         if not spec.kernels:
@@ -108,8 +124,12 @@ def down(lab: LabPaths) -> None:
     with _locked():
         group_root = cgroup.root()
         cgroup.kill(lab.cgroup(group_root))
-        with contextlib.suppress(OSError):  # other labs still stand in it
-            (group_root / "migrator-lab").rmdir()
+        first = [hierarchy.mount for hierarchy in cgroup.hierarchies()]
+        for mount in first:
+            cgroup.remove(lab.cgroup(mount))
+        for mount in (group_root, *first):
+            with contextlib.suppress(OSError):  # other labs still stand in it
+                (mount / "migrator-lab").rmdir()
         for name in _node_names(lab):
             network.unplug_node(lab, name)
         network.remove_switch(lab)
@@ -169,7 +189,7 @@ def _begin_boot(lab: LabPaths, spec: Spec, names: Sequence[str]) -> dict[str, vm
     if not spec.kernels:
         for name in names:
             node.prepare_disk(lab, name, spec.ip(name))
-            node.boot(lab, name, spec.ip(name), spec.link_mbit)
+            node.boot(lab, name, spec.ip(name), spec.link_mbit, spec.cgroups_of(name))
         return {}
     for name in names:
         vm.prepare_disk(lab, name, spec.ip(name))
@@ -203,7 +223,11 @@ def _known(lab: LabPaths, name: str) -> Spec:
 
 
 def _spec(
-    lab: LabPaths, nodes: int | None, kernels: tuple[str, ...], declared: dict[str, int | float | str | None]
+    lab: LabPaths,
+    nodes: int | None,
+    kernels: tuple[str, ...],
+    cgroups: tuple[str, ...],
+    declared: dict[str, int | float | str | None],
 ) -> Spec:
     """The spec that is there, grown to `nodes`, or a new one on a free subnet."""
     if lab.state.exists():
@@ -211,6 +235,10 @@ def _spec(
         if nodes is not None and bool(kernels) != bool(old.kernels):
             made_of = "virtual machines" if old.kernels else "namespaces"
             raise BadInput(f"lab {lab.name} is made of {made_of}, and stays so; take another --name, or end it first")
+        if cgroups and cgroups != old.cgroups:
+            raise BadInput(
+                f"lab {lab.name} has other control groups, and keeps them; take another --name, or end it first"
+            )
         changed = {k: v for k, v in declared.items() if v is not None}
         size = max(nodes or 0, len(old.nodes))
         kernels = old.kernels + kernels[len(old.kernels) :]
@@ -218,7 +246,7 @@ def _spec(
     else:
         lab.dir.mkdir(parents=True, mode=0o700)
         names = _names(nodes or NODES_DEFAULT)
-        spec = Spec(subnet_index=_free_subnet(), nodes=names, kernels=kernels, **declared)  # type: ignore[arg-type]
+        spec = Spec(subnet_index=_free_subnet(), nodes=names, kernels=kernels, cgroups=cgroups, **declared)  # type: ignore[arg-type]
     lab.state.write_text(json.dumps(asdict(spec), indent=1))
     return spec
 

@@ -46,8 +46,11 @@ def is_up(lab: LabPaths, node: str) -> bool:
     return cgroup.populated(lab.node_cgroup(cgroup.root(), node))
 
 
-def boot(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
-    """Boots a node that is down, with a new boot id and nothing started but sshd, and waits for sshd."""
+def boot(lab: LabPaths, node: str, ip: str, link_mbit: int | None, cgroups: str = "v2") -> None:
+    """Boots a node that is down, with a new boot id and nothing started but sshd, and waits for sshd.
+
+    `cgroups` is what it mounts: the second version's tree, or the hierarchies of the first with or without that beside.
+    """
     if is_up(lab, node):
         return
     paths, built = lab.node(node), image.load()
@@ -55,15 +58,21 @@ def boot(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
     network.plug_node(lab, node, ip, link_mbit)
     paths.boot_id.write_text(f"{uuid.uuid4()}\n")
     # The launcher stands beside the node's tree: a group that hands controllers down may hold no process.
+    # Nor may one beside hierarchies of version 1 have controllers: crun refuses to start anything there.
+    first = hierarchies(cgroups)
     for part in ("outer", "tree"):
-        cgroup.make(group / part)
-    enter = 'echo 0 > "$1/cgroup.procs" && shift && exec "$@"'
-    argv: list[str | Path] = ["sh", "-c", enter, "sh", group / "outer"]
+        cgroup.make(group if first else group / part)
+        (group / part).mkdir(exist_ok=True)
+    for hierarchy in first:
+        cgroup.make_in(hierarchy, lab.node_cgroup(hierarchy.mount, node))
+    argv = enter(group / "outer")
     argv += ["nsenter", f"--net=/run/netns/{lab.node_netns(node)}"]
     argv += ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
-    argv += ["sh", "-c", enter, "sh", group / "tree", "unshare", "--cgroup"]
+    argv += enter(group / "tree", *(lab.node_cgroup(hierarchy.mount, node) for hierarchy in first))
+    argv += ["unshare", "--cgroup"]
     argv += ["sh", image.GUEST / "boot-node", paths.root, built.node, paths.upper, paths.work, paths.disk]
-    argv += [built.templates, paths.boot_id, node, lab.shared]
+    argv += [built.templates, paths.boot_id, node, lab.shared, cgroups]
+    argv += [hierarchy.option for hierarchy in first]
     with paths.log.open("a") as log:
         subprocess.Popen(
             [str(word) for word in argv],
@@ -76,9 +85,27 @@ def boot(lab: LabPaths, node: str, ip: str, link_mbit: int | None) -> None:
     await_sshd(lab, node, ip, time.monotonic() + SSHD_TIMEOUT_S)
 
 
+def hierarchies(cgroups: str) -> list[cgroup.Hierarchy]:
+    """Those of version 1 that a node has groups in; an error where this machine has none to give."""
+    if cgroups == "v2":
+        return []
+    found = cgroup.hierarchies()
+    if not any(each.controllers.split(",")[0] == "memory" for each in found):
+        raise LabError(f"--cgroups {cgroups}: this machine mounts no cgroup v1 hierarchies; leave it out for version 2")
+    return found
+
+
+def enter(*groups: Path) -> list[str | Path]:
+    """The beginning of an argv: what follows runs in these groups."""
+    script = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
+    return ["sh", "-c", script, "sh", *groups, "--"]
+
+
 def crash(lab: LabPaths, node: str) -> None:
     """Ends everything on the node at once, as a power loss does; its disk stays."""
     cgroup.kill(lab.node_cgroup(cgroup.root(), node))
+    for hierarchy in cgroup.hierarchies():
+        cgroup.remove(lab.node_cgroup(hierarchy.mount, node))
     network.unplug_node(lab, node)
 
 
@@ -94,11 +121,11 @@ def init_pid(lab: LabPaths, node: str) -> int:
 
 def exec_argv(lab: LabPaths, node: str, command: Sequence[str]) -> list[str]:
     """The argv that runs a command on the node as if typed at its console."""
-    group = lab.node_cgroup(cgroup.root(), node) / "tree/init"
-    enter = 'echo 0 > "$1/cgroup.procs" && shift && exec "$@"'
+    first = (lab.node_cgroup(hierarchy.mount, node) for hierarchy in cgroup.hierarchies())
+    groups = [lab.node_cgroup(cgroup.root(), node) / "tree/init", *(group for group in first if group.exists())]
     namespaces = ["--mount", "--net", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd"]
     inside = ["nsenter", "--target", str(init_pid(lab, node)), *namespaces, "--", *command]
-    return ["sh", "-c", enter, "sh", str(group), *inside]
+    return [*map(str, enter(*groups)), *inside]
 
 
 def await_sshd(lab: LabPaths, node: str, ip: str, deadline: float) -> None:

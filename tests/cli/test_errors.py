@@ -68,6 +68,8 @@ BAD = [
     (["lab", "up", "--vms", "1", "--kernels", "6.1,6.12"], 2, "names 2 for 1"),
     (["lab", "up", "--vms", "1", "--link-mbit", "10"], 2, "--link-mbit"),
     (["lab", "up", "--kernels", "6.1"], 2, "--kernels"),
+    (["lab", "up", "--cgroups", "v2,v3"], 2, "there is no 'v3'; there are v2, hybrid, legacy"),
+    (["lab", "up", "--vms", "2", "--cgroups", "hybrid"], 2, "--cgroups"),
     (["lab", "status", "--name", "nosuch"], 2, "there is no lab 'nosuch'"),
     (["ct", "start"], 2, "--all"),
     (["sim", "--seed", "7", "--seeds", "2"], 2, "--seeds"),

@@ -31,8 +31,8 @@ def traces(paths: LabPaths) -> set[str]:
     """Everything on this machine that bears the lab's name or its kind."""
     found = {str(path) for path in Path("/run/netns").glob(f"*{paths.name}*")}
     found |= {str(path) for path in LABS.glob(paths.name)}
-    group = paths.cgroup(cgroup.root())
-    found |= {str(group)} if group.exists() else set()
+    trees = (cgroup.root(), *(each.mount for each in cgroup.hierarchies()))
+    found |= {str(group) for tree in trees if (group := paths.cgroup(tree)).exists()}
     found |= {line for line in Path("/proc/mounts").read_text().splitlines() if f"/{paths.name}/" in line}
     processes = subprocess.run(["ps", "axo", "args"], capture_output=True, text=True, check=True).stdout
     found |= {line for line in processes.splitlines() if f"/{paths.name}/" in line}
@@ -92,13 +92,43 @@ def test_link_speed_is_shaped_both_ways(other: LabPaths) -> None:
     assert "80Mbit" in other.cluster_file.read_text()
 
 
-def test_a_guard_ends_the_lab_of_a_process_that_was_killed(other: LabPaths) -> None:
+FIRST = pytest.mark.skipif(
+    not any(each.controllers == "memory" for each in cgroup.hierarchies()),
+    reason="this machine mounts no cgroup v1 hierarchies, so no node can have some",
+)
+
+
+@FIRST
+def test_a_node_with_version_1_has_a_group_in_each_hierarchy_until_it_is_down(other: LabPaths) -> None:
+    labs.up(other, 2, cgroups=("hybrid", "v2"))
+    with pytest.raises(BadInput, match="has other control groups, and keeps them"):
+        labs.up(other, 2, cgroups=("legacy",))
+    for each in cgroup.hierarchies():
+        has = {name: other.node_cgroup(each.mount, name).exists() for name in ("n1", "n2")}
+        assert has == {"n1": True, "n2": False}, each
+    inside = subprocess.run(
+        labs.exec_argv(other, "n1", ["cat", "/proc/self/cgroup"]), capture_output=True, text=True, check=True
+    ).stdout
+    assert {line.split(":", 2)[2] for line in inside.splitlines() if not line.startswith("0::")} == {"/"}
+    labs.crash(other, "n1")
+    assert not any(other.node_cgroup(each.mount, "n1").exists() for each in cgroup.hierarchies())
+    labs.up(other, None)
+    assert all(other.node_cgroup(each.mount, "n1").exists() for each in cgroup.hierarchies())
+    labs.down(other)
+    assert traces(other) == set()
+
+
+@pytest.mark.parametrize("cgroups", ["v2", pytest.param("hybrid", marks=FIRST)])
+def test_a_guard_ends_the_lab_of_a_process_that_was_killed(other: LabPaths, cgroups: str) -> None:
     program = (
         "import os, signal, sys; from migrator.lab import lab; from migrator.lab.guard import start_guard; "
         "from migrator.lab.paths import LabPaths; guard = start_guard(sys.argv[1]); "
-        "lab.up(LabPaths.of(sys.argv[1]), 1); print(guard.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        "lab.up(LabPaths.of(sys.argv[1]), 1, cgroups=sys.argv[2:]); print(guard.pid, flush=True); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", program, other.name], capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, other.name, cgroups], capture_output=True, timeout=60, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     subprocess.run(["timeout", "30", "tail", "-f", "/dev/null", f"--pid={int(done.stdout)}", "-s", "0.05"], check=True)
     assert traces(other) == set()
