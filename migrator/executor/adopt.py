@@ -63,6 +63,8 @@ async def look(fleet: Fleet, asked: Asked) -> tuple[Looked, Cluster]:
     facts = cluster.node(fleet.file.entry(asked.node).name)
     if not facts.answered:
         raise FailedSafe(facts.error)
+    if facts.cgroup_version == 1:  # its limits are in groups of its own in each hierarchy, and stay there
+        raise Refused(f"node {facts.name} has cgroups of version 1, and containers are adopted on version 2 alone")
     for root in (asked.root,) if asked.root else ROOTS:
         try:
             answer = await fleet.node(facts.name).call("foreign-look", root, asked.id, timeout_s=60)

@@ -166,9 +166,6 @@ def refuse_unfit(ct: Descriptor, facts: NodeFacts) -> None:
         raise Refused(f"node {facts.name}: {ct.runtime} is not there, or not built with CRIU; install it")
     if why := lacks_group(ct, facts.cgroup_version):
         raise Refused(f"--init systemd: node {facts.name}: {why}; boot it with version 2, or choose another node")
-    if facts.cgroup_version == 1:  # no freeze and no kill of a whole group, nor word of who is in it
-        why = "has cgroups of version 1, and containers run on version 2 alone"
-        raise Refused(f"node {facts.name} {why}; boot it with version 2, or choose another node")
     if ct.io and IO_FEATURE not in facts.controllers:
         raise Refused(f"--io: node {facts.name} {NO_IO}; leave it out, or choose another node")
 

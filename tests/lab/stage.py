@@ -197,7 +197,8 @@ class Stage:
             "/run/migrator/links/* "
             "/var/lib/migrator/records/* /var/lib/migrator/containers/* /var/lib/migrator/templates/.part* "
             "/var/lib/migrator/cordon /run/migrator/runc/* /run/migrator/start.* "
-            "/sys/class/net/ct* 2>/dev/null; find /sys/fs/cgroup/ct -mindepth 1 -maxdepth 1 -type d 2>/dev/null; "
+            "/sys/class/net/ct* 2>/dev/null; find /sys/fs/cgroup/ct /sys/fs/cgroup/*/ct /run/migrator/tree/ct "
+            "-mindepth 1 -maxdepth 1 -type d 2>/dev/null; "
             "grep -h migrator: /root/.ssh/authorized_keys; grep -E '/(move|containers|cgyard)' /proc/mounts; "
             "nft list tables; pgrep -af '[n]ode keep'; pgrep -a 'criu|runc|rsync|arping'"
         )

@@ -130,7 +130,7 @@ def test_a_second_version_group_is_told_of_the_disk_in_one_line(tmp_path: Path) 
     group.mkdir(parents=True)
     (group / "io.max").write_text("")
     (tmp_path / "web").mkdir()
-    words = f"CGROUP={tmp_path}/cgroup; disk_under() {{ echo 8:16; }}"
+    words = f"CGROUP={tmp_path}/cgroup TREE={tmp_path}/cgroup; disk_under() {{ echo 8:16; }}"
     assert script(tmp_path, f"{words}; hold_io web 1048576,0,10,0").returncode == 0
     assert (group / "io.max").read_text() == "8:16 rbps=1048576 wbps=max riops=10 wiops=max"
     refused = script(tmp_path, f"{words}; disk_under() {{ return 1; }}; hold_io web 1048576,0,10,0")
@@ -162,7 +162,8 @@ def test_a_kernel_holds_back_what_is_written_past_the_limit(group: Path, tmp_pat
     root = tmp_path / "cgroup/blkio"
     root.parent.mkdir()
     root.symlink_to(group.parent.parent)
-    words = f"CGROUP={tmp_path}/cgroup; disk_under {tmp_path} > /dev/null || exit 99; hold_io web 0,4194304,0,0"
+    at = f"CGROUP={tmp_path}/cgroup TREE={tmp_path}/cgroup/unified"
+    words = f"{at}; disk_under {tmp_path} > /dev/null || exit 99; hold_io web 0,4194304,0,0"
     done = script(tmp_path, words)
     if done.returncode == 99:
         pytest.skip("this machine's temporary files are on no block device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,10 +91,8 @@ async def test_a_node_whose_descriptions_are_cut_short_has_not_answered(node: Pa
     assert "cut short" in cluster.nodes[0].error
 
 
-def test_a_node_with_cgroups_of_version_1_is_refused_and_not_said_to_have_ended_the_container() -> None:
-    with pytest.raises(
-        Refused, match="node n1 has cgroups of version 1, and containers run on version 2 alone; boot it"
-    ):
-        refuse_unfit(WEB, NodeFacts("n1", cgroup_version=1))
-    for fits in (2, 0):  # 0: it does not tell
+def test_a_container_fits_a_node_with_cgroups_of_either_version_and_systemd_as_its_init_version_2_alone() -> None:
+    for fits in (1, 2, 0):  # 0: it does not tell
         refuse_unfit(WEB, NodeFacts("n1", cgroup_version=fits))
+    with pytest.raises(Refused, match=r"--init systemd: node n1: .*; boot it with version 2"):
+        refuse_unfit(replace(WEB, init="systemd"), NodeFacts("n1", cgroup_version=1))

@@ -191,7 +191,7 @@ async def test_an_answer_that_is_cut_short_is_not_believed() -> None:
 
 def kit(tmp_path: Path, script: str) -> list[str]:
     """What functions of the kit say, of a node whose containers are below `tmp_path`."""
-    setting = f"set -eu; export LC_ALL=C; KIT={KIT}; CONTAINERS={tmp_path}; RUN={tmp_path}; CGROUP={tmp_path}/none"
+    setting = f"set -eu; export LC_ALL=C; KIT={KIT}; CONTAINERS={tmp_path}; RUN={tmp_path}; TREE={tmp_path}/none"
     words = 'any_is_there() { [ -e "$1" ]; }; pids_of() { echo $$; }; now_ms() { date +%s%3N; }'
     text = f"{setting}; {words}; . $KIT/files.sh; . $KIT/disks.sh; . $KIT/survey.sh; {script}"
     done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True)

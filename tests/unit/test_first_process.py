@@ -112,7 +112,7 @@ def test_its_descriptor_survives_its_file() -> None:
 
 
 def sh(tmp_path: Path, script: str) -> str:
-    prelude = f"KIT={kit.SCRIPTS}; . {kit.SCRIPTS}/lib.sh; CGROUP={tmp_path}/cgroup CONTAINERS={tmp_path}/containers; "
+    prelude = f"KIT={kit.SCRIPTS}; . {kit.SCRIPTS}/lib.sh; TREE={tmp_path}/cgroup CONTAINERS={tmp_path}/containers; "
     done = subprocess.run(["sh", "-c", prelude + script], capture_output=True, text=True, timeout=20, check=False)
     assert done.stderr == ""
     return done.stdout

@@ -20,7 +20,7 @@ TAKES = "held = bytearray(200 << 20)"
 
 
 def told(cgroup: Path) -> Answer:
-    script = f'KIT={kit.SCRIPTS}; . "$KIT/lib.sh"; . "$KIT/pressure.sh"; CGROUP={cgroup}; tell_pressure'
+    script = f'KIT={kit.SCRIPTS}; . "$KIT/lib.sh"; . "$KIT/pressure.sh"; CGROUP={cgroup} TREE={cgroup}; tell_pressure'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     return Answer("n1", "probe", done.stdout)
 

@@ -53,7 +53,7 @@ class Node:
     kernel: dict[str, Path] = field(default_factory=dict)
 
     def make(self) -> None:
-        web, group = self.root / "disk/containers/web", self.root / "cgroup/ct/web"
+        web, group = self.root / "disk/containers/web", self.tree / "ct/web"
         for directory in (web, group, self.root / "disk/records", self.root / "run/runc"):
             directory.mkdir(parents=True)
         (group / "cgroup.procs").write_text("1\n")
@@ -75,6 +75,11 @@ class Node:
             self.kernel[name] = directory / name
 
     @property
+    def tree(self) -> Path:
+        """Where its containers are frozen and counted."""
+        return self.root / ("cgroup" if self.version == 2 else "cgroup/unified")
+
+    @property
     def record(self) -> Path:
         return self.root / "disk/records/web"
 
@@ -89,7 +94,7 @@ class Node:
         script = f"""
             KIT={kit.SCRIPTS}; . "$KIT/lib.sh"; . "$KIT/container.sh"; . "$KIT/limits.sh"; . "$KIT/lease.sh"
             . "$KIT/io.sh"; . "$KIT/around.sh"; . "$KIT/network.sh"
-            DISK={self.root}/disk RUN={self.root}/run CGROUP={self.root}/cgroup
+            DISK={self.root}/disk RUN={self.root}/run CGROUP={self.root}/cgroup TREE={self.tree}
             CONTAINERS=$DISK/containers RECORDS=$DISK/records
             {before}
             {words}

@@ -36,7 +36,7 @@ def test_processes_are_those_of_a_namespace_within_and_one_that_ends_meanwhile_i
     if init == "of its own":
         (tmp_path / "web").mkdir()
         (tmp_path / "web/init").touch()
-    asked = f"CGROUP={tmp_path} CONTAINERS={tmp_path}; processes web; count_processes web"
+    asked = f"TREE={tmp_path} CONTAINERS={tmp_path}; processes web; count_processes web"
     inner = ["unshare", "--pid", "--fork", "--mount-proc", "sleep", "60"]
     with subprocess.Popen(inner) as outer:
         try:
@@ -74,7 +74,7 @@ def test_a_container_is_up_since_its_oldest_process_began_whatever_that_is_calle
         younger.stdout.readline()
         for pids in ([younger.pid], [younger.pid, os.getpid()]):
             (group / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in pids))
-            place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} CGROUP={tmp_path}; tell_keepers() {{ :; }}"
+            place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} TREE={tmp_path}; tell_keepers() {{ :; }}"
             before_s = lived_s(pids[-1])
             (up,) = (line for line in told(f"{place}; tell_containers").splitlines() if line.startswith("up "))
             assert before_s <= int(up.removeprefix("up web ")) <= lived_s(pids[-1])
@@ -92,7 +92,7 @@ def test_a_survey_tells_of_every_container_while_processes_and_cables_go(tmp_pat
     group.mkdir(parents=True)
     (group / "cgroup.procs").write_text(f"{ending}\n{os.getpid()}\n")
     (tmp_path / "ct" / "gone" / "cgroup.procs").mkdir(parents=True)
-    place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path}/containers CGROUP={tmp_path}; tell_keepers() {{ :; }}"
+    place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path}/containers TREE={tmp_path}; tell_keepers() {{ :; }}"
     lines = told(f"{place}; tell_containers").splitlines()
     (memory,) = (line for line in lines if line.startswith("memory "))
     assert all(int(number) > 1 << 20 for number in memory.split()[2:])
@@ -128,7 +128,7 @@ def test_files_in_memory_are_told_of_each_container_and_no_file_on_a_disk_or_of_
         exec "$0" -c "$1"
     """
     argv = ["unshare", "--mount", "sh", "-ec", mounts, sys.executable, ROOTED]
-    place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} CGROUP={tmp_path} RUN={tmp_path}; tell_tmpfs"
+    place = f"RECORDS={tmp_path}/records CONTAINERS={tmp_path} TREE={tmp_path} RUN={tmp_path}; tell_tmpfs"
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
         try:
@@ -145,7 +145,7 @@ def test_files_in_memory_are_told_of_each_container_and_no_file_on_a_disk_or_of_
 
 
 def test_what_is_asked_of_a_census_in_vain_makes_it_fail(tmp_path: Path) -> None:
-    place = f"CONTAINERS={tmp_path} CGROUP={tmp_path}; in_network() {{ echo tcp LISTEN 0 5 a:1 b:2; return $code; }}"
+    place = f"CONTAINERS={tmp_path} TREE={tmp_path}; in_network() {{ echo tcp LISTEN 0 5 a:1 b:2; return $code; }}"
     (tmp_path / "ct/web").mkdir(parents=True)
     (tmp_path / "ct/web/cgroup.procs").touch()
     told_well = told(f"{place}; code=0; census web && echo whole").splitlines()

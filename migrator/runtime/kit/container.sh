@@ -54,8 +54,8 @@ make_container_dir() { # CT PLACE_OF_TEMPLATE ID_BASE
     check_number "$3"
     [ "$3" -ge 1048576 ] || refuse "ids from $3 on belong to the node itself"
     check_range "$1" "$3"
-    mkdir -p -m 711 "$CONTAINERS/$1"
-    mkdir -p -m 711 "$CONTAINERS/$1/lower" "$CONTAINERS/$1/rootfs"
+    check_freezer
+    mkdir -p -m 711 "$CONTAINERS/$1" "$CONTAINERS/$1/lower" "$CONTAINERS/$1/rootfs"
     mkdir -p -m 755 "$CONTAINERS/$1/upper"
     mkdir -p "$CONTAINERS/$1/work"
     chmod 755 "$CONTAINERS/$1/upper"

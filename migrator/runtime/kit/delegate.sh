@@ -7,9 +7,9 @@ is_delegated() { [ -e "$CONTAINERS/$1/init" ]; } # CT
 # Every process in the container's group and in those below it. By number: what a group is called is its maker's choice.
 pids_of() { # CT
     if is_delegated "$1"; then
-        find "$CGROUP/ct/$1" -name cgroup.procs -exec cat {} + 2> /dev/null || :
+        find "$TREE/ct/$1" -name cgroup.procs -exec cat {} + 2> /dev/null || :
     else
-        cat "$CGROUP/ct/$1/cgroup.procs" 2> /dev/null || :
+        cat "$TREE/ct/$1/cgroup.procs" 2> /dev/null || :
     fi
 }
 
@@ -34,7 +34,7 @@ GROUPS_MAX=2000
 # Which groups are below a frozen container's own, and whose: CRIU makes anew those that processes are in, and leaves what
 # is above them, and what is in them, to the node's root. Told among its images.
 groups_out() { # CT MOVE
-    ! is_delegated "$1" || find "$CGROUP/ct/$1" -mindepth 1 -type d -printf '%U %G %P\n' > "$2/images/groups.img"
+    ! is_delegated "$1" || find "$TREE/ct/$1" -mindepth 1 -type d -printf '%U %G %P\n' > "$2/images/groups.img"
 }
 
 # On the target, before files in them are opened. All is the container's root's, but for groups that its init has given to

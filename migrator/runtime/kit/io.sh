@@ -38,7 +38,7 @@ hold_io() { # CT R,W,RI,WI
     set -- "$1" "${2%%,*}" "${2#*,}"
     set -- "$1" "$2" "${3%%,*}" "${3#*,}"
     set -- "$1" "$2" "$3" "${4%%,*}" "${4#*,}"
-    one=$CGROUP/blkio/ct/$1 two=$CGROUP/ct/$1/io.max
+    one=$CGROUP/blkio/ct/$1 two=$TREE/ct/$1/io.max
     [ -e "$two" ] || [ -e "$one/blkio.throttle.read_bps_device" ] || return 0
     disk=$(disk_under "$CONTAINERS/$1") || { echo "the files of $1 are on no block device"; return 1; }
     if [ -e "$two" ]; then

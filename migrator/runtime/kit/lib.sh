@@ -16,10 +16,8 @@ DISK=/var/lib/migrator
 RUN=/run/migrator
 CONTAINERS=$DISK/containers
 RECORDS=$DISK/records
-CGROUP=/sys/fs/cgroup
-RUNC="runc --root $RUN/runc"
 # One interface for all runtimes: runc's words. What another one needs for the same is in a program of the kit.
-runtime_of() { [ ! -e "$CONTAINERS/$1/runtime" ] || RUNC="$KIT/crun"; } # CT
+runtime_of() { [ ! -e "$CONTAINERS/$1/runtime" ] || RUNC="$BESIDE$KIT/crun"; } # CT
 
 fail() { printf '%s\n' "$2" >&2; exit "$1"; }
 refuse() { fail 10 "$1"; }
@@ -65,11 +63,12 @@ check_interface() {
 }
 
 make_dirs() {
-    [ -d "$RUN/runc" ] && [ -d "$RECORDS" ] && return 0
+    [ -d "$RUN/runc" ] && [ -d "$RECORDS" ] && [ -e "$TREE/cgroup.procs" ] && return 0
     # Mapped roots must be able to pass through to their own container's directory, and to read nothing else.
     mkdir -p -m 711 "$DISK" "$CONTAINERS" "$RUN" "$RUN/move"
     mkdir -p "$RECORDS" "$RUN/jobs" "$RUN/keys" "$RUN/links" "$RUN/runc" "$DISK/templates"
     chmod 711 "$DISK" "$CONTAINERS" "$RUN" "$RUN/move" "$DISK/templates"
+    ! is_first_version || find_tree
 }
 
 boot_id() { read -r boot_id < /proc/sys/kernel/random/boot_id; }
@@ -219,63 +218,12 @@ check_run() { # CT TOKEN
 
 # --- small parts ----------------------------------------------------------------------------------------------
 
-cgroup_of() { printf '%s\n' "$CGROUP/ct/$1"; }
-
-set_frozen() { # CT 0|1   waits until the kernel says so
-    group=$(cgroup_of "$1")
-    if [ ! -e "$group/cgroup.freeze" ]; then
-        [ "$2" = 1 ] && word=pause || word=resume
-        $RUNC "$word" "$1"
-        return
-    fi
-    echo "$2" > "$group/cgroup.freeze"
-    tries=0
-    until is_frozen "$group" "$2"; do
-        tries=$((tries + 1))
-        [ "$tries" -lt 20000 ] || fail 12 "container $1 does not freeze"
-    done
-}
-
-is_frozen() { # GROUP 0|1
-    while read -r key value; do
-        [ "$key" != frozen ] || [ "$value" != "$2" ] || return 0
-    done < "$1/cgroup.events"
-    return 1
-}
-
-# In its group or in any below it.
-has_processes() { # CT
-    [ -e "$CGROUP/ct/$1/cgroup.events" ] || return 1
-    while read -r key value; do
-        [ "$key $value" != 'populated 1' ] || return 0
-    done 2> /dev/null < "$CGROUP/ct/$1/cgroup.events"
-    return 1
-}
-
-# Ends whatever runs in a container's group, frozen or not.
-kill_processes() { # CT
-    group=$(cgroup_of "$1")
-    if [ -e "$group/cgroup.kill" ]; then
-        echo 1 > "$group/cgroup.kill"
-        tries=0
-        while has_processes "$1" && [ "$tries" -lt 100000 ]; do
-            tries=$((tries + 1))
-        done
-    fi
-}
-
 # Ends a container, running, frozen or half restored, and removes what the runtime and the kernel keep of it.
 end_container() { # CT
     kill_processes "$1"
     forget_in_runtime "$1"
     [ ! -d "$RUN/runc/$1.rehearsal" ] || forget_in_runtime "$1.rehearsal"
-    group=$(cgroup_of "$1")
-    set -- "$1" 0
-    while [ -d "$group" ] && ! find "$group" -depth -type d -exec rmdir {} + 2> /dev/null; do
-        [ "$2" -lt 100 ] || fail 12 "processes of container $1 do not end"
-        set -- "$1" $(($2 + 1))
-        sleep 0.02
-    done
+    remove_groups "$1"
 }
 
 forget_in_runtime() { # ID
@@ -340,7 +288,7 @@ status_of_all() { # CT
     if is_delegated "$1"; then
         pids_of "$1" | sed 's|.*|/proc/&/status|'
     else
-        sed 's|.*|/proc/&/status|' "$CGROUP/ct/$1/cgroup.procs" 2> /dev/null || :
+        sed 's|.*|/proc/&/status|' "$TREE/ct/$1/cgroup.procs" 2> /dev/null || :
     fi
 }
 
@@ -384,6 +332,7 @@ memory_told() { # CT
     done
 }
 
+. "$KIT/groups.sh"
 . "$KIT/ids.sh"
 . "$KIT/ports.sh"
 . "$KIT/gate.sh"

@@ -35,7 +35,7 @@ verb_ct_see() { # CT
 
 # The version of cgroups here, the controllers, and as two more words the files that not every kernel has.
 tell_cgroup() {
-    if [ -e "$CGROUP/cgroup.controllers" ]; then
+    if ! is_first_version; then
         read -r controllers < "$CGROUP/cgroup.controllers" || :
         set -- 2 $controllers
         ! any_is_there "$CGROUP"/*/memory.swap.max || set -- "$@" memory.swap
@@ -126,7 +126,7 @@ may_be_set() {
 
 # Each only where it is needed: to count what is used takes longer than all the rest.
 check_in_use() {
-    group=$CGROUP/ct/$ct
+    group=$TREE/ct/$ct
     if [ "$memory" -lt "$r_memory_bytes" ]; then
         used=$(memory_in_use)
         [ "$used" -le "$memory" ] ||
@@ -216,9 +216,9 @@ keep_described() {
 # Writes the kernel's files, of the group that the container has if it runs; what the kernel refuses is put back.
 enforce() {
     runs_here || return 0
-    group=$CGROUP/ct/$ct written=
+    group=$TREE/ct/$ct written=
     quota=$((cpu * 100)) # of a period of 100 ms
-    if [ -e "$CGROUP/cgroup.controllers" ]; then
+    if ! is_first_version; then
         put_limit "$group/memory.max" "$memory" &&
             put_limit "$group/memory.swap.max" "$swap" &&
             put_limit "$group/cpu.max" "$quota 100000" &&
@@ -233,7 +233,8 @@ enforce() {
             put_limit "$CGROUP/cpu/ct/$ct/cpu.cfs_period_us" 100000 &&
             put_limit "$CGROUP/cpu/ct/$ct/cpu.cfs_quota_us" "$quota" &&
             put_limit "$CGROUP/pids/ct/$ct/pids.max" "$(or_max "$pids")" &&
-            put_weight "$CGROUP/blkio/ct/$ct/blkio.weight" "$CGROUP/blkio/ct/$ct/blkio.bfq.weight" && enforce_around && return 0
+            put_weight "$CGROUP/blkio/ct/$ct/blkio.weight" "$CGROUP/blkio/ct/$ct/blkio.bfq.weight" &&
+            hold_back_no_more_than && enforce_around && return 0
     fi
     put_limits_back
     return 1

@@ -44,17 +44,16 @@ verb_throttle() { # CT TOKEN PERCENT
     check_run "$1" "$2"
     [ "$r_state" = serving ] || refuse "container $1 is $r_state"
     [ "$3" -ge 1 ] && [ "$3" -le 100 ] || refuse "not a percentage: $3"
-    group=$(cgroup_of "$1")
-    [ -e "$group/cpu.max" ] || fail 12 "the CPU time of $1 cannot be held back: its cgroup has no cpu controller"
     [ -e "$RUN/throttled/$1" ] || {
+        time=$(cpu_time_of "$1") || fail 12 "the CPU time of $1 cannot be held back: its cgroup has no cpu controller"
         mkdir -p "$RUN/throttled"
-        cat "$group/cpu.max" > "$RUN/throttled/$1.new"
+        printf '%s\n' "$time" > "$RUN/throttled/$1.new"
         mv "$RUN/throttled/$1.new" "$RUN/throttled/$1"
     }
     read -r quota period < "$RUN/throttled/$1"
     [ "$quota" != max ] || quota=$(($(nproc) * period))
     quota=$((quota * $3 / 100))
-    echo "$((quota < 1000 ? 1000 : quota)) $period" > "$group/cpu.max"
+    give_cpu_time "$1" "$((quota < 1000 ? 1000 : quota))" "$period"
     dir=$RUN/jobs/$1.$2.throttle
     job_alive "$dir" || {
         rm -rf "$dir"
@@ -72,6 +71,27 @@ verb_unthrottle() { # CT AFTER_S   (runs on the node alone, whatever token holds
 
 unthrottle() { # CT
     [ -e "$RUN/throttled/$1" ] || return 0
-    [ ! -e "$(cgroup_of "$1")/cpu.max" ] || cat "$RUN/throttled/$1" > "$(cgroup_of "$1")/cpu.max"
+    read -r quota period < "$RUN/throttled/$1"
+    give_cpu_time "$1" "$quota" "$period"
     rm -f "$RUN/throttled/$1"
+}
+
+# What its group has of CPU time, as `QUOTA|max PERIOD`, by whichever version the controller is.
+cpu_time_of() { # CT
+    if [ -e "$TREE/ct/$1/cpu.max" ]; then
+        cat "$TREE/ct/$1/cpu.max"
+    else
+        read -r quota < "$CGROUP/cpu/ct/$1/cpu.cfs_quota_us" && read -r period < "$CGROUP/cpu/ct/$1/cpu.cfs_period_us" || return 1
+        [ "$quota" != -1 ] || quota=max
+        echo "$quota $period"
+    fi 2> /dev/null
+}
+
+give_cpu_time() { # CT QUOTA|max PERIOD   nothing where it has no such group any more
+    if [ -e "$TREE/ct/$1/cpu.max" ]; then
+        echo "$2 $3" > "$TREE/ct/$1/cpu.max"
+    elif [ -e "$CGROUP/cpu/ct/$1/cpu.cfs_quota_us" ]; then
+        [ "$2" = max ] && set -- "$1" -1
+        echo "$2" > "$CGROUP/cpu/ct/$1/cpu.cfs_quota_us"
+    fi
 }

@@ -6,8 +6,8 @@ tell_pressure() {
     {
         grep -HE '^(some|full) ' /proc/pressure/cpu /proc/pressure/memory /proc/pressure/io
         grep -HE '^(pswpin|oom_kill) ' /proc/vmstat
-        grep -HE '^(some|full|oom_kill|usage_usec) ' "$CGROUP"/ct/*/cpu.pressure "$CGROUP"/ct/*/memory.pressure \
-            "$CGROUP"/ct/*/io.pressure "$CGROUP"/ct/*/memory.events "$CGROUP"/ct/*/cpu.stat \
+        grep -HE '^(some|full|oom_kill|usage_usec) ' "$TREE"/ct/*/cpu.pressure "$TREE"/ct/*/memory.pressure \
+            "$TREE"/ct/*/io.pressure "$TREE"/ct/*/memory.events "$TREE"/ct/*/cpu.stat \
             "$CGROUP"/memory/ct/*/memory.oom_control
         grep -HE '^[0-9]+$' "$CGROUP"/cpuacct/ct/*/cpuacct.usage
     } 2> /dev/null | awk -v page="$page" '

@@ -36,7 +36,8 @@ features() {
     fi
     cat "$RUN/features"
     # Not CRIU's to say, so not kept: an older kit may have made the file.
-    ! crun --version 2> /dev/null | grep -q '+CRIU' || echo 'feature crun'
+    # crun begins nothing beside version 1's hierarchies where the tree has controllers as well.
+    ! crun --version 2> /dev/null | grep -q '+CRIU' || { is_first_version && grep -qs . "$TREE/cgroup.controllers"; } || echo 'feature crun'
     ! kernel_is 6 11 || echo 'feature map_droppable'
     if python3 -ESsB "$KIT/conntrack.py" can > /dev/null 2>&1; then
         : > "$RUN/conntrack" # for a restore, which has no time to ask

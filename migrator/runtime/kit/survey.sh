@@ -134,7 +134,7 @@ tell_processes() {
 
 # "CT PID" for those whose processes are in their own group, and for those whose are in groups below it.
 own_pids() {
-    grep -s . /dev/null "$CGROUP"/ct/*/cgroup.procs | sed -n "s|^$CGROUP/ct/\(.*\)/cgroup.procs:|\1 |p"
+    grep -s . /dev/null "$TREE"/ct/*/cgroup.procs | sed -n "s|^$TREE/ct/\(.*\)/cgroup.procs:|\1 |p"
 }
 
 deep_pids() {
@@ -184,10 +184,10 @@ tell_files() {
 }
 
 tell_mapped() {
-    mapping=" $(find "$CGROUP/ct" -name cgroup.procs -exec cat {} + 2> /dev/null | sed 's|.*|/proc/&/maps|' |
+    mapping=" $(find "$TREE/ct" -name cgroup.procs -exec cat {} + 2> /dev/null | sed 's|.*|/proc/&/maps|' |
         xargs -r grep -lE '^[0-9a-f-]+ .w.s [0-9a-f]+ [0-9a-f:]+ [1-9][0-9]* +/.*[^)]$' 2> /dev/null | tr '\n' ' ')"
     [ "$mapping" != ' ' ] || return 0
-    for group in "$CGROUP"/ct/*/cgroup.procs; do
+    for group in "$TREE"/ct/*/cgroup.procs; do
         ct=${group%/cgroup.procs}
         ct=${ct##*/}
         [ -e "$RECORDS/$ct" ] || continue
@@ -213,7 +213,7 @@ mapped_at_rest() { # CT
 # filesystem of its own (FUSE) may hold up who looks longer than anybody ends him; then nothing is told.
 tell_tmpfs() {
     set --
-    for group in "$CGROUP"/ct/*/cgroup.procs; do
+    for group in "$TREE"/ct/*/cgroup.procs; do
         ct=${group%/cgroup.procs}
         ct=${ct##*/}
         [ -e "$RECORDS/$ct" ] || continue
@@ -279,7 +279,7 @@ written_by() { # CT
 # random numbers. CRIU maps them as they were, and a kernel before that refuses.
 tell_needs() {
     kernel_is 6 11 || return 0
-    for group in "$CGROUP"/ct/*/cgroup.procs; do
+    for group in "$TREE"/ct/*/cgroup.procs; do
         ct=${group%/cgroup.procs}
         ct=${ct##*/}
         [ -e "$RECORDS/$ct" ] || continue

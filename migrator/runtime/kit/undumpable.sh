@@ -192,7 +192,9 @@ is_plain() {
 tell_criu() { # CT INIT
     conf=$CONTAINERS/$1/criu.conf scratch=$RUN/.look.$$
     {
-        sed '/^irmap-scan-path /d; /^ghost-limit /d; /^action-script /d' "$conf"
+        sed '/^irmap-scan-path /d; /^ghost-limit /d; /^action-script /d; /^freeze-cgroup /d' "$conf"
+        # Beside a freezer of the first version runc would name that.
+        ! is_first_version || echo "freeze-cgroup $TREE/ct/$1"
         echo "action-script $KIT/criu-hook" # this kit's, whatever version has made the container
         echo "ghost-limit $GHOST_BYTES_MAX"
         pids_of "$1" | sed 's|^|/proc/|' | descriptors | watches "$2" |

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -81,8 +82,16 @@ def _watch(receiver: socket.socket, group: Path, cables: list[str]) -> None:
             gate = ["ip", "link", "set", "dev", cable, "nomaster"]
             subprocess.run(gate, stdin=null, stdout=null, stderr=null, timeout=_GATE_TIMEOUT_S, check=False)
     for _ in range(_KILL_TRIES):
-        with contextlib.suppress(OSError):
-            (group / "cgroup.kill").write_text("1")
+        _kill(group)
         if "populated 0" in (group / "cgroup.events").read_text():
             return
         time.sleep(_KILL_PAUSE_S)
+
+
+def _kill(group: Path) -> None:
+    try:
+        (group / "cgroup.kill").write_text("1")
+    except OSError:  # before Linux 5.14: one by one
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):
+                os.kill(int(pid), signal.SIGKILL)
