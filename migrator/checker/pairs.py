@@ -53,7 +53,7 @@ def suits(source: NodeFacts, container: ContainerFacts, target: NodeFacts, polic
 
 def machine_looks(node: NodeFacts) -> object:
     """All of a node that is compared with another's machine: equal for nodes that are alike."""
-    software = (node.criu, node.runc, node.rsync, node.features, node.cgroup_version)
+    software = (node.criu, node.runc, node.rsync, node.features, node.cgroup_version, node.stream_out[:6] == "Python")
     kernel = (node.cpu_flags, node.cpu_state, node.controllers, node.lsm)
     return (node.arch, kernel, software, node.filesystem, node.bridge, node.bridges, node.inodes_available < INODES_MIN)
 
@@ -62,6 +62,8 @@ def _in_the_way(container: ContainerFacts, target: NodeFacts) -> Iterator[str]:
     descriptor = container.descriptor
     if descriptor is None:
         return
+    if descriptor.init == "systemd" and target.cgroup_version == 1:
+        yield "its cgroups are of version 1, and an init that divides its own needs version 2"
     for nic in descriptor.nics:
         if not any(bridge == nic.bridge for bridge in target.bridges):
             yield f"it has no bridge {nic.bridge} for {nic.name}"

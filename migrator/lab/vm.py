@@ -26,7 +26,7 @@ MEMORY_BYTES = 1 << 30
 CPUS_DECLARED = 8
 Process = subprocess.Popen[bytes]
 # What the guest has to know before it can read anything: who it is. Nobody attacks an emulated CPU's predictions.
-CMDLINE = "console=ttyS0 quiet rw mitigations=off cgroup_no_v1=all lab.node={node} lab.ip={ip}"
+CMDLINE = "console=ttyS0 quiet rw mitigations=off lab.node={node} lab.ip={ip}"
 
 
 def prepare_disk(lab: LabPaths, name: str, ip: str) -> None:

@@ -26,7 +26,8 @@ def differences(source: NodeFacts, target: NodeFacts, waived: Collection[str] = 
 def machine_of(node: NodeFacts) -> object:
     """Equal for nodes of which `differences` says the same, whichever is the source and whichever the target."""
     tools = (node.criu, node.runc, node.rsync)
-    machine = (node.arch, node.cpu_flags, node.cgroup_version, tools, node.bridge, node.bridges, node.features)
+    groups = (node.cgroup_version, node.stream_out.startswith("Python"))
+    machine = (node.arch, node.cpu_flags, groups, tools, node.bridge, node.bridges, node.features)
     more = (node.cpu_state, node.controllers, node.lsm, node.filesystem)
     return (*machine, *more, min(node.inodes_available, INODES_MIN))
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from migrator.model.compatibility import differences, lacks, machine_of
 from migrator.model.confinement import devices_lacking
 from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.model.init import lacks_group
 from migrator.model.links import Crossings
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.predict import predicted
@@ -258,15 +259,16 @@ class Targets:
                 yield self._groups.get((key, mover.descriptor.labels[key]), ())
 
     def _equipped(self, mover: Mover) -> Mask:
-        """The nodes that have its volumes, devices and bridges."""
+        """The nodes that have its volumes, devices and bridges, and groups as its init needs them."""
         ct = mover.descriptor
         bridges = tuple(nic.bridge for nic in ct.nics)
-        key = (tuple(volume.name for volume in ct.volumes), ct.devices, bridges)
+        key = (tuple(volume.name for volume in ct.volumes), ct.devices, bridges, ct.init)
         if key not in self._equipments:
             has = [
                 next(lacking(ct.volumes, node.volumes), None) is None
                 and next(devices_lacking(ct.devices, node.devices), None) is None
                 and set(bridges) <= set(node.bridges)
+                and not lacks_group(ct, node.cgroup_version)
                 for node in self.nodes
             ]
             self._equipments[key] = np.array(has, bool)

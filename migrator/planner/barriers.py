@@ -94,9 +94,9 @@ class _There:
                 self.publishes = self.publishes or bool(container.descriptor.published)
 
     def concerns(self, mover: Mover) -> bool:
-        """Whether a name, a range of user ids, volumes, devices, bridges or ports are to be looked at."""
+        """Whether a name, a range of user ids, volumes, devices, bridges, ports or groups are to be looked at."""
         ct = mover.descriptor
-        if ct.nics or (ct.published and self.publishes):
+        if ct.nics or ct.init != "plain" or (ct.published and self.publishes):
             return True
         if mover.name in self.names or ct.volumes or ct.devices:
             return True

@@ -16,6 +16,7 @@ from migrator.model.compatibility import differences, lacks, machine_of
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
+from migrator.model.init import lacks_group
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rules import Ban, Fence, Pin, selected, selects
 from migrator.model.volume import lacking
@@ -58,7 +59,7 @@ class Refuges:
         ct = container.descriptor
         labels = ct.labels if ct else {}
         meant = tuple(i for i, r in enumerate(self._rules) if selects(r.containers, container.name, labels))
-        names = (tuple(volume.name for volume in ct.volumes), ct.devices, _bridges(ct)) if ct else ()
+        names = (tuple(volume.name for volume in ct.volumes), ct.devices, _bridges(ct), ct.init) if ct else ()
         return container.needs, container.runtime, meant, names
 
     def _asked(self, container: ContainerFacts, lost: NodeFacts) -> Mask:
@@ -70,7 +71,7 @@ class Refuges:
             return False
         if ct and (any(lacking(ct.volumes, node.volumes)) or any(devices_lacking(ct.devices, node.devices))):
             return False
-        if ct and not _bridges(ct) <= set(node.bridges):
+        if ct and (lacks_group(ct, node.cgroup_version) or not _bridges(ct) <= set(node.bridges)):
             return False
         mine = [r for r in self._rules if selects(r.containers, container.name, ct.labels if ct else {})]
         return all(_kept(rule, node) for rule in mine)

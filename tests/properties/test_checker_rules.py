@@ -52,7 +52,6 @@ def test_a_soft_rule_is_no_finding_and_never_makes_a_plan_stale(drawn: tuple[Clu
     [
         {"arch": "aarch64"},
         {"cpu_flags": ("aes",)},
-        {"cgroup_version": 1},
         {"criu": ""},
         {"runc": ""},
         {"rsync": ""},

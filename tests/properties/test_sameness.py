@@ -25,6 +25,7 @@ MACHINES = st.builds(
     cpu_flags=some("aes", "avx", "avx2"),
     cpu_state=st.sampled_from(["", "xfeatures=0x7 xsave=832", "xfeatures=0xe7 xsave=2696", "xfeatures=0x", "rubbish"]),
     cgroup_version=st.sampled_from([1, 2]),
+    stream_out=st.sampled_from(["", "yes", "Python 3.10 or newer is not there; install python3", "pipes are small"]),
     controllers=some("cpu", "io", "memory", "pids"),
     criu=st.sampled_from(["", "4.2", "4.2.1", "4.10-rc1", "git"]),
     runc=st.sampled_from(["", "1.1.15+ds1", "1.3"]),

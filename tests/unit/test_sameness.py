@@ -26,12 +26,14 @@ TOLD: dict[str, Any] = {
     "filesystem": ("ext4", "overlay", "idmap", "xattr", "reflink"),
     "kernel": "6.12.0",
 }
+# Without Python nothing leaves the first version out of images.
+OLD: dict[str, Any] = {"cgroup_version": 1, "stream_out": "Python 3.10 or newer is not there; install python3"}
 # By name: what makes a target fail, and what makes it another one that passes.
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "architecture": ({"arch": "aarch64"}, {"arch": "x86_64"}),
     "cpu-features": ({"cpu_flags": ("aes",)}, {"cpu_flags": ("aes", "avx2", "avx512f")}),
     "cpu-state": ({"cpu_state": "xfeatures=0x7 xsave=832"}, {"cpu_state": "xfeatures=0x2e7 xsave=2696"}),
-    "cgroup-version": ({"cgroup_version": 1}, {"cgroup_version": 2}),
+    "cgroup-version": ({"cgroup_version": 2}, {"cgroup_version": 1}),
     "cgroup-controllers": ({"controllers": ("cpu", "pids")}, {"controllers": ("cpu", "memory", "pids")}),
     "tools": ({"criu": ""}, {"rsync": "3.4.1"}),
     "criu-version": ({"criu": "4.2"}, {"criu": "4.3"}),
@@ -46,11 +48,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "inodes": ({"inodes_available": 9}, {"inodes_available": 10_000}),
 }
 NAMES = sorted(CASES)
-SOURCE = node("n1", ct("a"), **TOLD)
+SOURCE = node("n1", ct("a"), **TOLD, **OLD)
 
 
 def other(**facts: Any):
-    return node("n2", **(TOLD | facts))
+    return node("n2", **(TOLD | OLD | facts))
 
 
 def verdicts(target, *waived: str) -> dict[str, Verdict]:
@@ -120,6 +122,28 @@ def test_a_plan_that_says_it_does_without_what_it_cannot_is_found_out(name: str)
     forged = replace(made, policy=PlanPolicy(checks_waived=(name,)))
     found = check(cluster(SOURCE, other(**CASES[name][0])), forged, forged.policy)
     assert {finding.code for finding in found} == {Code.INCOMPATIBLE}
+
+
+def test_either_version_of_cgroups_goes_to_the_other_from_a_node_that_has_python():
+    for source, target in ((1, 2), (2, 1)):
+        has = replace(SOURCE, cgroup_version=source, stream_out="yes")
+        assert list(differences(has, other(cgroup_version=target))) == []
+        assert list(unlike(has, SOURCE.containers[0], other(cgroup_version=target), ())) == []
+    assert list(differences(replace(SOURCE, cgroup_version=2), other(cgroup_version=1))) == []
+
+
+def test_an_init_that_divides_its_group_is_planned_to_version_2_alone_and_the_checker_holds_it_so():
+    made = ct("a")
+    mine = replace(made, descriptor=replace(made.descriptor, init="systemd"))
+    divides, old, new = node("n1", mine), node("n2", cgroup_version=1), node("n3", cgroup_version=2)
+    assert isinstance(drain(cluster(divides, old), ["n1"], "-", PlanPolicy()), Refusal)
+    plan = drain(cluster(divides, old, new), ["n1"], "-", PlanPolicy())
+    assert isinstance(plan, Plan)
+    assert [move.target for move in plan.moves] == ["n3"]
+    forged = replace(plan, moves=tuple(replace(move, target="n2") for move in plan.moves))
+    fleet = cluster(divides, old, new)
+    assert Code.INCOMPATIBLE in {finding.code for finding in check(fleet, forged, forged.policy)}
+    assert Code.INCOMPATIBLE not in {finding.code for finding in check(fleet, plan, plan.policy)}
 
 
 @pytest.mark.parametrize("fact", ["cpu_state", "lsm", "filesystem"])

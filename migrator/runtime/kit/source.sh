@@ -209,6 +209,7 @@ dump_images() { # CT TOKEN
     GZIP=-1 $RUNC checkpoint --leave-running --tcp-established --file-locks \
         --image-path "$move/images" --work-path "$move/work" "$1" > /dev/null 2> "$move/runc" ||
         fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
+    ! is_first_version || python3 -ESsB "$KIT/noted_groups.py" "$move/images" 2> /dev/null || : # a node may have no Python
     dumped=$(now_ms)
     if [ -e "$move/bandwidth" ]; then # one after the other, or they would take it twice
         { images_but_pages | held_back || : > "$move/cut-short"; } | on_link "$1" "$2" images

@@ -34,6 +34,7 @@ from channel import Channel, Outlet
 from follow_out import follow
 from frames import CAME, END, HEADER, IMAGE, PAGE, RECEIVER_READY, Damaged, Run, lazy_runs
 from nearly import Nearly
+from noted_groups import keep_tree
 from page_server import PORT, PageServer
 
 # How many runs are asked for ahead: enough that CRIU never waits for a question.
@@ -106,6 +107,7 @@ def send(began: float, ready: int, move: Path, channel: Channel) -> str:
     """Sends what CRIU has dumped, and returns when the target says that all of it is in its place: what it took."""
     if not os.read(ready, 1):
         raise DumpFailed
+    keep_tree(move / "images")
     dumped = time.monotonic()
     image_bytes = send_images(move / "images", channel.out)
     dumped_said = f"dump_ms {round((dumped - began) * 1000)}\nimage_kib {image_bytes >> 10}\n{channel.said}"
