@@ -36,7 +36,8 @@ before, rest = text.split("mount -t cgroup2 cgroup2 /sys/fs/cgroup\n")
 between, rest = rest.split("# On a cgroup v2 tree with controllers")
 after = rest[rest.index("mkdir -p /run/sshd"):]
 mounts = '''mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
-for hierarchy in none,name=systemd cpu,cpuacct cpuset memory devices freezer blkio pids net_cls,net_prio hugetlb; do
+for hierarchy in none,name=systemd cpu,cpuacct cpuset memory devices freezer blkio pids net_cls,net_prio \
+    hugetlb rdma misc; do
     at=/sys/fs/cgroup/${hierarchy#none,name=}
     mkdir "$at"
     mount -t cgroup -o "$hierarchy" cgroup "$at" || rmdir "$at"
