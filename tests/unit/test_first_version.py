@@ -98,6 +98,19 @@ def test_a_kernel_that_freezes_no_group_is_told_and_makes_no_container(tmp_path:
     assert sh(f"TREE={tmp_path}; check_freezer", tmp_path).returncode == 0  # version 2: the runtime's to say
 
 
+def test_a_kernel_without_a_kill_of_whole_groups_ends_its_processes_one_by_one(tmp_path: Path) -> None:
+    group = groups(tmp_path)[2]
+    sleepers = [subprocess.Popen(["sleep", "1000"]) for _ in range(2)]
+    try:
+        (group / "cgroup.procs").write_text("".join(f"{sleeper.pid}\n" for sleeper in sleepers))
+        ended = " && ".join(f"grep -q '^State:.Z' /proc/{sleeper.pid}/status" for sleeper in sleepers)
+        assert sh(f"has_processes() {{ ! {{ {ended}; }}; }}; kill_processes web", tmp_path).returncode == 0
+        assert [sleeper.wait(timeout=10) for sleeper in sleepers] == [-9, -9]
+    finally:
+        for sleeper in sleepers:
+            sleeper.kill()
+
+
 def test_cpu_time_is_held_back_and_given_again_where_the_controller_is_of_version_1(tmp_path: Path) -> None:
     group = groups(tmp_path)[0]
     (group / "cpu.cfs_period_us").write_text("100000\n")
