@@ -69,7 +69,7 @@ async def test_where_criu_fails_and_then_hangs_the_source_keeps_its_memory(tidy:
     began = tidy.ok("ct", "exec", "web", "--", "cat", "/proc/1/stat").out.split()[21]
     told = await move_and(tidy, NOBODY_HEARS)
     assert "in its release: CRIU: " in told
-    assert "Failed sending restore finished indication" in told
+    assert "Failed sending restore finished indication" in told, told
     await keep_the_source(tidy)
     assert tidy.ok("ct", "exec", "web", "--", "cat", "/proc/1/stat").out.split()[21] == began
     async with CountingClient(ip) as client:

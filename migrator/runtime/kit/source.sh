@@ -240,7 +240,8 @@ held_back() {
 criu_error() {
     cause=$(grep -aE 'Error \((relock|rearm|conntrack|hook)\)' "$1" 2> /dev/null | tail -n 1 | cut -c 1-300)
     [ -n "$cause" ] || cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e 'Dump files' \
-        -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: -e 'Killing processes' |
+        -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: -e 'Killing processes' \
+        -e "Can't remove the directory" |
         tail -n 1 | cut -c 1-300)
     echo "${cause:-it ended without naming an error; it was killed, or out of memory}"
 }
