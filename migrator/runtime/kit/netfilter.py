@@ -8,7 +8,7 @@ import sys
 from _socket import AF_NETLINK, SOCK_RAW, SOL_SOCKET, htons, socket  # socket.py takes 10 ms of a pause
 from collections.abc import Iterator
 
-from ruleset import BODY, HEADER, RULE, TABLE, Message, attributes, messages
+from ruleset import BODY, BYTES_MAX, HEADER, RULE, TABLE, Message, attributes, messages
 
 TIMEOUT_S = 10
 SEEN_BYTES_MAX = 1 << 17
@@ -28,6 +28,8 @@ class Kernel:
     def __init__(self) -> None:
         self._socket = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        # A kernel takes a transaction as one message; how long one may be is the node's to say, not the container's.
+        self._socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, BYTES_MAX)
         self._socket.settimeout(TIMEOUT_S)
         self._socket.bind((0, 0))
 
@@ -55,9 +57,7 @@ class Kernel:
             flags = REQUEST | FLAGS.get(each.kind, CREATE) | (ACK if number == last else 0)
             parts.append(each.whole(number, flags))
         parts.append(HEADER.pack(HEADER.size + len(mark), BATCH_END, REQUEST, last + 1, 0) + mark)
-        batch = b"".join(parts)
-        self._socket.setsockopt(SOL_SOCKET, SO_SNDBUFFORCE, 2 * len(batch) + (1 << 16))
-        self._socket.send(batch)
+        self._socket.send(b"".join(parts))
         self._hear(rules)
 
     def _hear(self, rules: list[Message]) -> None:

@@ -1,8 +1,8 @@
 """Tells the rules of nf_tables in this network (ruleset.py). Run in it:
 
-rules_out.py all     all of them, as they can be made, packed
+rules_out.py all     all of them, as they can be made, packed, in base64
 rules_out.py look    what of them is not carried, and whether they translate, a line each
-rules_out.py same    ends well where they are those that come on stdin, as `all` has told them elsewhere
+rules_out.py same    ends well where they are those that come on stdin, which `all` has told elsewhere
 
 A kernel does not take all as it tells it:
 
@@ -15,6 +15,7 @@ A kernel does not take all as it tells it:
 
 from __future__ import annotations
 
+import binascii
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -134,7 +135,7 @@ def _bound_first(chains: list[Message], rules: list[Message]) -> Iterator[Messag
                     yield from all_of(target)
             yield rule
 
-    for chain in [each for each in of if each not in bound]:
+    for chain in sorted(of, key=lambda name: name in bound):
         yield from all_of(chain)
 
 
@@ -239,7 +240,7 @@ def tell() -> None:
     data = b"".join(each.whole() for each in rules(Kernel()))
     if len(data) > BYTES_MAX:
         raise ValueError(f"they are {len(data)} bytes, over {BYTES_MAX}")
-    sys.stdout.buffer.write(zlib.compress(data))
+    sys.stdout.buffer.write(binascii.b2a_base64(zlib.compress(data), newline=False))
 
 
 def look() -> None:

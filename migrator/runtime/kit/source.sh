@@ -23,7 +23,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     fi
     pid=$(init_pid "$ct")
     carried=
-    [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
+    [ "${4:-}" = carried ] || carried=$(carry_out "$ct" "$pid") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
     [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
