@@ -15,7 +15,8 @@ all_addresses() {
     done
 }
 
-# Tells what is carried, a line each: what of it, and its bytes in base64. Nothing where there is nothing of its own.
+# Tells what is carried, a line each: what of it, and its bytes in base64; and its mark. Nothing where there is nothing of
+# its own.
 carry_out() { # CT PID
     made=$(own_network "$2" | grep -v '^link ') || return 0
     # Of one card as of several: a save has no room for some of all links, and what no card has is told as the rest is.
@@ -30,11 +31,23 @@ carry_out() { # CT PID
     case $made in
         *'nft table '*)
             tell_rules "$1" "$2"
-            printf 'carry nft %s\n' "$rules"
+            printf 'carry nft %s\n' "${rules% *}"
+            made="$made ${rules#* }"
             carried cards cards_of "$2" ;;
     esac
+    printf 'mark %s\n' "$(printf %s "$made" | sha256sum | cut -c 1-16)" # the same as long as nothing is changed
 }
 
+# Before a fence, which is told by the mark what its target has been given: it tells only what is another by then.
+verb_own_network() { # CT TOKEN
+    read_record "$1"
+    check_run "$1" "$2"
+    has_processes "$1" || fail 12 "container $1 has no processes"
+    read_net "$1"
+    carry_out "$1" "$(init_pid "$1")"
+}
+
+# Sets rules: they, and a number, the same for the same ones.
 tell_rules() { # CT PID
     rules=$(in_network "$2" python3 -ESsB "$KIT/rules_out.py" all 2>&1) ||
         fail 12 "container $1: its node cannot read its rules ($(printf '%s\n' "$rules" | tail -n 1))"

@@ -262,7 +262,7 @@ prepare_memory() {
     [ -n "$(in_network "$pid" nft list tables)" ] || return 0
     tell_rules "$source" "$pid"
     mkdir -p "$move/carry"
-    printf %s "$rules" | base64 -d > "$move/carry/nft"
+    printf %s "${rules% *}" | base64 -d > "$move/carry/nft"
     cards_of "$pid" > "$move/carry/cards"
 }
 

@@ -31,9 +31,9 @@ def told(data: bytes) -> list[Message]:
 
 
 def enter(namespace: str) -> None:
-    if os.path.samefile(namespace, "/proc/self/ns/user"):
-        return
     place = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    if os.fstat(place).st_ino == os.stat("/proc/self/ns/user").st_ino:  # noqa: PTH116   (pathlib takes 10 ms of a pause)
+        return
     if sys.version_info >= (3, 12):
         os.setns(place, CLONE_NEWUSER)
     else:
@@ -41,7 +41,6 @@ def enter(namespace: str) -> None:
 
         if ctypes.CDLL(None, use_errno=True).setns(place, CLONE_NEWUSER) != 0:
             raise OSError(ctypes.get_errno(), "its user namespace cannot be entered")
-    os.close(place)
 
 
 def make(namespace: str, data: bytes) -> None:

@@ -1,6 +1,6 @@
 """Tells the rules of nf_tables in this network (ruleset.py). Run in it:
 
-rules_out.py all     all of them, as they can be made, packed, in base64
+rules_out.py all     all of them, as they can be made, packed, in base64; and a number, the same for the same rules
 rules_out.py look    what of them is not carried, and whether they translate, a line each
 rules_out.py same    ends well where they are those that come on stdin, which `all` has told elsewhere
 
@@ -237,10 +237,12 @@ def elements(kernel: Kernel, named: Message) -> Iterator[Message]:
 
 
 def tell() -> None:
-    data = b"".join(each.whole() for each in rules(Kernel()))
+    here = rules(Kernel())
+    data = b"".join(each.whole() for each in here)
     if len(data) > BYTES_MAX:
         raise ValueError(f"they are {len(data)} bytes, over {BYTES_MAX}")
-    sys.stdout.buffer.write(binascii.b2a_base64(zlib.compress(data), newline=False))
+    text = binascii.b2a_base64(zlib.compress(data), newline=False).decode()
+    sys.stdout.write(f"{text} {zlib.crc32(repr(_by_name(here)).encode())}\n")
 
 
 def look() -> None:
