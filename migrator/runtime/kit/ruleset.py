@@ -154,8 +154,10 @@ def message(kind: int, body: bytes) -> Message:
         raise ValueError("it holds what is no rule")
     carried, own = CARRIED[kind]
     found = attributes(body[BODY.size :])
-    strange = {number for number, _ in found} - carried - own
-    if strange:
+    numbers = {number for number, _ in found}
+    if len(numbers) < len(found):  # a kernel takes the last
+        raise ValueError("it has a part twice")
+    if strange := numbers - carried - own:
         raise ValueError(f"a {WORDS[kind].split()[0]} has what is not known here (attribute {min(strange)})")
     made = Message(kind, body[0], [(number, data) for number, data in found if number in carried])
     if kind == TABLE:
