@@ -21,7 +21,8 @@ from migrator.steps.base import Move, Step
 from migrator.transport.base import Answer, NodeFailed
 
 SECOND_LOOK_S = 0.5
-INSTEAD = "do without, or move it by --mode restart, after which it has to make its own anew"
+RESTARTED = "move it by --mode restart, after which it has to make them anew"
+INSTEAD = f"have rules of nft instead, or {RESTARTED}"
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -84,7 +85,7 @@ async def _unmade(move: Move, inside: Answer) -> list[str]:
     net = net_file(move.descriptor_there, target.facts.bridge)
     answer = await target.node.call("check-network", move.name, len(net), stdin=net + told)
     return [
-        f"node {target.node.name} cannot make what its root has made in its network: {fault}; {INSTEAD}"
+        f"node {target.node.name} cannot make what its root has made in its network: {fault}; do without, or {RESTARTED}"
         for fault in answer.lines("fault")
     ]
 
