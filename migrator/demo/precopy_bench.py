@@ -74,7 +74,7 @@ async def move(stage: Stage, target: str, mode: Mode) -> Moved:
 def moved(mode: Mode, document: dict[str, Any], answers: Sequence[Answered]) -> Moved:
     reached = {event["state"]: event["data"] for event in document["events"] if event["phase"] == "end"}
     at_ms = {(event["state"], event["phase"]): event["at_ms"] for event in document["events"]}
-    rounds = tuple(each["sent"] for each in reached["seeded"].get("rounds", ()))
+    rounds = tuple(each["sent"] for state in ("seeded", "fenced") for each in reached[state].get("rounds", ()))
     begun_ms = document["events"][0]["at_ms"]
     return Moved(
         mode,

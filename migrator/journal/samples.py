@@ -82,7 +82,7 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     turn_s = fenced.get("turn_ms", 0) / 1000  # and then for the pauses of others to end
     blackout_s = at_s[State.RELEASED, Phase.END] - at_s[State.FENCED, Phase.BEGIN] - quiet_s - turn_s
     waited_s = at_s[State.FENCED, Phase.BEGIN] - at_s[State.SEEDED, Phase.END] + turn_s
-    rounds = seeded.get("rounds", ())
+    rounds = (*seeded.get("rounds", ()), *fenced.get("rounds", ()))
     rounds_s = sum(ROUND_S + each["ms"] / 1000 for each in rounds)
     whole_s = events[-1].at_ms / 1000 - events[0].at_ms / 1000
     around_s = whole_s - blackout_s - waited_s - rounds_s - took_s(State.FILLED)

@@ -49,6 +49,8 @@ FOLLOWED = (Mode.PRE_COPY, Mode.POST_COPY)
 ROUNDS_REST_S: Final = 0.2
 # From the last round's end to the freeze: dump, restore and last pass are made ready, handshakes come to rest.
 READY_S: Final = 0.6
+# From the end of a round that was sent when all stands ready: a word to the source, and handshakes come to rest.
+AT_HAND_S: Final = 0.15
 TRACKS_MEMORY: Final = "mem_dirty_track"  # as CRIU names it
 IMAGE_MARGIN_BYTES = 64 << 20
 STOP_TIMEOUT_S = 10.0  # how long a container that is stopped may take to end by itself

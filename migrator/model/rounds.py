@@ -4,7 +4,8 @@ Theory. The first round sends all memory, each later one what was written while 
 rate d and bandwidth b a round of B bytes takes t = ROUND_S + B / b and leaves d * t, never more than there is. So
 rounds are geometric in d / b (Clark et al., NSDI 2005, as in protocol/precopy.py, which decides by what rounds show
 while they run). They end when what they leave goes in the time that is wanted, when they shrink by less than a tenth,
-or at their limit. What is left goes in the pause: written in the last round, and in READY_S until the freeze.
+or at their limit. What is left was written in the last round, and in READY_S until all stands ready for the freeze: it
+goes in one round more if that is worth it, and what is written in that one in the pause.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from migrator.model.modes import READY_S, ROUNDS_REST_S
+from migrator.model.modes import AT_HAND_S, READY_S, ROUNDS_REST_S
 
 # A round that has nothing to send, by what a job and a dump of 1 MiB take; on emulated machines it is seconds.
 ROUND_S: Final = 0.3
+# How long a round holds a container up, which it has to save.
+HELD_UP_S: Final = 0.03
 # Of a container of which nobody has seen how fast it writes: this share of its memory each second, and no more than
 # what some 5,000 pages are. It is a guess, and the first pre-copy move of it tells.
 WRITTEN_SHARE_PER_S: Final = 0.02
@@ -59,7 +62,8 @@ def rounds_of(
         sizes.append(round(size))
         took_s = ROUND_S + size / rate_bytes_per_s
         ahead_s += took_s
-        left = min(written * (took_s + READY_S), float(memory_bytes))
+        found = min(written * (took_s + READY_S), float(memory_bytes))
+        left = _after_one_more(found, written, rate_bytes_per_s)
         why_not = ""
         if len(sizes) >= 2 and left / rate_bytes_per_s <= rest_s:
             break
@@ -71,7 +75,16 @@ def rounds_of(
             break
         before = left if len(sizes) >= 2 else float("inf")
         size = min(written * took_s, float(memory_bytes))
+    if left < found:
+        sizes.append(round(found))
+        ahead_s += ROUND_S + found / rate_bytes_per_s
     return ExpectedRounds(tuple(sizes), round(left), ahead_s, why_not)
+
+
+def _after_one_more(left_bytes: float, written_bytes_per_s: float, rate_bytes_per_s: float) -> float:
+    """What is left when so much was sent in a round while all stands ready; as it was where that is not worth one."""
+    after = min(left_bytes, written_bytes_per_s * (left_bytes / rate_bytes_per_s + AT_HAND_S))
+    return after if (left_bytes - after) / rate_bytes_per_s > HELD_UP_S else left_bytes
 
 
 def rounds_kept_bytes(memory_bytes: int) -> int:

@@ -5,6 +5,9 @@ bandwidth b a round of B bytes leaves B * d / b, so rounds shrink as long as d <
 written between the last round's begin and the freeze (Clark et al., Live Migration of Virtual Machines, NSDI 2005). d
 is what the last round found, over the time in which it was written; b is what the largest round reached. A program that
 writes the same pages again and again dirties fewer in a longer time than d says, so this errs upwards.
+
+Between the last round and the freeze all is made ready, and a move may wait for its turn. What is written meanwhile is
+taken away by rounds when all stands ready, where each saves the pause more than it holds the container up.
 """
 
 from __future__ import annotations
@@ -13,9 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from migrator.model.modes import GIVE_UP, GO_ON, ROUNDS_REST_S, THROTTLE
+from migrator.model.modes import AT_HAND_S, GIVE_UP, GO_ON, ROUNDS_REST_S, THROTTLE
 from migrator.model.units import format_bytes, format_seconds
 
+# Rounds while all stands ready. What stands waits for a while only, and so may others for the links.
+LATE_MAX: Final = 3
 # A round has to take off at least this share of the predicted memory part, or they are said not to shrink any more.
 SHRINKS: Final = 0.9
 # Of a cgroup's CPU time, one after the other, where throttling is allowed.
@@ -114,8 +119,27 @@ def predicted_pause_s(rounds: Sequence[Round], bounds: Bounds) -> float | None:
     rate = dirty_rate_bytes_per_s(rounds)
     if rate is None:
         return None
-    written_bytes = rate * (rounds[-1].send_ms / 1000 + bounds.ready_s)
-    return bounds.fixed_s + written_bytes / bandwidth_bytes_per_s(rounds)
+    now_s, after_s = _left_s(rounds, rate, bounds.ready_s)
+    return bounds.fixed_s + (after_s if wants_one_more(rounds, bounds, bounds.ready_s, 0) else now_s)
+
+
+def wants_one_more(rounds: Sequence[Round], bounds: Bounds, since_s: float, late: int) -> bool:
+    """Whether to send one more round now that all stands ready, `since_s` after the last one ended. `late` of them were
+    sent so already: the second takes away what was written in the first, and so on, as long as that is less each time.
+    """
+    rate = dirty_rate_bytes_per_s(rounds)
+    if rate is None or late == LATE_MAX or (late > 1 and rounds[-1].sent_bytes > SHRINKS * rounds[-2].sent_bytes):
+        return False
+    now_s, after_s = _left_s(rounds, rate, since_s)
+    all_bytes = sum(each.sent_bytes for each in rounds) + now_s * bandwidth_bytes_per_s(rounds)
+    return all_bytes <= bounds.room_bytes and now_s - after_s > rounds[-1].frozen_ms / 1000
+
+
+def _left_s(rounds: Sequence[Round], rate: float, since_s: float) -> tuple[float, float]:
+    """How long what is written by then takes to send, and what is left of that after one more round."""
+    bandwidth = bandwidth_bytes_per_s(rounds)
+    now_s = rate * (rounds[-1].send_ms / 1000 + since_s) / bandwidth
+    return now_s, rate * (now_s + AT_HAND_S) / bandwidth
 
 
 def decide(rounds: Sequence[Round], bounds: Bounds, throttled: int = 0) -> Verdict:

@@ -46,6 +46,7 @@ VERBS: dict[str, Verb] = {
     "fence": source.fence,
     "stop": cold.stop,
     "census": source.census,
+    "await-ready": rounds.await_ready,
     "await-dumped": source.await_dumped,
     "await-nearly": source.await_nearly,
     "seal": source.seal,

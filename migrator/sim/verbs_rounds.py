@@ -43,6 +43,13 @@ async def pre_dump(m: Machine, ct: str, token: str, number: str) -> str:
     return f"began_ms {round(m.world.clock.now_s() * 1000)}\nfrozen_ms 20\nsent 1000000\nsend_ms 100\nms 120\n"
 
 
+async def await_ready(m: Machine, ct: str, token: str) -> str:
+    """It waits, and never fails: what stands is asked for by the fence."""
+    m.check_run(ct, int(token))
+    await m.step("await ready")
+    return "ready now\n"
+
+
 async def place_late(m: Machine, ct: str, move: MoveDir, receiver: Receiver) -> None:
     """What rounds have brought: the receiver goes on when the stream has ended. Without it the copy is killed."""
     await _first(move.filled, receiver.done)

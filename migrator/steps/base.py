@@ -20,6 +20,7 @@ from migrator.model.observation import Observation
 from migrator.model.policy import Policy
 from migrator.model.rates import DEFAULT_RATES, Rates
 from migrator.model.site import NO_SITE, Site
+from migrator.protocol.precopy import Round
 from migrator.protocol.states import State
 from migrator.transport.base import Answer, Node, NodeFailed
 from migrator.transport.hooks import HookCaller, LocalHooks
@@ -74,8 +75,9 @@ class Move:
     second. `site` is what the cluster file says of the network around the nodes, and `hooks` calls its hooks. `mode` is
     the one that was chosen, `mode_why` why. A `rehearsal` ends before the seal.
     `last_pass` is what the last pass over the files has said, once it has ended. A fence that has made all ready waits
-    for its `turn` to come, right before the freeze. `turn_ms` is how long that took. `id_index_there`
-    numbers its range of user ids on the target; None is the one that it has.
+    for its `turn` to come, right before the freeze. `turn_ms` is how long that took. `rounds` are those of pre-copy,
+    `rounds_over_s` is when the last of them ended, by the loop's clock. `id_index_there` numbers its range of user ids
+    on the target; None is the one that it has.
     """
 
     id: str
@@ -104,6 +106,8 @@ class Move:
     on_progress: Callable[[State, str], None] = lambda state, text: None
     turn: Turn = AT_ONCE
     turn_ms: int = 0
+    rounds: tuple[Round, ...] = ()
+    rounds_over_s: float = 0.0
     id_index_there: int | None = None
 
     @property

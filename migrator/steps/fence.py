@@ -2,7 +2,8 @@
 
 Before the freeze, for `quiet_ms`, which is no part of the pause, dump, restore and last pass are made ready, and the
 container's handshakes are let come to rest. In between, for `turn_ms`, which is part of neither, it stands ready and
-waits for its turn: the container before it may still be paused on its links.
+waits for its turn: the container before it may still be paused on its links. In pre-copy what was written to memory
+since its last round goes then, in one or few rounds more (`rounds`, of `image_bytes`).
 `unsent` is how many connections that its program had closed could not get their last bytes out. What its root has made
 in its network goes to the target before the freeze. If it is another by then it goes once more, in the pause, and only
 then the dump begins.
@@ -20,6 +21,7 @@ from migrator.runtime.carried import checked
 from migrator.steps import restart, traces
 from migrator.steps.base import Move, Step
 from migrator.steps.dump import refuse_ended_dump, start_dump, start_last_pass
+from migrator.steps.precopy import copy_when_ready
 from migrator.steps.restore import refuse_ended_restore, start_restore
 from migrator.transport.base import Answer, NodeFailed
 
@@ -35,11 +37,12 @@ async def do(move: Move) -> dict[str, Any]:
     if move.mode is Mode.RESTART:
         return await restart.stop(move)
     ready_ms = await _make_ready(move) if makes_ready(move) else 0
-    deadline_s = math.ceil(move.policy.blackout_s_max)
     clock = asyncio.get_running_loop().time
     began_s = clock()
     mark = await _carry(move, await move.source.node.call("own-network", move.name, move.token))
+    late = await _copy_late(move) if move.mode is Mode.PRE_COPY else {}
     ready_ms += round((clock() - began_s) * 1000)
+    deadline_s = math.ceil(move.policy.blackout_s_max)
     answer = await move.source.node.call("fence", move.name, move.token, deadline_s, *([mark] if mark else []))
     if list(answer.lines("carry")):
         await _carry(move, answer)
@@ -51,6 +54,7 @@ async def do(move: Move) -> dict[str, Any]:
         "turn_ms": move.turn_ms,
         "unsent": answer.number("unsent"),
         "deadline_s": deadline_s,
+        **late,
     }
 
 
@@ -79,6 +83,12 @@ async def _make_ready(move: Move) -> int:
     await _have_turn(move)
     move.turn_ms = round((clock() - ready_s) * 1000)
     return round((ready_s - began_s) * 1000)
+
+
+async def _copy_late(move: Move) -> dict[str, Any]:
+    """Nothing but a word to the source is left between this and the freeze."""
+    await move.source.node.call("await-ready", move.name, move.token)
+    return await copy_when_ready(move)
 
 
 async def _have_turn(move: Move) -> None:

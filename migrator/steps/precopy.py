@@ -1,7 +1,10 @@
-"""The rounds of pre-copy, while the container runs: one after the other until protocol/precopy.py says enough."""
+"""The rounds of pre-copy, while the container runs: one after the other until protocol/precopy.py says enough, and
+more of them when all stands ready for the freeze.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +12,16 @@ from migrator.errors import FailedSafe
 from migrator.model.modes import READY_S
 from migrator.model.units import format_bytes, format_seconds
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
-from migrator.protocol.precopy import Bounds, GiveUp, Pause, Round, Slower, decide, dirty_rate_bytes_per_s
+from migrator.protocol.precopy import (
+    Bounds,
+    GiveUp,
+    Pause,
+    Round,
+    Slower,
+    decide,
+    dirty_rate_bytes_per_s,
+    wants_one_more,
+)
 from migrator.protocol.states import State
 from migrator.steps.base import Move, beside, run_job
 from migrator.steps.passes import FilePasses
@@ -45,10 +57,9 @@ async def copy_rounds(move: Move, files: FilePasses) -> dict[str, Any]:
         _tell(move, rounds)
         verdict = decide(rounds, bounds, throttled)
         if isinstance(verdict, Pause):
+            move.rounds, move.rounds_over_s = tuple(rounds), asyncio.get_running_loop().time()
             return {
-                "rounds": [
-                    {"sent": each.sent_bytes, "frozen_ms": each.frozen_ms, "ms": each.send_ms} for each in rounds
-                ],
+                "rounds": [_told(each) for each in rounds],
                 "image_bytes": sum(each.sent_bytes for each in rounds),
                 "dirty_bytes_per_s": round(dirty_rate_bytes_per_s(rounds) or 0),
                 "predicted_ms": round(verdict.predicted_s * 1000),
@@ -63,6 +74,26 @@ async def copy_rounds(move: Move, files: FilePasses) -> dict[str, Any]:
             move.on_progress(State.SEEDED, f"memory: held to {verdict.percent} % of a CPU, for {verdict.why}")
             await move.source.node.call("throttle", move.name, move.token, verdict.percent)
             throttled += 1
+
+
+async def copy_when_ready(move: Move) -> dict[str, Any]:
+    """Rounds when all stands ready, as long as what was written meanwhile is worth one. Returns what they were, or
+    nothing.
+
+    Any that fails ends the move: what it took hold of no later dump would send.
+    """
+    clock, rounds, over_s = asyncio.get_running_loop().time, list(move.rounds), move.rounds_over_s
+    bounds, before = bounds_of(move), len(move.rounds)
+    while wants_one_more(rounds, bounds, clock() - over_s, len(rounds) - before):
+        rounds.append(await _round(move, len(rounds) + 1))
+        over_s = clock()
+        _tell(move, rounds)
+    late = rounds[before:]
+    return {"rounds": list(map(_told, late)), "image_bytes": sum(each.sent_bytes for each in late)} if late else {}
+
+
+def _told(each: Round) -> dict[str, int]:
+    return {"sent": each.sent_bytes, "frozen_ms": each.frozen_ms, "ms": each.send_ms}
 
 
 async def _round(move: Move, number: int) -> Round:

@@ -116,6 +116,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "track-files web 2")
     tidy.on_node("n1", "rm", mark)
     twice("n1", "own-network web 2")
+    assert twice("n1", "await-ready web 2") == "ready now\n"
     twice("n1", "fence web 2 100")
     carried = [f"{what} " for what in ("addresses", "routes4", "routes6", "rules6", "nft")]
     rule = base64.b64encode(b"rule add pref 100 from 192.0.2.7 lookup 100\n").decode()
@@ -314,6 +315,7 @@ WITH_TOKEN = {
     "template-done": ("n2", "debian -"),
     "restore": ("n2", "images"),
     "await-held": ("n2", "1"),
+    "await-ready": ("n1", ""),
     "await-dumped": ("n1", "1"),
     "await-nearly": ("n1", "1"),
     "await-filled": ("n2", "1"),

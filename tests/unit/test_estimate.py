@@ -12,7 +12,7 @@ from migrator.checker.check import check
 from migrator.inventory.plan_file import load, save
 from migrator.model.estimate import ROUNDS_READ_BYTES_PER_S, Estimate, Manner, estimate_move, expected_rounds
 from migrator.model.facts import Cluster, ContainerFacts, Link, Resources
-from migrator.model.modes import READY_S, ROUNDS_REST_S, Allowed, Mode
+from migrator.model.modes import AT_HAND_S, READY_S, ROUNDS_REST_S, Allowed, Mode
 from migrator.model.plan import Plan, Refusal
 from migrator.model.plan_policy import PlanPolicy
 from migrator.model.rates import DEFAULT_RATES
@@ -46,13 +46,15 @@ class TestEachMode:
         told = estimate(Mode.PRE_COPY, GIB, written=5 * MB)
         first_s = ROUND_S + GIB / (125 * MB)
         second_s = ROUND_S + 5 * MB * first_s / (125 * MB)
-        assert told.rounds == 3
-        assert told.ahead_bytes == pytest.approx(GIB + 5 * MB * first_s, rel=0.001)
-        assert told.paused_bytes == pytest.approx(5 * MB * (second_s + READY_S), rel=0.01)
+        late = 5 * MB * (second_s + READY_S)
+        assert told.rounds == 4
+        assert told.ahead_bytes == pytest.approx(GIB + 5 * MB * first_s + late, rel=0.001)
+        assert told.paused_bytes == pytest.approx(5 * MB * (late / (125 * MB) + AT_HAND_S), rel=0.01)
         assert told.blackout_s == pytest.approx(RATES.pause_s + told.paused_bytes / (125 * MB), abs=0.002)
         assert told.following_s == pytest.approx(told.ahead_bytes / ROUNDS_READ_BYTES_PER_S, abs=0.002)
         assert told.following_bytes == 0
-        assert told.ready_s == pytest.approx(RATES.setup_s + first_s + second_s, abs=0.01)
+        late_s = ROUND_S + late / (125 * MB)
+        assert told.ready_s == pytest.approx(RATES.setup_s + first_s + second_s + late_s, abs=0.01)
 
     def test_pre_copy_that_writes_faster_than_is_sent_has_the_whole_pause_left(self) -> None:
         told, plain = estimate(Mode.PRE_COPY, GIB, written=500 * MB), estimate(Mode.STOP_AND_COPY, GIB)
@@ -65,8 +67,18 @@ class TestRounds:
         found = rounds_of(16 * GIB, 125e6, 60 * MB, None, 0.2, 8)
         sizes = found.sizes_bytes
         assert len(sizes) > 3
-        for before, after in pairwise(sizes):
+        for before, after in pairwise(sizes[:-1]):
             assert after == pytest.approx(60 * MB * (ROUND_S + before / 125e6), rel=0.001)
+        ready = 60 * MB * (ROUND_S + sizes[-2] / 125e6 + READY_S)
+        assert sizes[-1] == pytest.approx(ready, rel=0.001), "what is written until all stands ready"
+        assert found.rest_bytes == pytest.approx(60 * MB * (sizes[-1] / 125e6 + AT_HAND_S), rel=0.001)
+
+    def test_what_goes_in_no_time_is_left_to_the_pause(self) -> None:
+        found = rounds_of(GIB, 125e6, MB // 10, None, 0.2, 8)
+        assert len(found.sizes_bytes) == 2
+        assert found.rest_bytes == pytest.approx(
+            MB // 10 * (ROUND_S + found.sizes_bytes[-1] / 125e6 + READY_S), rel=0.001
+        )
 
     def test_they_end_when_little_is_left(self) -> None:
         found = rounds_of(GIB, 125e6, MB, None, 0.2, 8)

@@ -10,13 +10,16 @@ import fcntl
 import mmap
 import os
 import socket
+import stat
 import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -305,3 +308,79 @@ def test_images_of_which_nothing_is_left_for_later_stay_as_they_came(process: Pr
     before = image.read_bytes()
     assert load("rounds").leave(process.move / "images", os.getuid()) == []
     assert image.read_bytes() == before
+
+
+def one_more_round(process: Process) -> None:
+    images = process.move / "images"
+    process.image("pre-3", (0, 100, PARENT), (100, 5, PRESENT), (105, 95, PARENT), version=3)
+    (images / "parent").unlink()
+    (images / "parent").symlink_to("pre-3")
+
+
+def files_of(process: Process, rounds: Any, first: int, pages: int) -> list[tuple[str, int]]:
+    """In which round each part of these pages lies, and how many pages it has."""
+    run = load("frames").Run(PID, process.address + first * PAGE, pages)
+    return [(part.file.parent.name, (part.end - part.start) // PAGE) for part in rounds.parts(run)]
+
+
+@pytest.mark.timeout(60)
+def test_a_round_that_comes_when_all_stands_ready_is_looked_up_before_the_stream_begins(process: Process) -> None:
+    two_rounds(process)
+    os.mkfifo(process.move / "round-came")
+    rounds = load("rounds").Rounds(process.move / "images")
+    assert files_of(process, rounds, 98, 9) == [("pre-1", 9)]
+    stream, source = os.pipe()
+    waits = threading.Thread(target=rounds.look_up_until, args=(stream, process.move / "round-came"))
+    waits.start()
+    one_more_round(process)
+    with (process.move / "round-came").open("r+b", buffering=0) as fifo:
+        fifo.write(b"\n")
+        while waiting(fifo.fileno()):
+            pass
+    found = [("pre-1", 2), ("pre-3", 5), ("pre-1", 2)]
+    while waits.is_alive() and files_of(process, rounds, 98, 9) != found:
+        pass
+    assert waits.is_alive()
+    os.write(source, b"!")
+    waits.join()
+    os.close(source)
+    os.close(stream)
+
+
+@pytest.mark.timeout(60)
+def test_a_round_that_came_before_anybody_listened_is_looked_up_too(process: Process) -> None:
+    two_rounds(process)
+    os.mkfifo(process.move / "round-came")
+    rounds = load("rounds").Rounds(process.move / "images")
+    one_more_round(process)
+    stream, source = os.pipe()
+    os.write(source, b"!")
+    rounds.look_up_until(stream, process.move / "round-came")
+    assert files_of(process, rounds, 100, 5) == [("pre-3", 5)]
+    os.close(source)
+    os.close(stream)
+
+
+@pytest.mark.timeout(60)
+def test_a_round_is_given_to_who_reads_it_and_told_to_who_waits(process: Process) -> None:
+    frames, images = load("frames"), process.move / "images"
+    os.mkfifo(process.move / "round-came")
+    address = process.address
+    stream = b"".join(
+        (
+            frames.HEADER.pack(frames.PROCESS, PID, 0, 0),
+            frames.HEADER.pack(frames.PAGES, PID, address, 2),
+            content(0, 1)[:PAGE] + content(1, 1)[:PAGE],
+            frames.HEADER.pack(frames.END, 0, 0, 2),
+        )
+    )
+    with (process.move / "round-came").open("r+b", buffering=0) as told:
+        words = [sys.executable, str(SCRIPTS / "round_in.py"), str(process.move), "1", str(os.getuid() + 1000)]
+        done = subprocess.run(words, input=stream, capture_output=True, check=True, timeout=TIMEOUT_S)
+        assert (done.stdout, waiting(told.fileno())) == (b"placed 2\n", 1)
+    assert (images / "parent").readlink() == Path("pre-1")
+    assert files_of(process, load("rounds").Rounds(images), 0, 2) == [("pre-1", 2)]
+    found = {path.name: path.stat() for path in (images / "pre-1", *(images / "pre-1").iterdir())}
+    assert {stat.S_IMODE(each.st_mode) for name, each in found.items() if name.endswith(".img")} == {0o640}
+    assert stat.S_IMODE(found["pre-1"].st_mode) == 0o750
+    assert {each.st_uid for each in found.values()} == {os.getuid() + 1000}

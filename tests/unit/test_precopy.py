@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from migrator.model.estimate import Estimate
 from migrator.model.facts import NodeFacts
 from migrator.model.memory_way import MemoryWay
-from migrator.model.modes import TRACKS_MEMORY, WAYS_OUT, Mode, Rounds, choose, rounds_between
+from migrator.model.modes import AT_HAND_S, TRACKS_MEMORY, WAYS_OUT, Mode, Rounds, choose, rounds_between
 from migrator.model.rates import DEFAULT_RATES
 from migrator.protocol.precopy import (
     THROTTLE_PERCENT,
@@ -25,6 +25,7 @@ from migrator.protocol.precopy import (
     decide,
     dirty_rate_bytes_per_s,
     predicted_pause_s,
+    wants_one_more,
 )
 
 MIB = 1 << 20
@@ -71,8 +72,15 @@ class TestRounds:
         assert dirty_rate_bytes_per_s(rounds) == 10 * MIB
 
     def test_the_pause_is_predicted_from_what_is_written_until_the_freeze(self) -> None:
-        rounds = [Round(1000 * MIB, 0, 10, 1000), Round(100 * MIB, 1000, 10, 100)]
+        rounds = [Round(1000 * MIB, 0, 30, 1000), Round(100 * MIB, 1000, 30, 100)]
         assert predicted_pause_s(rounds, BOUNDS) == pytest.approx(0.5 + 0.4 * 100 / 1000)
+
+    def test_the_pause_is_predicted_with_one_more_round_where_that_holds_up_for_less_than_it_saves(self) -> None:
+        rounds = [Round(1000 * MIB, 0, 10, 1000), Round(100 * MIB, 1000, 10, 100)]
+        written_s = 0.4 * 100 / 1000
+        assert predicted_pause_s(rounds, BOUNDS) == pytest.approx(0.5 + (written_s + AT_HAND_S) * 100 / 1000)
+        full = replace(BOUNDS, room_bytes=1101 * MIB)
+        assert predicted_pause_s(rounds, full) == pytest.approx(0.5 + written_s), "no room"
 
     def test_a_quiet_program_is_paused_after_two_rounds(self) -> None:
         program = Program(1024 * MIB, written=0, sent=900 * MIB)
@@ -88,6 +96,35 @@ class TestRounds:
         assert isinstance(second, Pause)
         assert first.predicted_s <= 0.75 < second.predicted_s <= 1.5
         assert len(strict.rounds) > len(loose.rounds)
+
+
+class TestWhenAllStandsReady:
+    ROUNDS = (Round(300 * MIB, 0, 20, 3000), Round(30 * MIB, 3000, 20, 30))
+
+    @pytest.mark.parametrize(("since_s", "wanted"), [(0.3, False), (0.6, True), (30.0, True)])
+    def test_one_more_round_goes_where_much_was_written_since_the_last(self, since_s: float, wanted: bool) -> None:
+        assert wants_one_more(self.ROUNDS, BOUNDS, since_s, 0) is wanted
+
+    def test_none_goes_that_holds_the_container_up_for_longer_than_it_saves(self) -> None:
+        rounds = [self.ROUNDS[0], Round(30 * MIB, 3000, 900, 30)]
+        assert not wants_one_more(rounds, BOUNDS, 3.0, 0)
+        assert wants_one_more(rounds, BOUNDS, 30.0, 0)
+
+    def test_none_goes_that_the_target_has_no_room_for(self) -> None:
+        assert not wants_one_more(self.ROUNDS, replace(BOUNDS, room_bytes=340 * MIB), 30.0, 0)
+
+    def test_they_end_when_they_shrink_no_more_and_after_three(self) -> None:
+        first, before = Round(300 * MIB, 0, 1, 3000), Round(30 * MIB, 3000, 1, 300)
+        shrinks, grows = Round(20 * MIB, 4000, 1, 200), Round(29 * MIB, 4000, 1, 290)
+        last = Round(19 * MIB, 5000, 1, 190)
+        assert wants_one_more([first, before, shrinks], BOUNDS, 1.0, 1)
+        assert wants_one_more([first, before, grows, last], BOUNDS, 1.0, 2)
+        assert not wants_one_more([first, before, shrinks, last], BOUNDS, 1.0, 2), "19 of 20"
+        assert not wants_one_more([first, before, grows, last], BOUNDS, 1.0, 3)
+
+    def test_nothing_is_known_after_one_round_or_none(self) -> None:
+        assert not wants_one_more([], BOUNDS, 60.0, 0)
+        assert not wants_one_more(self.ROUNDS[:1], BOUNDS, 60.0, 0)
 
 
 class TestWhatDoesNotConverge:
@@ -121,10 +158,10 @@ class TestWhatDoesNotConverge:
 
     def test_counts_what_is_written_until_the_next_round_takes_hold_where_that_takes_long(self) -> None:
         rounds = [Round(24 * MIB, 0, 10, 500), Round(24 * MIB, 4000, 10, 500)]
-        verdict = decide(rounds, replace(BOUNDS, room_bytes=70 * MIB, target_s=0.55))
+        verdict = decide(rounds, replace(BOUNDS, room_bytes=70 * MIB, target_s=0.52))
         assert isinstance(verdict, GiveUp)
         assert verdict.why.startswith("the target has no room for another round: ")
-        assert decide(rounds, replace(BOUNDS, room_bytes=72 * MIB, target_s=0.55)) == NextRound()
+        assert decide(rounds, replace(BOUNDS, room_bytes=72 * MIB, target_s=0.52)) == NextRound()
 
     @given(
         memory=st.integers(1, 4096).map(lambda mib: mib * MIB),

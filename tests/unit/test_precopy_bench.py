@@ -14,11 +14,12 @@ from migrator.demo.precopy_bench import Moved, line, moved, reaches, report
 from migrator.model.modes import Mode
 
 
-def document(rounds: list[dict[str, int]]) -> dict[str, Any]:
+def document(rounds: list[dict[str, int]], *late: dict[str, int]) -> dict[str, Any]:
     events = [
         {"state": "checked", "phase": "begin", "at_ms": 1000, "data": {}},
         {"state": "seeded", "phase": "begin", "at_ms": 2000, "data": {}},
         {"state": "seeded", "phase": "end", "at_ms": 3000, "data": {"rounds": rounds}},
+        {"state": "fenced", "phase": "end", "at_ms": 3500, "data": {"rounds": late} if late else {}},
         {"state": "dumped", "phase": "end", "at_ms": 4000, "data": {"image_bytes": 7}},
     ]
     return {"blackout_ms": 500, "duration_ms": 3000, "events": events}
@@ -28,8 +29,8 @@ ANSWERS = [Answered(at, took) for at, took in ((500, 1.0), (900, 3.0), (1500, 50
 
 
 def test_answers_count_by_when_they_were_asked_for() -> None:
-    seen = moved(Mode.PRE_COPY, document([{"sent": 5}]), ANSWERS)
-    assert (seen.quiet_ms, seen.rounds_ms, seen.rounds_bytes) == (2.0, 4.0, (5,))
+    seen = moved(Mode.PRE_COPY, document([{"sent": 5}], {"sent": 2}), ANSWERS)
+    assert (seen.quiet_ms, seen.rounds_ms, seen.rounds_bytes) == (2.0, 4.0, (5, 2))
 
 
 def test_a_move_without_rounds_says_nothing_of_answers_while_they_ran() -> None:

@@ -119,6 +119,9 @@ async def test_memory_goes_in_rounds_while_it_is_written_and_all_of_it_arrives(v
         first, last = rounds[0]["sent"], rounds[-1]["sent"]
         assert first > 60 * MIB
         assert last < first / 2
+        late = reached["fenced"]["rounds"]
+        assert isinstance(late, list), "what was written until all stood ready has gone before the freeze"
+        assert 0 < sum(each["sent"] for each in late) < first
         sent_in_pause = reached["dumped"]["image_bytes"]
         assert isinstance(sent_in_pause, int)
         assert sent_in_pause < first / 2

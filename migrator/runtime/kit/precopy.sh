@@ -8,22 +8,29 @@ verb_pre_dump() { # CT TOKEN ROUND
     check_run "$1" "$2"
     [ "$r_state" = serving ] || refuse "container $1 is $r_state; its memory is copied only while it runs"
     move=$RUN/move/$1.$2
+    mkdir -p "$move/round" # a dump that stands ready has its log open in the other one
     tell_criu "$1" "$(init_pid "$1")" # a round looks for watched files as a dump does
     code=0
     # shellcheck disable=SC2086
     unshare --net sh "$KIT/alone" "$KIT/round_out.py" "$move" "$3" 5< /proc/self/ns/net \
         -- $LINK -o ControlPath="$RUN/links/$1.$2" peer "round $3" \
-        -- $RUNC checkpoint --tcp-established --file-locks --work-path "$move/work" "$1" || code=$?
-    [ "$code" != 3 ] || fail 1 "CRIU: $(criu_error "$move/work/dump.log")"
+        -- $RUNC checkpoint --tcp-established --file-locks --work-path "$move/round" "$1" || code=$?
+    [ "$code" != 3 ] || fail 1 "CRIU: $(criu_error "$move/round/dump.log")"
     return "$code"
 }
 
-# What the last dump builds on: words for the runtime, none without a round.
+# What the last dump builds on: words for the runtime, none without a round. A link, for one more may come when the dump
+# stands ready (round_out.py).
 last_round() { # MOVE
-    [ ! -e "$1/rounds" ] || {
-        read -r round < "$1/rounds"
-        echo "--parent-path pre-$round"
-    }
+    [ ! -d "$1/images/pre-last" ] || echo '--parent-path pre-last'
+}
+
+# Waits until all that the fence would wait for stands ready, so that one more round leaves little to the pause.
+verb_await_ready() { # CT TOKEN
+    read_record "$1"
+    check_run "$1" "$2"
+    await_ready "$RUN/move/$1.$2" "$RUN/jobs/$1.$2"
+    echo 'ready now'
 }
 
 # Waits until CRIU has let go of a container, by whatever token it was called. Its links are closed before, so that

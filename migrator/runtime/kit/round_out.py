@@ -125,9 +125,9 @@ def main(move: Path, number: int, link: list[str], checkpoint: list[str]) -> Non
         raise Damaged(channel.in_words(error)) from error
     finally:
         channel.end()
-    frozen_us = frozen_for_us(move / "work" / "stats-dump")
+    frozen_us = frozen_for_us(move / "round" / "stats-dump")
     sent_s = time.monotonic()
-    (move / "rounds").write_text(f"{number}\n")
+    is_last(directory)
     sys.stdout.write(
         f"began_ms {round(done.thawed_s * 1000 - frozen_us / 1000)}\n"
         f"frozen_ms {round(frozen_us / 1000)}\n"
@@ -165,6 +165,14 @@ def start(checkpoint: list[str], directory: Path, number: int, move: Path) -> su
         return subprocess.Popen(
             [*argv, checkpoint[-1]], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said
         )
+
+
+def is_last(directory: Path) -> None:
+    """From now on a dump builds on this round, also one whose CRIU stands ready: it follows the link when it begins."""
+    new = directory.with_name("pre-last.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(directory.name)
+    new.replace(directory.with_name("pre-last"))
 
 
 def frozen_for_us(stats: Path) -> int:

@@ -9,6 +9,7 @@ says of its parent is looked up.
 from __future__ import annotations
 
 import os
+import select
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,14 +36,31 @@ class Rounds:
     """All that has come of a container's memory, by process and address."""
 
     def __init__(self, images: Path) -> None:
-        """Damaged where a round says that pages are as before, and they never came."""
+        """As `look_up`."""
+        self._images, self._last = images, 0
         self._of: dict[int, list[Stretch]] = {}
-        last = int((images / "parent").readlink().name.removeprefix("pre-"))
-        for number in range(1, last + 1):
-            directory = images / f"pre-{number}"
+        self.look_up()
+
+    def look_up(self) -> None:
+        """Takes up the rounds that have come. Damaged where one says that pages are as before, and they never came."""
+        last = int((self._images / "parent").readlink().name.removeprefix("pre-"))
+        for number in range(self._last + 1, last + 1):
+            directory = self._images / f"pre-{number}"
             before, self._of = self._of, {}
             for pid, path in pagemaps_in(directory).items():
                 self._of[pid] = list(_stretches(directory, pid, path, before.get(pid, [])))
+        self._last = last
+
+    def look_up_until(self, stream: int, came: Path) -> None:
+        """Returns when the stream of the last dump begins. Rounds that come meanwhile (a word each in the fifo `came`)
+        are looked up here, and not in the pause.
+        """
+        fifo = os.open(came, os.O_RDWR | os.O_NONBLOCK)
+        while stream not in select.select([stream, fifo], [], [])[0]:
+            os.read(fifo, 64)
+            self.look_up()
+        os.close(fifo)
+        self.look_up()  # of one that came before anybody listened
 
     def parts(self, run: Run) -> Iterator[Stretch]:
         """Where the pages of a run lie, in order. Damaged where one of them has not come."""

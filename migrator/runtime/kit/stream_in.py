@@ -173,6 +173,7 @@ class Stream:
     def receive_after(self, rounds: Rounds, answers: int, group: Path, cables: list[str]) -> int:
         """Takes the whole stream, and what rounds have brought. Returns how many pages the stream brought."""
         watcher = Watcher(group, cables)
+        rounds.look_up_until(self._fd, self._move / "round-came")
         self._images_come()
         left = leave(self._images, self._owner)
         if not left:

@@ -38,7 +38,7 @@ verb_prepare() { # CT TOKEN ROLE TEMPLATE[@DIGEST] ID_BASE IMAGE_BYTES_MAX PAGES
         esac
         return 0
     fi
-    for fifo in go woke stands; do
+    for fifo in go woke stands round-came; do
         [ -p "$move/$fifo" ] || mkfifo "$move/$fifo"
     done
     case $7 in
