@@ -84,10 +84,8 @@ async def _unmade(move: Move, inside: Answer) -> list[str]:
     target = move.target
     net = net_file(move.descriptor_there, target.facts.bridge)
     answer = await target.node.call("check-network", move.name, len(net), stdin=net + told)
-    return [
-        f"node {target.node.name} cannot make what its root has made in its network: {fault}; do without, or {RESTARTED}"
-        for fault in answer.lines("fault")
-    ]
+    cannot = f"node {target.node.name} cannot make what its root has made in its network"
+    return [f"{cannot}: {fault}; do without, or {RESTARTED}" for fault in answer.lines("fault")]
 
 
 def _untracked(move: Move, inside: Answer) -> list[str]:

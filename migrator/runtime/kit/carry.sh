@@ -38,13 +38,21 @@ carry_out() { # CT PID
     printf 'mark %s\n' "$(printf %s "$made" | sha256sum | cut -c 1-16)" # the same as long as nothing is changed
 }
 
-# Before a fence, which is told by the mark what its target has been given: it tells only what is another by then.
 verb_own_network() { # CT TOKEN
     read_record "$1"
     check_run "$1" "$2"
     has_processes "$1" || fail 12 "container $1 has no processes"
     read_net "$1"
     carry_out "$1" "$(init_pid "$1")"
+}
+
+# What a fence tells: what its target has not been given before, going by the mark of that.
+carry_since() { # CT PID MARK|carried|''
+    [ "$3" != carried ] || return 0
+    now=$(carry_out "$1" "$2")
+    [ -z "$3" ] || [ "${now##*mark }" != "$3" ] || return 0
+    [ -n "$now" ] || [ -z "$3" ] || now='carry addresses ' # nothing of what it was given is there any more
+    [ -z "$now" ] || printf '%s\n' "$now"
 }
 
 # Sets rules: they, and a number, the same for the same ones.

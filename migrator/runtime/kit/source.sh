@@ -22,13 +22,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried|MARK]
         job_start "$dir" 0 watchdog "$ct" "$3"
     fi
     pid=$(init_pid "$ct")
-    carried=
-    [ "${4:-}" = carried ] || carried=$(carry_out "$ct" "$pid") # before the pause: some milliseconds, and nearly always nothing
-    case ${4:-} in
-        '' | carried) ;;
-        "${carried##*mark }") carried= ;;
-        *) carried=${carried:-carry addresses } ;; # nothing of what it was given is there any more
-    esac
+    carried=$(carry_since "$ct" "$pid" "${4:-}") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
     [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
