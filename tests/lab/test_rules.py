@@ -11,7 +11,7 @@ import pytest
 from migrator.lab.walled import WALLED
 from tests.lab.client import CountingClient
 from tests.lab.stage import Stage
-from tests.lab.test_network import dual, in_thread
+from tests.lab.test_network import dual, in_thread, inside
 
 RULES = Path(__file__).parent / "rules"
 LOOKS = "iptables-save; ip6tables-save; arptables-nft-save; nft list ruleset"
@@ -99,3 +99,41 @@ def test_a_twin_and_a_rehearsed_copy_have_its_rules(tidy: Stage) -> None:
     told = tidy.ok("ct", "exec", "twin", "--", "sh", "-c", "PATH=$PATH:/usr/sbin iptables-save").out
     assert "--uid-owner 33 -j REJECT" in told and "--uid-owner 33 -j REJECT" in before
     tidy.ok("ct", "destroy", "twin", "--force", "--yes")
+
+
+# In place of the card that it was made with, one with another number, as a container has that was adopted.
+RENUMBERED = """
+read pid < /sys/fs/cgroup/ct/web/cgroup.procs
+inside="nsenter --net=/proc/$pid/ns/net"
+cd /var/lib/migrator/containers/web
+cable=$(sed -n 's/^veth //p' net)
+ip link del "$cable"
+$inside ip link add eth0 index 77 address "$(sed -n 's/^mac //p' net)" type veth peer name "$cable" netns $$
+ip link set "$cable" addrgenmode none
+ip link set "$cable" arp off master br0 up
+for address in $(sed -n 's/^address //p' net); do
+    $inside ip address add "$address" dev eth0
+done
+$inside ip link set eth0 up
+$inside nft -f - << END
+table inet own {
+    set cards { type iface_index; elements = { "lo", "eth0" }; }
+    chain in { type filter hook input priority 0; iif "eth0" tcp dport 9 drop; iif @cards tcp dport 10 drop; }
+}
+END
+"""
+
+
+async def test_a_rule_that_names_a_card_by_its_number_names_the_same_one_after_a_move(tidy: Stage) -> None:
+    ip, _ = dual(tidy, 24)
+    made = tidy.on_node("n1", "sh", "-e", stdin=RENUMBERED)
+    assert made.code == 0, made.err
+    before = inside(tidy, "n1", "nft list ruleset").out
+    assert 'iif "eth0"' in before
+    async with CountingClient(ip) as client:
+        for target in ("n2", "n1"):
+            done = await in_thread(tidy, "migrate", "web", "--to", target)
+            assert done.code == 0, done.err
+            await client.more(20)
+            assert inside(tidy, target, "ip -o link show eth0").out.startswith("77: ")
+            assert inside(tidy, target, "nft list ruleset").out == before
