@@ -243,11 +243,24 @@ def test_elements_of_intervals_are_made_from_the_beginning(desc: bytes, order: l
     assert [data[0] for each in made for _, data in ruleset.attributes(each.get(3))] == order
 
 
-def test_an_element_that_a_rule_adds_without_a_timeout_is_made_without() -> None:
-    def timeout(value: int) -> bytes | None:
-        (made,) = as_told(rule(expression(b"dynset", (1, b"s\0"), (6, value.to_bytes(8, "big")))))
-        ((_, parts),) = made.expressions()
-        found: bytes | None = parts.get(6)
-        return found
-
-    assert (timeout(0), timeout(5)) == (None, (5).to_bytes(8, "big"))
+@pytest.mark.parametrize(
+    ("name", "told", "left"),
+    [
+        (b"dynset", {1: b"s\0", 6: bytes(8)}, {1}),
+        (b"dynset", {1: b"s\0", 6: bytes([*bytes(7), 5])}, {1, 6}),
+        (
+            b"exthdr",
+            {7: u32(1), 2: b"\2", 3: u32(0), 4: u32(2), 5: u32(0), 6: u32(1)},
+            {7, 2, 3, 4, 6},
+        ),  # maxseg size set
+        (b"exthdr", {1: u32(1), 2: b"\2", 3: u32(0), 4: u32(1), 5: u32(1), 6: u32(1)}, {1, 2, 3, 4, 5, 6}),  # exists
+        (b"exthdr", {2: b"\4", 3: u32(0), 4: u32(0), 5: u32(0), 6: u32(1)}, {2, 6}),  # reset tcp option
+        (b"limit", {6: u32(0)}, {6}),
+    ],
+)
+def test_what_is_told_as_zero_and_stands_for_nothing_is_left_out(
+    name: bytes, told: dict[int, bytes], left: set[int]
+) -> None:
+    (made,) = as_told(rule(*of_protocol(6), expression(name, *told.items())))
+    (*_, (kept, parts)) = made.expressions()
+    assert (kept, parts) == (name, {number: told[number] for number in left})

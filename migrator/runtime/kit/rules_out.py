@@ -10,7 +10,7 @@ A kernel does not take all as it tells it:
 - Which protocol a rule of iptables is about is told beside it when it is made (NFTA_RULE_COMPAT), and not when it is
   read. It is in its first expressions, and taken from there.
 - Elements of intervals are told from the end, and have to be made from the beginning.
-- An element without a timeout, which a rule adds, is told with one of 0.
+- An element without a timeout, which a rule adds, is told with one of 0; so are flags of options of TCP.
 """
 
 from __future__ import annotations
@@ -65,7 +65,10 @@ PAYLOAD_DREG, PAYLOAD_BASE, PAYLOAD_OFFSET, PAYLOAD_LENGTH, NETWORK = 1, 2, 3, 4
 CMP_SREG, CMP_OP, CMP_DATA, EQUAL, UNEQUAL = 1, 2, 3, 0, 1
 PROTOCOL_AT = {IP: 9, IP6: 6}
 IMMEDIATE_DATA, VERDICT, VERDICT_CHAIN = 2, 2, 2
-DYNSET_TIMEOUT = 6
+# By expression: attributes that are told as 0 and stand for nothing. One that takes an option of TCP out has more.
+NOTHINGS: dict[bytes, frozenset[int]] = {b"dynset": frozenset({6}), b"exthdr": frozenset({5})}
+EXTHDR_DREG, EXTHDR_SREG, STRIP_NOTHINGS = 1, 7, frozenset({3, 4, 5})
+DYNSET_EXPRESSION = 7
 COUNTING = (b"counter", b"quota", b"last")  # they go on while they are looked at
 
 Parts = list[tuple[bytes, dict[int, bytes]]]
@@ -81,7 +84,7 @@ def ruleset(told: Iterable[Message]) -> list[Message]:
     intervals = {each.name() for each in by_kind[SET] if _is_of_intervals(each)}
     by_kind[ELEMENTS] = list(_from_the_beginning(by_kind[ELEMENTS], intervals))
     for each in by_kind[RULE]:
-        _forget_no_timeout(each)
+        _forget_nothings(each)
         if any(name in XT for name, _ in each.expressions()) and (compat := _compat(each)):
             each.parts.append((COMPAT, compat))
     by_kind[RULE] = list(_bound_first(by_kind[CHAIN], by_kind[RULE]))
@@ -106,17 +109,22 @@ def _from_the_beginning(told: list[Message], intervals: set[tuple[int, bytes, by
             )
 
 
-def _forget_no_timeout(rule: Message) -> None:
-    """Of what a rule adds to a set: one of 0 is told where there is none, and a set without timeouts takes none."""
-    if any(name == b"dynset" and not any(found.get(DYNSET_TIMEOUT, b"")) for name, found in rule.expressions()):
-        listed = []
-        for kind, each in attributes(rule.get(EXPRESSIONS)):
-            parts = attributes(each)
-            if (EXPRESSION, b"dynset\0") in parts:
-                data = [part for part in attributes(dict(parts)[DATA]) if part[0] != DYNSET_TIMEOUT or any(part[1])]
-                parts = [(EXPRESSION, b"dynset\0"), (DATA, packed(data))]
-            listed.append((kind, packed(parts)))
-        rule.parts = [(kind, packed(listed) if kind == EXPRESSIONS else data) for kind, data in rule.parts]
+def _forget_nothings(rule: Message) -> None:
+    """Some expressions are told with zeros for what is not there, and are not taken with them."""
+    listed = []
+    for kind, each in attributes(rule.get(EXPRESSIONS)):
+        parts = attributes(each)
+        own = dict(parts)
+        name = own.get(EXPRESSION, b"").rstrip(b"\0")
+        if name in NOTHINGS:
+            data = attributes(own.get(DATA, b""))
+            nothings = NOTHINGS[name]
+            if name == b"exthdr" and not {EXTHDR_DREG, EXTHDR_SREG} & dict(data).keys():
+                nothings = STRIP_NOTHINGS
+            packed_data = packed(part for part in data if part[0] not in nothings or any(part[1]))
+            parts = [(number, packed_data if number == DATA else value) for number, value in parts]
+        listed.append((kind, packed(parts)))
+    rule.parts = [(kind, packed(listed) if kind == EXPRESSIONS else data) for kind, data in rule.parts]
 
 
 def _bound_first(chains: list[Message], rules: list[Message]) -> Iterator[Message]:
@@ -199,7 +207,14 @@ def _parts(each: Message) -> list[Parts]:
     own.pop(SET_ID if each.kind == SET else EXPRESSIONS if each.kind == RULE else 0, None)
     if each.kind in (OBJECT, CHAIN):
         own.pop(OBJECT_DATA if each.kind == OBJECT else CHAIN_COUNTERS, None)
-    return [[(b"", own), *((name, {} if name in COUNTING else data) for name, data in each.expressions())]]
+    return [[(b"", own), *((name, _compared(name, data)) for name, data in each.expressions())]]
+
+
+def _compared(name: bytes, data: dict[int, bytes]) -> dict[int, bytes]:
+    if name in COUNTING:
+        return {}
+    # What a rule has elements do is told by some kernels only where their set does not say it.
+    return {key: value for key, value in data.items() if (name, key) != (b"dynset", DYNSET_EXPRESSION)}
 
 
 def _within(told: Parts, made: Parts) -> bool:
