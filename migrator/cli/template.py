@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +89,8 @@ def build(
     source = _source(**given)
     rules = Rules(setuid, devices or ("drop" if source.kind == "suite" else "refuse"), host_keys)
     store = _store(ctx)
-    built = building.build(store, name, source, rules, replace)
+    say = (lambda text: None) if as_json else partial(click.echo, err=True)
+    built = building.build(store, name, source, rules, replace, say)
     manifest = built.manifest
     if as_json:
         row = {"name": name, "digest": manifest.digest, "arch": manifest.arch, "bytes": manifest.files_bytes}
@@ -118,6 +121,11 @@ def _source(
     if source is None:
         if ref is not None:
             raise BadInput("template build: --ref goes with an image, and not with --suite")
+        if arch not in (None, platform.machine()):
+            raise BadInput(
+                f"--arch {quoted(str(arch))}: a suite is made for this machine's own, {platform.machine()}; build the "
+                "other from a tar, or on a machine of its kind"
+            )
         packages = tuple(filter(None, (include or "").split(",")))
         return Source("suite", suite=str(suite), mirror=mirror, packages=packages, arch=arch)
     if mirror or include:

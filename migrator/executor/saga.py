@@ -27,7 +27,7 @@ from migrator.protocol.states import State, is_decided
 from migrator.steps import FROZEN, PREPARE, RELEASE, UNDO_ORDER, after_release
 from migrator.steps.base import AT_ONCE, Move, Step, Turn
 from migrator.steps.fence import makes_ready
-from migrator.steps.fill import MemoryLost
+from migrator.steps.fill import MemoryLost, not_let_go
 from migrator.transport.base import NodeMissing, NodeRefused, NodeUnreachable
 
 # Entered when a move may make itself ready for its pause.
@@ -90,7 +90,7 @@ class Saga:
                 await finish_anyway(self._commit_and_release(), f"{name}: committed, releasing on {target}")
             except (MigratorError, asyncio.CancelledError) as error:
                 await finish_anyway(self._failed(error), f"{name}: rolling back on {source}")
-                if State.RELEASED in self.move.results:  # only a cancellation comes here after the release
+                if State.RELEASED in self.move.results and not isinstance(error, MemoryLost):
                     await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
                 raise
         await finish_anyway(self.finish(), f"{name}: runs on {target}, cleaning {source}")
@@ -153,6 +153,8 @@ class Saga:
                 f"container {move.name} is committed to {move.target.node.name} and not released: {error}; both copies "
                 f"stay as they are; when the node answers run: migrator resume {move.run}"
             ) from error
+        if why := move.results[State.RELEASED].get("not_let_go"):
+            raise not_let_go(move, why)
         if move.results[State.RELEASED].get("processes") == "none":
             raise NeedsOperator(
                 f"container {move.name} ended on {move.target.node.name} right after its release; see: "

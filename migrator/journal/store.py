@@ -136,6 +136,7 @@ class Journal:
             reached=frozenset(progress.reached),
             superseded=superseded,
             follows=migration.mode in FOLLOWED and State.FILLED not in progress.reached,
+            not_let_go="not_let_go" in progress.reached.get(State.RELEASED, {}),
         )
 
     def migration(self, migration: str) -> Migration:

@@ -59,18 +59,24 @@ def judge(known: Known, source: Observation | None, target: Observation | None, 
         source, target = _unless_held_by_others(known, source), _unless_held_by_others(known, target)
     if State.DONE in known.begun and target is not None and target.run != known.run:
         return Verdict(Action.FINISH, "the target has settled it; only the journal was not told")
-    if known.decision is State.COMMITTED and known.follows and target is not None and _is_lost(target):
+    if known.decision is State.COMMITTED and target is not None and (why := _lost(known, target)):
         return Verdict(
             Action.STUCK,
-            "it was released on the target, and lost its memory there before all of it had followed; its files are "
-            "there, the source's memory is of before the move: choose, with migrator settle",
+            f"{why}; its files are there, the source's memory is of before the move: choose, with migrator settle",
         )
     verified = State.VERIFIED in known.reached and (forward or source is None or not source.alive)
     return decide(known.decision, verified, source, target)
 
 
-def _is_lost(target: Observation) -> bool:
-    return target.state == "released" and (target.memory == "lost" or not target.same_boot)
+def _lost(known: Known, target: Observation) -> str:
+    """How a released copy lost its memory while the source's is still there, or nothing."""
+    if target.state != "released":
+        return ""
+    if known.follows and not known.not_let_go and (target.memory == "lost" or not target.same_boot):
+        return "it was released on the target, and lost its memory there before all of it had followed"
+    if target.memory == "lost" or (known.not_let_go and not target.alive):
+        return "its restored copy died on the target in its release"
+    return ""
 
 
 def _unless_held_by_others(known: Known, seen: Observation | None) -> Observation | None:

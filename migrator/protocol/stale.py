@@ -21,7 +21,8 @@ class Known:
 
     `begun` are all states whose act was announced, `reached` those that ended well. `superseded` names a later run of
     the same journal that has had the container, if this migration was never leased; else it is empty. `follows` is
-    whether it goes by post-copy, and its memory has not been seen to be filled.
+    whether it goes by post-copy, and its memory has not been seen to be filled. `not_let_go` is whether its target has
+    told that the copy died in its release.
     """
 
     run: str
@@ -32,6 +33,7 @@ class Known:
     reached: frozenset[State] = frozenset()
     superseded: str = ""
     follows: bool = False
+    not_let_go: bool = False
 
 
 def never_leased(known: Known, source: Observation | None, target: Observation | None) -> bool:

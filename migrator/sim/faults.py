@@ -81,6 +81,8 @@ class Strikes:
     def _process(self, fault: Fault, m: Machine) -> None:
         if fault.kind == "restore-fails":
             m.up.fail_restore += 1
+        elif fault.kind == "release-fails":
+            m.up.fail_release += 1
         elif fault.kind == "dump-fails":
             m.up.fail_dump += 1
         elif fault.kind == "criu-killed":
@@ -137,4 +139,4 @@ class Strikes:
             m.hung_until_s = min(m.hung_until_s, world.clock.now_s())
             m.disk.full = False
             m.boot()
-            m.up.fail_restore = m.up.fail_dump = 0
+            m.up.fail_restore = m.up.fail_release = m.up.fail_dump = 0

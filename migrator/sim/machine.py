@@ -128,6 +128,7 @@ class Ram:
     verbs: dict[asyncio.Task[Any], None] = field(default_factory=dict)
     receivers: int = 0  # how many there have been, for their names
     fail_restore: int = 0
+    fail_release: int = 0
     fail_dump: int = 0
 
 

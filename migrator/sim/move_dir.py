@@ -29,6 +29,7 @@ class MoveDir:
     filled: asyncio.Event = field(default_factory=asyncio.Event)  # nobody places pages any more; all, if images.pages
     held: int = 0  # how many processes were held; fewer are not the copy that was verified
     going: bool = False
+    not_let_go: bool = False  # CRIU has died before it could; nothing of the copy has run
     gate_error: str = ""  # why the gate did not open at the release
     ended: bool = False
     go: asyncio.Future[str] | None = None

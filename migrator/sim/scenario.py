@@ -35,6 +35,7 @@ STEP_FAULTS = (
     "slow",
     "disk-full",
     "restore-fails",
+    "release-fails",
     "dump-fails",
     "criu-killed",
     "receiver-dies",

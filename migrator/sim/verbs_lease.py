@@ -156,6 +156,7 @@ async def inspect(m: Machine, ct: str) -> str:
     if m.is_held(ct):
         lines.append("held yes")
     told = ["lost" if move.lost else "follows" for key, move in m.up.moves.items() if key[0] == ct and move.unfilled]
+    told += ["lost" for key, move in m.up.moves.items() if key[0] == ct and move.not_let_go]
     lines += [f"memory {word}" for word in told if record.role == "target"]
     for (name, token, word), job in m.up.jobs.items():
         if name == ct:

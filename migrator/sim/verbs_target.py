@@ -12,7 +12,7 @@ from migrator.sim.move_dir import MoveDir
 from migrator.sim.restart import disarm, keeper_end
 from migrator.sim.verbs_lease import clean_move
 from migrator.sim.verbs_source import census, make_move
-from migrator.sim.world import FOLLOWS_NOT, Copy
+from migrator.sim.world import FOLLOWS_NOT, NOT_LET_GO, Copy
 
 RESTORE_S = 0.1
 MISSING_PAGES = -3  # the moment of a copy that is not yet one
@@ -137,10 +137,18 @@ async def _hold(m: Machine, ct: str, move: MoveDir) -> None:
     if word != "go" or copy.mode == "dead":
         m.end_copy(ct)
         raise Exit(1, "CRIU: the action script said no")
+    await _let_go(m, copy, move)
+
+
+async def _let_go(m: Machine, copy: Copy, move: MoveDir) -> None:
     move.going = True
     await m.step("let go")
-    move.gate_error = open_gate(m, ct)
-    m.world.execute(copy, m.disk.trees[ct].stamp)
+    if m.up.fail_release > 0:
+        m.up.fail_release -= 1
+        move.not_let_go = True
+        raise Exit(1, "CRIU: it was killed")
+    move.gate_error = open_gate(m, copy.ct)
+    m.world.execute(copy, m.disk.trees[copy.ct].stamp)
     await m.step("resumed")
     move.finished.set()
 
@@ -206,10 +214,20 @@ async def release(m: Machine, ct: str, token: str) -> str:
         await _say(m, ct, "go", RELEASE_WAIT_S)
         if record.cold == "yes":
             await let_begin(m, ct)
+        ended = end_if_not_let_go(m, ct)
         errors = [
             f"gate_error {move.gate_error}\n" for key, move in m.up.moves.items() if key[0] == ct and move.gate_error
         ]
-        return "".join(errors) + f"released_at_ms 1\nprocesses {'running' if m.copy(ct) else 'none'}\n"
+        return "".join(errors) + ended + f"released_at_ms 1\nprocesses {'running' if m.copy(ct) else 'none'}\n"
+
+
+def end_if_not_let_go(m: Machine, ct: str) -> str:
+    """Ends what CRIU could not let go any more, and says so whenever it is asked."""
+    if not any(move.not_let_go for key, move in m.up.moves.items() if key[0] == ct):
+        return ""
+    if (copy := m.copy(ct)) is not None and copy.mode == "held":
+        m.copy_dies(ct, NOT_LET_GO)
+    return "not_let_go CRIU: it was killed\n"
 
 
 async def _say(m: Machine, ct: str, word: str, wait_s: float) -> None:

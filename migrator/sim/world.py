@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 STEP_S_MAX = 0.004
 FOLLOWS_NOT = "its memory could not follow"  # why post-copy's watcher kills
+NOT_LET_GO = "CRIU could not let it go"  # and the node knows that, and ends it: nothing of it has run
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:
@@ -195,7 +196,8 @@ class World:
             return
         truth = self.truths[copy.ct]
         record = self.machines[copy.node].disk.records.get(copy.ct)
-        if cause != "code" and copy.mode == "held" and record is not None and record.state == "released":
+        unseen = cause not in ("code", NOT_LET_GO) and copy.mode == "held"
+        if unseen and record is not None and record.state == "released":
             self._ran(copy)  # nobody can know that it had not run yet, so it counts as if it had
         was, copy.mode = copy.mode, "dead"
         copy.ended.set()

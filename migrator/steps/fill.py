@@ -20,7 +20,9 @@ from migrator.transport.base import NodeFailed, NodeRefused
 
 
 class MemoryLost(NeedsOperator):
-    """The container was killed on its target because the rest of its memory cannot come."""
+    """The container was killed on its target: the rest of its memory cannot come, or CRIU could not let it go. What it
+    was at its pause is still on the source.
+    """
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -54,10 +56,23 @@ def _lost(move: Move) -> MemoryLost:
     if move.mode is Mode.POST_COPY:
         rest = f"the rest of its memory could not follow from {source}"
     return MemoryLost(
-        f"container {name} was killed on {target}: {rest}. Its files "
-        f"are whole on {target}, and its memory of before the move may be on {source}, frozen. Decide: migrator "
-        f"settle {name} --keep {target} (it starts cold), or --keep {source} (what it has done since is lost)"
+        f"container {name} was killed on {target}: {rest}. Its files are whole on {target}, and its memory of before "
+        f"the move may be on {source}, frozen. {_decide(move)} (what it has done since is lost)"
     )
+
+
+def not_let_go(move: Move, why: str) -> MemoryLost:
+    """What is told of a copy that died in its release: as far as anybody knows, nothing of it has run."""
+    name, source, target = move.name, move.source.node.name, move.target.node.name
+    return MemoryLost(
+        f"container {name} died on {target} in its release: {why}. Its files are whole on {target}, and all of it is "
+        f"on {source}, frozen. {_decide(move)} (it goes on from its pause)"
+    )
+
+
+def _decide(move: Move) -> str:
+    source, target = move.source.node.name, move.target.node.name
+    return f"Decide: migrator settle {move.name} --keep {target} (it starts cold), or --keep {source}"
 
 
 STEP = Step(State.FILLED, do, traces.filled)

@@ -12,7 +12,7 @@ from migrator.steps.base import Move, Step
 async def do(move: Move) -> dict[str, Any]:
     answer = await move.target.node.call("release", move.name, move.token, timeout_s=40)
     told = {"processes": answer.get("processes")}
-    return told | ({"gate_error": said} if (said := answer.get("gate_error")) else {})
+    return told | {key: said for key in ("gate_error", "not_let_go") if (said := answer.get(key))}
 
 
 STEP = Step(State.RELEASED, do, traces.released)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from migrator.templates import folder, images, suite, tars
 from migrator.templates.store import Store, check_name
 from migrator.templates.tree import Rules, Tree, store_in
 
+Say = Callable[[str], None]
 KINDS = ("directory", "tar", "image", "suite")
 # What the root of a system has in it, and no image beside its layers: a long archive need not be read to its end.
 _ROOTS = frozenset(
@@ -71,13 +73,15 @@ def _is_image(path: Path) -> bool:
     return False
 
 
-def build(store: Store, name: str, source: Source, rules: Rules, replace: bool = False) -> Built:
-    """Reads a source and puts it into the store under a name."""
+def build(
+    store: Store, name: str, source: Source, rules: Rules, replace: bool = False, say: Say = lambda text: None
+) -> Built:
+    """Reads a source and puts it into the store under a name. `say` is told what takes long, before it begins."""
     check_name(name)
     try:
         with store.building() as place:
             tree = Tree(rules, store_in(place))
-            _read(tree, source, place)
+            _read(tree, source, place, say)
             manifest = tree.finish(source.arch, str(source), int(time.time() * 1000))
             return Built(manifest, store.put(name, manifest, place, replace), dict(tree.dropped))
     except (BadInput, Refused) as error:
@@ -87,10 +91,10 @@ def build(store: Store, name: str, source: Source, rules: Rules, replace: bool =
         raise FailedSafe(f"{source}: {f'no room in {store.root}' if full else error}; nothing was kept") from None
 
 
-def _read(tree: Tree, source: Source, place: Path) -> None:
+def _read(tree: Tree, source: Source, place: Path, say: Say) -> None:
     if source.kind == "suite":
         root = place / "root"
-        suite.bootstrap(source.suite, root, source.mirror, source.packages, place / "log")
+        suite.bootstrap(source.suite, root, source.mirror, source.packages, place / "log", say)
         folder.read_folder(tree, root)
         return
     if source.path is None:

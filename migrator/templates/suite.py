@@ -11,6 +11,7 @@ import re
 import select
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +37,9 @@ OF_THE_BUILD = (
 )
 
 
-def bootstrap(suite: str, root: Path, mirror: str | None, packages: tuple[str, ...], log: Path) -> None:
+def bootstrap(
+    suite: str, root: Path, mirror: str | None, packages: tuple[str, ...], log: Path, say: Callable[[str], None]
+) -> None:
     """Makes a minimal root of a suite, with some packages more, and without what apt keeps for itself."""
     if not SUITE.fullmatch(suite):
         raise BadInput(f"--suite {quoted(suite)}: not a suite's name")
@@ -57,6 +60,7 @@ def bootstrap(suite: str, root: Path, mirror: str | None, packages: tuple[str, .
         str(root),
     ]
     argv += [mirror or find_mirror(), str(script if script.exists() else SCRIPTS / FALLBACK_SCRIPT)]
+    say(f"debootstrap makes {suite}, which takes a minute or two")
     with log.open("wb") as out:
         try:
             code = run_whole(argv, out)

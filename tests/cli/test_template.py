@@ -53,6 +53,7 @@ def test_a_template_is_built_listed_and_removed(
         (("t", "/dev/null"), 2, "is neither a file nor a directory"),
         (("t", "good.tar", "--ref", "web:1"), 2, "is no image, but a tar"),
         (("t", "--suite", "trixie", "--ref", "web:1"), 2, "--ref goes with an image"),
+        (("t", "--suite", "trixie", "--arch", "riscv64"), 2, "a suite is made for this machine's own"),
         (("t", "bad.tar"), 2, "leads out of it"),
         (("t", "device.tar"), 3, "device node"),
     ],

@@ -9,6 +9,7 @@ import socket
 import pytest
 
 from tests.lab.client import CountingClient
+from tests.lab.hand import NODE, verb
 from tests.lab.stage import Outcome, Stage
 
 # Stands before the real CRIU in the node's path, becomes it, and is killed as soon as it restores.
@@ -136,6 +137,34 @@ async def test_a_connection_that_nobody_accepts_is_not_lost_and_the_error_says_s
         assert "container shy runs on n1 as before" in done.err
         tidy.ok("ct", "exec", "shy", "--", "touch", "/root/now")
         assert await asyncio.to_thread(waits.recv, 5) == b"hello"
+
+
+# A fence whose deadline comes while it waits, without the lock, for a connection to be accepted: the container is given
+# back by then, and only afterwards the service accepts.
+GIVEN_BACK = """
+node=$1 record=/var/lib/migrator/records/shy
+sh "$node" lease shy 1 2 a-run > /dev/null || exit 1
+sh "$node" fence shy 2 0 & fence=$!
+tries=0
+until grep -qx void=2 "$record"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 2000 ] || exit 1
+done
+touch /var/lib/migrator/containers/shy/rootfs/root/now
+wait "$fence"
+"""
+
+
+async def test_a_fence_that_waits_while_its_container_is_given_back_takes_no_hold_of_it(tidy: Stage) -> None:
+    ip = accepting(tidy, 5, "while not os.path.exists('/root/now'): time.sleep(0.01)")
+    with socket.create_connection((ip, 7000), 10) as waits:
+        done = tidy.on_node("n1", "sh", "-c", GIVEN_BACK, "sh", NODE)
+        assert (done.code, "was given back, and the fence of token 2 has ended" in done.err) == (10, True), done.err
+        assert await asyncio.to_thread(waits.recv, 5) == b"hello"
+    seen = tidy.on_node("n1", "sh", NODE, "inspect", "shy").out
+    assert {"state serving", "processes running", "gate open"} <= set(seen.splitlines())
+    assert tidy.on_node("n1", "nft", "list", "tables").out == ""
+    assert verb(tidy, "n1", "settle shy 2 1").code == 0
 
 
 async def test_a_service_that_is_slow_to_accept_moves_with_its_queue_emptied(tidy: Stage) -> None:

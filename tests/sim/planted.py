@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ from migrator.sim import restart, verbs, verbs_lease, verbs_source, verbs_target
 from migrator.sim.laws import Law
 from migrator.sim.machine import Machine
 from migrator.sim.restart import bring_up
-from migrator.steps import AFTER_RELEASE, after_release, dump, remove, reserve, seal
+from migrator.steps import AFTER_RELEASE, after_release, dump, release, remove, reserve, seal
 from migrator.steps import restart as restarts
 from migrator.steps.base import Move, run_job
 from migrator.steps.dump import LAST_PASS
@@ -476,3 +476,13 @@ def source_removed_before_what_rounds_brought_is_in_its_place(patch: Patch) -> N
         return AFTER_RELEASE if move.mode is Mode.PRE_COPY else after_release(move)
 
     patch.setattr(saga, "after_release", not_waited_for)
+
+
+@planted(Law.A_COPY_IS_LEFT)
+def what_could_not_be_let_go_is_taken_for_what_has_run(patch: Patch) -> None:
+    honest = release.do
+
+    async def deaf(move: Move) -> dict[str, Any]:
+        return {key: said for key, said in (await honest(move)).items() if key != "not_let_go"}
+
+    patch.setattr(saga, "RELEASE", replace(release.STEP, do=deaf))

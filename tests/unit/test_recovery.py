@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.model.observation import Observation
-from migrator.protocol.recovery import Action, decide
+from migrator.protocol.recovery import Action, decide, judge
+from migrator.protocol.stale import Known
 from migrator.protocol.states import State
 
 
@@ -113,3 +116,25 @@ def test_an_aborted_migration_never_goes_forward_and_a_committed_one_never_abort
 ) -> None:
     assert decide(State.ABORTED, verified, src, dst).action not in (Action.COMMIT, Action.FINISH, Action.ABORT)
     assert decide(State.COMMITTED, verified, src, dst).action not in (Action.ABORT, Action.COLD_START, Action.COMMIT)
+
+
+RELEASED = Known("-", 2, 1, State.COMMITTED, reached=frozenset({State.RELEASED}))
+
+
+@pytest.mark.parametrize(
+    ("known", "dst"),
+    [
+        (RELEASED, replace(target("released"), memory="lost")),
+        (replace(RELEASED, follows=True), replace(target("released"), memory="lost")),
+        (replace(RELEASED, not_let_go=True), target("released", processes="none")),
+        (replace(RELEASED, not_let_go=True), target("released", processes="none", boot=False)),
+    ],
+    ids=["as its node says", "and more was to follow", "as the journal says", "and its node has rebooted since"],
+)
+def test_a_source_is_kept_for_whoever_chooses_while_a_release_has_failed(known: Known, dst: Observation) -> None:
+    assert judge(known, source("sealed"), dst).action is Action.STUCK
+
+
+def test_a_copy_that_somebody_has_started_after_a_failed_release_is_the_container() -> None:
+    started = target("released", processes="running")
+    assert judge(replace(RELEASED, not_let_go=True), source("sealed"), started).action is Action.FINISH

@@ -377,6 +377,15 @@ async def test_a_target_that_does_not_answer_after_the_commit_needs_the_operator
     assert scene.state is State.COMMITTED
 
 
+async def test_a_copy_that_dies_in_its_release_leaves_the_source_as_it_is(scene: Scene) -> None:
+    scene.target.instead["release"] = lambda: "not_let_go CRIU: it was killed\nprocesses none\n"
+    with pytest.raises(NeedsOperator, match=r"web died on n2 in its release: CRIU: it was killed\. .*--keep n1"):
+        await scene.run()
+    assert "n1 thaw" not in scene.calls
+    assert "n1 retire" not in scene.calls
+    assert scene.state is State.RELEASED
+
+
 SEALED = "state sealed\ntoken 2\ngeneration 1\nrun r\nfloor 0\nsame_boot yes\nprocesses frozen\ngate closed\n"
 LOST = "state held\ntoken 2\ngeneration 0\nrun r\nfloor 0\nsame_boot no\nprocesses none\n"
 

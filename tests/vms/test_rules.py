@@ -12,11 +12,12 @@ from tests.lab.stage import Stage
 
 RULES = Path(__file__).parents[1] / "lab" / "rules"
 CARDS = "ip link add eth0 type veth peer name far; ip link set lo up; ip link set eth0 up"
+TIMEOUT_S = 300  # under emulation, and modules are loaded
 KIT = f"python3 -ESsB {kit.directory()}"
 
 
 def in_new_network(stage: Stage, node: str, script: str, stdin: str) -> str:
-    done = stage.on_node(node, "unshare", "--net", "sh", "-ec", f"{CARDS}\n{script}", stdin=stdin)
+    done = stage.on_node(node, "unshare", "--net", "sh", "-ec", f"{CARDS}\n{script}", stdin=stdin, timeout_s=TIMEOUT_S)
     assert done.code == 0, done
     return done.out
 

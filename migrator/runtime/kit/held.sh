@@ -91,9 +91,17 @@ all_can_let_go() { # CT
     done
 }
 
-# Whether CRIU died after it was told to let go and before it had: what then has processes is no container.
-died_on_release() { # MOVE RESTORE_JOB
-    [ "$(cat "$2/status" 2> /dev/null)" != 0 ] && ! grep -aq 'Restore finished successfully' "$1/work/restore.log"
+# Where CRIU died after it was told to let go and before it had, what has processes is no container. It is ended, and a
+# mark says so until somebody decides: the source has all of it still. Tells why, each time it is asked.
+end_if_not_let_go() { # MOVE
+    for dir in "$RUN/jobs/$ct".[0-9]*.restore; do
+        [ -e "$1/going" ] && [ ! -e "$1/not-let-go" ] && [ "$(cat "$dir/status" 2> /dev/null)" != 0 ] &&
+            ! grep -aq 'Restore finished successfully' "$1/work/restore.log" || continue
+        criu_error "$1/work/restore.log" > "$1/not-let-go"
+        gate_close || :
+        kill_processes "$ct"
+    done
+    [ ! -e "$1/not-let-go" ] || echo "not_let_go CRIU: $(cat "$1/not-let-go")"
 }
 
 # Waits, after the release of post-copy, until every page is in its place: yes, not yet, or lost, when the container was

@@ -376,9 +376,11 @@ memory_follows() { # CT   (read_record before)
     return 1
 }
 
-# What is told of memory that has not all come, on a target: that it follows, or that it is lost, with the copy it was for.
+# What is told of memory that has not all come, on a target: that it follows, or that it is lost, with the copy it was
+# for. So it is with a copy that could not be let go.
 memory_told() { # CT
     for move in "$RUN/move/$1".[0-9]*; do
+        [ ! -e "$move/not-let-go" ] || echo 'memory lost'
         [ -e "$move/follows" ] && [ -e "$move/filling" ] && [ ! -e "$move/filled" ] || continue
         flock -n "$move/filling" true && echo 'memory lost' || echo 'memory follows'
     done

@@ -202,6 +202,7 @@ verb_release() { # CT TOKEN
             write_record "$ct" ;;
         *) refuse "container $ct is $r_state here and cannot be released" ;;
     esac
+    read_net "$ct"
     for move in "$RUN/move/$ct".[0-9]*; do
         [ -p "$move/go" ] || continue
         if [ ! -e "$move/ended" ]; then
@@ -210,15 +211,14 @@ verb_release() { # CT TOKEN
             # The move's tmpfs holds the hook's fifos; wait until the restore has let go of them.
             for dir in "$RUN/jobs/$ct".[0-9]*.restore; do
                 flock -w 20 "$dir/lock" true || fail 12 "the restore of $ct does not end after its release"
-                ! died_on_release "$move" "$dir" || kill_processes "$ct"
             done
         fi
+        end_if_not_let_go "$move"
         [ ! -e "$move/gate-failed" ] || echo "gate_error $(cat "$move/gate-failed")"
     done
     [ "$r_cold" != yes ] || let_begin "$ct"
     uptime_ms
     echo "released_at_ms $now_ms"
-    read_net "$ct"
     announce "$ct"
     has_processes "$ct" && echo 'processes running' || echo 'processes none'
 }
