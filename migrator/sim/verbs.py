@@ -42,6 +42,7 @@ VERBS: dict[str, Verb] = {
     "ct-remove": life.ct_remove,
     "keygen": source.keygen,
     "link": source.link,
+    "own-network": source.own_network,
     "fence": source.fence,
     "stop": cold.stop,
     "census": source.census,

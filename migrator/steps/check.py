@@ -14,12 +14,15 @@ from migrator.protocol.checks import Answered, Neighbour, findings
 from migrator.protocol.states import State
 from migrator.protocol.tracking import untracked
 from migrator.protocol.undumpable import reasons
+from migrator.runtime.bundle import net_file
+from migrator.runtime.carried import checked
 from migrator.steps import ports, traces, volumes
 from migrator.steps.base import Move, Step
 from migrator.transport.base import Answer, NodeFailed
 
 SECOND_LOOK_S = 0.5
-INSTEAD = "have rules of nft instead, or move it by --mode restart, after which it has to make them anew"
+RESTARTED = "move it by --mode restart, after which it has to make them anew"
+INSTEAD = f"have rules of nft instead, or {RESTARTED}"
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -63,10 +66,26 @@ async def ask(move: Move) -> list[str]:
         lost = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("lost ")]
         found += [f"its network has {what}, which a live move does not carry; {INSTEAD}" for what in lost]
         found += _untracked(move, inside)
+        found += await _unmade(move, inside)
         found += _with_a_hint(move, await _undumpable(move, list(inside.lines("cannot"))))
     found += await volumes.findings(move)
     found += await ports.findings(move.target.node, ct)
     return found + [fault for hook in move.site.hooks if (fault := move.hooks.fault(hook))]
+
+
+async def _unmade(move: Move, inside: Answer) -> list[str]:
+    """What the target's kernel does not make of what its root has made in its network: tried there, for nobody."""
+    if not (lines := list(inside.lines("carry"))):
+        return []
+    try:
+        told = checked(lines)
+    except ValueError as error:
+        raise NodeFailed(move.source.node.name, "obstacles", f"container {move.name}: {error}") from error
+    target = move.target
+    net = net_file(move.descriptor_there, target.facts.bridge)
+    answer = await target.node.call("check-network", move.name, len(net), stdin=net + told)
+    cannot = f"node {target.node.name} cannot make what its root has made in its network"
+    return [f"{cannot}: {fault}; do without, or {RESTARTED}" for fault in answer.lines("fault")]
 
 
 def _untracked(move: Move, inside: Answer) -> list[str]:

@@ -5,7 +5,8 @@ container's handshakes are let come to rest. In between, for `turn_ms`, which is
 waits for its turn: the container before it may still be paused on its links. In pre-copy what was written to memory
 since its last round goes then, in one or few rounds more (`rounds`, of `image_bytes`).
 `unsent` is how many connections that its program had closed could not get their last bytes out. What its root has made
-in its network goes to the target then, where its restore will ask for it, and only then the dump begins.
+in its network goes to the target before the freeze. If it is another by then it goes once more, in the pause, and only
+then the dump begins.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from migrator.steps.base import Move, Step
 from migrator.steps.dump import refuse_ended_dump, start_dump, start_last_pass
 from migrator.steps.precopy import copy_when_ready
 from migrator.steps.restore import refuse_ended_restore, start_restore
-from migrator.transport.base import NodeFailed
+from migrator.transport.base import Answer, NodeFailed
 
 ASK_S = 1.0
 
@@ -36,17 +37,15 @@ async def do(move: Move) -> dict[str, Any]:
     if move.mode is Mode.RESTART:
         return await restart.stop(move)
     ready_ms = await _make_ready(move) if makes_ready(move) else 0
-    began_s = asyncio.get_running_loop().time()
+    clock = asyncio.get_running_loop().time
+    began_s = clock()
+    mark = await _carry(move, await move.source.node.call("own-network", move.name, move.token))
     late = await _copy_late(move) if move.mode is Mode.PRE_COPY else {}
-    ready_ms += round((asyncio.get_running_loop().time() - began_s) * 1000)
+    ready_ms += round((clock() - began_s) * 1000)
     deadline_s = math.ceil(move.policy.blackout_s_max)
-    answer = await move.source.node.call("fence", move.name, move.token, deadline_s)
-    if carried := list(answer.lines("carry")):
-        try:
-            told = checked(carried)
-        except ValueError as error:
-            raise NodeFailed(move.source.node.name, "fence", f"container {move.name}: {error}") from error
-        await move.target.node.call("carry", move.name, move.token, stdin=told)
+    answer = await move.source.node.call("fence", move.name, move.token, deadline_s, *([mark] if mark else []))
+    if list(answer.lines("carry")):
+        await _carry(move, answer)
         if move.memory.name == "stream":
             await move.source.node.call("fence", move.name, move.token, deadline_s, "carried")
     return {
@@ -57,6 +56,20 @@ async def do(move: Move) -> dict[str, Any]:
         "deadline_s": deadline_s,
         **late,
     }
+
+
+async def _carry(move: Move, told: Answer) -> str:
+    """Gives the target what its source tells of the container's own network. Returns the mark by which the source knows
+    whether it is that still, or "" where there is nothing.
+    """
+    if not (lines := list(told.lines("carry"))):
+        return ""
+    try:
+        carried = checked(lines)
+    except ValueError as error:
+        raise NodeFailed(told.node, told.verb, f"container {move.name}: {error}") from error
+    await move.target.node.call("carry", move.name, move.token, stdin=carried)
+    return told.get("mark")
 
 
 async def _make_ready(move: Move) -> int:

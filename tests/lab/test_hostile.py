@@ -217,6 +217,8 @@ VERBS = {
     "see-mark": ["/tmp", "1048576", "w"],
     "see-ports": ["10.0.0.1", "tcp,-,80"],
     "obstacles": ["ghost"],
+    "own-network": ["ghost", "1"],
+    "check-network": ["ghost", "1"],
     "writing": ["ghost"],
     "carry": ["ghost", "1"],
     "cordon": ["r"],

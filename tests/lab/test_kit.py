@@ -7,6 +7,7 @@ import asyncio
 from migrator.transport import kit
 from tests.lab.client import CountingClient
 from tests.lab.stage import Outcome, Stage
+from tests.lab.test_network import inside
 
 NODE = f"{kit.directory()}/node"
 FROZEN = "grep -q 'frozen 1' /sys/fs/cgroup/ct/web/cgroup.events"
@@ -66,6 +67,22 @@ def test_a_fence_that_came_only_half_way_is_done_again_and_never_sealed_as_it_is
     assert tidy.on_node("n1", "sh", "-c", FROZEN).code == 0
     assert verb(tidy, "n1", "seal", "web", token).code == 0
     assert verb(tidy, "n1", "thaw", "web", token).code == 0  # the journal has announced no seal, and would not touch it
+
+
+def test_a_fence_tells_of_its_network_what_its_target_was_not_given(tidy: Stage) -> None:
+    seeded(tidy, 6)
+    token = token_of(tidy, "n1")
+    assert inside(tidy, "n1", "nft add table inet own").code == 0
+    first = verb(tidy, "n1", "own-network", "web", token).out
+    mark = first.splitlines()[-1].removeprefix("mark ")
+    assert "carry nft " in first
+    assert verb(tidy, "n1", "fence", "web", token, "60", mark).out.count("carry") == 0
+    assert verb(tidy, "n1", "fence", "web", token, "60").out.count("carry nft ") == 1
+    assert inside(tidy, "n1", "nft add chain inet own more").code == 0
+    assert verb(tidy, "n1", "fence", "web", token, "60", mark).out.count("carry nft ") == 1
+    assert inside(tidy, "n1", "nft flush ruleset").code == 0
+    assert verb(tidy, "n1", "fence", "web", token, "60", mark).out.count("carry ") == 1  # nothing, in place of what was
+    assert verb(tidy, "n1", "thaw", "web", token).code == 0
 
 
 async def test_a_watchdog_waits_for_a_busy_lock_and_then_does_its_work(tidy: Stage) -> None:

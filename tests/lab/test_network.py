@@ -33,10 +33,10 @@ def subnet(stage: Stage) -> Subnet:
     return stage.spec.subnet
 
 
-def dual(stage: Stage, number: int) -> tuple[str, str]:
+def dual(stage: Stage, number: int, template: str = "debian") -> tuple[str, str]:
     """A container that counts on IPv4 and IPv6; returns both addresses."""
     ips = (stage.ip(number), subnet(stage).container_ip6(100 + number))
-    words = ("ct", "create", "web", "--node", "n1", "--template", "debian", "--ip", ips[0], "--ip", ips[1])
+    words = ("ct", "create", "web", "--node", "n1", "--template", template, "--ip", ips[0], "--ip", ips[1])
     stage.ok(*words, "--", "python3", "-c", DUAL, "8")
     return ips
 
@@ -305,22 +305,51 @@ def test_a_table_that_a_program_inside_owns_is_there_after_a_move(tidy: Stage) -
     assert "chain in {" in inside(tidy, "n2", "nft list table inet own").out
 
 
-FAILS = """#!/bin/sh
-case $* in "-j -f -") echo "nothing here takes rules" >&2; exit 1 ;; esac
-exec /usr/sbin/nft "$@"
+# A kernel that takes no rules for a container, and one that takes none for a try either.
+LACKS = """#!/bin/sh
+for last; do :; done
+case $* in
+    *rules_in.py*)
+        [ WHERE = restore ] && [ "$(readlink "$last")" = "$(readlink /proc/self/ns/user)" ] || {
+            echo "its rules: rule of chain in in table inet own, ct: No such file or directory" >&2
+            exit 1
+        } ;;
+esac
+exec /usr/bin/python3 "$@"
 """
+
+
+@contextmanager
+def lacking(stage: Stage, node: str, where: str) -> Iterator[None]:
+    place = "/usr/local/sbin/python3"
+    stage.on_node(node, "sh", "-c", f"cat > {place}; chmod 755 {place}", stdin=LACKS.replace("WHERE", where))
+    try:
+        yield
+    finally:
+        stage.on_node(node, "rm", place)
+
+
+def test_what_a_target_cannot_make_in_its_network_is_found_in_the_check(tidy: Stage) -> None:
+    dual(tidy, 13)
+    assert inside(tidy, "n1", "nft add table inet own").code == 0
+    with lacking(tidy, "n2", "try"):
+        looked = tidy.migrator("migrate", "web", "--to", "n2", "--dry-run")
+        done = tidy.migrator("migrate", "web", "--to", "n2")
+    for refused in (looked, done):
+        assert refused.code == 3
+        assert "node n2 cannot make what its root has made in its network: its rules: rule of chain in" in refused.err
+        assert "--mode restart" in refused.err
+    assert tidy.on_node("n2", "sh", "-c", "ls -d /run/migrator/.try.* /var/lib/migrator/containers/web").code != 0
+    assert tidy.places("web") == [("n1", "running")]
+    tidy.ok("migrate", "web", "--to", "n2")
 
 
 def test_what_cannot_be_made_anew_in_its_network_is_told_by_its_cause(tidy: Stage) -> None:
     dual(tidy, 13)
     assert inside(tidy, "n1", "nft add table inet own").code == 0
-    place = "/usr/local/sbin/nft"
-    tidy.on_node("n2", "sh", "-c", f"cat > {place}; chmod 755 {place}", stdin=FAILS)
-    try:
+    with lacking(tidy, "n2", "restore"):
         done = tidy.migrator("migrate", "web", "--to", "n2")
-    finally:
-        tidy.on_node("n2", "rm", place)
-    assert (done.code, "its network: nothing here takes rules" in done.err) == (4, True), done
+    assert (done.code, "its network: its rules: rule of chain in in table inet own, ct" in done.err) == (4, True), done
     assert tidy.places("web") == [("n1", "running")]
 
 

@@ -115,11 +115,15 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     tidy.on_node("n1", "touch", mark)  # asked before it began, it ends at once
     twice("n1", "track-files web 2")
     tidy.on_node("n1", "rm", mark)
+    twice("n1", "own-network web 2")
     assert twice("n1", "await-ready web 2") == "ready now\n"
     twice("n1", "fence web 2 100")
     carried = [f"{what} " for what in ("addresses", "routes4", "routes6", "rules6", "nft")]
     rule = base64.b64encode(b"rule add pref 100 from 192.0.2.7 lookup 100\n").decode()
-    twice("n2", "carry web 2", stdin="\n".join((*carried, f"rules4 {rule}", "")))
+    told = "\n".join((*carried, f"rules4 {rule}", ""))
+    net = tidy.on_node("n1", "cat", "/var/lib/migrator/containers/web/net").out
+    assert twice("n2", f"check-network web {len(net)}", stdin=net + told) == ""
+    twice("n2", "carry web 2", stdin=told)
     twice("n1", "job web 2 dump 30 dump web 2 images")
     twice("n1", "job web 2 files-final 30 send-files web 2 final")
     twice("n1", "manifest web 2")
@@ -296,6 +300,7 @@ WITH_TOKEN = {
     "send-files": ("n1", "9"),
     "send-template": ("n1", "debian"),
     "track-files": ("n1", ""),
+    "own-network": ("n1", ""),
     "fence": ("n1", "60"),
     "dump": ("n1", "images"),
     "pre-dump": ("n1", "1"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import struct
 
 import pytest
@@ -12,7 +11,7 @@ from migrator.runtime.carried import checked
 
 ADDRESS, ROUTE, LINK = 20, 24, 16
 MAGIC = {"addresses": 0x47361222, "routes4": 0x45311224, "routes6": 0x45311224}
-NFT = json.dumps({"nftables": [{"table": {"family": "inet", "name": "fw"}}]}).encode()
+NFT = b"what the target looks at"
 
 
 def message(kind: int, table: int = 254, protocol: int = 3) -> bytes:
@@ -36,6 +35,7 @@ def test_what_an_honest_source_tells_goes_to_the_target_as_it_is() -> None:
         "rules4": b"rule add pref 100 from 10.0.0.7 lookup 100\n",
         "rules6": b"",
         "nft": NFT,
+        "cards": b"eth0 2\neth1 17\n",
     }
     lines = checked(line(what, data) for what, data in told.items()).decode().splitlines()
     assert {what: base64.b64decode(text) for what, text in (each.split(" ", 1) for each in lines)} == told
@@ -46,20 +46,6 @@ def test_routes_that_the_kernel_makes_by_itself_are_left_to_it() -> None:
     told = checked([line("routes6", struct.pack("=I", MAGIC["routes6"]) + kernels + own + local)])
     (text,) = [each.split(" ")[1] for each in told.decode().splitlines() if each.startswith("routes6")]
     assert base64.b64decode(text) == struct.pack("=I", MAGIC["routes6"]) + own
-
-
-@pytest.mark.parametrize("flags", ["owner", ["owner", "persist"], ["dormant", "owner"]])
-def test_a_table_that_a_program_owns_is_made_as_nobodys(flags: str | list[str]) -> None:
-    table = {"family": "inet", "name": "firewalld", "handle": 1, "flags": flags}
-    data = json.dumps({"nftables": [{"metainfo": {}}, {"table": table}]}).encode()
-    told = checked([line("nft", data)]).decode().splitlines()[-1].split(" ")[1]
-    kept = {"flags": ["dormant"]} if "dormant" in flags else {}
-    assert json.loads(base64.b64decode(told))["nftables"][1]["table"] == {
-        "family": "inet",
-        "name": "firewalld",
-        "handle": 1,
-        **kept,
-    }
 
 
 @pytest.mark.parametrize(
@@ -73,9 +59,8 @@ def test_a_table_that_a_program_owns_is_made_as_nobodys(flags: str | list[str]) 
         ("routes6", struct.pack("=I", MAGIC["routes6"]) + struct.pack("=IHHII", 0, ROUTE, 0, 0, 0)),
         ("rules4", b"rule add pref 1 lookup 1\nlink add x type dummy\n"),
         ("rules4", b"rule add pref 1 `reboot`\n"),
-        ("nft", b'include "/etc/shadow"'),
-        ("nft", b"[]"),
-        ("nft", b"[" * 100_000),
+        ("cards", b"eth0 2 type dummy\n"),
+        ("cards", b"$(reboot) 2\n"),
         ("config.json", b"{}"),
         ("../../x", b""),
     ],

@@ -10,16 +10,9 @@ import pytest
 
 from migrator.transport.kit import SCRIPTS
 
-# Of nft 1.1.3, for: iptables -A INPUT -m comment --comment .. -m conntrack --ctstate NEW -j REJECT; -m recent
-XT = (
-    '{"nftables": [{"rule": {"expr": [{"xt": {"type": "match", "name": "comment"}}, {"counter": {"packets": 0}}, '
-    '{"xt": {"type": "match", "name": "conntrack"}}, {"xt": {"type": "target", "name": "REJECT"}}]}}, '
-    '{"rule": {"expr": [{"xt": {"type": "match", "name": "comment"}}, {"drop": null}]}}]}'
-)
-
 
 def lost(folder: Path, **programs: str) -> list[str]:
-    for name in ("nft", "ip", "python3"):
+    for name in ("ip", "python3"):
         (folder / name).write_text(f"#!/bin/sh\n{programs.get(name, ':')}\n")
         (folder / name).chmod(0o755)
     path = f"{folder}:{os.environ['PATH']}"
@@ -32,8 +25,6 @@ def lost(folder: Path, **programs: str) -> list[str]:
 @pytest.mark.parametrize(
     ("program", "says", "told"),
     [
-        ("nft", f"echo '{XT}'", ["lost rules of iptables (REJECT comment conntrack)"]),
-        ("nft", 'echo \'{"nftables": [{"rule": {"expr": [{"drop": null}], "comment": "xt"}}]}\'', []),
         ("python3", "printf 'nat\\nfilter\\nfilter\\n'", ["lost rules of iptables-legacy (filter nat)"]),
         ("ip", '[ "$*" != "xfrm policy" ] || echo src', ["lost policies or keys of IPsec (ip xfrm)"]),
         ("ip", '[ "$*" != nexthop ] || echo id 7', ["lost next hops with a number (ip nexthop)"]),

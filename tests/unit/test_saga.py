@@ -192,6 +192,28 @@ async def test_links_are_handed_over_when_nearly_all_is_sent_and_another_stands_
     assert scene.calls.count("n1 await-nearly") == wanted
 
 
+@pytest.mark.parametrize("later", ["", "carry nft QkJC\nmark other\n"])
+async def test_what_its_root_has_made_in_its_network_goes_before_the_freeze_and_what_changes_then_after_it(
+    scene: Scene, later: str
+) -> None:
+    scene.source.instead["own-network"] = lambda: "carry nft QUFB\nmark one\n"
+    scene.source.instead["fence"] = lambda: ANSWERS["fence"] + later
+    await scene.run()
+    carried = [call for call in scene.calls if call in ("n1 own-network", "n2 carry", "n1 fence")]
+    assert carried == ["n1 own-network", "n2 carry", "n1 fence", *(["n2 carry"] if later else [])]
+    assert scene.state is State.DONE
+
+
+async def test_what_a_target_cannot_make_of_its_network_is_refused_in_the_check(scene: Scene) -> None:
+    scene.source.instead["obstacles"] = lambda: "own nft table inet own\ncarry nft QUFB\nmark one\n"
+    scene.target.instead["check-network"] = lambda: "fault its rules: rule of chain in, recent: No such file\n"
+    with pytest.raises(
+        Refused, match="node n2 cannot make what its root has made in its network: its rules: rule of chain in, recent"
+    ):
+        await scene.run()
+    assert "n2 reserve" not in scene.calls
+
+
 async def test_a_turn_ends_with_the_seal_for_the_source_sends_nothing_more(scene: Scene) -> None:
     def over() -> None:
         scene.calls.append("turn over")

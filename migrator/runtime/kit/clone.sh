@@ -258,12 +258,12 @@ prepare_memory() {
     printf 'tcp-close\nskip-in-flight\n' > "$move/more.conf"
     pid=$(init_pid "$source")
     tell_criu "$source" "$pid"
-    rules=$(in_network "$pid" nft -j -s list ruleset 2> /dev/null) || rules=
-    case $rules in
-        *'"table"'*)
-            mkdir -p "$move/carry"
-            printf '%s\n' "$rules" > "$move/carry/nft" ;;
-    esac
+    read_net "$source"
+    [ -n "$(in_network "$pid" nft list tables)" ] || return 0
+    tell_rules "$source" "$pid"
+    mkdir -p "$move/carry"
+    printf %s "${rules% *}" | base64 -d > "$move/carry/nft"
+    cards_of "$pid" > "$move/carry/cards"
 }
 
 # A start from the images that a clone with memory has left, in place of a cold one; once, for what it did then is in its

@@ -8,6 +8,40 @@ card_by() { # GATEWAY NET_FILE
     echo eth0
 }
 
+# A container has the addresses it was made with, and no others; and each at once, though nobody can be asked behind a
+# closed gate whether another has it: that was asked before. A restored socket would not find one that waits.
+lay_network() { # PID   (read_net before)
+    {
+        echo 'link set lo up'
+        for at in $n_addresses $n_at; do
+            case $at in
+                *,*) card=${at%%,*} ;;
+                *) card=eth0 ;;
+            esac
+            case $at in
+                *:*) echo "address add ${at#*,} dev $card nodad" ;;
+                *) echo "address add ${at#*,} dev $card" ;;
+            esac
+        done
+        for card in $n_names; do
+            echo "link set $card up"
+        done
+        # Also through a gateway outside of its networks, which routed sites have.
+        for gateway in $n_gateways; do
+            echo "route add default via $gateway dev $(card_by "$gateway" "$CONTAINERS/$n_ct/net") onlink"
+        done
+        for route in $n_routes; do
+            echo "route add ${route%%=*} via ${route#*=} dev $(card_by "${route#*=}" "$CONTAINERS/$n_ct/net") onlink"
+        done
+    } | in_network "$1" sh -ec 'for card; do
+            cd "/proc/sys/net/ipv6/conf/$card" 2> /dev/null || continue
+            echo 0 > disable_ipv6
+            echo 0 > accept_ra
+            echo 0 > accept_dad
+        done
+        exec ip -batch -' sh $n_names
+}
+
 # In the container's network whoever writes, for these are of the network that one stands in. NAME=VALUE, with slashes in
 # the name and commas for blanks in the value. The list of names is the orchestrator's; nothing here leaves /proc/sys/net.
 set_sysctls() { # PID   (n_sysctls)

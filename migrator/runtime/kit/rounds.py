@@ -46,9 +46,10 @@ class Rounds:
         last = int((self._images / "parent").readlink().name.removeprefix("pre-"))
         for number in range(self._last + 1, last + 1):
             directory = self._images / f"pre-{number}"
-            before, self._of = self._of, {}
-            for pid, path in pagemaps_in(directory).items():
-                self._of[pid] = list(_stretches(directory, pid, path, before.get(pid, [])))
+            self._of = {
+                pid: list(_stretches(directory, pid, path, self._of.get(pid, [])))
+                for pid, path in pagemaps_in(directory).items()
+            }
         self._last = last
 
     def look_up_until(self, stream: int, came: Path) -> None:

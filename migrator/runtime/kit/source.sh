@@ -1,7 +1,7 @@
 # Verbs of a migration's source.
 
 # The fence: freeze, gate closed, and a watchdog on this node that undoes both at the deadline.
-verb_fence() { # CT TOKEN DEADLINE_S [carried]
+verb_fence() { # CT TOKEN DEADLINE_S [carried|MARK]
     ct=$1 token=$2
     check_number "$3"
     uptime_ms
@@ -22,8 +22,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
         job_start "$dir" 0 watchdog "$ct" "$3"
     fi
     pid=$(init_pid "$ct")
-    carried=
-    [ "${4:-}" = carried ] || carried=$(carry_out "$pid") # before the pause: some milliseconds, and nearly always nothing
+    carried=$(carry_since "$ct" "$pid" "${4:-}") # before the pause: some milliseconds, and nearly always nothing
     [ -z "$carried" ] || printf '%s\n' "$carried"
     [ -p "$RUN/move/$ct.$token/fence" ] || tell_criu "$ct" "$pid" # else its dump has begun with that
     hold_back "$ct" 2> /dev/null || : # a node that cannot lets a few milliseconds decide
@@ -47,7 +46,7 @@ verb_fence() { # CT TOKEN DEADLINE_S [carried]
     echo "frozen_at_ms $frozen_at_ms"
     echo "quiet_ms $((now_ms - begun_ms))"
     echo "unsent $unsent"
-    # A restore asks for what is carried as soon as it has its images, so that has to be there before.
+    # A restore asks for what is carried as soon as it has its images, so what is another now has to be there before.
     [ -n "$carried" ] || begin_dump "$RUN/move/$ct.$token"
     echo 'fenced now'
 }
@@ -241,7 +240,8 @@ held_back() {
 criu_error() {
     cause=$(grep -aE 'Error \((relock|rearm|conntrack|hook)\)' "$1" 2> /dev/null | tail -n 1 | cut -c 1-300)
     [ -n "$cause" ] || cause=$(grep -a 'Error (' "$1" 2> /dev/null | grep -av -e FAILED -e 'Dump files' \
-        -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: |
+        -e 'can be ignored' -e RLIMIT_NOFILE -e 'Unable to create tun' -e cgroupd: -e 'Killing processes' \
+        -e "Can't remove the directory" |
         tail -n 1 | cut -c 1-300)
     echo "${cause:-it ended without naming an error; it was killed, or out of memory}"
 }

@@ -36,6 +36,7 @@ import time
 from pathlib import Path
 
 import uffd
+from apart import apart
 from follow_in import Follower
 from frames import (
     CAME,
@@ -233,13 +234,9 @@ class Stream:
         connection = self._restore.connection
         if connection is None:
             return
-        if child := os.fork():
+        if child := apart(connection.fileno()):
             (self._move / "listener").write_text(f"{child}\n")
             return
-        os.setsid()
-        kept = connection.fileno()
-        os.closerange(0, kept)
-        os.closerange(kept + 1, 1024)
         with contextlib.suppress(OSError):
             while connection.recv(64):  # a copy may be held for days, until somebody decides; it ends with CRIU
                 pass

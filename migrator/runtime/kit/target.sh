@@ -147,7 +147,8 @@ restore_held() {
 }
 
 # The runtime waits for ever for a CRIU that was killed: it does not reap it, and the half-restored processes hold the
-# other end of its socket. So a dead CRIU beside a living runtime ends the restore; never once the release has begun.
+# other end of its socket. So a dead CRIU beside a living runtime ends the restore; never once the release has begun, but
+# where CRIU says itself that it has failed: then it may wait for ever for processes that it has killed.
 watch_criu() { # RUNC_PID
     criu=
     while [ -e "/proc/$1" ]; do
@@ -155,13 +156,18 @@ watch_criu() { # RUNC_PID
         [ -e "$move/work/restore.log" ] || continue # a CRIU before this log was only asked for its version, and ends
         [ -n "$criu" ] || criu=$(oldest_criu "$1")
         [ -n "$criu" ] || continue
-        ! is_running "$criu" || continue
+        ! is_running "$criu" || failed_to_let_go || continue
         sleep 0.5 # the runtime needs a moment to see a CRIU that ended by itself
-        [ -e "/proc/$1" ] && [ ! -e "$move/going" ] || return 0
+        [ -e "/proc/$1" ] || return 0
+        [ ! -e "$move/going" ] || failed_to_let_go || return 0
         kill_processes "$ct"
         kill -9 "$1"
         return 0
     done
+}
+
+failed_to_let_go() {
+    [ -e "$move/going" ] && grep -aq 'because of failure on restore' "$move/work/restore.log"
 }
 
 # The runtime's own CRIU is the oldest of that name below it. Children are listed by thread, and it has many.

@@ -2,7 +2,7 @@
 # the check, in one quick pass that changes nothing. Each entry is there because an attempt has failed.
 #
 # A line each: cannot WHAT PID COMM DETAIL, with the process as it is called inside. And what its root has made in its
-# network, of which some is not carried.
+# network, of which some is not carried; the rest as it will be, for a target to try.
 
 GHOST_BYTES_MAX=33554432
 
@@ -11,10 +11,16 @@ verb_obstacles() { # CT
     read_net "$1"
     init=$(init_pid "$1")
     own=$({ own_network "$init"; in_network "$init" sh "$KIT/lost"; } | cut -c 1-200 | sed 's/^/own /')
-    case $own in
-        *'own nft table '*) tracks "$init" ;;
-    esac
     [ -z "$own" ] || printf '%s\n' "$own"
+    case $own in
+        *'own nft table '*) rules=$(look_at_rules "$init") ;;
+        *) rules= ;;
+    esac
+    [ -z "$rules" ] || printf '%s\n' "$rules"
+    case "$own $rules" in
+        *'own lost '* | *'own link '*) ;; # then nobody is asked whether it takes the rest
+        *) carry_out "$1" "$init" ;;
+    esac
     scratch=$RUN/.look.$$
     trap 'rm -f "$scratch"*' EXIT
     processes "$1" > "$scratch"

@@ -14,6 +14,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from apart import apart
+
 _DONE = b"d"
 _GATE_TIMEOUT_S = 2
 _KILL_TRIES = 100
@@ -54,12 +56,7 @@ class Watcher:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if os.fork() == 0:
-            # Of no job, and with nothing of its receiver's but this: what ends jobs must not end who stands by.
-            os.setsid()
-            fd = theirs.fileno()
-            os.closerange(0, fd)
-            os.closerange(fd + 1, 4096)
+        if apart(theirs.fileno()) == 0:  # what ends jobs must not end who stands by
             with contextlib.suppress(BaseException):
                 _watch(theirs, self._group, self._cables)
             os._exit(0)
