@@ -272,7 +272,9 @@ class PolicySection(_Strict):
         return value
 
     def value(self) -> Standing:
-        said = self.model_dump(exclude={"rules", "headroom", "anti_affinity", "weights", "allow", "bandwidth"})
+        # As model_dump would, which builds a serializer of all of it: 5 ms of each command.
+        plain = type(self).model_fields.keys() - {"rules", "headroom", "anti_affinity", "weights", "allow", "bandwidth"}
+        said: dict[str, Any] = {name: getattr(self, name) for name in plain}
         return Standing(
             **said,
             headroom=self.headroom.value() if self.headroom is not None else None,
