@@ -27,6 +27,7 @@ TEMPLATE = "debian"
 ROUNDS, IDLE = 10, 100
 OWN_BYTES = 5 << 20
 LIMIT_S = 900
+ASK_S = 0.03  # a first packet that nobody was there to take would be sent again only after a second
 REACH_CREATE_S, REACH_SET_MS, REACH_FILES, REACH_MADE_S, REACH_LISTED_S = 0.5, 50, 1.2, 60, 0.5
 # The least that answers: whatever else a program does at its start is its own affair.
 ANSWERS = f"import socket; s = socket.create_server(('', {COUNTER_PORT}))\nwhile True: s.accept()[0].sendall(b'here')"
@@ -60,7 +61,7 @@ async def answers(host: str) -> None:
     async with asyncio.timeout(60):
         while True:
             try:
-                async with asyncio.timeout(0.1):
+                async with asyncio.timeout(ASK_S):
                     reader, writer = await asyncio.open_connection(host, COUNTER_PORT)
                     there = await reader.read(1)
                     writer.close()
