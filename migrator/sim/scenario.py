@@ -5,22 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from random import Random
 
-STEPS = 206  # moments of one undisturbed migration; later ones fall into its recovery
-CALLS = 38
+STEPS = 210  # moments of one undisturbed migration; later ones fall into its recovery
+CALLS = 39
 WRITES = 28
-ASKED_WRITES, ASKED = (16, 26), (149, 170)  # about the site's hooks, from the verification to after the release
-HELD = (137, 148)  # moments about the hold and the seal
-FENCING, LAST_PASS = (102, 114), (110, 130)
-LEASE_CALL, FENCE_CALL = 7, 23  # an undisturbed migration's calls: its lease on the target, its fence
+ASKED_WRITES, ASKED = (16, 26), (153, 174)  # about the site's hooks, from the verification to after the release
+HELD = (141, 152)  # moments about the hold and the seal
+FENCING, LAST_PASS = (106, 118), (114, 134)
+LEASE_CALL, FENCE_CALL = 7, 24  # an undisturbed migration's calls: its lease on the target, its fence
 FROZEN_WRITES = (11, 24)  # from the fence's begin to the end of the source
 DECIDING_WRITES = (15, 21)  # from the restore's end to the release's
-RELEASED_WRITES, RELEASED = (21, 22), (161, 166)  # the release is over, the end of the source is not
-SEALING = (149, 153)  # moments after the seal's begin and before the commit
+RELEASED_WRITES, RELEASED = (21, 22), (165, 170)  # the release is over, the end of the source is not
+SEALING = (153, 157)  # moments after the seal's begin and before the commit
 SEALING_WRITES = (12, 18)  # from the fence's end to the seal's: undecided
 # The moments of an undisturbed migration's FROZEN_WRITES; a third node or a template to be sent makes them a few later.
-MOMENTS = (101, 109, 132, 132, 146, 146, 146, 152, 152, 152, 160, 160, 169, 169)
+MOMENTS = (101, 113, 136, 136, 150, 150, 150, 156, 156, 156, 164, 164, 173, 173)
 
-FENCED, NOT_DUMPED = 112, 24  # the fence's end, and how many moments after it a move by restart does without
+FENCED, NOT_DUMPED = 116, 24  # the fence's end, and how many moments after it a move by restart does without
 
 # What befalls an orchestrator's n-th call, its n-th write, or anything at the world's n-th moment.
 CALL_FAULTS = ("cut-before", "cut-mid", "cut-after", "late", "twice")
@@ -44,7 +44,7 @@ STEP_FAULTS = (
     "clock-jumps",
 )
 OFTEN = ("process-dies", "process-dies", "receiver-dies", "receiver-dies", "slow", "crash")
-HOT = (84, 171)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
+HOT = (84, 175)  # the moments between the last pass and the end: half of what goes wrong goes wrong there
 
 
 @dataclass(frozen=True, slots=True)
