@@ -94,13 +94,13 @@ all_can_let_go() { # CT
 # Where CRIU died after it was told to let go and before it had, what has processes is no container. It is ended, and a
 # mark says so until somebody decides: the source has all of it still. Tells why, each time it is asked.
 end_if_not_let_go() { # MOVE
-    for dir in "$RUN/jobs/$ct".[0-9]*.restore; do
-        [ -e "$1/going" ] && [ ! -e "$1/not-let-go" ] && [ "$(cat "$dir/status" 2> /dev/null)" != 0 ] &&
-            ! grep -aq 'Restore finished successfully' "$1/work/restore.log" || continue
+    job=$RUN/jobs/${1##*/}.restore
+    if [ -e "$1/going" ] && [ ! -e "$1/not-let-go" ] && [ -d "$job" ] && [ "$(cat "$job/status" 2> /dev/null)" != 0 ] &&
+        ! grep -aq 'Restore finished successfully' "$1/work/restore.log"; then
         criu_error "$1/work/restore.log" > "$1/not-let-go"
         gate_close || :
         kill_processes "$ct"
-    done
+    fi
     [ ! -e "$1/not-let-go" ] || echo "not_let_go CRIU: $(cat "$1/not-let-go")"
 }
 
