@@ -20,17 +20,17 @@ from __future__ import annotations
 
 import re
 import socket
-import struct
 from collections.abc import Iterator
 from typing import NamedTuple
+
+import netlink
+from netlink import BODY, NESTED, attribute
 
 CONNECTIONS_MAX = 16_384
 IMAGE_BYTES_MAX = CONNECTIONS_MAX * 512  # a kernel takes 200 to 300 for each
 
 # linux/netlink.h, linux/netfilter/nfnetlink.h, nfnetlink_conntrack.h
 CT_NEW = 0x100
-HEADER, BODY, ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBH"), struct.Struct("=HH")
-NESTED, TYPE = 0x8000, 0x3FFF
 ORIGINAL, REPLY, STATUS, PROTOINFO, HELPER, NAT_SRC, TIMEOUT, MARK, NAT_DST = 1, 2, 3, 4, 5, 6, 7, 8, 13
 SHIFT_ORIGINAL, SHIFT_REPLY, ZONE, LABELS = 15, 16, 18, 22
 TUPLE_IP, TUPLE_PROTO, TUPLE_ZONE = 1, 2, 3
@@ -92,20 +92,7 @@ class Entry(NamedTuple):
 
 def attributes(data: bytes) -> dict[int, bytes]:
     """Each attribute's bytes by its number. ValueError where lengths do not come out."""
-    found, at, end = {}, 0, len(data)
-    while at < end:
-        if end - at < 4:
-            raise ValueError("it is cut short")
-        length, kind = ATTRIBUTE.unpack_from(data, at)
-        if not 4 <= length <= end - at:
-            raise ValueError("a length in it is none")
-        found[kind & TYPE] = data[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return found
-
-
-def attribute(kind: int, data: bytes) -> bytes:
-    return ATTRIBUTE.pack(4 + len(data), kind) + data + bytes(-len(data) % 4)
+    return dict(netlink.attributes(data))
 
 
 def nested(kind: int, *parts: bytes) -> bytes:
@@ -270,16 +257,7 @@ class Message(NamedTuple):
 
 def messages(data: bytes) -> Iterator[Message]:
     """ValueError where lengths do not come out."""
-    at = 0
-    while at < len(data):
-        if len(data) - at < HEADER.size:
-            raise ValueError("it is cut short")
-        length, kind, _, number, _ = HEADER.unpack_from(data, at)
-        if not HEADER.size <= length <= len(data) - at:
-            raise ValueError("a length in it is none")
-        after = at + ((length + 3) & ~3)
-        yield Message(data[at:after], kind, number, data[at + HEADER.size : at + length])
-        at = after
+    return (Message(*said) for said in netlink.messages(data))
 
 
 def connections(image: bytes) -> list[Entry]:

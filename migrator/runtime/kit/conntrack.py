@@ -13,7 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from connections import BODY, CT_NEW, HEADER, IMAGE_BYTES_MAX, Message, connections, creation, messages
+from connections import CT_NEW, IMAGE_BYTES_MAX, Message, connections, creation, messages
+from netlink import BODY, HEADER
 
 TIMEOUT_S = 5
 # How many are made with one call: answers to that many fit in what a socket keeps.

@@ -8,7 +8,8 @@ import sys
 from _socket import AF_NETLINK, SOCK_RAW, SOL_SOCKET, htons, socket  # socket.py takes 10 ms of a pause
 from collections.abc import Iterator
 
-from ruleset import BODY, BYTES_MAX, HEADER, RULE, TABLE, Message, attributes, messages
+from netlink import BODY, HEADER
+from ruleset import BYTES_MAX, RULE, TABLE, Message, attributes, messages
 
 TIMEOUT_S = 10
 SEEN_BYTES_MAX = 1 << 17

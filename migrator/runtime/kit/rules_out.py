@@ -21,9 +21,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 from netfilter import DUMP, Kernel
+from netlink import BODY
 from rules_in import told
 from ruleset import (
-    BODY,
     BYTES_MAX,
     CHAIN,
     DATA,

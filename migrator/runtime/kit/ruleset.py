@@ -19,11 +19,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
+import netlink
+from netlink import BODY, HEADER, attribute
+
 BYTES_MAX = 4 << 20
 
 # linux/netlink.h, linux/netfilter/nf_tables.h, nf_tables_compat.h
-HEADER, BODY, ATTRIBUTE, U32 = struct.Struct("=IHHII"), struct.Struct("=BBH"), struct.Struct("=HH"), struct.Struct(">I")
-TYPE = 0x3FFF
+U32 = struct.Struct(">I")
 TABLE, CHAIN, RULE, SET, ELEMENTS, OBJECT, FLOWTABLE = 0xA00, 0xA03, 0xA06, 0xA09, 0xA0C, 0xA12, 0xA16
 WORDS = {
     TABLE: "table", FLOWTABLE: "flowtable", OBJECT: "object", CHAIN: "chain", SET: "set", ELEMENTS: "elements of set",
@@ -63,25 +65,11 @@ Attributes = list[tuple[int, bytes]]
 
 def attributes(data: bytes) -> Attributes:
     """Each attribute's number and bytes, in order. ValueError where lengths do not come out."""
-    found, at, end = [], 0, len(data)
-    while at < end:
-        if end - at < 4:
-            raise ValueError("it is cut short")
-        length, kind = ATTRIBUTE.unpack_from(data, at)
-        if not 4 <= length <= end - at:
-            raise ValueError("a length in it is none")
-        found.append((kind & TYPE, data[at + 4 : at + length]))
-        at += (length + 3) & ~3
-    return found
+    return list(netlink.attributes(data))
 
 
 def packed(found: Iterable[tuple[int, bytes]]) -> bytes:
-    parts = []
-    for kind, data in found:
-        if len(data) > 0xFFFF - 4:
-            raise ValueError("a part of it is too long")
-        parts.append(ATTRIBUTE.pack(4 + len(data), kind) + data + bytes(-len(data) % 4))
-    return b"".join(parts)
+    return b"".join(attribute(kind, data) for kind, data in found)
 
 
 class Message:
@@ -137,15 +125,7 @@ class Message:
 
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Of each message of netlink its kind, and what is behind its header. ValueError where lengths do not come out."""
-    at = 0
-    while at < len(data):
-        if len(data) - at < HEADER.size:
-            raise ValueError("it is cut short")
-        length, kind, _, _, _ = HEADER.unpack_from(data, at)
-        if not HEADER.size <= length <= len(data) - at:
-            raise ValueError("a length in it is none")
-        yield kind, data[at + HEADER.size : at + length]
-        at += (length + 3) & ~3
+    return ((kind, body) for _, kind, _, body in netlink.messages(data))
 
 
 def message(kind: int, body: bytes) -> Message:
