@@ -23,9 +23,10 @@ from typing import Any
 
 from migrator.chaos.hold import Hold, WatchedJournal, WatchedNode, say
 from migrator.errors import FailedSafe, MigratorError
-from migrator.executor.containers import rows_of, start_all
+from migrator.executor.containers import start_all
 from migrator.executor.creation import create_container
 from migrator.executor.fleet import Fleet
+from migrator.executor.rows import rows_of
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_single, resume_run, start_run
 from migrator.executor.saga import Notify

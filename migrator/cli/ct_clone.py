@@ -103,7 +103,7 @@ def clone(
         async with open_fleet(ctx) as fleet:
             if node is not None:
                 fleet.file.entry(node)
-            policy = Policy(**bounds_under(fleet.file.policy.value(), given))
+            policy = Policy(**bounds_under(fleet.file.standing(), given))
             made = await make(fleet, replace(asked, pause_s_max=math.ceil(policy.blackout_s_max)))
             return made if node in (None, made.node) else await _moved(ctx, fleet, made, str(node), policy)
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from migrator.cli.output import clean, json_option, print_json, print_table
-from migrator.cli.shared import open_fleet, run_async
+from migrator.cli.shared import open_whole_fleet, run_async
 
 COLUMNS = ("NAME", "NODE", "STATE", "ADDRESS", "MEMORY", "LIMIT", "CPUS", "PRESSURE", "NOT ENFORCED", "LABELS")
 
@@ -32,19 +32,18 @@ def list_(
     as_json: bool,
 ) -> None:
     """List the containers of all nodes that answer, or those of these names: ct list 'web*'."""
-    from migrator.errors import BadInput, quoted
-    from migrator.executor.containers import ROW_STATES, rows_of
-
-    if unknown := next((state for state in states if state not in ROW_STATES), ""):
-        raise BadInput(f"--state {quoted(unknown)}: no container is ever in it; one of: {'; '.join(ROW_STATES)}")
+    if states:
+        _refuse_unknown(states)
 
     async def work() -> Any:
-        async with open_fleet(ctx) as fleet:
+        async with open_whole_fleet(ctx) as fleet:
             for node in nodes:
                 fleet.file.entry(node)
             return await fleet.survey()
 
     cluster = run_async(work(), only_looks=True)
+    from migrator.executor.rows import rows_of
+
     rows = selected(rows_of(cluster), patterns, nodes, states, labels)
     silent = {node.name: node.error for node in cluster.nodes if not node.answered}
     if as_json:
@@ -60,6 +59,14 @@ def list_(
             click.echo(f"container {row['name']} on {row['node']}: {row['keeper']}", err=True)
     for name, error in silent.items():
         click.echo(clean(f"no answer from {name}: {error}"), err=True)
+
+
+def _refuse_unknown(states: Sequence[str]) -> None:
+    from migrator.errors import BadInput, quoted
+    from migrator.executor.rows import ROW_STATES
+
+    if unknown := next((state for state in states if state not in ROW_STATES), ""):
+        raise BadInput(f"--state {quoted(unknown)}: no container is ever in it; one of: {'; '.join(ROW_STATES)}")
 
 
 def selected(

@@ -70,8 +70,8 @@ def restart(ctx: click.Context, name: str, grace: int, as_json: bool) -> None:
 @click.pass_context
 def show(ctx: click.Context, name: str, as_json: bool) -> None:
     """Show one container: what it is, where, what it may have and what it uses."""
-    from migrator.executor.containers import rows_of
     from migrator.executor.fleet import find_container
+    from migrator.executor.rows import rows_of
 
     async def work() -> Any:
         async with open_fleet(ctx) as fleet:

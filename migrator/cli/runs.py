@@ -151,7 +151,8 @@ def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
     from migrator.executor.apply import unproved
     from migrator.executor.fleet import Fleet
     from migrator.executor.runs import plan_of, resume_run, rollback_run
-    from migrator.inventory import cluster_file
+    from migrator.inventory.cluster_file import load
+    from migrator.inventory.cluster_text import find
 
     journal = open_journal(ctx)
     found = journal.run(run)
@@ -159,7 +160,7 @@ def _settle(ctx: click.Context, run: str, as_json: bool, back: bool) -> int:
     path = ctx.obj["cluster"] or found.document["cluster_file"]
 
     async def work() -> Any:
-        async with Fleet(cluster_file.load(cluster_file.find(path))) as fleet:
+        async with Fleet(load(find(path))) as fleet:
             with Progress(plan, quiet=as_json) as progress:
                 act = rollback_run if back else resume_run
                 result = await act(fleet, journal, found, progress.notify)

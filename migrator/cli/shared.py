@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # what asks nodes is loaded where nodes are asked: a plan fro
     import asyncio
 
     from migrator.executor.fleet import Fleet
+    from migrator.inventory.ahead import Ahead
+    from migrator.inventory.cluster_text import Written
     from migrator.journal.store import Journal
 
 T = TypeVar("T")
@@ -50,9 +53,9 @@ OF_ACTS = Ending("what a node has begun ends there", "what a node has begun ends
 
 
 def cluster_path(ctx: click.Context) -> Path:
-    from migrator.inventory import cluster_file
+    from migrator.inventory.cluster_text import find
 
-    return cluster_file.find(ctx.obj["cluster"])
+    return find(ctx.obj["cluster"])
 
 
 without_option = click.option(
@@ -69,6 +72,28 @@ def open_fleet(ctx: click.Context) -> Fleet:
     from migrator.inventory import cluster_file
 
     return Fleet(cluster_file.load(cluster_path(ctx)))
+
+
+@contextlib.asynccontextmanager
+async def open_whole_fleet(ctx: click.Context) -> AsyncIterator[Fleet]:
+    """As `open_fleet`, for who asks all nodes at once: they are connected to while the file is checked."""
+    import asyncio
+
+    from migrator.inventory.ahead import Ahead
+    from migrator.inventory.cluster_text import likely, read
+
+    written = read(cluster_path(ctx))
+    async with Ahead(likely(written.raw)) as ahead:
+        async with await asyncio.to_thread(_fleet, written, ahead) as fleet:
+            yield fleet
+
+
+def _fleet(written: Written, ahead: Ahead) -> Fleet:
+    from migrator.executor.fleet import Fleet
+    from migrator.inventory.cluster_file import checked
+
+    file = checked(written)
+    return Fleet(file, lambda entry: ahead.node(entry.name, file.ssh_address(entry)))
 
 
 def journal_path(ctx: click.Context) -> Path:

@@ -13,7 +13,8 @@ from migrator.cli.shared import run_async
 from migrator.errors import MigratorError
 from migrator.executor.fleet import Fleet
 from migrator.executor.status import Standing, Told, standing
-from migrator.inventory import cluster_file
+from migrator.inventory.cluster_file import load
+from migrator.inventory.cluster_text import find
 from migrator.journal.store import Journal, Run
 from migrator.protocol.states import FINAL
 
@@ -27,7 +28,7 @@ def standings(journal: Journal, run: Run, cluster: str | None) -> dict[str, Stan
     async def work() -> list[Standing]:
         try:
             path = cluster or run.document.get("cluster_file")
-            fleet = Fleet(cluster_file.load(cluster_file.find(path)))
+            fleet = Fleet(load(find(path)))
         except MigratorError:
             return [await standing(None, journal, m) for m in unfinished]
         async with fleet:

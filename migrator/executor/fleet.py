@@ -8,15 +8,18 @@ import secrets
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from migrator.errors import BadInput, FailedSafe, Refused, nowhere, quoted
-from migrator.inventory.cluster_file import ClusterFile, NodeEntry
-from migrator.inventory.probe import described_all, probe, probe_all, survey_all
-from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+from migrator.errors import BadInput, FailedSafe, MigratorError, Refused, nowhere, quoted
+from migrator.inventory.asking import Verb, ask_all
 from migrator.transport.hooks import HookCaller, LocalHooks
-from migrator.transport.retry import RetryingNode
 from migrator.transport.ssh import SshNode
+
+if TYPE_CHECKING:
+    from migrator.inventory.cluster_file import ClusterFile, NodeEntry
+    from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
+    from migrator.transport.base import Answer
+    from migrator.transport.retry import RetryingNode
 
 
 class Fleet:
@@ -55,22 +58,39 @@ class Fleet:
         return self.nodes[self.file.entry(name).name]
 
     async def probe(self) -> Cluster:
-        return await probe_all(self.file, self.nodes)
+        """All that nodes tell of themselves and their containers."""
+        told = await self._told("probe")
+        from migrator.inventory.probe import probed  # noqa: PLC0415   (which is loaded while nodes are asked)
+
+        return probed(self.file, told)
 
     async def survey(self) -> Cluster:
-        """All containers and what nodes have for them, without what only a move asks of a machine."""
-        return await survey_all(self.file, self.nodes)
+        """All containers and what nodes have for them, sooner, without what only a move asks of a machine."""
+        told = await self._told("survey")
+        from migrator.inventory.probe import surveyed  # noqa: PLC0415
+
+        return surveyed(self.file, told)
 
     async def described(self) -> Cluster:
-        """All containers by their descriptions, and nothing else."""
-        return await described_all(self.file, self.nodes)
+        """All containers by their descriptions, and nothing else; sooner still."""
+        told = await self._told("described")
+        from migrator.inventory.probe import described  # noqa: PLC0415
+
+        return described(self.file, told)
 
     async def facts(self, name: str) -> NodeFacts:
         """Fresh facts of one node that has to answer."""
-        facts = await probe(self.file, self.file.entry(name), self.node(name))
+        entry = self.file.entry(name)
+        told = await ask_all(self.file, [entry], self.nodes, "probe")
+        from migrator.inventory.probe import facts_of  # noqa: PLC0415
+
+        facts = facts_of(self.file, entry, told[name])
         if not facts.answered:
             raise FailedSafe(facts.error)
         return facts
+
+    async def _told(self, verb: Verb) -> dict[str, Answer | MigratorError]:
+        return await ask_all(self.file, self.file.nodes, self.nodes, verb)
 
 
 def find_container(cluster: Cluster, name: str, on: str | None = None) -> tuple[NodeFacts, ContainerFacts]:

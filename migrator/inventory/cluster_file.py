@@ -6,29 +6,28 @@ Read with line numbers, so that each mistake is one line naming file, line and f
 from __future__ import annotations
 
 import ipaddress
-import os
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from migrator.errors import BadInput, quoted
+from migrator.inventory.cluster_text import Written, read, ssh_address
 from migrator.inventory.documents import NODE_NAME, field, first_wrong, line_of, read_yaml, refuse_empty
-from migrator.inventory.policy_file import PolicySection
 from migrator.model.address import is_within
-from migrator.model.facts import Link, SharedLink
-from migrator.model.links import tangled
 from migrator.model.pressure import Guard
-from migrator.model.rules import selected, selects
 from migrator.model.site import Hook, Site, When
 from migrator.model.units import parse_bytes, parse_bytes_per_s
 from migrator.model.volume import NAME as VOLUME_NAME
 from migrator.model.volume import clash, node_fault
-from migrator.transport.ssh import SshAddress
 
-ENVIRONMENT = "MIGRATOR_CLUSTER"
-DEFAULT = "cluster.yaml"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import yaml
+
+    from migrator.model.facts import Link, SharedLink
+    from migrator.model.plan_policy import Standing
+    from migrator.transport.ssh import SshAddress
 
 
 def _parsed(parse: Any) -> AfterValidator:
@@ -196,7 +195,7 @@ class ClusterFile(_Strict):
     defaults: Defaults = Defaults.model_construct()
     nodes: Annotated[list[NodeEntry], Field(min_length=1)]
     links: list[LinkEntry] = []
-    policy: PolicySection = PolicySection.model_construct()
+    policy: dict[str, Any] = {}  # see `standing`
     network: Literal["shared", "routed"] = "shared"
     hooks: Annotated[list[HookEntry], Field(max_length=10)] = []
     trusted_networks: Annotated[list[Network], Field(max_length=100)] = []
@@ -207,8 +206,24 @@ class ClusterFile(_Strict):
         hooks = (Hook(tuple(h.argv), frozenset(When(when) for when in h.when), float(h.timeout)) for h in self.hooks)
         return Site(self.network == "routed", tuple(hooks))
 
+    def standing(self) -> Standing:
+        """What is said under `policy`."""
+        if not self.policy:
+            from migrator.model.plan_policy import Standing  # noqa: PLC0415   (see `shared_links`)
+
+            return Standing()
+        from migrator.inventory.policy_file import section  # noqa: PLC0415
+
+        return section(self.policy)
+
     def shared_links(self) -> tuple[SharedLink, ...]:
         """The links that nodes share, each with the names of all nodes behind it, sorted."""
+        if not self.links:
+            return ()
+        # Most files say nothing of this, and most commands ask for none of it: they wait for the loading of neither.
+        from migrator.model.facts import SharedLink  # noqa: PLC0415
+        from migrator.model.rules import selected  # noqa: PLC0415
+
         return tuple(
             SharedLink(
                 link.name,
@@ -232,11 +247,8 @@ class ClusterFile(_Strict):
         raise BadInput(f"there is no node {quoted(name)} in cluster {self.name!r}; it has {_some(self.nodes)}")
 
     def ssh_address(self, node: NodeEntry) -> SshAddress:
-        merged = self.defaults.ssh.model_dump(exclude_none=True) | node.ssh.model_dump(exclude_none=True)
-        for key in ("identity_file", "known_hosts", "config"):
-            if key in merged:
-                merged[key] = str(Path(merged[key]).expanduser())
-        return SshAddress(host=node.host, **merged)
+        usual, own = (ssh.model_dump(exclude_none=True) for ssh in (self.defaults.ssh, node.ssh))
+        return ssh_address(node.host, usual, own)
 
     def bridge(self, node: NodeEntry) -> str:
         return node.bridge or self.defaults.bridge
@@ -259,30 +271,25 @@ class ClusterFile(_Strict):
 
     @staticmethod
     def link(node: NodeEntry) -> Link:
+        from migrator.model.facts import Link  # noqa: PLC0415   (see `shared_links`)
+
         up, down = node.link.up, node.link.down
         return Link(parse_bytes_per_s(up) if up else None, parse_bytes_per_s(down) if down else None)
 
 
-def find(given: str | None) -> Path:
-    """The cluster file to use: --cluster, else the environment, else ./cluster.yaml."""
-    return Path(given or os.environ.get(ENVIRONMENT) or DEFAULT)
-
-
 def load(path: Path) -> ClusterFile:
     """Reads and checks a cluster file; BadInput names file, line and field."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        hint = f"give one with --cluster FILE or {ENVIRONMENT}, or make a lab: migrator lab up"
-        raise BadInput(f"{path}: there is no such cluster file; {hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from error
-    return parse(text, str(path))
+    return checked(read(path))
 
 
 def parse(text: str, source: str) -> ClusterFile:
     """Checks the text of a cluster file; `source` names it in errors."""
-    raw, root = read_yaml(text, source)
+    return checked(Written(*read_yaml(text, source), source))
+
+
+def checked(written: Written) -> ClusterFile:
+    """What a cluster file says; BadInput names file, line and field."""
+    raw, root, source = written.raw, written.root, written.source
     if not isinstance(raw, dict):
         raise BadInput(f"{source}:1: a cluster file is a mapping with 'nodes'")
     refuse_empty(raw, root, source)
@@ -291,6 +298,7 @@ def parse(text: str, source: str) -> ClusterFile:
     except ValidationError as error:
         location, wrong = first_wrong(error)
         raise BadInput(f"{source}:{line_of(root, location)}: {field(location, raw)}: {wrong}") from error
+    _refuse_wrong_policy(cluster, written)
     _refuse_repeats(cluster, root, source)
     _refuse_tangles(cluster, root, source)
     _refuse_strangers(cluster, root, source)
@@ -300,6 +308,18 @@ def parse(text: str, source: str) -> ClusterFile:
         where = f"{source}:{line_of(root, ['network'])}: network"
         raise BadInput(f"{where}: routed, and there is no hook that takes a container's addresses to its target")
     return cluster
+
+
+def _refuse_wrong_policy(cluster: ClusterFile, written: Written) -> None:
+    if not cluster.policy:
+        return
+    try:
+        cluster.standing()
+    except ValidationError as error:
+        found, wrong = first_wrong(error)
+        at = ["policy", *found]
+        where = f"{written.source}:{line_of(written.root, at)}: {field(at, written.raw)}"
+        raise BadInput(f"{where}: {wrong}") from error
 
 
 def _refuse_repeats(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
@@ -319,6 +339,11 @@ def _refuse_repeats(cluster: ClusterFile, root: yaml.Node | None, source: str) -
 
 def _refuse_tangles(cluster: ClusterFile, root: yaml.Node | None, source: str) -> None:
     """Refuses shared links that mean no node, or are no tree."""
+    if not cluster.links:
+        return
+    from migrator.model.links import tangled  # noqa: PLC0415   (see `shared_links`)
+    from migrator.model.rules import selects  # noqa: PLC0415
+
     links = cluster.shared_links()
     for index in range(len(links)):
         wrong = tangled(links[: index + 1])

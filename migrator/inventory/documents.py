@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
 
 from migrator.errors import BadInput
+
+if TYPE_CHECKING:  # it takes long to load, and to read a file it is not needed
+    from pydantic import ValidationError
 
 NODE_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 SHOWN_CHARS_MAX = 60

@@ -301,10 +301,15 @@ def load(path: Path) -> Standing:
         raise BadInput(f"{path}:{line_of(root, location)}: {field(location)}: {wrong}") from error
 
 
+def section(raw: Any) -> Standing:
+    """What is said under `policy`, as YAML has it; pydantic's ValidationError where that cannot be."""
+    return PolicySection.model_validate(raw).value()
+
+
 def of_document(raw: Any, source: str) -> Standing:
     """What a snapshot says that its cluster file said; `source` names it in errors."""
     try:
-        return PolicySection.model_validate(raw).value()
+        return section(raw)
     except ValidationError as error:
         raise BadInput(f"{source}: {said(error)}") from error
 

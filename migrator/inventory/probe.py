@@ -1,12 +1,10 @@
-"""Asks every node at once what it is and holds. A node that does not answer is shown as such and delays nobody."""
+"""Reads what nodes told of themselves. Of a node that did not answer is shown why."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,9 +21,9 @@ from migrator.model.observation import COUNTER_MAX, GATES, STATES
 from migrator.model.pressure import Pressure
 from migrator.model.units import parse_bytes
 from migrator.model.volume import Mounted
-from migrator.transport.base import Answer, Node, NodeFailed
+from migrator.transport.base import Answer, NodeFailed
 
-PROBE_TIMEOUT_S = 25
+Told = Answer | MigratorError
 WORDS_CHARS_MAX = 300  # a name, a version; nothing a node tells of itself is longer, but its CPU's features
 REPEATED = (
     "feature",
@@ -53,29 +51,25 @@ _RUN = re.compile(r"[A-Za-z0-9._-]{1,63}")
 _DESCRIPTOR = TypeAdapter(Descriptor)
 
 
-async def probe_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
-    """A fresh snapshot of the whole cluster."""
-    facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name]) for entry in cluster.nodes))
-    return Cluster(
-        cluster.name, tuple(sorted(facts, key=lambda node: node.name)), cluster.shared_links(), cluster.policy.value()
-    )
+def probed(cluster: ClusterFile, told: Mapping[str, Told]) -> Cluster:
+    """A snapshot of the whole cluster, by what nodes told when they were probed."""
+    return Cluster(cluster.name, _all_facts(cluster, told), cluster.shared_links(), cluster.standing())
 
 
-async def survey_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
-    """The same, sooner, without what only a move asks of machines: versions, CPU features, sizes of files."""
-    facts = await asyncio.gather(*(probe(cluster, entry, nodes[entry.name], "survey") for entry in cluster.nodes))
-    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)), policy=cluster.policy.value())
+def surveyed(cluster: ClusterFile, told: Mapping[str, Told]) -> Cluster:
+    """The same, without what only a move asks of machines: versions, CPU features, sizes of files."""
+    return Cluster(cluster.name, _all_facts(cluster, told), policy=cluster.standing())
 
 
-async def described_all(cluster: ClusterFile, nodes: Mapping[str, Node]) -> Cluster:
-    """Which containers there are and their descriptions, and nothing else of any node; sooner still."""
-    facts = await asyncio.gather(*(_described(nodes[entry.name], entry.name) for entry in cluster.nodes))
-    return Cluster(cluster.name, tuple(sorted(facts, key=lambda node: node.name)))
+def described(cluster: ClusterFile, told: Mapping[str, Told]) -> Cluster:
+    """Which containers there are and their descriptions, and nothing else of any node."""
+    return Cluster(cluster.name, tuple(_described(name, told[name]) for name in sorted(told)))
 
 
-async def _described(node: Node, name: str) -> NodeFacts:
+def _described(name: str, answer: Told) -> NodeFacts:
     try:
-        answer = await node.call("described", timeout_s=PROBE_TIMEOUT_S, tries=2)
+        if isinstance(answer, MigratorError):
+            raise answer
         if answer.get("end") != "described":
             raise NodeFailed(name, "described", "its answer is cut short")
         _refuse_noise(answer)
@@ -89,10 +83,12 @@ async def _described(node: Node, name: str) -> NodeFacts:
         return NodeFacts(name, error=str(error))
 
 
-async def probe(
-    cluster: ClusterFile, entry: NodeEntry, node: Node, verb: Literal["probe", "survey"] = "probe"
-) -> NodeFacts:
-    """One node's facts; if it cannot be asked, facts that carry the error."""
+def _all_facts(cluster: ClusterFile, told: Mapping[str, Told]) -> tuple[NodeFacts, ...]:
+    return tuple(facts_of(cluster, cluster.entry(name), told[name]) for name in sorted(told))
+
+
+def facts_of(cluster: ClusterFile, entry: NodeEntry, answer: Told) -> NodeFacts:
+    """One node's facts; if it could not be asked, or its answer not be understood, facts that carry the error."""
     declared = NodeFacts(
         name=entry.name,
         labels=dict(entry.labels),
@@ -102,10 +98,10 @@ async def probe(
         guard=cluster.guard(entry),
         volumes={name: Mounted(path, "it was not asked") for name, path in cluster.volume_paths(entry).items()},
     )
-    asked = [f"{name}={volume.path}" for name, volume in declared.volumes.items()]
     try:
-        facts = parse(await node.call(verb, *asked, timeout_s=PROBE_TIMEOUT_S, tries=2), declared, entry)
-        return promised(facts, cluster.overcommit(entry))
+        if isinstance(answer, MigratorError):
+            raise answer
+        return promised(parse(answer, declared, entry), cluster.overcommit(entry))
     except MigratorError as error:
         return replace(declared, error=str(error))
 

@@ -52,11 +52,17 @@ class SshNode(RetryingNode):
         self.address = address
         self._connection: asyncssh.SSHClientConnection | None = None
         self._connecting = asyncio.Lock()
+        self._begun: asyncio.Task[asyncssh.SSHClientConnection] | None = None
         self._with_kit: asyncssh.SSHClientConnection | None = None  # the one over which the kit was found
         self._installing = asyncio.Lock()
         self._sessions = asyncio.Semaphore(SESSIONS_MAX)
         self._standing: list[Standing] = []
         self._standing_wanted = 0
+
+    def begin(self) -> None:
+        """Begins to connect, for who will ask in a moment: how it ended the first of them is told."""
+        if self._begun is None and self._connection is None:
+            self._begun = asyncio.ensure_future(self._connect("connect"))
 
     async def host_key(self) -> tuple[str, str]:
         connection = await self._connected("host key")
@@ -78,6 +84,11 @@ class SshNode(RetryingNode):
     async def close(self) -> None:
         """Closes the connection. What runs on the node goes on."""
         connection, self._connection = self._connection, None
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.cancel()
+            (made,) = await asyncio.gather(begun, return_exceptions=True)
+            connection = None if isinstance(made, BaseException) else made
         if connection is not None:
             connection.close()
             with contextlib.suppress(Exception):
@@ -214,7 +225,8 @@ class SshNode(RetryingNode):
     async def _connected(self, verb: str) -> asyncssh.SSHClientConnection:
         async with self._connecting:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await self._connect(verb)
+                begun, self._begun = self._begun, None
+                self._connection = await (begun or self._connect(verb))
                 self.connected_at_s = asyncio.get_running_loop().time()
             return self._connection
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from migrator.executor.containers import rows_of
+from migrator.executor.rows import rows_of
 from migrator.executor.runner import RunResult
 from migrator.executor.runs import plan_single, resume_run, start_run
 from migrator.journal.events import Phase

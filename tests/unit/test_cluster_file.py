@@ -181,7 +181,7 @@ def test_a_policy_in_the_cluster_file_goes_with_its_facts_into_a_snapshot(tmp_pa
     text = (
         GOOD + "policy:\n  headroom_percent: 20\n  rules:\n  - {rule: spread, label: app, domain: rack, at_most: 2}\n"
     )
-    said = cluster_file.parse(text, "c.yaml").policy.value()
+    said = cluster_file.parse(text, "c.yaml").standing()
     assert said == Standing(headroom_percent=20, rules=(Spread("app", "rack", 2),))
     with_policy, path = Cluster("rack", (NodeFacts("n1"),), policy=said), tmp_path / "facts.json"
     snapshot.save(with_policy, path)

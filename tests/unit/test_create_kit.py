@@ -11,13 +11,14 @@ import pytest
 from migrator.errors import Refused
 from migrator.executor.creation import refuse_twins, refuse_unfit
 from migrator.inventory.cluster_file import ClusterFile, NodeEntry
-from migrator.inventory.probe import described_all
+from migrator.inventory.probe import described
 from migrator.model.facts import Cluster, NodeFacts
 from migrator.runtime import bundle
 from migrator.transport.base import Answer
 from tests.unit.test_bundle import WEB
 
 KIT = Path(bundle.__file__).parent / "kit"
+FILE = ClusterFile(nodes=[NodeEntry(name="n1")])
 
 
 def kit(directory: Path, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -55,39 +56,27 @@ def test_what_is_no_file_of_a_container_is_refused_before_anything_is_read(node:
     assert kit(node, f"check_put {words}").returncode == 10
 
 
-async def now(node: Path) -> Cluster:
-    class There:
-        name = "n1"
-
-        async def call(self, verb: str, *args: str | int, **more: object) -> Answer:
-            done = kit(node, f"verb_{verb}")
-            assert done.returncode == 0, done
-            return Answer("n1", verb, done.stdout)
-
-    return await described_all(ClusterFile(nodes=[NodeEntry(name="n1")]), {"n1": There()})  # type: ignore[dict-item]
+def now(node: Path) -> Cluster:
+    done = kit(node, "verb_described")
+    assert done.returncode == 0, done
+    return described(FILE, {"n1": Answer("n1", "described", done.stdout)})
 
 
-async def test_who_is_described_is_seen_and_who_has_no_record_is_not(node: Path) -> None:
-    assert (await now(node)).nodes[0].containers == ()
+def test_who_is_described_is_seen_and_who_has_no_record_is_not(node: Path) -> None:
+    assert now(node).nodes[0].containers == ()
     (node / "containers/web/descriptor.json").write_bytes(bundle.descriptor_json(WEB))
-    assert (await now(node)).nodes[0].containers == ()
+    assert now(node).nodes[0].containers == ()
     for name in ("web", "being-made"):
         (node / "records" / name).touch()
-    cluster = await now(node)
+    cluster = now(node)
     assert [found.descriptor for found in cluster.nodes[0].containers] == [WEB]
     refuse_twins(cluster, "n1", [WEB])
     with pytest.raises(Refused, match="container web was made on n1 at the same moment; try again"):
         refuse_twins(cluster, "n2", [WEB])
 
 
-async def test_a_node_whose_descriptions_are_cut_short_has_not_answered(node: Path) -> None:
-    class Short:
-        name = "n1"
-
-        async def call(self, verb: str, *args: str | int, **more: object) -> Answer:
-            return Answer("n1", verb, "")
-
-    cluster = await described_all(ClusterFile(nodes=[NodeEntry(name="n1")]), {"n1": Short()})  # type: ignore[dict-item]
+def test_a_node_whose_descriptions_are_cut_short_has_not_answered(node: Path) -> None:
+    cluster = described(FILE, {"n1": Answer("n1", "described", "")})
     assert "cut short" in cluster.nodes[0].error
 
 
