@@ -15,7 +15,7 @@ from migrator.cli.ct_set import more_limits, set_
 from migrator.cli.more_network import more_network
 from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json
-from migrator.cli.shared import OF_ACTS, OF_MAKING, open_fleet, run_async, without_option
+from migrator.cli.shared import OF_ACTS, OF_MAKING, open_fleet, open_whole_fleet, run_async, without_option
 from migrator.cli.surroundings import surroundings_options
 
 NODE_HELP = "Which one is meant, where two nodes have a container of this name each."
@@ -108,7 +108,6 @@ def create(
     """Make a container and start it: ct create NAME --node N|--place --template T --ip A -- CMD..."""
     from migrator.cli.ct_place import Nowhere, best_place
     from migrator.errors import BadInput
-    from migrator.executor.creation import create_container
     from migrator.executor.wanted import Wanted
 
     if (node is None) != place:
@@ -118,7 +117,9 @@ def create(
     wanted = Wanted.parse(name=name, **given)
 
     async def work() -> dict[str, object]:
-        async with open_fleet(ctx) as fleet:
+        async with open_whole_fleet(ctx) as fleet:
+            from migrator.executor.creation import create_container
+
             if node is not None:
                 return await create_container(fleet, node, wanted, not no_start, without)
             where, why = await best_place(fleet, wanted)
@@ -155,13 +156,14 @@ def _create_many(
     from collections import Counter
 
     from migrator.cli.ct_place import Nowhere, best_places
-    from migrator.executor.creation import create_placed
     from migrator.executor.many import numbered
 
     wanted = list(numbered(name, count=count, **given))
 
     async def work() -> list[dict[str, object]]:
-        async with open_fleet(ctx) as fleet:
+        async with open_whole_fleet(ctx) as fleet:
+            from migrator.executor.creation import create_placed
+
             if node is not None:
                 return await create_placed(fleet, [(node, each) for each in wanted], start, without)
             chosen = await best_places(fleet, wanted)

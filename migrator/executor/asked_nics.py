@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from migrator.errors import QUOTED_CHARS_MAX, BadInput, Refused, quoted
 from migrator.model import nics
 from migrator.model.address import bare
 from migrator.model.container import ADDRESSES_MAX
-from migrator.model.facts import Cluster, NodeFacts
+
+if TYPE_CHECKING:  # what a person asked for is read before nodes are asked, and this loaded meanwhile
+    from migrator.model.facts import Cluster, NodeFacts
 
 
 def asked_nics(given: tuple[str, ...], addresses: tuple[str, ...], sysctls: tuple[str, ...]) -> tuple[nics.Nic, ...]:

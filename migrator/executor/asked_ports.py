@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from migrator.errors import BadInput, Refused, quoted
 from migrator.model import ports
 from migrator.model.container import Descriptor
-from migrator.model.facts import NodeFacts
-from migrator.transport.base import Node
+
+if TYPE_CHECKING:
+    from migrator.model.facts import NodeFacts
+    from migrator.transport.base import Node
 
 
 def asked_ports(given: tuple[str, ...], addresses: tuple[str, ...]) -> tuple[ports.Port, ...]:

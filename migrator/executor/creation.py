@@ -6,30 +6,32 @@ import asyncio
 import contextlib
 import secrets
 from collections import defaultdict
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from migrator.errors import BadInput, FailedSafe, MigratorError, Refused
 from migrator.executor.asked_nics import refuse_bridges, refuse_macs
 from migrator.executor.asked_ports import refuse_ports
-from migrator.executor.fleet import Fleet, refuse_silent
+from migrator.executor.fleet import refuse_silent
 from migrator.executor.ranges import RangeTaken, any_number, free_ranges
 from migrator.executor.wanted import Wanted, check_length
 from migrator.model.address import bare
 from migrator.model.confinement import devices_lacking
 from migrator.model.container import ID_INDEX_MIN, Descriptor
-from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.init import lacks_group
 from migrator.model.io_limits import IO_FEATURE, NO_IO
 from migrator.model.ports import taken_by
-from migrator.runtime import bundle
 from migrator.transport import kit
 from migrator.transport.base import Answer, Node, NodeRefused
 
+if TYPE_CHECKING:
+    from migrator.executor.fleet import Fleet
+    from migrator.model.facts import Cluster, NodeFacts
+
 T = TypeVar("T")
 Ip = tuple[str, str, str, str]  # see _asked_for
-FEW = 2  # addresses up to which a shell stands ready for what is asked next: with more there were too many sessions
+FEW = 2  # addresses up to which more goes on while they are asked for: with more there were too many sessions
 AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
 
 
@@ -95,11 +97,12 @@ async def _create(
     fleet: Fleet, placed: Sequence[tuple[str, Wanted]], start: bool, without: Sequence[str], first_range: int
 ) -> list[dict[str, object]]:
     ips = [ip for node, each in placed for ip in _asked_for(node, each, fleet.file.bridge(fleet.file.entry(node)))]
-    async with contextlib.AsyncExitStack() as shell:
-        cluster, owners = await _asked(fleet, placed, without, ips, shell)
+    few = len(ips) <= FEW
+    async with _meanwhile(_owners(fleet, ips)) as owners, _shells(fleet, {node for node, _ in placed} if few else ()):
+        cluster = await _surveyed(fleet, placed, without)
         new = _described(fleet, cluster, placed, first_range)
-        for (node, option, ip, _), answer in zip(ips, owners, strict=True):
-            refuse_owned(node, f"{option} {ip}", answer)
+        if not few:
+            _refuse_taken(ips, await owners)
         for node, rules in {(each.facts.name, each.ct.firewall) for each in new}:
             await refuse_rules(fleet.node(node), rules)
         for one in new:
@@ -109,6 +112,7 @@ async def _create(
             now = await fleet.described()
             for node in {node for node, _ in placed}:
                 refuse_twins(now, node, [each.ct for each in new if each.facts.name == node])
+            _refuse_taken(ips, await owners)
         except (MigratorError, asyncio.CancelledError) as error:
             await _all_taken_back(new, error)
             raise
@@ -117,35 +121,51 @@ async def _create(
         return [each.told(start) for each in new]
 
 
-async def _asked(
-    fleet: Fleet,
-    placed: Sequence[tuple[str, Wanted]],
-    without: Sequence[str],
-    ips: list[Ip],
-    shell: contextlib.AsyncExitStack,
-) -> tuple[Cluster, list[Answer]]:
-    """The cluster, and who answers for each address. Meanwhile a shell gets ready for what is asked next."""
-    nodes = sorted({node for node, _ in placed})
+async def _owners(fleet: Fleet, ips: Sequence[Ip]) -> list[Answer]:
+    """Who answers for each address. It takes long: what is made meanwhile is taken back where somebody does."""
+    return await _all((node, fleet.node(node).call("arp-owner", on, ip, "soon")) for node, _, ip, on in ips)
 
-    async def get_ready() -> None:
-        if len(ips) <= FEW:
-            for node in nodes:
-                await shell.enter_async_context(fleet.node(node).standing_by(1))
 
-    owner = _all((node, fleet.node(node).call("arp-owner", on, ip, "soon")) for node, _, ip, on in ips)
-    asking = asyncio.gather(owner, get_ready())
+def _refuse_taken(ips: Sequence[Ip], owners: Sequence[Answer]) -> None:
+    for (node, option, ip, _), answer in zip(ips, owners, strict=True):
+        refuse_owned(node, f"{option} {ip}", answer)
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Future[T]]:
+    """What comes of it can be awaited; at the end it is over, if need be by being stopped."""
+    begun = asyncio.ensure_future(work)
     try:
-        # Other runtimes are told by a probe alone.
-        probes = any(each.runtime != "runc" for _, each in placed)
-        cluster = await (fleet.probe() if probes else fleet.survey())
-        if silent := next((node for node in map(cluster.node, nodes) if not node.answered), None):
-            raise FailedSafe(silent.error)
-        refuse_silent(fleet, cluster, without, placed[0][1].name)
-        owners, _ = await asking
+        yield begun
     finally:
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
-    return cluster, owners
+        begun.cancel()
+        await asyncio.gather(begun, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _shells(fleet: Fleet, nodes: Collection[str]) -> AsyncIterator[None]:
+    """Meanwhile a shell gets ready on each node for what is asked next."""
+    async with contextlib.AsyncExitStack() as shells:
+
+        async def get_ready() -> None:
+            for node in sorted(nodes):
+                await shells.enter_async_context(fleet.node(node).standing_by(1))
+
+        async with _meanwhile(get_ready()):
+            yield
+
+
+async def _surveyed(fleet: Fleet, placed: Sequence[tuple[str, Wanted]], without: Sequence[str]) -> Cluster:
+    """The cluster, in which each node of these has answered, and any other that is not among `without`."""
+    # Other runtimes are told by a probe alone.
+    probes = any(each.runtime != "runc" for _, each in placed)
+    cluster = await (fleet.probe() if probes else fleet.survey())
+    if silent := next(
+        (node for node in map(cluster.node, sorted({node for node, _ in placed})) if not node.answered), None
+    ):
+        raise FailedSafe(silent.error)
+    refuse_silent(fleet, cluster, without, placed[0][1].name)
+    return cluster
 
 
 def _described(fleet: Fleet, cluster: Cluster, placed: Sequence[tuple[str, Wanted]], first_range: int) -> list[_New]:
@@ -189,6 +209,8 @@ def refuse_owned(node: str, asked: str, answer: Answer) -> None:
 
 async def _make(new: _New) -> None:
     """Its record, then its files, of which the descriptor is the first: by that others see it."""
+    from migrator.runtime import bundle  # noqa: PLC0415   (nodes are asked before, and need not wait for it)
+
     ct, there, facts = new.ct, new.there, new.facts
     demand = (ct.memory_bytes, ct.cpu_milli, ct.disk_bytes)
     capacity = (facts.capacity.memory_bytes, facts.capacity.cpu_milli, facts.capacity.disk_bytes)

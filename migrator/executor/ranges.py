@@ -14,14 +14,13 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from migrator.errors import Refused
-from migrator.executor.fleet import Fleet
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
-from migrator.model.facts import Cluster, NodeFacts
 from migrator.model.ranges import another_range, taken_ranges
-from migrator.protocol.states import State
 
 if TYPE_CHECKING:  # who makes a container, or changes one, looks for ranges too, and moves nothing
+    from migrator.executor.fleet import Fleet
     from migrator.journal.store import Journal
+    from migrator.model.facts import Cluster, NodeFacts
     from migrator.steps.base import Move
 
 
@@ -81,6 +80,8 @@ async def range_beside(fleet: Fleet, journal: Journal, move: Move) -> int:
 
 def _coming(journal: Journal, move: Move) -> dict[str, int]:
     """Ranges of the others that this run has last moved, or is moving, to the target; by name."""
+    from migrator.protocol.states import State  # noqa: PLC0415   (who makes a container has no journal)
+
     last = {m.container: m for m in journal.migrations(move.run) if m.container != move.name}
     return {
         m.container: m.document.get("id_index_there", json.loads(m.document["descriptor"])["id_index"])

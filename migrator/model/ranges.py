@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from migrator.model.container import ID_INDEX_MAX, ID_INDEX_MIN, Descriptor
-from migrator.model.facts import Cluster
+
+if TYPE_CHECKING:
+    from migrator.model.facts import Cluster
 
 
 def taken_ranges(cluster: Cluster) -> set[int]:
