@@ -179,12 +179,7 @@ verb_ct_start() { # CT [ask]
     fi
     check_not_cloned "$ct"
     end_container "$ct"
-    fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
-    mount_root "$ct"
-    identify "$ct" > /dev/null || {
-        unmount_root "$ct"
-        fail 1 "container $ct is not started: its name and host keys cannot be written; is the node's disk full?"
-    }
+    stand_ready
     boot_id
     r_state=serving r_boot=$boot_id ended=no
     arm "$ct"

@@ -54,6 +54,30 @@ put_host_keys() { # DIRECTORY
     done
 }
 
+# All that a start has to do and nobody sees: whoever makes a container asks for it while others still answer whether its
+# address is free. A start does again what of it is not there any more.
+verb_ct_ready() { # CT CREATOR
+    ct=$1
+    ! is_fresh "$ct" || make_first_keys
+    lock
+    read_record "$ct"
+    is_creator "$2" || refuse "container $ct here was made by somebody else"
+    [ "$r_state" = stopped ] && ! has_processes "$ct" || return 0 # somebody has started it
+    check_whole "$ct"
+    check_not_cloned "$ct"
+    stand_ready
+}
+
+# Its volumes, its root, and which machine it is.
+stand_ready() { # (ct is set, and the lock is held)
+    fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
+    mount_root "$ct"
+    identify "$ct" > /dev/null || {
+        unmount_root "$ct"
+        fail 1 "container $ct is not started: its name and host keys cannot be written; is the node's disk full?"
+    }
+}
+
 # What is to be done before a start, with the root mounted. What a stopped one was named meanwhile is written, too.
 identify() { # CT
     ct=$1
