@@ -139,6 +139,7 @@ mount_root() { # CT
 }
 
 unmount_root() { # CT
+    rm -f "$RUN/ready.$1"
     for point in rootfs lower; do
         ! mountpoint -q "$CONTAINERS/$1/$point" || umount "$CONTAINERS/$1/$point"
     done
@@ -180,6 +181,7 @@ verb_ct_start() { # CT [ask]
     check_not_cloned "$ct"
     end_container "$ct"
     stand_ready
+    rm -f "$RUN/ready.$ct" # what is done now it may undo
     boot_id
     r_state=serving r_boot=$boot_id ended=no
     arm "$ct"

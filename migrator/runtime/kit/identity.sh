@@ -66,11 +66,18 @@ verb_ct_ready() { # CT CREATOR
     check_whole "$ct"
     check_not_cloned "$ct"
     stand_ready
+    : > "$RUN/ready.$ct"
+}
+
+# Whether that was done in this boot, and nothing is said of the container since that it goes by.
+is_ready() { # CT
+    [ "$RUN/ready.$1" -nt "$CONTAINERS/$1/config.json" ] && [ "$RUN/ready.$1" -nt "$CONTAINERS/$1/net" ]
 }
 
 # Its volumes, its root, and which machine it is.
 stand_ready() { # (ct is set, and the lock is held)
     fault=$(volumes_there "$ct") || fail 12 "container $ct is not started: $fault"
+    ! is_ready "$ct" || return 0
     mount_root "$ct"
     identify "$ct" > /dev/null || {
         unmount_root "$ct"

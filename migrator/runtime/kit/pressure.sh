@@ -4,12 +4,11 @@
 tell_pressure() {
     page=$(getconf PAGESIZE 2> /dev/null) || page=4096
     {
-        grep -HE '^(some|full) ' /proc/pressure/cpu /proc/pressure/memory /proc/pressure/io
-        grep -HE '^(pswpin|oom_kill) ' /proc/vmstat
-        grep -HE '^(some|full|oom_kill|usage_usec) ' "$TREE"/ct/*/cpu.pressure "$TREE"/ct/*/memory.pressure \
-            "$TREE"/ct/*/io.pressure "$TREE"/ct/*/memory.events "$TREE"/ct/*/cpu.stat \
+        grep -HE '^(some|full|pswpin|oom_kill|usage_usec) ' \
+            /proc/pressure/cpu /proc/pressure/memory /proc/pressure/io /proc/vmstat "$TREE"/ct/*/cpu.pressure \
+            "$TREE"/ct/*/memory.pressure "$TREE"/ct/*/io.pressure "$TREE"/ct/*/memory.events "$TREE"/ct/*/cpu.stat \
             "$CGROUP"/memory/ct/*/memory.oom_control
-        grep -HE '^[0-9]+$' "$CGROUP"/cpuacct/ct/*/cpuacct.usage
+        ! is_first_version || grep -HE '^[0-9]+$' "$CGROUP"/cpuacct/ct/*/cpuacct.usage
     } 2> /dev/null | awk -v page="$page" '
         { path = substr($1, 1, index($1, ":") - 1); key = substr($1, index($1, ":") + 1) }
         path == "/proc/vmstat" && key == "pswpin" { printf "swapped_in_bytes %.0f\n", $2 * page; next }

@@ -334,10 +334,10 @@ verb_arp_owner() { # BRIDGE ADDRESS [soon]
 }
 
 # Twice, for one packet may be lost. A neighbour answers within some milliseconds; where there is time it is given a second.
-# Where there is little, each has 100 ms for its answer, and the second begins 30 ms after the first.
+# Where there is little, each has 100 ms for its answer, and the second begins 10 ms after the first.
 ask_for_owner() { # BRIDGE ADDRESS [soon]
     if [ "${3:-}" = soon ]; then
-        { sleep 0.03; exec timeout 0.1 arping -f -c 1 -I "$1" "$2"; } &
+        { sleep 0.01; exec timeout 0.1 arping -f -c 1 -I "$1" "$2"; } &
         timeout 0.1 arping -f -c 1 -I "$1" "$2" || :
         wait "$!" || :
     else
