@@ -196,7 +196,7 @@ class Stage:
             "ls -d /run/migrator/jobs/* /run/migrator/keepers/* /run/migrator/move/* /run/migrator/keys/* "
             "/run/migrator/links/* "
             "/var/lib/migrator/records/* /var/lib/migrator/containers/* /var/lib/migrator/templates/.part* "
-            "/var/lib/migrator/cordon /run/migrator/runc/* /run/migrator/start.* "
+            "/var/lib/migrator/cordon /run/migrator/runc/* /run/migrator/start.* /run/migrator/ready.* "
             "/sys/class/net/ct* 2>/dev/null; find /sys/fs/cgroup/ct /sys/fs/cgroup/*/ct /run/migrator/tree/ct "
             "-mindepth 1 -maxdepth 1 -type d 2>/dev/null; "
             "grep -h migrator: /root/.ssh/authorized_keys; grep -E '/(move|containers|cgyard)' /proc/mounts; "

@@ -187,6 +187,7 @@ def test_an_address_in_use_is_refused(tidy: Stage) -> None:
     words = ("--node", "n2", "--template", "debian", "--ip", host, "--", "true")
     stranger = tidy.migrator("ct", "create", "other", *words)
     assert (stranger.code, "answers for this address" in stranger.err) == (3, True)
+    assert [left for left in tidy.leftovers() if left.startswith("n2:")] == []  # it was being made by then
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ VERBS = {
     "job-main": ["/run/migrator/jobs/x", "census", "ghost"],
     "ct-create": ["ghost", "debian", "-", "1048576", "1", "1", "1", "0", "0", "0"],
     "ct-put": ["ghost", "1", "net", "1", "io", "1"],
+    "ct-ready": ["ghost", "a-word"],
     "ct-start": ["ghost"],
     "ct-stop": ["ghost", "0"],
     "ct-remove": ["ghost"],

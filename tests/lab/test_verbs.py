@@ -107,6 +107,9 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     tidy.counter("web", "n1", 1, more=("--no-start", "--restart", "always"))
     twice("n1", "ct-put web 1 stop-signal 3 restart 7", stdin="15\nalways\n")
     volume_marks(twice)
+    creator = tidy.on_node("n1", "sed", "-n", "s/^creator=//p", "/var/lib/migrator/records/web").out.strip()
+    assert tidy.on_node("n1", "sh", NODE, "ct-ready", "web", "another").code == 10
+    twice("n1", f"ct-ready web {creator}")
     twice("n1", "ct-start web")
     twice("n1", "ct-stop web 0")
     twice("n1", "ct-start web")

@@ -243,6 +243,43 @@ async def test_a_refusal_is_never_tried_again(node: SshNode, answers: Answers) -
     assert len(answers.commands) == 1
 
 
+async def test_a_connection_that_was_begun_is_the_one_that_is_used(node: SshNode, answers: Answers) -> None:
+    node.begin()
+    begun = node._begun
+    assert begun is not None
+    await asyncio.gather(node.call("inspect"), node.call("inspect"))
+    assert node._connection is begun.result()
+    assert len(answers.commands) == 2
+
+
+async def test_how_a_begun_connection_failed_is_told_to_who_asks_first_and_it_is_tried_again_then(
+    node: SshNode, answers: Answers
+) -> None:
+    async def fails(verb: str) -> asyncssh.SSHClientConnection:
+        raise NodeUnreachable("n1", verb, "cannot connect")
+
+    usual, node._connect = node._connect, fails  # type: ignore[method-assign]
+    node.begin()
+    await asyncio.sleep(0)
+    node._connect = usual  # type: ignore[method-assign]
+    with pytest.raises(NodeUnreachable):
+        await node.call("inspect", tries=1)
+    await node.call("inspect", tries=1)
+    assert len(answers.commands) == 1
+
+
+async def test_a_begun_connection_that_nobody_used_is_closed_with_its_node(node: SshNode) -> None:
+    node.begin()
+    begun = node._begun
+    assert begun is not None
+    await asyncio.wait([begun])
+    await node.close()
+    assert begun.result().is_closed()
+    node.begin()
+    await node.close()  # while it is being made
+    assert node._connection is None
+
+
 async def test_an_unknown_host_key_is_refused_with_what_to_do(node: SshNode, tmp_path: Path) -> None:
     other = tmp_path / "others"
     other.write_text("")

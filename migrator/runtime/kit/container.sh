@@ -345,6 +345,7 @@ verb_ct_remove() { # CT [CREATOR]
     take_cable "$ct"
     clean_move "$ct" "$r_token"
     discard_tree "$ct"
+    rm -f "$RUN/ready.$ct"
     remove_record "$ct" "$r_token"
     unlock_and_delete
 }
