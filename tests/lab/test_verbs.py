@@ -14,7 +14,7 @@ from tests.lab.stage import Outcome, Stage
 from tests.lab.test_kit import seeded
 
 NODE = f"{kit.directory()}/node"
-SCRIPTS = {path.name: path.read_text() for path in kit.SCRIPTS.iterdir()}
+SCRIPTS = {path.name: path.read_text() for path in kit.SCRIPTS.iterdir() if path.is_file()}
 MIB = 1 << 20
 
 # Everything that a verb may change on a node, but for clocks.
