@@ -1,9 +1,10 @@
-"""The parts of the kit are one shell."""
+"""The parts of the kit are one shell, and the same bytes whatever lies beside them."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +51,14 @@ def test_a_verb_that_is_read_with_few_parts_calls_nothing_of_another(verb: str, 
             seen.add(name)
             to_see += named[name]
     assert {f"{part_of[name]}: {name}" for name in seen if part_of[name] not in {*READ_BY_LIB, *parts.split()}} == set()
+
+
+def test_what_python_leaves_beside_the_kit_is_no_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pip does when it installs, and any Python that is not told otherwise."""
+    for name in ("node", "frames.py"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(kit, "SCRIPTS", tmp_path)
+    before = kit.archive.__wrapped__(), kit.directory.__wrapped__()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/frames.cpython-311.pyc").write_bytes(b"code")
+    assert (kit.archive.__wrapped__(), kit.directory.__wrapped__()) == before
