@@ -242,10 +242,14 @@ def _print_pair(pair: _Pair) -> None:
 
 
 def _shown(ours: str, theirs: str) -> tuple[str, str]:
-    """Both values for a table: of long lists how many there are, and which the other has not."""
+    """Both values for a table: of long lists how many there are, and which the other has not.
+
+    What is said of a container follows the source's own.
+    """
     if max(len(ours), len(theirs)) <= WORDS_CHARS_MAX:
         return ours or "-", theirs or "-"
-    return _counted(ours, theirs), _counted(theirs, ours)
+    ours, mark, container = ours.partition("; ")
+    return _counted(ours, theirs) + mark + container, _counted(theirs, ours)
 
 
 def _counted(words: str, others: str) -> str:
