@@ -89,7 +89,7 @@ def offer(part: Path, templates: Path) -> None:
 
 
 def all_of(file: IO[bytes], most: int) -> bytes:
-    """At most so many bytes. In pieces: who asks for all at once is given the room for all, which a small node has not."""
+    """At most so many bytes. In pieces: who asks for all at once is given room for all, which a small node has not."""
     data = bytearray()
     while len(data) < most and (more := file.read(min(READ_BYTES, most - len(data)))):
         data += more
