@@ -9,8 +9,8 @@ A kernel does not take all as it tells it:
 - Chains that were given no name take no rule once a rule jumps there: theirs go first.
 - Which protocol a rule of iptables is about is told beside it when it is made (NFTA_RULE_COMPAT), and not when it is
   read. It is in its first expressions, and taken from there.
-- Elements of intervals are told from the end, and have to be made from the beginning. An end is told with a timeout of 0
-  where the set has one, and is not taken with it.
+- Elements of intervals are told from the end, and have to be made from the beginning. Ends are told with a timeout of 0
+  where the set has one, and are not taken with it.
 - An element without a timeout, which a rule adds, is told with one of 0; so are flags of options of TCP.
 """
 
