@@ -93,7 +93,7 @@ def test_what_was_not_there_to_be_taken_away_is_told() -> None:
 
 
 def test_rules_that_were_made_inside_are_not_taken_away_by_none() -> None:
-    change = parse_change(firewall="none")
+    change = parse_asked(firewall="none")
     assert list(change.around.not_there(replace(MADE, firewall=""))) == ["rules of --firewall"]
     assert list(change.around.not_there(replace(MADE, firewall="table inet a {}"))) == []
 
