@@ -13,7 +13,7 @@ from migrator.cli.output import clean, fail, json_option, print_json, print_tabl
 from migrator.cli.plan import facts, known_nodes, snapshot_option
 from migrator.cli.shared import open_fleet, run_async
 from migrator.cli.waiving import waive_check_option, waived_checks
-from migrator.errors import BadInput, Refused, quoted
+from migrator.errors import BadInput, FailedSafe, quoted
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -105,7 +105,7 @@ def _owner(cluster: Cluster, container: str) -> tuple[NodeFacts, ContainerFacts]
 def _answering(cluster: Cluster, name: str) -> NodeFacts:
     node = cluster.node(name)
     if not node.answered:
-        raise Refused(f"no answer from {name}: {node.error}")
+        raise FailedSafe(f"no answer from {name}: {node.error}")
     return node
 
 

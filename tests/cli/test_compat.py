@@ -98,7 +98,7 @@ def test_a_container_without_a_target_is_held_against_every_kind_of_node(migrato
         (("n1",), 2, "give no node, or two"),
         (("n1", "n1"), 2, "give no node, or two"),
         (("n1", "x"), 2, "there is no node 'x'"),
-        (("n1", "n4"), 3, "no answer from n4"),
+        (("n1", "n4"), 4, "no answer from n4"),
         (("--container", "gone"), 2, "container 'gone' is on no node that answers"),
         (("n1", "--container", "web"), 2, "container web is on node n1 already"),
         (("--waive", "luck"), 2, "--waive: 'luck' is no check of nodes (cpu-features, "),

@@ -97,7 +97,7 @@ keep_once() {
 
 bring_up() { # CT
     : > "$RUN/start.$1"
-    end_container "$1" && volumes_or_why "$1" && mount_root "$1" && open_groups "$1" && start_container "$1"
+    end_container "$1" && volumes_or_why "$1" && mount_root "$1" && start_container "$1"
 }
 
 # What says why a start failed reads the runtime's own words.
