@@ -37,6 +37,7 @@ _ESTIMATE_LEFT_OUT: tuple[tuple[str, Any], ...] = (
     ("following_bytes", 0),
     ("following_s", 0.0),
     ("files_again_s", 0.0),
+    ("gather_s", 0.0),
     ("files_pause_s", 0.0),
 )
 _MOVE_LEFT_OUT: tuple[tuple[str, Any], ...] = (("mode", Mode.STOP_AND_COPY), ("follows_s", 0.0))

@@ -97,6 +97,7 @@ class _Estimate(Strict):
     following_bytes: Count = 0
     following_s: Seconds = 0.0
     files_again_s: Seconds = 0.0
+    gather_s: Seconds = 0.0
     files_pause_s: Seconds = 0.0
 
 

@@ -24,9 +24,9 @@ class Sample:
 
     `memory_bytes` were sent in `send_s`: in the pause, or in post-copy after it.
     `blackout_s` is from freeze to release, `stop_s` what of it a restart waited for the container's end; `around_s` is
-    all of the rest but waiting, rounds, and memory that follows. `way` is None of a restart, which carries no memory;
-    `plain` is whether it went beside ssh. `link_bytes_per_s` is the speed that was declared between the nodes, 0 where
-    none was.
+    all of the rest but waiting, rounds, and memory that is gathered or follows. `way` is None of a restart, which
+    carries no memory; `plain` is whether it went beside ssh. `link_bytes_per_s` is the speed that was declared between
+    the nodes, 0 where none was.
     """
 
     mode: Mode
@@ -85,7 +85,8 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
     rounds = (*seeded.get("rounds", ()), *fenced.get("rounds", ()))
     rounds_s = sum(ROUND_S + each["ms"] / 1000 for each in rounds)
     whole_s = events[-1].at_ms / 1000 - events[0].at_ms / 1000
-    around_s = whole_s - blackout_s - waited_s - rounds_s - took_s(State.FILLED)
+    gather_s = seeded.get("gather_ms", 0) / 1000
+    around_s = whole_s - blackout_s - waited_s - rounds_s - gather_s - took_s(State.FILLED)
     way: Way = "stream" if checked.get("memory") == "stream" else "images"
     return Sample(
         mode=migration.mode,
@@ -95,7 +96,7 @@ def sample(migration: Migration, events: Sequence[Event]) -> Sample | None:
         dump_s=sent.get("dump_ms", 0) / 1000,
         send_s=sent.get("send_ms", 0) / 1000,
         restore_s=took_s(State.RESTORED),
-        files_s=0.0 if rounds else took_s(State.SEEDED),
+        files_s=0.0 if rounds else took_s(State.SEEDED) - gather_s,
         stop_s=fenced.get("stop_ms", 0) / 1000,
         blackout_s=blackout_s,
         around_s=max(around_s, 0.0),

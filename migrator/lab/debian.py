@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -46,11 +47,12 @@ def configure_apt(root: Path, mirror: str) -> None:
     run(["chroot", root, "apt-get", "update"], timeout_s=300, what="apt-get update in the image")
 
 
-def use_name_servers(root: Path) -> None:
-    """Gives a root this machine's way to find a host by its name."""
+def use_name_servers(root: Path, machine: Path = Path("/")) -> None:
+    """Gives a root this machine's way to find a host by its name. A minimal machine may have no /etc/hosts."""
     for name in ("etc/resolv.conf", "etc/hosts"):
         (root / name).unlink(missing_ok=True)
-        shutil.copy(f"/{name}", root / name)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(machine / name, root / name)
 
 
 def add_suite(root: Path, mirror: str, suite: str) -> None:

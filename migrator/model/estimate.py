@@ -6,7 +6,7 @@ not grow with bytes (`Rates.constant_s`, and there where it was measured); the r
 | mode          | in the pause, beside the constant                    | before it               | after it            |
 |---------------|------------------------------------------------------|-------------------------|---------------------|
 | stop-and-copy | memory / rate (by images: written and read as well)  |                         |                     |
-| post-copy     | what the restore itself touches / rate               |                         | memory / rate       |
+| post-copy     | what the restore itself touches / rate               | huge pages              | memory / rate       |
 | pre-copy      | what the last round left / rate                      | rounds (rounds.py)      | rounds are placed   |
 | restart       | the time it takes to end, at most `stop_timeout_s`   |                         |                     |
 
@@ -33,6 +33,9 @@ from migrator.model.rounds import ExpectedRounds, rounds_of
 FOLLOW_PAUSE_BYTES = 2_000_000
 # What rounds have brought is read from the target's memory as images are, when the container runs there already.
 ROUNDS_READ_BYTES_PER_S = DEFAULT_RATES["images"].restore_bytes_per_s
+# Memory that will follow is gathered into huge pages before (kit/huge_pages.py), for so long at most. It goes beside
+# the files and what else seeding does, which takes about so long.
+GATHER_BYTES_PER_S, GATHER_S_MAX, SEEDING_S = 500_000_000, 60.0, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Estimate:
     `memory_bytes` is all that crosses the link of its memory: `ahead_bytes` of it in `rounds` but the last, before the
     pause (pre-copy), `following_bytes` after it (post-copy). Until all of it is in its place `following_s` of
     `duration_s` pass after the pause. At files that are written meanwhile passes look again for `files_again_s` before
-    the pause, and in it `files_pause_s` go to them and to files that lie in memory (tmpfs).
+    the pause, and in it `files_pause_s` go to them and to files that lie in memory (tmpfs). For `gather_s` nothing
+    is done but gathering memory into huge pages, before the pause (post-copy).
     """
 
     memory_bytes: int
@@ -55,6 +59,7 @@ class Estimate:
     following_s: float = 0.0
     files_again_s: float = 0.0
     files_pause_s: float = 0.0
+    gather_s: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -116,11 +121,15 @@ def estimate_move(
     rate = send_rate_bytes_per_s(source, target, rates, shared)
     memory, files, mode = container.anon_bytes, container.files_bytes, manner.mode
     files_rate = min(rate, rates.files_bytes_per_s)
-    before_s, rounds, ahead, following = rates.setup_s + files / files_rate, 1, 0, 0
+    before_s, rounds, ahead, following, gather_s = rates.setup_s + files / files_rate, 1, 0, 0, 0.0
     if mode is Mode.RESTART:
         memory = 0
     elif mode is Mode.POST_COPY:
         following = max(0, container.paged_bytes - FOLLOW_PAUSE_BYTES)
+        gather_s = round(
+            max(0.0, min(following / GATHER_BYTES_PER_S, GATHER_S_MAX) - SEEDING_S - files / files_rate), 3
+        )
+        before_s += gather_s
     elif mode is Mode.PRE_COPY:
         expected = expected_rounds(container, source, target, rates, shared, manner)
         rounds, ahead = len(expected.sizes_bytes) + 1, expected.ahead_bytes
@@ -144,6 +153,7 @@ def estimate_move(
         following_s=round(following_s, 3),
         files_again_s=files_again_s,
         files_pause_s=files_pause_s,
+        gather_s=gather_s,
     )
 
 

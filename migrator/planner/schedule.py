@@ -242,7 +242,7 @@ def _phases(move: PlannedMove, rates: Rates, stop_timeout_s: float) -> list[Phas
     told, send = move.estimate, rates.send_bytes_per_s
     before_s, after_s = silent_s(move.mode, rates, told.paused_bytes, stop_timeout_s)
     return [
-        (rates.setup_s + ROUND_S * (told.rounds - 1) + told.files_again_s, 0, 0),
+        (rates.setup_s + ROUND_S * (told.rounds - 1) + told.files_again_s + told.gather_s, 0, 0),
         (0, told.files_bytes, rates.files_bytes_per_s),
         (0, told.ahead_bytes, send),
         _PAUSE,

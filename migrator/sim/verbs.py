@@ -68,6 +68,7 @@ JOBS: dict[str, Verb] = {
     "send-template": source.send_template,
     "send-files": source.send_files,
     "manifest": source.manifest,
+    "huge-pages": rounds.huge_pages,
     "pre-dump": rounds.pre_dump,
     "dump": source.dump,
     "restore": target.restore,

@@ -1,4 +1,4 @@
-"""Simulated rounds of pre-copy, after precopy.sh: memory goes to the target while the container runs."""
+"""What is done about memory while the container runs, after precopy.sh: rounds take it to the target (pre-copy)."""
 
 from __future__ import annotations
 
@@ -41,6 +41,14 @@ async def pre_dump(m: Machine, ct: str, token: str, number: str) -> str:
             raise Exit(1, f"round {int(number) - 1} has not come")
         there.rounds = move.rounds = int(number)
     return f"began_ms {round(m.world.clock.now_s() * 1000)}\nfrozen_ms 20\nsent 1000000\nsend_ms 100\nms 120\n"
+
+
+async def huge_pages(m: Machine, ct: str, token: str) -> str:
+    """Changes nothing that anybody could lose, and may end half-way."""
+    if (record := m.check_run(ct, int(token))).state != "serving":
+        raise refuse(f"container {ct} is {record.state}; its memory is gathered only while it runs")
+    await m.step("huge-pages")
+    return "huge_bytes 0\n"
 
 
 async def await_ready(m: Machine, ct: str, token: str) -> str:

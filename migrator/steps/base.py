@@ -173,6 +173,13 @@ class Step:
         return move.target if self.undoes_on == "target" else move.source
 
 
+async def both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
+    """What both return, as `all_of`."""
+    tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second))
+    await _ended(tasks)
+    return tasks[0].result(), tasks[1].result()
+
+
 async def all_of(first: Awaitable[A], second: Awaitable[B], third: Awaitable[C]) -> tuple[A, B, C]:
     """What all three return. The first to fail ends the others: nothing goes on behind the rollback's back."""
     tasks = (asyncio.ensure_future(first), asyncio.ensure_future(second), asyncio.ensure_future(third))

@@ -56,4 +56,5 @@ def directory() -> str:
 
 
 def _scripts() -> list[tuple[str, bytes]]:
-    return [(path.name, path.read_bytes()) for path in sorted(SCRIPTS.iterdir())]
+    """What is there but directories: a Python that has read one of them leaves its bytecode in one."""
+    return [(path.name, path.read_bytes()) for path in sorted(SCRIPTS.iterdir()) if path.is_file()]

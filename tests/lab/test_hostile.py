@@ -221,6 +221,7 @@ VERBS = {
     "check-network": ["ghost", "1"],
     "writing": ["ghost"],
     "carry": ["ghost", "1"],
+    "huge-pages": ["ghost", "1"],
     "cordon": ["r"],
 }
 ARGUMENTS = ["a[$(touch /canary)]", "../../../canary", "1\nstate=released", "-oProxyCommand=touch /canary"]

@@ -134,6 +134,8 @@ async def test_a_connection_lives_through_post_copy_and_the_journal_says_which_m
         await client.more(20)
     checked = next(e["data"] for e in last(tidy)["events"] if (e["state"], e["phase"]) == ("checked", "end"))
     assert (checked["mode"], checked["mode_why"]) == ("post-copy", "asked for")
+    seeded = next(e["data"] for e in last(tidy)["events"] if (e["state"], e["phase"]) == ("seeded", "end"))
+    assert seeded["huge_bytes"] > 48 << 20
     for node in ("n1", "n2"):
         assert tidy.on_node(
             node, "sh", "-c", "ls /run/migrator/move /run/migrator/jobs; pgrep -f [s]tream_"

@@ -14,7 +14,7 @@ from tests.lab.stage import Outcome, Stage
 from tests.lab.test_kit import seeded
 
 NODE = f"{kit.directory()}/node"
-SCRIPTS = {path.name: path.read_text() for path in kit.SCRIPTS.iterdir()}
+SCRIPTS = {path.name: path.read_text() for path in kit.SCRIPTS.iterdir() if path.is_file()}
 MIB = 1 << 20
 
 # Everything that a verb may change on a node, but for clocks.
@@ -116,6 +116,7 @@ def test_each_verb_called_again_changes_nothing_more(tidy: Stage) -> None:
     twice("n1", "track-files web 2")
     tidy.on_node("n1", "rm", mark)
     twice("n1", "own-network web 2")
+    twice("n1", "huge-pages web 2")
     assert twice("n1", "await-ready web 2") == "ready now\n"
     twice("n1", "fence web 2 100")
     carried = [f"{what} " for what in ("addresses", "routes4", "routes6", "rules6", "nft")]
@@ -303,6 +304,7 @@ WITH_TOKEN = {
     "own-network": ("n1", ""),
     "fence": ("n1", "60"),
     "dump": ("n1", "images"),
+    "huge-pages": ("n1", ""),
     "pre-dump": ("n1", "1"),
     "throttle": ("n1", "50"),
     "stop": ("n1", "60 5"),

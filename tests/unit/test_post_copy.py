@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migrator.model.estimate import FOLLOW_PAUSE_BYTES, Manner, estimate_move
+from migrator.model.estimate import FOLLOW_PAUSE_BYTES, GATHER_S_MAX, Manner, estimate_move
 from migrator.model.facts import ContainerFacts, Link, Resources
 from migrator.model.memory_way import MemoryWay
 from migrator.model.modes import Mode, Rounds, choose
@@ -60,7 +60,8 @@ class TestModes:
             assert each.blackout_s == pytest.approx(rates.follow_pause_s + at_once_s, abs=0.001)
             assert each.following_bytes + each.paused_bytes == container.anon_bytes
             assert each.following_s == pytest.approx(each.following_bytes / rates.send_bytes_per_s, abs=0.001)
-            assert each.ready_s == pytest.approx(rates.setup_s, abs=0.001)
+            assert each.ready_s == pytest.approx(rates.setup_s + each.gather_s, abs=0.001)
+        assert 0 < following[0].gather_s < following[1].gather_s < GATHER_S_MAX
         small, large = (estimate_move(each, Link(), Link(), rates).blackout_s for each in held)
         assert following[0].blackout_s < small < large
 

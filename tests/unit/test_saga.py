@@ -18,10 +18,11 @@ from migrator.executor.saga import Rehearsed, Saga, Undecided, free_for_all
 from migrator.journal.events import Phase
 from migrator.journal.store import Journal, JournalError, Migration
 from migrator.model.facts import ContainerFacts, NodeFacts, Resources
+from migrator.model.modes import Mode
 from migrator.model.policy import Policy
 from migrator.protocol.checks import IMAGE_MARGIN_BYTES
 from migrator.protocol.states import FORWARD, State
-from migrator.steps import fence, fill
+from migrator.steps import fence, fill, seed
 from migrator.steps.base import AT_ONCE, Move, Side, Turn
 from migrator.transport.base import Answer, NodeFailed, NodeRefused, NodeUnreachable
 from tests.unit.test_bundle import WEB
@@ -139,6 +140,21 @@ async def test_a_rehearsal_thaws_before_it_restores_and_seals_and_decides_nothin
     assert scene.calls.index("n1 thaw") < scene.calls.index("n2 await-held")
     assert not {"n1 seal", "n2 release", "n1 retire"} & set(scene.calls)
     assert scene.state is State.ROLLED_BACK
+
+
+async def test_memory_that_will_follow_is_gathered_before_the_fence_and_a_node_that_cannot_holds_nothing_up(
+    scene: Scene,
+) -> None:
+    scene.move.mode = Mode.POST_COPY
+    scene.source.instead["huge-pages"] = lambda: "job done\nexit 0\nout huge_bytes 4194304\n"
+    assert (await seed.do(scene.move))["huge_bytes"] == 4 << 20
+    scene.source.instead["huge-pages"] = lambda: "job done\nexit 1\nerr no\n"
+    assert (await seed.do(scene.move))["huge_bytes"] == 0
+
+
+async def test_a_move_whose_memory_does_not_follow_gathers_none(scene: Scene) -> None:
+    assert "huge_bytes" not in await seed.do(scene.move)
+    assert "n1 huge-pages" not in scene.calls
 
 
 async def test_after_a_take_over_memory_that_follows_is_waited_for_and_no_dump_begun(scene: Scene) -> None:

@@ -1,4 +1,5 @@
-# Rounds of pre-copy: memory that goes to the target while the container runs.
+# What is done about memory while a container runs: rounds of pre-copy take it to the target, and huge pages make a dump
+# short.
 
 # One round: CRIU freezes the container for a moment, and what was written since the round before goes to the target.
 # Only of one that runs: CRIU lets it go on at the end, and one that is fenced must not.
@@ -40,6 +41,15 @@ dumps_await() { # CT
         [ -d "$dir" ] || continue
         flock -w 60 "$dir/lock" true || job_kill "$dir"
     done
+}
+
+# Gathers its memory into huge pages, of which a dump is done sooner (huge_pages.py). Prints how much is in such then.
+verb_huge_pages() { # CT TOKEN
+    read_record "$1"
+    check_run "$1" "$2"
+    [ "$r_state" = serving ] || refuse "container $1 is $r_state; its memory is gathered only while it runs"
+    ! is_first_version && limited=$(cgroup_of "$1") || limited=$CGROUP/memory/ct/$1
+    python3 -ESsB "$KIT/huge_pages.py" "$(cgroup_of "$1")" "$limited"
 }
 
 # Holds a container to a part of its CPU time, so that it writes its memory slower than rounds take it away. What it had
