@@ -25,6 +25,7 @@ from groups import processes
 
 PROC, ENABLED = Path("/proc"), Path("/sys/kernel/mm/transparent_hugepage/enabled")
 PAGE, HUGE = 4096, 2 << 20
+STRIDE = 32 << 20  # looked at in one go: programs reserve addresses by the terabyte, and use few
 PROCESS_MADVISE, COLLAPSE = 440, 25
 LONGEST_S = 60.0  # some 20 GiB
 REFUSALS_MAX = 16  # in a row, of a node that has no huge page to give
@@ -64,7 +65,7 @@ def candidates(maps: str) -> Iterator[tuple[int, int]]:
     """Where whole huge pages fit into private memory that is no file's: addresses from and up to, of each area."""
     for line in maps.splitlines():
         place, flags, _, _, inode, *name = line.split(None, 5)
-        if flags[3] != "p" or inode != "0" or (name and name[0].startswith("[stack")):
+        if flags[3] != "p" or flags == "---p" or inode != "0" or (name and name[0].startswith("[stack")):
             continue
         start, end = (int(each, 16) for each in place.split("-"))
         start, end = -(-start // HUGE) * HUGE, end // HUGE * HUGE
@@ -116,20 +117,27 @@ class Gathering:
                 self._area(handle, pagemap, start, end)
 
     def _area(self, handle: int, pagemap: int, start: int, end: int) -> None:
-        for at in range(start, end, HUGE):
-            if self.is_over or not has_room(self._memory_group):
+        for stride in range(start, end, STRIDE):
+            if self.is_over:
                 return
-            if not is_full(os.pread(pagemap, HUGE // PAGE * 8, at // PAGE * 8)):
+            if not os.pread(pagemap, STRIDE // PAGE * 8, stride // PAGE * 8).strip(b"\0"):
                 continue
-            began_s = time.monotonic()
-            why = _collapse(handle, at)
-            if why == errno.EINVAL:
-                return  # this area may have none
-            if why in (errno.ESRCH, errno.EPERM, errno.ENOSYS):
-                raise OSError(why, os.strerror(why))
-            self._refused = self._refused + 1 if why else 0
-            self.bytes += 0 if why else HUGE
-            time.sleep((time.monotonic() - began_s) / 2)
+            for at in range(stride, min(stride + STRIDE, end), HUGE):
+                if is_full(os.pread(pagemap, HUGE // PAGE * 8, at // PAGE * 8)) and not self._range(handle, at):
+                    return
+
+    def _range(self, handle: int, at: int) -> bool:
+        """Gathers one huge page's worth. False where no more of this area goes."""
+        if self.is_over or not has_room(self._memory_group):
+            return False
+        began_s = time.monotonic()
+        why = _collapse(handle, at)
+        if why in (errno.ESRCH, errno.EPERM, errno.ENOSYS):
+            raise OSError(why, os.strerror(why))
+        self._refused = self._refused + 1 if why else 0
+        self.bytes += 0 if why else HUGE
+        time.sleep((time.monotonic() - began_s) / 2)
+        return why != errno.EINVAL  # which says that this area may have none
 
 
 def _collapse(handle: int, at: int) -> int:
