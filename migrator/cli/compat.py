@@ -13,7 +13,7 @@ from migrator.cli.output import clean, fail, json_option, print_json, print_tabl
 from migrator.cli.plan import facts, known_nodes, snapshot_option
 from migrator.cli.shared import open_fleet, run_async
 from migrator.cli.waiving import waive_check_option, waived_checks
-from migrator.errors import BadInput, Refused, quoted
+from migrator.errors import BadInput, FailedSafe, quoted
 
 if TYPE_CHECKING:
     from migrator.model.facts import Cluster, ContainerFacts, NodeFacts
@@ -105,7 +105,7 @@ def _owner(cluster: Cluster, container: str) -> tuple[NodeFacts, ContainerFacts]
 def _answering(cluster: Cluster, name: str) -> NodeFacts:
     node = cluster.node(name)
     if not node.answered:
-        raise Refused(f"no answer from {name}: {node.error}")
+        raise FailedSafe(f"no answer from {name}: {node.error}")
     return node
 
 
@@ -242,10 +242,14 @@ def _print_pair(pair: _Pair) -> None:
 
 
 def _shown(ours: str, theirs: str) -> tuple[str, str]:
-    """Both values for a table: of long lists how many there are, and which the other has not."""
+    """Both values for a table: of long lists how many there are, and which the other has not.
+
+    What is said of a container follows the source's own.
+    """
     if max(len(ours), len(theirs)) <= WORDS_CHARS_MAX:
         return ours or "-", theirs or "-"
-    return _counted(ours, theirs), _counted(theirs, ours)
+    ours, mark, container = ours.partition("; ")
+    return _counted(ours, theirs) + mark + container, _counted(theirs, ours)
 
 
 def _counted(words: str, others: str) -> str:

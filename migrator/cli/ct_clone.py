@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from migrator.cli.migrate import blackout_option, bounds_under
 from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.shared import OF_CLONES, cluster_path, open_fleet, open_journal, run_async, without_option
+from migrator.cli.waiving import waive_check_option, waived_checks
 
 if TYPE_CHECKING:
     from migrator.executor.clone import Asked, Cloned
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--no-start", is_flag=True, help="Make it and leave it stopped.")
 @without_option
 @blackout_option
+@waive_check_option
 @json_option
 @click.pass_context
 def clone(
@@ -63,6 +65,7 @@ def clone(
     no_start: bool,
     without: tuple[str, ...],
     blackout_s_max: float | None,
+    waive: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Make container NAME from SOURCE, running or stopped: its files, and with --live its memory.
@@ -85,7 +88,10 @@ def clone(
         raise BadInput("ct clone: --live makes a twin that runs; leave out --no-start")
     if node is not None and no_start:
         raise BadInput("ct clone: with --no-start it stays on its source's node; leave out --node, or --no-start")
-    given = {} if blackout_s_max is None else {"blackout_s_max": blackout_s_max}
+    if node is None and waive:
+        raise BadInput("ct clone: --waive goes with --node; on its source's node nothing is compared")
+    given: dict[str, Any] = {} if blackout_s_max is None else {"blackout_s_max": blackout_s_max}
+    given["checks_waived"] = waived_checks(waive)
     addresses = parse_addresses(ips) if ips else ()
     asked = Asked(
         without=without,
@@ -117,10 +123,12 @@ async def _moved(ctx: click.Context, fleet: Fleet, made: Cloned, target: str, po
     from migrator.errors import MigratorError, NeedsOperator
     from migrator.executor.cancel import finish_anyway
     from migrator.executor.runs import plan_single, start_run
+    from migrator.model.plan_policy import PlanPolicy
 
     journal = open_journal(ctx)
     try:
-        plan = plan_single(fleet, await fleet.probe(), made.name, target)
+        under = PlanPolicy(checks_waived=policy.checks_waived)
+        plan = plan_single(fleet, await fleet.probe(), made.name, target, under)
         run, result = await start_run(fleet, journal, plan, policy, str(cluster_path(ctx)), lambda *_: None)
         if result.exit_code:
             raise next(iter(result.failed.values()), MigratorError(f"it did not end well; see: migrator show {run}"))

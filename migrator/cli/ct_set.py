@@ -232,7 +232,7 @@ def _around_said(ct: Descriptor, change: Around, names: dict[str, str]) -> str:
         if getattr(change, name) not in (None, {})
     ]
     if change.firewall is not None and names is _SAID:
-        words.append(f"{told['firewall_bytes']} bytes of rules" if ct.firewall else "no rules")
+        words.append(f"{told['firewall_bytes']} bytes of rules" if ct.firewall else "no rules of --firewall")
     return ", ".join(words)
 
 

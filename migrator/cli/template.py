@@ -36,7 +36,7 @@ def template(ctx: click.Context, store: str | None) -> None:
 
 @template.command()
 @click.argument("name")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False)
 @click.option("--suite", help="A Debian suite, by debootstrap, in place of SOURCE.")
 @click.option("--mirror", metavar="URL", help="With --suite: the mirror (default: that of this machine's own apt).")
 @click.option("--include", metavar="PKG,PKG", help="With --suite: packages more.")
@@ -105,7 +105,7 @@ def build(
 
 
 def _source(
-    source: Path | None,
+    source: str | None,
     suite: str | None,
     mirror: str | None,
     include: str | None,
@@ -116,7 +116,7 @@ def _source(
     from migrator.errors import BadInput, quoted
     from migrator.templates.build import Source, kind_of
 
-    if (source is None) == (suite is None):
+    if (source is None) == (suite is None) or source == "":
         raise BadInput("template build: give a SOURCE, or --suite SUITE")
     if source is None:
         if ref is not None:
@@ -130,14 +130,15 @@ def _source(
         return Source("suite", suite=str(suite), mirror=mirror, packages=packages, arch=arch)
     if mirror or include:
         raise BadInput("template build: --mirror and --include go with --suite")
-    found = kind_of(source)
-    if kind == "directory" and not source.is_dir():
-        raise BadInput(f"--as directory: {quoted(str(source))} is none")
-    if kind == "tar" and source.is_dir():
-        raise BadInput(f"--as tar: {quoted(str(source))} is a directory")
+    path = Path(source)
+    found = kind_of(path)
+    if kind == "directory" and not path.is_dir():
+        raise BadInput(f"--as directory: {quoted(source)} is none")
+    if kind == "tar" and path.is_dir():
+        raise BadInput(f"--as tar: {quoted(source)} is a directory")
     if ref is not None and (kind or found) != "image":
-        raise BadInput(f"--ref: {quoted(str(source))} is no image, but a {kind or found}")
-    return Source(kind or found, source, arch=arch, ref=ref)
+        raise BadInput(f"--ref: {quoted(source)} is no image, but a {kind or found}")
+    return Source(kind or found, path, arch=arch, ref=ref)
 
 
 @template.command("list")

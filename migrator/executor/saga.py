@@ -285,7 +285,11 @@ class Saga:
                 f"container {move.name} stays on {move.source.node.name}, and its processes have ended there; "
                 f"start it from its files with: migrator ct start {move.name}"
             )
-        return f"container {move.name} runs on {move.source.node.name} {as_before(move, begun)}"
+        told = f"container {move.name} runs on {move.source.node.name} {as_before(move, begun)}"
+        if move.paused_ms is None:
+            return told
+        bound, paused = f"{move.policy.blackout_s_max:g} s", f"{move.paused_ms / 1000:.1f} s"
+        return f"{told}: its pause reached {bound}, and its source ended it, after {paused}; see --max-blackout"
 
     async def _may_abort(self) -> bool:
         """Whether to go back is known to be safe, by one look at the source: two might show two worlds.

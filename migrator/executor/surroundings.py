@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from migrator.errors import BadInput, quoted
@@ -64,7 +63,7 @@ class Surroundings:
             search=_held("--search", search, network.search_fault),
             routes=asked_routes(routes),
             sysctls=asked_sysctls(sysctls),
-            firewall="" if firewall is None else rules_in(Path(firewall)),
+            firewall="" if firewall is None else rules_in(firewall),
         )
 
     def fields(self) -> dict[str, Any]:
@@ -99,21 +98,21 @@ def asked_sysctls(words: Words) -> Words:
     return _held("--sysctl", tuple(sorted(words, key=wide_first)), network.sysctls_fault)
 
 
-def rules_in(path: Path) -> str:
+def rules_in(path: str) -> str:
     """The text of a file of rules."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123   (of "" a Path makes the directory that one is in)
             data = file.read(network.FIREWALL_BYTES_MAX + 1)
     except OSError as error:
-        raise BadInput(f"--firewall {quoted(str(path))}: cannot be read: {error.strerror}") from error
+        raise BadInput(f"--firewall {quoted(path)}: cannot be read: {error.strerror}") from error
     if len(data) > network.FIREWALL_BYTES_MAX:
-        raise BadInput(f"--firewall {quoted(str(path))}: over {network.FIREWALL_BYTES_MAX} bytes of rules")
+        raise BadInput(f"--firewall {quoted(path)}: over {network.FIREWALL_BYTES_MAX} bytes of rules")
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise BadInput(f"--firewall {quoted(str(path))}: not UTF-8") from None
+        raise BadInput(f"--firewall {quoted(path)}: not UTF-8") from None
     if wrong := network.firewall_fault(text) or network.owner_fault(text):
-        raise BadInput(f"--firewall {quoted(str(path))}: {wrong}")
+        raise BadInput(f"--firewall {quoted(path)}: {wrong}")
     return text
 
 
@@ -140,7 +139,7 @@ def parse_around(
         nameservers=_listed(nameservers, asked_nameservers),
         search=_listed(search, lambda words: _held("--search", words, network.search_fault)),
         devices=_listed(devices, lambda words: _held("--device", words, confinement.devices_fault)),
-        firewall=None if firewall is None else "" if (firewall,) == NONE else rules_in(Path(firewall)),
+        firewall=None if firewall is None else "" if (firewall,) == NONE else rules_in(firewall),
         routes=_changes(routes, asked_routes, lambda word: _network(word.partition("=")[0])),
         sysctls=_changes(sysctls, asked_sysctls, lambda word: word.partition("=")[0]),
     )

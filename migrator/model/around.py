@@ -75,6 +75,8 @@ class Around:
         )
         for kind, changes, there in kinds:
             yield from (f"{kind} {key}" for key, value in changes.items() if value is None and key not in there)
+        if self.firewall == "" and not ct.firewall:
+            yield "rules of --firewall"  # those that were made inside stay
 
 
 def wide_first(pair: str) -> tuple[bool, bool, str]:

@@ -9,6 +9,7 @@ from migrator.model.confinement import devices_lacking
 from migrator.model.container import Descriptor
 from migrator.model.facts import ContainerFacts, NodeFacts
 from migrator.model.init import lacks_group
+from migrator.model.io_limits import IO_FEATURE, NO_IO
 from migrator.model.plan_policy import INODES_MIN
 from migrator.model.ranges import must_not_meet
 from migrator.model.sameness import KERNEL_FEATURES, failing, offered
@@ -41,7 +42,12 @@ def lacks(container: ContainerFacts, target: NodeFacts, waived: Collection[str] 
     """What the processes of this container use and the target's kernel does not have: CRIU would fail in the pause."""
     yield from without_runtime(container, target)
     missing = [need for need in container.needs if need not in target.features]
-    if missing and KERNEL_FEATURES not in waived:
+    if KERNEL_FEATURES in waived:
+        return
+    if IO_FEATURE in missing:  # no part of a kernel alone, and nothing that its processes use
+        missing.remove(IO_FEATURE)
+        yield offered(KERNEL_FEATURES, f"--io: it {NO_IO}; choose another node")
+    if missing:
         yield offered(
             KERNEL_FEATURES,
             f"its kernel {target.kernel} has no {', '.join(missing)}, which the container's processes use; "

@@ -50,6 +50,10 @@ class Built:
 
 def kind_of(path: Path) -> str:
     """What a path holds: a directory, an image (layout or docker archive), or a tar."""
+    try:
+        path.exists()
+    except OSError as error:
+        raise BadInput(f"{quoted(str(path))}: {error.strerror}") from error
     if path.is_dir():
         return "image" if (path / "oci-layout").is_file() else "directory"
     if not path.is_file():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -264,8 +265,7 @@ class SshNode(RetryingNode):
             said = f"a key or known_hosts file for {address.host} cannot be read: {_one_line(str(error))}"
             raise NodeUntrusted(self.name, verb, said) from error
         except (library().Error, OSError, TimeoutError) as error:
-            said = f"no answer in {CONNECT_TIMEOUT_S} s" if isinstance(error, TimeoutError) else _one_line(str(error))
-            raise NodeUnreachable(self.name, verb, f"cannot connect to {address.host}: {said}") from error
+            raise NodeUnreachable(self.name, verb, f"cannot connect to {address.host}: {_why(error)}") from error
 
     async def _bring_kit(self, connection: asyncssh.SSHClientConnection) -> None:
         """Returns when the kit is there. What `call_once` calls asks for it itself, and needs no session for that."""
@@ -307,6 +307,15 @@ async def _write(sink: asyncssh.SSHWriter[bytes], stdin: bytes | AsyncIterator[b
     async for chunk in stdin:
         sink.write(chunk)
         await sink.drain()
+
+
+def _why(error: Exception) -> str:
+    """What a person reads of it: the system's own words, without its number and the library's."""
+    if isinstance(error, TimeoutError):
+        return f"no answer in {CONNECT_TIMEOUT_S} s"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return _one_line(str(error))
 
 
 def _one_line(text: str) -> str:

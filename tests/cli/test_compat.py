@@ -43,6 +43,17 @@ def test_the_matrix_two_nodes_and_a_container_are_the_golden_text(migrator, flee
     assert told == GOLDEN.read_text()
 
 
+def test_what_a_container_uses_is_told_beside_a_long_list(migrator, tmp_path):
+    features = ("crun", "map_droppable", "network_lock_nftables", "overlayfs_maps", "pagemap_scan", "timens")
+    many = TOLD | {"features": features}
+    users = replace(ct("web"), needs=("map_droppable",))
+    snapshot.save(cluster(node("n1", users, **many), node("n2", **many)), tmp_path / "fleet.json")
+    code, out, _ = migrator("compat", "n2", "--container", "web", "--snapshot", tmp_path / "fleet.json")
+    row = next(line for line in out.splitlines() if line.startswith("kernel-features"))
+    assert code == 0
+    assert " ".join(row.split()) == "kernel-features 6 words; web uses map_droppable 6 words same"
+
+
 def test_a_large_fleet_folds_to_its_kinds(migrator, tmp_path):
     alike = [replace(FLEET.node("n2"), name=f"x{number:03}") for number in range(200)]
     snapshot.save(cluster(*FLEET.nodes, *alike), tmp_path / "large.json")
@@ -87,7 +98,7 @@ def test_a_container_without_a_target_is_held_against_every_kind_of_node(migrato
         (("n1",), 2, "give no node, or two"),
         (("n1", "n1"), 2, "give no node, or two"),
         (("n1", "x"), 2, "there is no node 'x'"),
-        (("n1", "n4"), 3, "no answer from n4"),
+        (("n1", "n4"), 4, "no answer from n4"),
         (("--container", "gone"), 2, "container 'gone' is on no node that answers"),
         (("n1", "--container", "web"), 2, "container web is on node n1 already"),
         (("--waive", "luck"), 2, "--waive: 'luck' is no check of nodes (cpu-features, "),

@@ -41,6 +41,8 @@ def test_a_template_is_built_listed_and_removed(
         (("UPPER", "good.tar"), 2, "not a template's name"),
         (("../x", "good.tar"), 2, "not a template's name"),
         (("t", "absent.tar"), 2, "there is no such file"),
+        (("t", ""), 2, "give a SOURCE, or --suite"),
+        (("t", "x" * 5000), 2, "File name too long"),
         (("t",), 2, "give a SOURCE, or --suite"),
         (("t", "good.tar", "--suite", "trixie"), 2, "give a SOURCE, or --suite"),
         (("t", "good.tar", "--mirror", "x"), 2, "--mirror and --include go with --suite"),

@@ -19,7 +19,7 @@ from migrator.model.around import only_stopped
 from migrator.model.compatibility import lacks
 from migrator.model.container import fault
 from migrator.model.facts import NodeFacts
-from migrator.model.io_limits import IO_FEATURE, IoLimits
+from migrator.model.io_limits import IO_FEATURE, NO_IO, IoLimits
 from migrator.model.limits import limits_of, not_enforced
 from migrator.runtime import bundle
 from migrator.transport import kit
@@ -96,7 +96,8 @@ def test_a_disk_is_limited_where_the_node_can_and_a_target_that_cannot_is_none()
     with pytest.raises(Refused, match=r"^--device: on node n1 device tun"):
         refuse_impossible(able, WEB, replace(WEB, devices=("tun",)))
     held = replace(ct("web"), needs=(IO_FEATURE,))
-    assert any(IO_FEATURE in why for why in lacks(held, node("n2")))
+    (why,) = lacks(held, node("n2"))
+    assert why == f"--io: it {NO_IO}; choose another node, or --waive kernel-features"
     assert list(lacks(held, replace(node("n2"), features=(IO_FEATURE,)))) == []
     assert "io" in not_enforced(limits_of(FULL), ("memory", "cpu"))
 

@@ -92,6 +92,12 @@ def test_what_was_not_there_to_be_taken_away_is_told() -> None:
     assert list(change.around.not_there(MADE)) == told
 
 
+def test_rules_that_were_made_inside_are_not_taken_away_by_none() -> None:
+    change = parse_asked(firewall="none")
+    assert list(change.around.not_there(replace(MADE, firewall=""))) == ["rules of --firewall"]
+    assert list(change.around.not_there(replace(MADE, firewall="table inet a {}"))) == []
+
+
 def test_an_address_of_another_card_and_a_port_without_its_family_are_refused() -> None:
     carded = replace(MADE, nics=(Nic("eth1", "br1", ("10.1.0.7/24",)),))
     with pytest.raises(BadInput, match=r"--ip 10.1.0.7: container web has it already, on eth1"):

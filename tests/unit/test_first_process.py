@@ -200,6 +200,80 @@ def test_a_group_of_a_users_is_the_same_users_where_the_range_is_another(tmp_pat
     assert owners == [(0, 0), (1000, 1001), (1000, 1001)]
 
 
+def test_the_group_above_lets_its_root_pass_or_it_could_not_mount_its_own(tmp_path: Path) -> None:
+    tree(tmp_path, {}, delegated=True)
+    above = tmp_path / "cgroup/ct"
+    for there in (
+        False,
+        True,
+    ):  # a runtime makes it for nobody else; older kernels (6.12) ask whether the mounter may pass
+        if there:
+            above.chmod(0o700)
+        sh(tmp_path, f"mkdir -p {tmp_path}/cgroup; umask 077; open_groups box")
+        assert above.stat().st_mode & 0o777 == 0o711
+    above.chmod(0o700)
+    (tmp_path / "containers/box/init").unlink()
+    sh(tmp_path, "open_groups box")
+    assert above.stat().st_mode & 0o777 == 0o700
+
+
+TOLD = """./a/b:c.slice/cgroup.subtree_control:pids
+./a/cgroup.subtree_control:memory pids
+./cgroup.subtree_control:memory pids
+./pids.max:200
+./init.scope/pids.max:30
+./a/b:c.slice/d/pids.max:31
+./a/b:c.slice/d/cpu.max:5000 100000
+"""
+LIES = """./../other/cgroup.subtree_control:memory
+./a/../../other/cgroup.subtree_control:memory
+./a/../../other/pids.max:5
+./a/cgroup.procs:7
+./a/memory.swap.max:max
+/etc/cgroup.subtree_control:memory
+/etc/pids.max:5
+"""
+ECHO = 'echo() { printf \'%s\\n\' "$*" >> $SAID; command echo "$@"; }; find() { :; }; '  # only root gives files away
+
+
+def below(folder: Path, first: str) -> Path:
+    tree(folder, {"": first, "init.scope": "", "a/b:c.slice/d": ""}, delegated=True)
+    return folder / "cgroup/ct/box"
+
+
+def test_what_the_groups_below_have_is_told(tmp_path: Path) -> None:
+    group = below(tmp_path, "")
+    for line in TOLD.splitlines():
+        path, _, value = line.rpartition(":")
+        (group / path).write_text(f"{value}\n")
+    (group / "init.scope/cgroup.subtree_control").write_text("")
+    (tmp_path / "images").mkdir()
+    sh(tmp_path, f"groups_out box {tmp_path}")
+    assert sorted((tmp_path / "images/group-files.img").read_text().splitlines()) == sorted(TOLD.splitlines())
+
+
+def test_the_groups_of_a_restore_have_the_controllers_that_they_had(tmp_path: Path) -> None:
+    group, told, said = below(tmp_path, "5\n6\n"), tmp_path / "group-files.img", tmp_path / "said"
+    told.write_text(TOLD + LIES)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    # In this order: the kernel takes controllers from above downwards, and none where somebody is in.
+    sh(tmp_path, f"SAID={said}; {ECHO} controllers_in {told} {group} 1048576")
+    assert said.read_text().split() == ["5", "6", "+memory", "+pids", "+memory", "+pids", "+pids"]
+    assert (group / "init.scope/cgroup.procs").read_text() == "6\n"
+    made = {path for path in tmp_path.rglob("*") if path.is_file()} - before - {said}
+    assert made == {group / name / "cgroup.subtree_control" for name in ("", "a", "a/b:c.slice")}
+
+
+def test_the_groups_of_a_restore_have_the_limits_that_they_had(tmp_path: Path) -> None:
+    group, told = below(tmp_path, ""), tmp_path / "group-files.img"
+    told.write_text(TOLD + LIES)
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    sh(tmp_path, f"limits_below_in {told} {group}")
+    made = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file() and path not in before}
+    unit = group / "a/b:c.slice/d"
+    assert made == {unit / "pids.max": "31\n", unit / "cpu.max": "5000 100000\n"}
+
+
 def test_a_source_that_lies_makes_groups_nowhere_else(tmp_path: Path) -> None:
     tree(tmp_path, {"": ""}, delegated=True)
     images = tmp_path / "run/move/box.7/images"

@@ -236,11 +236,25 @@ def test_all_of_a_chain_without_a_name_goes_before_the_rule_that_jumps_there() -
 def test_elements_of_intervals_are_made_from_the_beginning(desc: bytes, order: list[int]) -> None:
     named = thing(ruleset.SET, [(1, b"t\0"), (2, b"s\0"), (3, u32(4)), (9, desc)])
     first, rest = (
-        thing(ruleset.ELEMENTS, [(1, b"t\0"), (2, b"s\0"), (3, ruleset.packed((1, bytes([n])) for n in numbers))])
+        thing(
+            ruleset.ELEMENTS,
+            [(1, b"t\0"), (2, b"s\0"), (3, ruleset.packed((1, ruleset.packed([(1, bytes([n]))])) for n in numbers))],
+        )
         for numbers in ((0, 1), (2,))
     )
     made = [each for each in as_told(named, first, rest) if each.kind == ruleset.ELEMENTS]
-    assert [data[0] for each in made for _, data in ruleset.attributes(each.get(3))] == order
+    elements = [ruleset.attributes(data) for each in made for _, data in ruleset.attributes(each.get(3))]
+    assert [data[0] for ((_, data),) in elements] == order
+
+
+def test_an_end_of_an_interval_is_made_without_the_timeout_that_it_is_told_with() -> None:
+    """The kernel tells one of 0 where the set has a timeout, and takes none. Of a beginning 0 means that it stays."""
+    named = thing(ruleset.SET, [(1, b"t\0"), (2, b"s\0"), (3, u32(4 | 16)), (11, bytes(8))])
+    parts = ([(1, b"k"), (3, u32(1)), (4, bytes(8)), (5, bytes(8))], [(1, b"k"), (3, u32(0)), (4, bytes(8))])
+    told = ruleset.packed((1, ruleset.packed(each)) for each in parts)
+    made = as_told(named, thing(ruleset.ELEMENTS, [(1, b"t\0"), (2, b"s\0"), (3, told)]))
+    elements = [ruleset.attributes(data) for _, data in ruleset.attributes(made[-1].get(3))]
+    assert elements == [parts[1], [(1, b"k"), (3, u32(1))]]
 
 
 @pytest.mark.parametrize(

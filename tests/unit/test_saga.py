@@ -369,6 +369,17 @@ async def test_a_restore_that_does_not_come_to_hold_says_what_is_missing(scene: 
     assert "n2 release" not in scene.calls
 
 
+async def test_a_pause_that_its_source_has_ended_is_told_as_the_reason(scene: Scene) -> None:
+    """The restore's own words are of what came of it."""
+    scene.fail(scene.target, "await-held")
+    scene.source.instead["thaw"] = lambda: "thawed before\npaused_ms 16800\n"
+    with pytest.raises(
+        FailedSafe, match=r"its pause reached 15 s, and its source ended it, after 16\.8 s; see --max-b"
+    ):
+        await scene.run()
+    assert scene.state is State.ROLLED_BACK
+
+
 async def test_a_node_that_has_no_room_refuses_and_the_exit_code_says_so(scene: Scene) -> None:
     scene.fail(scene.target, "reserve", NodeRefused)
     with pytest.raises(Refused):

@@ -303,5 +303,5 @@ async def test_nobody_listening_is_an_unreachable_node() -> None:
     silent.close()
     await silent.wait_closed()
     node = SshNode("n9", SshAddress("127.0.0.1", port, "root"))
-    with pytest.raises(NodeUnreachable, match=r"node n9: cannot connect to 127\.0\.0\.1"):
+    with pytest.raises(NodeUnreachable, match=r"node n9: cannot connect to 127\.0\.0\.1: Connection refused$"):
         await node.call("probe", tries=1)

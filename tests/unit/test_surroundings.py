@@ -128,6 +128,8 @@ def test_words_of_a_person_are_written_canonically() -> None:
     assert ".all." in parsed.sysctls[1]
     with pytest.raises(BadInput, match="--firewall"):
         Surroundings.parse(firewall="/no/such")
+    with pytest.raises(BadInput, match="--firewall '': "):
+        Surroundings.parse(firewall="")
 
 
 def test_a_device_is_refused_with_the_runtime_that_could_not_move_it() -> None:

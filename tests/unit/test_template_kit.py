@@ -64,6 +64,15 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
+def test_a_node_with_little_memory_takes_a_manifest(node: Node) -> None:
+    argv = ["sh", "-c", 'ulimit -v 400000; exec "$@"', "sh", sys.executable, "-ESsB", str(KIT), "offer"]  # KiB
+    manifest = gzip.compress(node.store.text("t").encode())
+    done = subprocess.run(
+        [*argv, str(node.part), str(node.templates)], input=manifest, capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.split(b"\n")[0]) == (0, b"missing 0 3"), done.stderr
+
+
 def test_a_tree_that_was_made_is_the_one_that_was_read(node: Node) -> None:
     assert node.offer() == ["missing 0 3", "reused 0"]
     assert node.run("take", node.part, stdin=node.stream()).returncode == 0

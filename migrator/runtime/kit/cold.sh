@@ -93,6 +93,7 @@ begin_anew() { # CT
 create_held() { # (ct and move are set)
     fault=$(volumes_there "$ct") || fail 12 "$fault"
     mount_root "$ct" || fail 1 "the root of $ct could not be mounted"
+    open_groups "$ct"
     $RUNC create --bundle "$CONTAINERS/$ct" "$ct" < /dev/null > /dev/null 2> "$RUN/start.$ct" 7>&- 8>&- || {
         said=$(start_error "$ct")
         rm -f "$RUN/start.$ct"

@@ -276,9 +276,9 @@ ended_at_once() { # CT   with the last line that it has written
 }
 
 start_container() { # CT
+    open_groups "$1" || return 1
     $RUNC run --detach --bundle "$CONTAINERS/$1" "$1" < /dev/null > /dev/null 2> "$RUN/start.$1" 3>&- 4>&- 9>&- || return 1
-    read_net "$1"
-    gate_open || return 1
+    read_net "$1" && gate_open || return 1
     announce "$1"
 }
 

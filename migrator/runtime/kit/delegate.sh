@@ -13,6 +13,14 @@ pids_of() { # CT
     fi
 }
 
+# Before its runtime begins: it mounts its own group as its root, and kernels up to 6.12 at least let nobody do so who may not
+# pass through what is above. A runtime makes that one for the node's root alone, as our umask has it.
+open_groups() { # CT
+    is_delegated "$1" || return 0
+    mkdir -p -m 711 "$TREE/ct"
+    chmod 711 "$TREE/ct"
+}
+
 # Gives the container's root the inside of its group: to make groups in it, and to move its processes between them. The
 # group's limits, its freezer and its kill stay the node's, as everything above it. By the list that the kernel's own
 # documentation has for it, less what is not needed.
@@ -32,10 +40,19 @@ delegate() { # CT
 GROUPS_MAX=2000
 
 # Which groups are below a frozen container's own, and whose: CRIU makes anew those that processes are in, and leaves what
-# is above them, and what is in them, to the node's root. Told among its images.
+# is above them, and what is in them, to the node's root. And which controllers they have for those below them, and what
+# its init lets them have, which CRIU forgets. Told among its images.
 groups_out() { # CT MOVE
-    ! is_delegated "$1" || find "$TREE/ct/$1" -mindepth 1 -type d -printf '%U %G %P\n' > "$2/images/groups.img"
+    is_delegated "$1" || return 0
+    find "$TREE/ct/$1" -mindepth 1 -type d -printf '%U %G %P\n' > "$2/images/groups.img"
+    # shellcheck disable=SC2046,SC2086
+    (cd "$TREE/ct/$1" && grep -rs . $(printf -- '--include=%s ' cgroup.subtree_control $LIMITS_BELOW) .) \
+        > "$2/images/group-files.img" || : # none
 }
+
+# Of devices nothing: they have other numbers elsewhere.
+LIMITS_BELOW='pids.max memory.min memory.low memory.high memory.max memory.swap.high memory.swap.max memory.oom.group
+cpu.max cpu.weight cpu.idle'
 
 # On the target, before files in them are opened. All is the container's root's, but for groups that its init has given to
 # users of its own, by the kernel's own list of what that is. Where its range is another here, ids are told in the source's.
@@ -59,6 +76,42 @@ groups_in() { # CT GROUP BASE
             done
         rm -f "$told.ours"
     done
+}
+
+# A controller's files are there only in groups whose parent has it, and CRIU opens what the container has open, or watches:
+# so before that, and after CRIU has put its first process into its place, by way of the container's own group. The kernel
+# takes none for a group that somebody is in: who restores it is, and goes to that process. A controller that this node
+# lacks is left out. What has come with them is the container root's, as what its init would have made.
+controllers_in() { # FILE GROUP BASE
+    [ -f "$1" ] && [ ! -h "$1" ] || return 0
+    grep -E '^\./(.*/)?cgroup\.subtree_control:[a-z0-9_ ]+$' "$1" | grep -v '/\.\.\?/' | head -n "$GROUPS_MAX" |
+        awk -F / '{ print NF, $0 }' | sort -n | cut -d ' ' -f 2- > "$1.ours" # those above first
+    if [ -s "$1.ours" ] && [ -d "$2/init.scope" ]; then
+        for pid in $(cat "$2/cgroup.procs"); do
+            echo "$pid" > "$2/init.scope/cgroup.procs" || :
+        done 2> /dev/null
+    fi
+    while read -r line; do
+        for controller in ${line##*:}; do
+            (cd "$2" && echo "+$controller" > "${line%:*}") || :
+        done 2> /dev/null
+    done < "$1.ours"
+    rm -f "$1.ours"
+    find "$2" -mindepth 2 -type f -user 0 -exec chown "$3:$3" {} +
+}
+
+# When all is restored, for its processes began elsewhere. Not of its first process's group, where CRIU and its hook are as well.
+limits_below_in() { # FILE GROUP
+    [ -f "$1" ] && [ ! -h "$1" ] || return 0
+    # shellcheck disable=SC2086
+    files=$(printf '%s|' $LIMITS_BELOW)
+    grep -E "^\\./.*/(${files%|}):[a-z0-9 ]+\$" "$1" | grep -v -e '/\.\.\?/' -e '^\./init\.scope/' -e ':max$' |
+        head -n "$((GROUPS_MAX * 11))" | (
+        cd "$2"
+        while read -r line; do
+            echo "${line##*:}" > "${line%:*}" || :
+        done 2> /dev/null
+    )
 }
 
 stop_signal() { # CT   as a number, which every runtime knows

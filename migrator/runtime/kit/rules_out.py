@@ -9,7 +9,8 @@ A kernel does not take all as it tells it:
 - Chains that were given no name take no rule once a rule jumps there: theirs go first.
 - Which protocol a rule of iptables is about is told beside it when it is made (NFTA_RULE_COMPAT), and not when it is
   read. It is in its first expressions, and taken from there.
-- Elements of intervals are told from the end, and have to be made from the beginning.
+- Elements of intervals are told from the end, and have to be made from the beginning. Ends are told with a timeout of 0
+  where the set has one, and are not taken with it.
 - An element without a timeout, which a rule adds, is told with one of 0; so are flags of options of TCP.
 """
 
@@ -58,6 +59,7 @@ ORDER = (TABLE, FLOWTABLE, OBJECT, CHAIN, SET, ELEMENTS, RULE)
 CHAIN_FLAGS, BINDING, CHAIN_COUNTERS = 10, 0x4, 8
 SET_NAME, SET_FLAGS, SET_INTERVAL, SET_ID, SET_DESC, SET_DESC_CONCAT = 2, 3, 0x4, 10, 9, 2
 SET_ELEMENTS, ELEMENT_STAYS = 3, {1, 2, 3, 4, 6, 9, 10}
+ELEMENT_FLAGS, INTERVAL_END, ELEMENT_TIMES = 3, 0x1, {4, 5}
 OBJECT_DATA = 4
 COMPAT, COMPAT_PROTOCOL, COMPAT_FLAGS, COMPAT_INVERTED = 5, 1, 2, 2
 META_DREG, META_KEY, META_L4PROTO = 1, 2, 16
@@ -101,12 +103,21 @@ def _from_the_beginning(told: list[Message], intervals: set[tuple[int, bytes, by
     yield from (each for each in told if each.name() not in intervals)
     for each in reversed(told):
         if each.name() in intervals:
-            elements = packed(reversed(attributes(each.get(SET_ELEMENTS))))
+            elements = packed((kind, _without_timeout(data)) for kind, data in attributes(each.get(SET_ELEMENTS))[::-1])
             yield Message(
                 each.kind,
                 each.family,
                 [(number, elements if number == SET_ELEMENTS else data) for number, data in each.parts],
             )
+
+
+def _without_timeout(element: bytes) -> bytes:
+    """Where it is the end of an interval; else as it is."""
+    parts = attributes(element)
+    flags = dict(parts).get(ELEMENT_FLAGS, b"")
+    if len(flags) != U32.size or not U32.unpack(flags)[0] & INTERVAL_END:
+        return element
+    return packed(part for part in parts if part[0] not in ELEMENT_TIMES)
 
 
 def _forget_nothings(rule: Message) -> None:

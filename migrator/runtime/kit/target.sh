@@ -122,7 +122,7 @@ forget_criu_root() { # LOG
 
 restore_held() {
     fault=$(volumes_there "$ct") || return 1
-    mount_root "$ct" || return 1
+    mount_root "$ct" && open_groups "$ct" || return 1
     read -r base < "$CONTAINERS/$ct/id_base"
     # CRIU's first child reads images as the container's root, or, when it is quick, as the node's root that has just
     # lost its capabilities in the new user namespace: owner and group let in both, and nobody else.

@@ -57,7 +57,7 @@ def alone(part: Path) -> int:
 
 
 def offer(part: Path, templates: Path) -> None:
-    data = sys.stdin.buffer.read(MANIFEST_BYTES_MAX)
+    data = all_of(sys.stdin.buffer, MANIFEST_BYTES_MAX)
     data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     manifest = Manifest(data.decode("ascii"))
     if part.name != f".push-{manifest.head['digest']}":
@@ -86,6 +86,14 @@ def offer(part: Path, templates: Path) -> None:
             say("begun", at, min(entry.stat().st_size, wanted[entry.name.removesuffix(".part")]))
     say("reused", reused)
     os.close(lock)
+
+
+def all_of(file: IO[bytes], most: int) -> bytes:
+    """At most so many bytes. In pieces: who asks for all at once is given room for all, which a small node has not."""
+    data = bytearray()
+    while len(data) < most and (more := file.read(min(READ_BYTES, most - len(data)))):
+        data += more
+    return bytes(data)
 
 
 def check_arch(arch: str) -> None:
@@ -287,6 +295,9 @@ if __name__ == "__main__":
     except Ended as ended:
         sys.stderr.write(f"{ended}\n")
         sys.exit(ended.code)
+    except MemoryError:
+        sys.stderr.write("this node has too little memory for the template's list of names\n")
+        sys.exit(1)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error) as error:
         sys.stderr.write(f"{' '.join(str(error).split()) or type(error).__name__}\n")
         sys.exit(1)
