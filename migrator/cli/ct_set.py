@@ -12,14 +12,14 @@ from migrator.cli.numbers import FiniteRange
 from migrator.cli.output import clean, json_option, print_json
 from migrator.cli.shared import OF_ACTS, cluster_path, open_fleet, open_journal, run_async, without_option
 from migrator.cli.surroundings import changing_options
+from migrator.cli.waiving import waive_option
 
 if TYPE_CHECKING:
     from migrator.executor.limits import NoRoom, Set
     from migrator.model.around import Around
     from migrator.model.container import Descriptor
     from migrator.model.limits import Limits
-    from migrator.model.plan import Plan, Refusal
-    from migrator.model.policy import Policy
+    from migrator.model.plan import Refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,6 +52,7 @@ def more_limits(command: F) -> F:
 @more_limits
 @changing_options
 @click.option("--move", is_flag=True, help="If its node has not enough: move it, live, to one that has.")
+@waive_option
 @click.option(
     "--wait",
     "wait_s",
@@ -70,6 +71,7 @@ def set_(
     /,
     name: str,
     move: bool,
+    waive: tuple[str, ...],
     wait_s: float,
     no_wait: bool,
     without: tuple[str, ...],
@@ -86,6 +88,8 @@ def set_(
     from migrator.executor.wanted import check_container_name
 
     check_container_name(name)
+    if waive and not move:
+        raise BadInput("ct set: --waive goes with --move; nothing is compared where a container stays")
     change = parse_asked(**words)
     if change.empty:
         raise BadInput("ct set: which limit? give --memory, --swap, --cpus, --pids, ...; all of them: ct set --help")
@@ -102,7 +106,7 @@ def set_(
     except NoRoom as short:
         if not move:
             raise Refused(f"{short}; ask for less, or let it be moved to where there is room: --move") from short
-        code = _move_away(ctx, short, as_json)
+        code = _move_away(ctx, short, waive, as_json)
         if code != 0:
             return code
         try:
@@ -113,10 +117,10 @@ def set_(
     return _report(done, as_json, None, change.around)
 
 
-def _move_away(ctx: click.Context, short: NoRoom, as_json: bool) -> int:
+def _move_away(ctx: click.Context, short: NoRoom, waive: tuple[str, ...], as_json: bool) -> int:
     """Moves the container to the node that the planner finds for its new size; the exit code."""
     from migrator.cli.learning import taught
-    from migrator.cli.plan import policy_of, refused
+    from migrator.cli.plan import made_under, policy_of, refused
     from migrator.cli.progress import Progress
     from migrator.cli.report import report
     from migrator.executor.runs import start_run
@@ -130,7 +134,7 @@ def _move_away(ctx: click.Context, short: NoRoom, as_json: bool) -> int:
     async def work() -> Refusal | tuple[str, Any]:
         async with open_fleet(ctx) as fleet:
             cluster = await fleet.probe()
-            policy = taught(ctx, cluster, policy_of({}, cluster))
+            policy = taught(ctx, cluster, policy_of({"waive": waive}, cluster))
             chosen = place_grown(cluster, short.container, short.node, short.demand, policy)
             if isinstance(chosen, Refusal):
                 return chosen
@@ -141,7 +145,8 @@ def _move_away(ctx: click.Context, short: NoRoom, as_json: bool) -> int:
             click.echo(clean(f"{short}"), err=True)
             click.echo(clean(f"moving it to {chosen.target}: {chosen.said()}"), err=True)
             with Progress(plan, quiet=as_json) as progress:
-                return await start_run(fleet, journal, plan, _policy(plan), str(cluster_path(ctx)), progress.notify)
+                how, where = made_under(plan.policy), str(cluster_path(ctx))
+                return await start_run(fleet, journal, plan, how, where, progress.notify)
 
     moved = run_async(work())
     if isinstance(moved, Refusal):
@@ -149,21 +154,6 @@ def _move_away(ctx: click.Context, short: NoRoom, as_json: bool) -> int:
         return refused(moved, as_json)
     run, result = moved
     return report(journal, run, result, as_json) if result.exit_code or result.cut_off else 0
-
-
-def _policy(plan: Plan) -> Policy:
-    """How its one move is made, as its plan says."""
-    from migrator.model.policy import Policy
-
-    under = plan.policy
-    return Policy(
-        blackout_s_max=under.blackout_s_max,
-        mode=under.mode,
-        target_blackout_s=under.target_blackout_s,
-        not_convergent=under.not_convergent,
-        stop_timeout_s=under.stop_timeout_s,
-        bandwidth_bytes_per_s=under.bandwidth_bytes_per_s,
-    )
 
 
 def _report(done: Set, as_json: bool, moved_from: str | None, around: Around) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from migrator.model.facts import Cluster
     from migrator.model.plan import Plan, Refusal
     from migrator.model.plan_policy import PlanPolicy
+    from migrator.model.policy import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -241,6 +242,23 @@ def make_drain(
     )
 
 
+def made_under(policy: PlanPolicy) -> Policy:
+    """How moves are made that were planned under a policy."""
+    from migrator.model.policy import Policy
+
+    return Policy(
+        blackout_s_max=policy.blackout_s_max,
+        moves_per_node_max=policy.moves_per_node_max,
+        overlapping_pauses=policy.overlapping_pauses,
+        mode=policy.mode,
+        target_blackout_s=policy.target_blackout_s,
+        not_convergent=policy.not_convergent,
+        stop_timeout_s=policy.stop_timeout_s,
+        bandwidth_bytes_per_s=policy.bandwidth_bytes_per_s,
+        checks_waived=policy.checks_waived,
+    )
+
+
 def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     """Applies, reports, and returns the exit code."""
     from migrator.checker.check import check as check_plan
@@ -249,21 +267,10 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     from migrator.cli.progress import Progress
     from migrator.cli.report import print_run, run_json
     from migrator.executor.apply import apply_plan
-    from migrator.model.policy import Policy
 
     journal = open_journal(ctx)
     own_boot_id = "" if force else BOOT_ID.read_text().strip()
-    policy = Policy(
-        blackout_s_max=plan.policy.blackout_s_max,
-        moves_per_node_max=plan.policy.moves_per_node_max,
-        overlapping_pauses=plan.policy.overlapping_pauses,
-        mode=plan.policy.mode,
-        target_blackout_s=plan.policy.target_blackout_s,
-        not_convergent=plan.policy.not_convergent,
-        stop_timeout_s=plan.policy.stop_timeout_s,
-        bandwidth_bytes_per_s=plan.policy.bandwidth_bytes_per_s,
-        checks_waived=plan.policy.checks_waived,
-    )
+    policy = made_under(plan.policy)
 
     def stale(cluster: Cluster) -> list[str]:
         if laxer := laxer_note(cluster, plan):

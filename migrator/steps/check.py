@@ -22,7 +22,7 @@ from migrator.transport.base import Answer, NodeFailed
 
 SECOND_LOOK_S = 0.5
 RESTARTED = "move it by --mode restart, after which it has to make them anew"
-INSTEAD = f"have rules of nft instead, or {RESTARTED}"
+OF_IPTABLES = ("rules of iptables", "rules that use ")  # what they use nft mostly has by itself, but for its own osf
 
 
 async def do(move: Move) -> dict[str, Any]:
@@ -64,7 +64,7 @@ async def ask(move: Move) -> list[str]:
         gone = "which is not carried; remove it inside"
         found += [f"its network has a link of its own, {link}, {gone}" for link in links]
         lost = [own.partition(" ")[2] for own in inside.lines("own") if own.startswith("lost ")]
-        found += [f"its network has {what}, which a live move does not carry; {INSTEAD}" for what in lost]
+        found += [f"its network has {what}, which a live move does not carry; {_instead(what)}" for what in lost]
         found += _untracked(move, inside)
         found += await _unmade(move, inside)
         found += _with_a_hint(move, await _undumpable(move, list(inside.lines("cannot"))))
@@ -86,6 +86,11 @@ async def _unmade(move: Move, inside: Answer) -> list[str]:
     answer = await target.node.call("check-network", move.name, len(net), stdin=net + told)
     cannot = f"node {target.node.name} cannot make what its root has made in its network"
     return [f"{cannot}: {fault}; do without, or {RESTARTED}" for fault in answer.lines("fault")]
+
+
+def _instead(lost: str) -> str:
+    has_others = lost.startswith(OF_IPTABLES) and lost != "rules that use osf"
+    return f"{'have rules of nft instead' if has_others else 'do without'}, or {RESTARTED}"
 
 
 def _untracked(move: Move, inside: Answer) -> list[str]:

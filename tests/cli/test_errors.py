@@ -73,6 +73,7 @@ BAD = [
     (["lab", "status", "--name", "nosuch"], 2, "there is no lab 'nosuch'"),
     (["ct", "start"], 2, "--all"),
     (["ct", "clone", "web", "web2", "--waive", "lsm"], 2, "--waive goes with --node"),
+    (["ct", "set", "web", "--memory", "1G", "--waive", "lsm"], 2, "--waive goes with --move"),
     (["ct", "clone", "web", "web2", "--node", "n1", "--waive", "luck"], 2, "'luck' is no check of nodes"),
     (["sim", "--seed", "7", "--seeds", "2"], 2, "--seeds"),
     (["sim", "--seed", "7", "--seeds", "1000"], 2, "--seeds"),

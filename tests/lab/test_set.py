@@ -139,12 +139,14 @@ def test_a_raise_past_the_nodes_room_is_refused_and_with_move_made_where_there_i
     assert limits(tidy)["memory_bytes"] == 256 * MIB
     nowhere = tidy.migrator("ct", "set", "web", "--memory", "2G", "--move", cluster=small)
     assert (nowhere.code, tidy.places("web")) == (3, [("n1", "running")])
-    words = ("ct", "set", "web", "--memory", "600M", "--move", "--json")
+    words = ("ct", "set", "web", "--memory", "600M", "--move", "--waive", "lsm", "--json")
     moved = asyncio.run(served(ip, lambda: tidy.migrator(*words, cluster=small)))
     assert moved.code == 0, moved.err
     assert (moved.json()["node"], moved.json()["moved_from"]) == ("n2", "n1")
     assert tidy.places("web") == [("n2", "running")]
     assert limits(tidy)["memory_bytes"] == 600 * MIB
+    run = tidy.ok("show", tidy.ok("runs", "--json").json()["runs"][0]["run"], "--json").json()
+    assert [each["words"] for each in run["waived"]] == ["check lsm"]
 
 
 def test_a_move_in_flight_is_waited_for_and_the_change_made_where_it_ends(tidy: Stage) -> None:

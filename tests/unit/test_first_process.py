@@ -230,6 +230,8 @@ LIES = """./../other/cgroup.subtree_control:memory
 ./a/../../other/pids.max:5
 ./a/cgroup.procs:7
 ./a/memory.swap.max:max
+./pids.max:9
+.//pids.max:9
 /etc/cgroup.subtree_control:memory
 /etc/pids.max:5
 """

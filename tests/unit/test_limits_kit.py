@@ -245,8 +245,8 @@ def test_what_the_kernel_refuses_is_put_back_and_told(node: Node) -> None:
     before = node.state()
     does_not = 'case $1 in */pids.max) echo "the kernel does not take $2"; return 1 ;; esac'
     refused = node.set(before=f'{PUT_LIMIT}\nput_limit() {{ {does_not}; put_limit_really "$@"; }}')
-    told = "the limits of web are as before: the kernel does not take 200"
-    assert (refused.returncode, told in refused.stderr) == (12, True)
+    told = "container web is as before: the kernel does not take 200"
+    assert (refused.returncode, told in refused.stderr) == (10, True)
     assert node.state().items() >= before.items()
 
 

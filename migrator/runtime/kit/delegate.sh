@@ -105,7 +105,7 @@ limits_below_in() { # FILE GROUP
     [ -f "$1" ] && [ ! -h "$1" ] || return 0
     # shellcheck disable=SC2086
     files=$(printf '%s|' $LIMITS_BELOW)
-    grep -E "^\\./.*/(${files%|}):[a-z0-9 ]+\$" "$1" | grep -v -e '/\.\.\?/' -e '^\./init\.scope/' -e ':max$' |
+    grep -E "^\\.(/[^/]+)+/(${files%|}):[a-z0-9 ]+\$" "$1" | grep -v -e '/\.\.\?/' -e '^\./init\.scope/' -e ':max$' |
         head -n "$((GROUPS_MAX * 11))" | (
         cd "$2"
         while read -r line; do

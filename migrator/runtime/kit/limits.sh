@@ -192,8 +192,8 @@ set_limits() {
     if ! why=$(enforce 2>&1); then
         r_memory_bytes=$was_memory r_cpu_milli=$was_cpu
         write_record_new "$ct" || :
-        echo "the limits of $ct are as before: ${why:-the kernel refuses them}" >&2
-        return 12
+        echo "container $ct is as before: ${why:-the kernel refuses its limits}" >&2
+        return 10 # what the kernel of its node does not take is refused, as what the node has no room for
     fi
     [ "$a_hostname" = - ] || note_name "$ct" "$a_hostname" || :
     keep_described || {
