@@ -136,7 +136,8 @@ def drain(ctx: click.Context, /, nodes: tuple[str, ...], yes: bool, force: bool,
     cluster = facts(ctx, None)
     made = make_drain(cluster, nodes, taught(ctx, cluster, policy_of(rules, cluster)))
     if isinstance(made, Refusal):
-        return refused(made, as_json, f"migrator plan drain {' '.join(nodes)}")
+        silent = any(not cluster.node(node).answered for node in nodes)
+        return refused(made, as_json, f"migrator plan drain {' '.join(nodes)}", 4 if silent else 3)
     if not force:
         refuse_own_host(cluster, made, BOOT_ID.read_text().strip())
     if not as_json:
@@ -298,9 +299,9 @@ def _apply(ctx: click.Context, plan: Plan, force: bool, as_json: bool) -> int:
     return 0
 
 
-def refused(refusal: Refusal, as_json: bool, what_if: str = "") -> int:
-    """Says why there is no plan; the exit code. `what_if` is the command that can be asked what changed facts would do,
-    where the one that was given cannot.
+def refused(refusal: Refusal, as_json: bool, what_if: str = "", code: int = 3) -> int:
+    """Says why there is no plan; the exit code, another than 3 where a node that had to be asked did not answer.
+    `what_if` is the command that can be asked what changed facts would do, where the one that was given cannot.
     """
     from migrator.cli.plan_text import refusal_json
     from migrator.cli.refusal_text import print_refusal, refusal_line, same_reasons
@@ -311,4 +312,4 @@ def refused(refusal: Refusal, as_json: bool, what_if: str = "") -> int:
         changes = " ".join((refusal.change, *(stuck.change for stuck in refusal.containers)))
         if what_if and ("--add-node" in changes or "--uncordon" in changes):
             click.echo(pasteable(f"what other nodes would do is seen, and not done, with: {what_if}"))
-    return fail(refusal_line(refusal, told, not as_json), 3, as_json, refusal_json(refusal) if as_json else None)
+    return fail(refusal_line(refusal, told, not as_json), code, as_json, refusal_json(refusal) if as_json else None)

@@ -49,6 +49,7 @@ BAD = [
     (["--cluster", "{tmp}/good.yaml", "apply", "{tmp}/good.yaml"], 2, "good.yaml"),
     (["--cluster", "{tmp}/good.yaml", "cordon", "n1"], 4, "node n1: cannot connect to 127.0.0.1"),
     (["--cluster", "{tmp}/good.yaml", "drain", "n1"], 2, "--yes"),
+    (["--cluster", "{tmp}/good.yaml", "drain", "n1", "--yes"], 4, "no answer: node n1: cannot connect to 127.0.0.1"),
     (["--cluster", "{tmp}/good.yaml", "drain", "n1", "n9"], 2, "there is no node 'n9'"),
     (["--cluster", "{tmp}/none.yaml", "drain", "n1"], 2, "there is no such cluster file"),
     (["show", "nosuch"], 2, "there is no run 'nosuch'"),
