@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ip = tuple[str, str, str, str]  # see _asked_for
 FEW = 2  # addresses up to which more goes on while they are asked for: with more there were too many sessions
+ASKED_S_MAX = 2.0  # an address is asked about for a tenth of it
 AT_ONCE = 4  # of a node: sshd is slower to count a session as ended than we are to begin the next
 
 
@@ -98,7 +99,8 @@ async def _create(
 ) -> list[dict[str, object]]:
     ips = [ip for node, each in placed for ip in _asked_for(node, each, fleet.file.bridge(fleet.file.entry(node)))]
     few = len(ips) <= FEW
-    async with _meanwhile(_owners(fleet, ips)) as owners, _shells(fleet, {node for node, _ in placed} if few else ()):
+    shells = _shells(fleet, {node for node, _ in placed} if few else ())
+    async with _meanwhile(_owners(fleet, ips), patience_s=ASKED_S_MAX) as owners, shells:
         cluster = await _surveyed(fleet, placed, without)
         new = _described(fleet, cluster, placed, first_range)
         if not few:
@@ -133,11 +135,16 @@ def _refuse_taken(ips: Sequence[Ip], owners: Sequence[Answer]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _meanwhile(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Future[T]]:
-    """What comes of it can be awaited; at the end it is over, if need be by being stopped."""
+async def _meanwhile(work: Coroutine[Any, Any, T], patience_s: float = 0.0) -> AsyncIterator[asyncio.Future[T]]:
+    """What comes of it can be awaited; at the end it is over, if need be by being stopped. Where something is refused,
+    not before so many seconds: what a node is asked to do goes on there, whoever has gone.
+    """
     begun = asyncio.ensure_future(work)
     try:
         yield begun
+    except MigratorError:
+        await asyncio.wait({begun}, timeout=patience_s)
+        raise
     finally:
         begun.cancel()
         await asyncio.gather(begun, return_exceptions=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from migrator.errors import Refused
+from migrator.errors import BadInput, Refused
 from migrator.executor.creation import create_container
 from migrator.executor.fleet import Fleet
 from migrator.executor.wanted import Wanted
@@ -40,7 +41,8 @@ class There(RetryingNode):
     """Answers who has an address when it is told to, and keeps what it was asked."""
 
     def __init__(self, owner: str = "", known: asyncio.Event | None = None) -> None:
-        self.name, self.asked, self.owner = "n1", list[str](), owner
+        self.name, self.asked, self.owner, self.answered = "n1", list[str](), owner, False
+        self.surveyed = asyncio.Event()
         self.known = known or asyncio.Event()
         self.ready = asyncio.Event()
 
@@ -48,9 +50,12 @@ class There(RetryingNode):
         self.asked.append(verb)
         if verb == "arp-owner":
             await self.known.wait()
+            self.answered = True
             return Answer("n1", verb, self.owner)
         if verb == "ct-ready":
             self.ready.set()
+        if verb == "survey":
+            self.surveyed.set()
         return Answer("n1", verb, ANSWERS.get(verb, ""))
 
     async def host_key(self) -> tuple[str, str]:
@@ -95,6 +100,19 @@ async def test_an_interrupt_while_others_are_asked_leaves_nothing_of_what_was_ma
         await made
     assert there.asked[-1] == "ct-remove"
     assert "ct-start" not in there.asked
+
+
+async def test_what_is_refused_meanwhile_ends_when_nothing_asks_about_the_address_any_more() -> None:
+    """A node goes on with what it was asked, whoever has gone."""
+    there = There()
+    made = making(there, replace(WANTED, template="nosuch"))
+    await asyncio.wait_for(there.surveyed.wait(), 10)
+    for _ in range(100):  # turns of the loop, in which it would be over
+        await asyncio.sleep(0)
+    there.known.set()
+    with pytest.raises(BadInput, match="nosuch"):
+        await made
+    assert there.answered
 
 
 async def test_one_that_is_not_to_start_waits_for_the_answer_too_and_is_not_got_ready() -> None:
