@@ -53,7 +53,11 @@ def record(stage: Stage, node: str, key: str) -> str:
 
 
 def keepers(stage: Stage, node: str) -> int:
-    return len(stage.on_node(node, "sh", "-c", "pgrep -af '[n]ode keep'").out.splitlines())
+    """How many there are. What one of them begins has its words too, for a moment, and is none."""
+    told = stage.on_node(node, "sh", "-c", "ps -eo pid=,ppid=,args= | grep '[n]ode keep'").out
+    found = [line.split(None, 2) for line in told.splitlines()]
+    pids = {pid for pid, _, _ in found}
+    return sum(parent not in pids for _, parent, _ in found)
 
 
 def has_processes(stage: Stage, node: str) -> bool:
