@@ -143,6 +143,9 @@ class TestPlans:
         assert follows.makespan_s >= follows.makespan_bound_s
         assert makespan_s(spans(fleet(), follows)) == pytest.approx(follows.makespan_s, abs=0.01)
         assert follows.makespan_s < plain.makespan_s + 1
+        moves = (replace(move, estimate=replace(move.estimate, gather_s=2.0)) for move in follows.moves)
+        gathered = spans(fleet(), replace(follows, moves=tuple(moves)))
+        assert makespan_s(gathered) >= follows.makespan_s + 1.9
 
     def test_only_those_that_the_policy_lets_follow_do(self) -> None:
         policy = PlanPolicy(allow=(Allowed("a1", ("post-copy",)),), blackout_s_max=60)

@@ -255,6 +255,25 @@ class TestModes:
         assert follows.around_s == pytest.approx(plain.around_s)
         assert rounds.around_s == pytest.approx(plain.around_s - 0.4)
 
+    def test_nor_is_what_was_waited_for_while_memory_was_gathered(self) -> None:
+        migration, events = streamed(Mode.POST_COPY)
+        at_once, waited = (
+            sample(
+                migration,
+                [
+                    replace(e, data=dict(e.data) | {"gather_ms": gather_ms})
+                    if (e.state, e.phase) == (State.SEEDED, Phase.END)
+                    else e
+                    for e in events
+                ],
+            )
+            for gather_ms in (0, 20)
+        )
+        assert at_once is not None
+        assert waited is not None
+        assert waited.around_s == pytest.approx(at_once.around_s - 0.02)
+        assert waited.files_s == pytest.approx(at_once.files_s - 0.02)
+
     def test_how_fast_a_container_writes_is_what_its_latest_rounds_found(self) -> None:
         assert writing([streamed(Mode.STOP_AND_COPY), streamed(Mode.PRE_COPY)]) == {"web": 7 * MB}
         assert writing([streamed(Mode.STOP_AND_COPY)]) == {}
